@@ -14,7 +14,7 @@ from django.db.models import Q
 from driftline.common.periods import floor, following
 from monitors.stats.mergeable.subtraction import subtract
 from monitors.stats.mergeable.window_summary import ColumnSummary, WindowSummary, merge_windows
-from monitors.summaries.from_rows import Source
+from monitors.summaries.from_rows import RowsOfVersion
 from monitors.summaries.models import Summary
 from monitors.summaries.stored import (
     SummaryByHour,
@@ -42,7 +42,7 @@ type FinestWindows = Mapping[datetime, FinestWindow]
 """The shortest windows stored, by the start of the day."""
 
 
-def finest_windows(source: Source, hours: Iterable[datetime]) -> FinestWindows:
+def finest_windows(source: RowsOfVersion, hours: Iterable[datetime]) -> FinestWindows:
     """Return which windows are stored for each day of these hours."""
     days = {floor(hour, "day") for hour in hours}
     months = {day: floor(day, "month") for day in days}
@@ -66,7 +66,7 @@ def finest_windows(source: Source, hours: Iterable[datetime]) -> FinestWindows:
 
 
 def apply_change(
-    source: Source,
+    source: RowsOfVersion,
     finest: FinestWindows,
     *,
     added: SummaryByHour | None = None,
@@ -103,7 +103,7 @@ def apply_change(
 
 
 def replace_hours(
-    source: Source, finest: FinestWindow, rebuilt: SummaryByHour, dropped: DroppedColumns
+    source: RowsOfVersion, finest: FinestWindow, rebuilt: SummaryByHour, dropped: DroppedColumns
 ) -> set[Window]:
     """Replace the summaries of hours and the longer ones they are part of; return the windows without rows.
 
@@ -121,7 +121,7 @@ def replace_hours(
 
 
 def _rows_of(
-    source: Source,
+    source: RowsOfVersion,
     span: str,
     summaries: SummaryByHour,
     dropped: DroppedColumns,
@@ -149,12 +149,12 @@ def _by_window(summaries: SummaryByHour, finest: FinestWindows) -> _Parts:
     return parts
 
 
-def _stored(source: Source, windows: Collection[tuple[str, datetime]]) -> dict[Window, Summary]:
+def _stored(source: RowsOfVersion, windows: Collection[tuple[str, datetime]]) -> dict[Window, Summary]:
     stored = Summary.objects.filter(in_windows(windows), **source.fields)
     return {(row.span, row.start, row.segment): row for row in stored}
 
 
-def _replace(source: Source, span: str, rows: list[Summary], starts: list[datetime]) -> set[Window]:
+def _replace(source: RowsOfVersion, span: str, rows: list[Summary], starts: list[datetime]) -> set[Window]:
     """Store summaries and delete all others of the same windows; return those that were deleted."""
     save(rows)
     current = {(row.start, row.segment) for row in rows}

@@ -11,11 +11,10 @@ import numpy as np
 from inference.prediction_log.models import LabelChange, TouchedPeriod
 from inference.prediction_log.queries.selectors import frame_of
 from inference.registry.models import Version
-from monitors.definitions.segment_masks import declared_segments
 from monitors.stats.mergeable.outcomes import MulticlassOutcomeSummary
 from monitors.stats.mergeable.sketches import CategoricalSummary, NumericSummary
 from monitors.stats.mergeable.window_summary import WindowSummary
-from monitors.summaries.from_rows import Source, rows_by_hour
+from monitors.summaries.from_rows import RowDefinitions, RowsOfVersion, rows_by_hour
 from monitors.summaries.models import Summary
 
 _SUM_TOLERANCE = 1e-9  # relative; sums depend on the order of addition
@@ -30,7 +29,7 @@ def compare_with_rows(windows: int) -> Iterator[str | None]:
     hours = Summary.objects.filter(span="hour", segment="").order_by("?")[:windows]
     for summary in hours.select_related("model", "version"):
         version = Version.objects.select_related("model").get(pk=summary.version_id)
-        source = Source(summary.model, version, summary.role, declared_segments(summary.model))
+        source = RowsOfVersion(summary.model, version, summary.role, RowDefinitions.of(summary.model))
         if _is_changing(source, summary):
             continue
         rows = frame_of(
@@ -41,7 +40,7 @@ def compare_with_rows(windows: int) -> Iterator[str | None]:
             yield _compare(source, summary, rows)
 
 
-def _is_changing(source: Source, summary: Summary) -> bool:
+def _is_changing(source: RowsOfVersion, summary: Summary) -> bool:
     touched = TouchedPeriod.objects.filter(**source.fields, hour=summary.start)
     changes = LabelChange.objects.filter(
         model=source.model,
@@ -51,7 +50,7 @@ def _is_changing(source: Source, summary: Summary) -> bool:
     return touched.exists() or changes.exists()
 
 
-def _compare(source: Source, summary: Summary, rows: Any) -> str | None:
+def _compare(source: RowsOfVersion, summary: Summary, rows: Any) -> str | None:
     same_hour = Summary.objects.filter(**source.fields, span="hour", start=summary.start)
     summaries = {
         segment: WindowSummary.decode(bytes(payload))

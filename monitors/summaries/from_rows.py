@@ -1,10 +1,10 @@
 """Summarises rows of the log, hour by hour and segment by segment."""
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import cached_property, partial
-from typing import Any
+from functools import partial
+from typing import Any, Self
 
 import numpy as np
 
@@ -13,33 +13,17 @@ from inference.prediction_log.queries.selectors import LogFrame
 from inference.registry.models import Model, Version
 from inference.registry.selectors import signature_of
 from inference.signatures import Signature
+from inference.texts import text_parts
 from monitors.definitions.custom_metrics.row_values import FeatureKinds, row_values
 from monitors.definitions.feature_kinds import centres_of, declared_kinds, numbers_as_texts
 from monitors.definitions.outcomes import answer_score, outcome_of
-from monitors.definitions.segment_masks import DeclaredSegments, segment_masks
+from monitors.definitions.segment_masks import DeclaredSegments, declared_segments, segment_masks
+from monitors.definitions.text_features import texts_among, with_text_statistics
 from monitors.stats.expressions.evaluation import MetricValues
 from monitors.stats.expressions.tree import Aggregate, ColumnSource
 from monitors.stats.mergeable.outcomes import OutcomeSummary
 from monitors.stats.mergeable.window_summary import WindowSummary, summarise_window
 from monitors.summaries.stored import SummaryBySegment
-
-
-@dataclass(frozen=True)
-class Source:
-    """Rows that one version made in one role."""
-
-    model: Model
-    version: Version
-    role: str
-    segments: DeclaredSegments
-
-    @property
-    def fields(self) -> dict[str, Any]:
-        return {"model": self.model, "version": self.version, "role": self.role}
-
-    @cached_property
-    def custom(self) -> "CustomMetrics":
-        return CustomMetrics.of(self.model)
 
 
 @dataclass(frozen=True)
@@ -50,7 +34,7 @@ class CustomMetrics:
     kinds: FeatureKinds
 
     @classmethod
-    def of(cls, model: Model) -> "CustomMetrics":
+    def of(cls, model: Model) -> Self:
         """Read those of a model."""
         defined = list(model.custom_metrics.order_by("pk"))
         kinds = {feature: kind for one in defined for feature, kind in one.kinds.items()}
@@ -68,28 +52,82 @@ class CustomMetrics:
         return {column.name for column in columns if column.source == ColumnSource.FEATURE}
 
 
+@dataclass(frozen=True)
+class RowDefinitions:
+    """What people defined over the rows of a model, read once for all versions and days that one pass summarises."""
+
+    segments: DeclaredSegments
+    custom: CustomMetrics
+
+    @classmethod
+    def of(cls, model: Model) -> Self:
+        """Read those of a model."""
+        return cls(declared_segments(model), CustomMetrics.of(model))
+
+    @property
+    def features_of_labels(self) -> set[str]:
+        """The features by which a label counts: in a segment, or in a custom metric of labels."""
+        return {*features_of_segments(self.segments), *self.custom.of_labels().features}
+
+
+@dataclass(frozen=True)
+class RowsOfVersion:
+    """Rows that one version made in one role."""
+
+    model: Model
+    version: Version
+    role: str
+    defined: RowDefinitions
+
+    @property
+    def fields(self) -> dict[str, Any]:
+        return {"model": self.model, "version": self.version, "role": self.role}
+
+
 type SegmentsByHour = Mapping[datetime, Collection[str]]
 """The segments that the stored summary of each hour has."""
 
 
 def rows_by_hour(
-    source: Source, rows: LogFrame, segments: SegmentsByHour
+    source: RowsOfVersion, rows: LogFrame, segments: SegmentsByHour
 ) -> dict[datetime, SummaryBySegment]:
     """Summarise rows, labels included, hour by hour and segment by segment."""
     signature = signature_of(source.version)
     declared = declared_kinds(signature)
-    centres = centres_of(source.model, rows.features, prediction=rows.prediction, declared=declared)
-    summarise = partial(_summarise_rows, signature=signature, centres=centres, declared=declared)
-    return _by_hour(source, rows, segments, summarise, source.custom)
+    rows, compared = _with_text_statistics(source.model, rows)
+    features = {name: rows.features[name] for name in compared}
+    centres = centres_of(source.model, features, prediction=rows.prediction, declared=declared)
+    summarise = partial(
+        _summarise_rows, compared=compared, signature=signature, centres=centres, declared=declared
+    )
+    return _by_hour(source, rows, segments, summarise, source.defined.custom)
+
+
+def _with_text_statistics(model: Model, rows: LogFrame) -> tuple[LogFrame, list[str]]:
+    """Add what is measured of texts to rows, and name the features that are compared: all but the texts themselves.
+
+    The texts stay, as segments and custom metrics read them. What was dropped of a text is not known of these either.
+    """
+    texts = texts_among(model, rows.features)
+    if not texts:
+        return rows, list(rows.features)
+    compared = with_text_statistics(model, rows.features)
+    dropped = {
+        part: rows.dropped[name] for name in texts if name in rows.dropped for part in text_parts(name)
+    }
+    return (
+        replace(rows, features={**rows.features, **compared}, dropped={**rows.dropped, **dropped}),
+        list(compared),
+    )
 
 
 def labels_by_hour(
-    source: Source, rows: LogFrame, segments: SegmentsByHour
+    source: RowsOfVersion, rows: LogFrame, segments: SegmentsByHour
 ) -> dict[datetime, SummaryBySegment]:
     """Summarise the labels alone of rows that are summarised already, in the segments that are stored."""
     labelled = rows.take(rows.is_labelled)
     summarise = partial(_summarise_labels, signature=signature_of(source.version))
-    by_hour = _by_hour(source, labelled, segments, summarise, source.custom.of_labels())
+    by_hour = _by_hour(source, labelled, segments, summarise, source.defined.custom.of_labels())
     return {
         hour: {name: one for name, one in by_segment.items() if not name or name in segments[hour]}
         for hour, by_segment in by_hour.items()
@@ -117,7 +155,7 @@ def _inside(rows: LogFrame, start: datetime, end: datetime) -> np.ndarray | slic
 
 
 def _by_hour(
-    source: Source,
+    source: RowsOfVersion,
     rows: LogFrame,
     segments: SegmentsByHour,
     summarise: Callable[[LogFrame, MetricValues | None], WindowSummary],
@@ -133,7 +171,7 @@ def _by_hour(
         part, of_part = (
             (rows, values) if inside is None else (rows.take(inside), values and values.take(inside))
         )
-        masks = segment_masks(source.segments, part, stored=segments.get(hour, ()))
+        masks = segment_masks(source.defined.segments, part, stored=segments.get(hour, ()))
         by_hour[hour] = {"": summarise(part, of_part)} | {
             name: summarise(part.take(mask), of_part and of_part.take(mask)) for name, mask in masks
         }
@@ -143,6 +181,7 @@ def _by_hour(
 def _summarise_rows(
     rows: LogFrame,
     values: MetricValues | None,
+    compared: Collection[str],
     signature: Signature,
     centres: dict[str, float],
     declared: dict[str, bool],
@@ -151,7 +190,7 @@ def _summarise_rows(
     count = int(labelled.sum())
     return summarise_window(
         rows=len(rows),
-        features=numbers_as_texts(_known(rows, rows.features), centres, declared),
+        features=numbers_as_texts(_known(rows, compared), centres, declared),
         centres=centres,
         prediction=rows.prediction,
         score=answer_score(signature, rows.prediction, rows.probability),

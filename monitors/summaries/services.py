@@ -32,7 +32,6 @@ from inference.prediction_log.retention.drop_rows import drop_summarised, mark_s
 from inference.prediction_log.storage.damaged_chunks import damage_within, mark_damaged
 from inference.registry.models import Model, RowsKept, Version
 from monitors.definitions.monitors import longer_spans
-from monitors.definitions.segment_masks import DeclaredSegments, declared_segments
 from monitors.stats.mergeable.window_summary import WindowSummary
 from monitors.summaries.changes import (
     DroppedColumns,
@@ -43,10 +42,9 @@ from monitors.summaries.changes import (
     replace_hours,
 )
 from monitors.summaries.from_rows import (
-    CustomMetrics,
+    RowDefinitions,
+    RowsOfVersion,
     SegmentsByHour,
-    Source,
-    features_of_segments,
     hours_of,
     labels_by_hour,
     rows_by_hour,
@@ -93,9 +91,9 @@ def _summarise_periods(model_id: int, periods: Sequence[TouchedPeriod]) -> None:
         model = Model.objects.get(pk=model_id)
         if model.task == "ranking":  # a query may have rows in several chunks
             to_rebuild = list(periods)
-        segments = declared_segments(model)
+        defined = RowDefinitions.of(model)
         for (version_id, role, _), hours in _hours_by_day(to_rebuild).items():
-            emptied = _rebuild(_source(model, version_id, role, segments), hours)
+            emptied = _rebuild(_source(model, version_id, role, defined), hours)
             if emptied:
                 windows_emptied.send(sender=Summary, model_id=model_id, role=role, windows=emptied)
         _finish_readable(periods)
@@ -180,7 +178,7 @@ def _add_rows(model_id: int, stored: StoredDays) -> bool:
         rows = locked.as_summarised()
         hours = hours_of(rows)
         finest = finest_windows(source, hours)
-        segments = _segments_by_hour(source, finest, hours)
+        segments = segments_by_hour(source, finest, hours)
         summaries = rows_by_hour(source, rows, segments)
         incomplete = _remove_newer_segments(source, summaries, segments)
         apply_change(source, finest, added=summaries)
@@ -197,7 +195,9 @@ def _to_rebuild(
     return [hour for hour in hours if hour in inexact or finest[floor(hour, "day")][0] != "hour"]
 
 
-def _segments_by_hour(source: Source, finest: FinestWindows, hours: Sequence[datetime]) -> SegmentsByHour:
+def segments_by_hour(
+    source: RowsOfVersion, finest: FinestWindows, hours: Sequence[datetime]
+) -> SegmentsByHour:
     """Return the segments of the stored summaries that include these hours."""
     windows: dict[tuple[str, datetime], list[datetime]] = {}
     for hour in hours:
@@ -212,13 +212,13 @@ def _segments_by_hour(source: Source, finest: FinestWindows, hours: Sequence[dat
 
 
 def _remove_newer_segments(
-    source: Source, summaries: dict[datetime, SummaryBySegment], stored: SegmentsByHour
+    source: RowsOfVersion, summaries: dict[datetime, SummaryBySegment], stored: SegmentsByHour
 ) -> list[datetime]:
     """Remove segments that may be newer than rows summarised without them; return the hours that had some.
 
     Such a segment would hold only a part of its rows until the hour is rebuilt.
     """
-    since = {segment.name: segment.since for segment in source.segments.named}
+    since = {segment.name: segment.since for segment in source.defined.segments.named}
     incomplete = []
     for hour, by_segment in summaries.items():
         features = {segment.partition(":")[0] for segment in stored[hour]}
@@ -253,22 +253,21 @@ def _apply_some_label_changes(model: Model) -> bool:
     claimed = claim_label_changes(model)
     if model.task == "ranking" or not claimed:  # the hours of a ranking are rebuilt
         return bool(claimed)
-    segments = declared_segments(model)
-    features = {*features_of_segments(segments), *CustomMetrics.of(model).of_labels().features}
-    relabelled, waiting = find_rows(model, claimed, features)
+    defined = RowDefinitions.of(model)
+    relabelled, waiting = find_rows(model, claimed, defined.features_of_labels)
     return_label_changes(model.pk, waiting)
     hours: set[datetime] = set()
     for rows in relabelled:
-        hours |= _relabel(_source(model, rows.version_id, rows.role, segments), rows)
+        hours |= _relabel(_source(model, rows.version_id, rows.role, defined), rows)
     measure_hours(model_id=model.pk, hours=hours)
     return not waiting
 
 
-def _relabel(source: Source, rows: RelabelledRows) -> set[datetime]:
+def _relabel(source: RowsOfVersion, rows: RelabelledRows) -> set[datetime]:
     """Subtract the summarised labels of some rows and add the new ones; return their hours."""
     hours = sorted({hour for frame in rows.new for hour in hours_of(frame)})
     finest = finest_windows(source, hours)
-    segments = _segments_by_hour(source, finest, hours)
+    segments = segments_by_hour(source, finest, hours)
     added, subtracted = (
         merge_hours(labels_by_hour(source, frame, segments) for frame in frames)
         for frames in (rows.new, rows.summarised)
@@ -284,7 +283,7 @@ def subtract_rows(chunk: PredictionChunk, rows: LogFrame) -> None:
     source = _source(Model.objects.get(pk=chunk.model_id), chunk.version_id, chunk.role)
     hours = hours_of(rows)
     finest = finest_windows(source, hours)
-    summaries = rows_by_hour(source, rows, _segments_by_hour(source, finest, hours))
+    summaries = rows_by_hour(source, rows, segments_by_hour(source, finest, hours))
     apply_change(source, finest, subtracted=summaries)
 
 
@@ -298,7 +297,7 @@ def rebuild_hours(*, model_id: int, version_id: int, role: str, hours: Sequence[
     return deleted
 
 
-def _rebuild(source: Source, hours: Sequence[datetime]) -> set[Window]:
+def _rebuild(source: RowsOfVersion, hours: Sequence[datetime]) -> set[Window]:
     """Rebuild the windows of hours of one day, unless rows of them are missing; return those without rows.
 
     A day that is stored without its hours gets them back if the log still has all of it.
@@ -338,7 +337,7 @@ def _rebuild(source: Source, hours: Sequence[datetime]) -> set[Window]:
 
 
 def _stored_summaries(
-    source: Source, span: str, starts: Sequence[datetime]
+    source: RowsOfVersion, span: str, starts: Sequence[datetime]
 ) -> dict[datetime, SummaryBySegment]:
     summaries: dict[datetime, SummaryBySegment] = {}
     rows = Summary.objects.filter(**source.fields, span=span, start__in=starts)
@@ -363,7 +362,7 @@ def _drop_summarised(model_id: int, stored: StoredDays) -> bool:
         return drop_summarised(Model.objects.get(pk=model_id), stored)
 
 
-def _stored_hours(source: Source, event_day: date) -> list[datetime]:
+def _stored_hours(source: RowsOfVersion, event_day: date) -> list[datetime]:
     """Return the hours of a day that have summaries; the day's start if it is stored without its hours."""
     day = start_of_day(event_day)
     hours = Summary.objects.filter(
@@ -372,13 +371,13 @@ def _stored_hours(source: Source, event_day: date) -> list[datetime]:
     return list(hours.values_list("start", flat=True)) or [day]
 
 
-def _request_rebuild(source: Source, hours: Iterable[datetime]) -> None:
+def _request_rebuild(source: RowsOfVersion, hours: Iterable[datetime]) -> None:
     request_rebuild(source.model.pk, [(source.version.pk, source.role, hour) for hour in hours])
 
 
-def _source(model: Model, version_id: int, role: str, segments: DeclaredSegments | None = None) -> Source:
+def _source(model: Model, version_id: int, role: str, defined: RowDefinitions | None = None) -> RowsOfVersion:
     version = Version.objects.select_related("model").get(pk=version_id)
-    return Source(model, version, role, segments or declared_segments(model))
+    return RowsOfVersion(model, version, role, defined or RowDefinitions.of(model))
 
 
 def rebuild_model(model_id: int, which: Q | None = None) -> int:
@@ -400,12 +399,6 @@ def rebuild_model(model_id: int, which: Q | None = None) -> int:
 def measure_hours(*, model_id: int, hours: Iterable[datetime]) -> None:
     """Enqueue the measurement of these hours, their days and what is judged longer, in the caller's transaction."""
     _measure(model_id, {window for hour in hours for window in (("hour", hour), ("day", floor(hour, "day")))})
-
-
-def measure_model(model_id: int) -> None:
-    """Enqueue the measurement of all stored hours and days of a model, after a metric of all of them was deleted."""
-    windows = Summary.objects.filter(model_id=model_id, segment="", span__in=("hour", "day"))
-    _measure(model_id, set(windows.values_list("span", "start")))
 
 
 def measure_again(*, version_id: int, since: datetime | None) -> None:

@@ -1,0 +1,223 @@
+"""Reads topics of Kafka: the consumer group hands partitions out, and the table says where each is read on."""
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Self
+
+import orjson
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Message as KafkaMessage
+
+from inference.prediction_log.sources.kafka.connection import (
+    MAX_BATCH_BYTES,
+    check_cluster,
+    describe_failure,
+    find_blocked,
+    message_of,
+    open_consumer,
+)
+from inference.prediction_log.sources.kafka.settings import KafkaSettings
+from inference.prediction_log.sources.messages import AdapterFailed, StreamMessage
+from inference.prediction_log.sources.positions import (
+    begin_partition,
+    read_positions,
+    rewind_partition,
+    set_notice,
+)
+
+MAX_BATCH = 10_000
+STEP = 1_000  # messages that are asked for at once
+STEP_SECONDS = 0.02  # to wait for more of a batch that has begun
+ASK_SECONDS = 10.0
+_DISQUIETING = {
+    KafkaError._ALL_BROKERS_DOWN,
+    KafkaError._AUTHENTICATION,
+    KafkaError._RESOLVE,
+    KafkaError._SSL,
+}
+
+
+class KafkaAdapter:
+    """A member of the consumer group of one source; see `Adapter`."""
+
+    def __init__(
+        self, source_id: int, settings: KafkaSettings, secret: str, *, ask_seconds: float = ASK_SECONDS
+    ) -> None:
+        self._connection_trouble = ""  # until a broker answers again
+        self._topic_troubles: dict[str, str] = {}  # until the topic is read; "" is the group
+        self._source_id, self._settings = source_id, settings
+        self._assigned: list[TopicPartition] = []
+        self._must_resume = False  # because positions must be asked for anew
+        self._has_changed = False  # whether partitions came or went while messages were read
+        self._refused: set[str] = set()  # partitions that do not have the position of the table
+        self._ends: dict[str, int] = {}
+        self._blocked = ""
+        self._consumer = open_consumer(
+            settings, secret, settings.group, on_error=self._on_error, on_statistics=self._on_statistics
+        )
+        try:
+            check_cluster(self._consumer, settings, ask_seconds)
+            self._consumer.subscribe(
+                list(settings.topics),
+                on_assign=self._on_assign,
+                on_revoke=self._on_revoke,
+                on_lost=self._on_revoke,
+            )
+        except BaseException:
+            self._consumer.close()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Leave the group at once, so that its other members get these partitions."""
+        self._consumer.close()
+
+    @property
+    def trouble(self) -> str:
+        """Return why nothing comes at present: of the connections, else of the group or a topic."""
+        return self._connection_trouble or next(iter(self._topic_troubles.values()), "")
+
+    # -- reading -------------------------------------------------------------------------------------------------------
+    def poll(self, timeout_seconds: float) -> Sequence[StreamMessage]:
+        """Return the next messages: at most `MAX_BATCH`, about `MAX_BATCH_BYTES`, and what comes within the timeout."""
+        if self._blocked:
+            raise AdapterFailed(self._blocked)
+        if self._must_resume:
+            self.resume()
+        self._has_changed = False
+        batch: list[StreamMessage] = []
+        size, wait = 0, timeout_seconds
+        deadline = time.monotonic() + timeout_seconds
+        while len(batch) < MAX_BATCH and size < MAX_BATCH_BYTES:
+            read = self._consumer.consume(min(STEP, MAX_BATCH - len(batch)), wait)
+            found = [message_of(one) for one in read if self._is_message(one)]
+            if self._must_resume or self._has_changed:
+                return []  # they may be of partitions that are not ours by now; the table says what is next
+            batch += found
+            size += sum(one.size_bytes for one in found)
+            wait = STEP_SECONDS
+            if not found or time.monotonic() >= deadline:
+                break
+        return batch
+
+    def _is_message(self, read: KafkaMessage) -> bool:
+        error = read.error()
+        if error is None:
+            self._topic_troubles.pop(read.topic() or "", None)
+            return True
+        if error.code() == KafkaError._AUTO_OFFSET_RESET:
+            self._refused.add(f"{read.topic()}/{read.partition()}")
+            self._must_resume = True
+        elif error.fatal():
+            raise AdapterFailed(error.str())
+        elif error.code() in _DISQUIETING:
+            self._connection_trouble = describe_failure(KafkaException(error), self._settings)
+        elif error.code() != KafkaError._PARTITION_EOF:
+            self._topic_troubles[read.topic() or ""] = error.str()
+        return False
+
+    def acknowledge(self, next_offsets: Mapping[str, int]) -> None:
+        """Tell the group's offsets to the broker, for graphs of others; the table is what counts."""
+        offsets = [_place(partition, offset) for partition, offset in next_offsets.items()]
+        try:
+            self._consumer.commit(offsets=offsets, asynchronous=True)
+        except KafkaException:
+            return
+
+    def ends(self) -> Mapping[str, int]:
+        """Return the high watermarks that the broker last named."""
+        return dict(self._ends)
+
+    # -- partitions that come and go -----------------------------------------------------------------------------------
+    def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self._assigned, self._ends = partitions, {}
+        for topic in {"", *(one.topic for one in partitions)}:
+            self._topic_troubles.pop(topic, None)
+        self._must_resume = self._has_changed = True
+        consumer.assign([])  # nothing is read before the table was asked, outside this callback
+
+    def _on_revoke(self, consumer: Consumer, _: list[TopicPartition]) -> None:
+        self._assigned, self._ends = [], {}
+        self._must_resume, self._has_changed = False, True
+        consumer.unassign()
+
+    def resume(self) -> None:
+        """Read every partition on from its position in the table."""
+        self._must_resume = bool(self._assigned)
+        if not self._assigned:
+            return
+        try:
+            places = [self._resume_at(one.topic, one.partition) for one in self._assigned]
+            self._consumer.assign(places)
+        except KafkaException as error:
+            raise AdapterFailed(describe_failure(error, self._settings)) from error
+        self._must_resume = False
+
+    def _resume_at(self, topic: str, number: int) -> TopicPartition:
+        """Return where a partition is read on: where the table says, if the broker still has that."""
+        partition = f"{topic}/{number}"
+        offset = read_positions(self._source_id, [partition]).get(partition)
+        if offset is None:
+            low, high = self._watermarks(topic, number)
+            begin = low if self._settings.start == "earliest" else high
+            offset = begin_partition(self._source_id, partition, begin)
+        elif partition in self._refused:
+            offset = self._begin_again(topic, number, offset)
+        self._refused.discard(partition)
+        return TopicPartition(topic, number, offset)
+
+    def _begin_again(self, topic: str, number: int, offset: int) -> int:
+        """Return the earliest offset of a partition that does not have `offset` any more, and say so."""
+        partition = f"{topic}/{number}"
+        low, high = self._watermarks(topic, number)
+        if low <= offset <= high:
+            return offset  # the broker has it after all, as while a leader is elected
+        if offset < low:
+            notice = f"{low - offset:,} messages of {partition} were deleted before they were read"
+        else:
+            notice = (
+                f"{partition} was read to {offset:,} and ends at {high:,} now, for it was cut or made anew"
+            )
+            if not rewind_partition(self._source_id, partition, before=offset, to=low):
+                return read_positions(self._source_id, [partition]).get(partition, low)
+        set_notice(self._source_id, f"{notice}; reading goes on at the earliest message, {low:,}.")
+        return low
+
+    def _watermarks(self, topic: str, number: int) -> tuple[int, int]:
+        return self._consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=ASK_SECONDS)
+
+    # -- what librdkafka says ------------------------------------------------------------------------------------------
+    def _on_error(self, error: KafkaError) -> None:
+        if error.code() in _DISQUIETING or error.fatal():
+            self._connection_trouble = describe_failure(KafkaException(error), self._settings)
+
+    def _on_statistics(self, text: str) -> None:
+        """Learn from the statistics which brokers answer, whether they may be called, and where partitions end."""
+        statistics = orjson.loads(text)
+        brokers = statistics.get("brokers", {}).values()
+        names = {broker["nodename"] for broker in brokers if broker.get("nodename")}
+        self._blocked = self._blocked or find_blocked(names, self._settings)  # names may move: at each tick
+        if any(broker.get("state") == "UP" for broker in brokers):
+            self._connection_trouble = ""
+        mine = {(one.topic, one.partition) for one in self._assigned}
+        for topic, found in statistics.get("topics", {}).items():
+            for number, partition in found.get("partitions", {}).items():
+                if (topic, int(number)) in mine and (end := partition.get("hi_offset", -1)) >= 0:
+                    self._see_end(f"{topic}/{number}", end, partition.get("next_offset", -1))
+
+    def _see_end(self, partition: str, end: int, fetched_next: int) -> None:
+        """Note where a partition ends. Not every broker refuses a position beyond the end, so that is looked for."""
+        self._ends[partition] = end
+        if fetched_next > end:
+            self._refused.add(partition)
+            self._must_resume = True
+
+
+def _place(partition: str, offset: int) -> TopicPartition:
+    topic, _, number = partition.rpartition("/")
+    return TopicPartition(topic, int(number), offset)

@@ -1,0 +1,152 @@
+"""Where a Kafka source reads, as people set it; no Kafka library is needed to check it."""
+
+import re
+from typing import Annotated, Any, Literal
+
+from django.db.models import TextChoices
+from pydantic import Field
+
+from driftline.common.bodies import Body
+from driftline.common.errors import invalid
+from driftline.common.outbound.addresses import AddressBlocked, resolve
+from driftline.common.outbound.targets import PORTS_OF_OTHER_SERVICES, check_target, outbound_rules
+
+MAX_PEM_BYTES = 64 << 10
+KAFKA_PORT = 9092
+OWN_GROUP = re.compile("driftline-[0-9a-f]{16}")
+_BROKER = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):(\d{1,5})")
+
+type Topic = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
+type Broker = Annotated[str, Field(max_length=260)]
+
+
+class NameNotResolved(Exception):
+    """The name of a broker has no address at present, so nobody knows whether it may be called."""
+
+
+class Security(TextChoices):
+    """How a connection is protected; the operator's own networks alone may be reached without TLS."""
+
+    PLAINTEXT = "plaintext", "None"
+    TLS = "tls", "TLS"
+    SASL_PLAINTEXT = "sasl_plaintext", "User and password, without TLS"
+    SASL_TLS = "sasl_tls", "TLS, user and password"
+
+
+class KafkaSettings(Body):
+    """Brokers, topics, and how to sign in; the password, or the key of the client's certificate, is the secret."""
+
+    kind: Literal["kafka"] = "kafka"
+    brokers: list[Broker] = Field(min_length=1, max_length=20, description="such as kafka.example.com:9093")
+    topics: list[Topic] = Field(min_length=1, max_length=50)
+    group: str = Field(
+        default="",
+        max_length=200,
+        pattern=r"^[A-Za-z0-9._-]*$",
+        description="of consumers; empty: one of its own, which is made with the source and kept",
+    )
+    start: Literal["earliest", "latest"] = Field(
+        default="earliest", description="where a partition is begun that was never read"
+    )
+    security: Literal["plaintext", "tls", "sasl_plaintext", "sasl_tls"] = "plaintext"
+    mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
+    user: str = Field(default="", max_length=255)
+    ca_certificate: str = Field(
+        default="", max_length=MAX_PEM_BYTES, description="PEM; empty: the system's authorities"
+    )
+    client_certificate: str = Field(default="", max_length=MAX_PEM_BYTES, description="PEM, for mutual TLS")
+    registry_url: str = Field(
+        default="",
+        max_length=300,
+        description="of a schema registry, such as https://registry.example.com, for messages of Avro and Protobuf "
+        "in Confluent's wire format; empty: messages are JSON",
+    )
+    registry_user: str = Field(
+        default="",
+        max_length=255,
+        pattern=r"^[^:\x00-\x1f\x7f]*$",
+        description="empty: its secret, if there is one, is a bearer token",
+    )
+
+    @property
+    def is_encrypted(self) -> bool:
+        return self.security in (Security.TLS, Security.SASL_TLS)
+
+    @property
+    def has_password(self) -> bool:
+        return self.security in (Security.SASL_PLAINTEXT, Security.SASL_TLS)
+
+    @property
+    def has_own_group(self) -> bool:
+        """Whether the group was made with the source, as none was named."""
+        return OWN_GROUP.fullmatch(self.group) is not None
+
+    def address(self) -> tuple[Any, ...]:
+        """Return what a stored secret belongs to: it is never sent anywhere else."""
+        return sorted(self.brokers), self.security, self.user, self.mechanism
+
+    def registry_address(self) -> tuple[Any, ...]:
+        """Return what the stored secret of a registry belongs to."""
+        return self.registry_url, self.registry_user
+
+
+def check_kafka(settings: KafkaSettings) -> None:
+    """Raise Problem (422) for settings that could never work, or lead where this server must not call."""
+    for place, broker in enumerate(settings.brokers):
+        host, port = split_broker(broker, f"/settings/brokers/{place}")
+        try:
+            check_address(host, port, settings)
+        except AddressBlocked as error:
+            detail = f"{host} must not be reached: {error}."
+            raise invalid(f"/settings/brokers/{place}", detail, "address_not_allowed") from error
+        except NameNotResolved:
+            continue  # it may later, and is checked again before the broker is called
+    if settings.has_password != bool(settings.user):
+        detail = "A user belongs to sasl_plaintext and sasl_tls, which need one."
+        raise invalid("/settings/user", detail)
+    if settings.client_certificate and (not settings.is_encrypted or settings.has_password):
+        detail = "A client's certificate belongs to tls; sign in with it or with a password."
+        raise invalid("/settings/client_certificate", detail)
+    _check_registry(settings)
+
+
+def _check_registry(settings: KafkaSettings) -> None:
+    if settings.registry_url:
+        target = check_target(settings.registry_url, "/settings/registry_url")
+        if "?" in target.url or "#" in target.url:
+            detail = "The URL of a registry ends before its paths, such as https://registry.example.com."
+            raise invalid("/settings/registry_url", detail)
+    elif settings.registry_user:
+        raise invalid("/settings/registry_user", "A user of a registry needs registry_url.")
+
+
+def split_broker(broker: str, pointer: str) -> tuple[str, int]:
+    """Return host and port of a broker; raises Problem (422) at `pointer`."""
+    match = _BROKER.fullmatch(broker)
+    port = int(match[2]) if match else 0
+    if match is None or not 0 < port < 65536:
+        raise invalid(
+            pointer, f"{broker[:64]!r} is no broker; use host:port, such as kafka.example.com:9093."
+        )
+    return match[1].strip("[]"), port
+
+
+def check_address(host: str, port: int, settings: KafkaSettings) -> None:
+    """Raise AddressBlocked where a broker must not be called, and NameNotResolved where it has no address now."""
+    if (port < 1024 and port != 443) or port in PORTS_OF_OTHER_SERVICES - {KAFKA_PORT}:
+        raise AddressBlocked(f"port {port} is not one of Kafka")
+    try:
+        resolve(host, port, encrypted=settings.is_encrypted, rules=outbound_rules())
+    except (OSError, UnicodeError) as error:
+        raise NameNotResolved(host) from error
+
+
+def is_within_own_networks(settings: KafkaSettings) -> bool:
+    """Return whether every broker is where the operator lets people look, so that they may see why it fails."""
+    plain = settings.model_copy(update={"security": Security.PLAINTEXT.value})
+    try:
+        for broker in settings.brokers:
+            check_address(*split_broker(broker, "/settings/brokers"), plain)
+    except (AddressBlocked, NameNotResolved):
+        return False
+    return True

@@ -1,0 +1,184 @@
+"""Reads a table on behind the place of its last row that is stored, page after page."""
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from datetime import UTC, date, datetime
+from typing import Any
+
+from driftline.common.periods import to_us
+from inference.prediction_log.sources.leased_adapter import LeasedAdapter
+from inference.prediction_log.sources.messages import AdapterFailed, StreamMessage
+from inference.prediction_log.sources.positions import begin_partition, read_cursor_of, set_notice
+from inference.prediction_log.sources.sql.cursors import UnusableValue, read_cursor, write_cursor
+from inference.prediction_log.sources.sql.database import Database, open_database
+from inference.prediction_log.sources.sql.queries import TableQueries
+from inference.prediction_log.sources.sql.rows import Unreadable, write_row
+from inference.prediction_log.sources.sql.settings import SqlSettings
+
+PAGE = 2_000
+MAX_PAGE_BYTES = 8 << 20
+MAX_COUNTED = 100_000
+COUNT_SECONDS = 30.0  # between two counts of the rows beyond a full page
+NULLS_SECONDS = 600.0  # between two counts of rows without a place, which read the whole table
+
+
+class SqlAdapter(LeasedAdapter):
+    """Reads one table, while it holds the lease of its source; see `Adapter`."""
+
+    def __init__(
+        self,
+        source_id: int,
+        settings: SqlSettings,
+        secret: str,
+        *,
+        wait: Callable[[float], object] = time.sleep,
+    ) -> None:
+        super().__init__(source_id)
+        self._settings, self._wait = settings, wait
+        self._partition = settings.partition()
+        self._next_offset: int | None = None  # and `_after`, once they are known from the table
+        self._after: list[Any] | None = None
+        self._beyond: int | None = None
+        self._has_twins = False
+        self._look_at = self._count_at = self._nulls_at = float("-inf")
+        self._queries = TableQueries(settings)
+        self._database: Database = open_database(settings, secret)
+        try:
+            see_watermark(self._database, self._queries, settings)
+        except BaseException:
+            self.close()
+            raise
+
+    def _disconnect(self) -> None:
+        self._database.close()
+
+    def resume(self) -> None:
+        """Read on at the place in the table of positions."""
+        self._next_offset, self._beyond = None, None
+        self._look_at = float("-inf")
+
+    def ends(self) -> Mapping[str, int]:
+        """Return how many rows there are in all, counting at most 100,000 beyond those that are read."""
+        if self._next_offset is None or self._beyond is None:
+            return {}
+        return {self._partition: self._next_offset + self._beyond}
+
+    def poll(self, timeout_seconds: float) -> Sequence[StreamMessage]:
+        """Return the rows of the next page, or none where there are none yet."""
+        if not self._lease.hold():
+            self.resume()
+            self._wait(timeout_seconds)
+            return []
+        now = time.monotonic()
+        if now < self._look_at:
+            self._wait(min(timeout_seconds, self._look_at - now))
+            return []
+        self._find_place()
+        page = self._read_page()
+        if self._beyond == 0:
+            self._look_at = now + self._settings.interval_seconds
+        self._count(now)
+        return page
+
+    def _find_place(self) -> None:
+        if self._next_offset is None:
+            self._next_offset = begin_partition(self._source_id, self._partition, 0)
+            text = read_cursor_of(self._source_id, self._partition)
+            self._after = read_cursor(text) if text else None
+
+    def _read_page(self) -> list[StreamMessage]:
+        assert self._next_offset is not None  # as its place was found
+        page: list[StreamMessage] = []
+        if not see_watermark(self._database, self._queries, self._settings):
+            self._beyond = 0
+            return page
+        places, size = 1 + len(self._settings.keys), 0
+        for names, row in self._database.read(self._queries.page(self._after, PAGE)):
+            page.append(_message_of(self._partition, self._next_offset + len(page), names, row, places))
+            self._note_twins(list(row[-places:]))
+            self._after = list(row[-places:])
+            size += page[-1].size_bytes
+            if size >= MAX_PAGE_BYTES:
+                break
+        self._beyond = 0 if len(page) < PAGE and size < MAX_PAGE_BYTES else None
+        self._next_offset += len(page)
+        return page
+
+    def _count(self, now: float) -> None:
+        """Count now and then what is beyond a full page, and the rows that nobody will read.
+
+        A count that takes too long is left out: it would hold up what is read.
+        """
+        if self._beyond is None and now >= self._count_at:
+            self._count_at = now + COUNT_SECONDS
+            with suppress(AdapterFailed):
+                self._beyond = self._database.count(self._queries.count_beyond(self._after, MAX_COUNTED))
+        if now >= self._nulls_at:
+            self._nulls_at = now + NULLS_SECONDS
+            with suppress(AdapterFailed):
+                self._note_unread(self._database.count(self._queries.count_without_place()))
+
+    def _note_twins(self, place: list[Any]) -> None:
+        """Say once that rows have one place: of those on two pages the later ones are never read."""
+        if place == self._after and not self._has_twins:
+            self._has_twins = True
+            columns = ", ".join([self._settings.watermark, *self._settings.keys])
+            set_notice(
+                self._source_id,
+                f"Rows of {self._settings.table} are alike in {columns}, so some may be missed; "
+                "choose keys that are unique.",
+            )
+
+    def _note_unread(self, rows: int) -> None:
+        if rows:
+            columns = ", ".join([self._settings.watermark, *self._settings.keys])
+            text = f"{rows:,} rows of {self._settings.table} are not read, as one of {columns} is NULL."
+            set_notice(self._source_id, text)
+
+
+def _message_of(
+    partition: str, offset: int, names: Sequence[str], row: Sequence[Any], places: int
+) -> StreamMessage:
+    """Return a row as a message; its last columns are its place, of which the watermark is its time."""
+    value, fault = write_row(dict(zip(names[:-places], row, strict=False)))
+    watermark = row[-places]
+    if isinstance(watermark, datetime) and watermark.tzinfo is None:
+        watermark = watermark.replace(tzinfo=UTC)
+    try:
+        cursor = write_cursor(row[-places:])
+    except UnusableValue as error:
+        raise AdapterFailed(f"{partition} cannot be followed: {error}.") from error
+    time_us = to_us(watermark) if isinstance(watermark, datetime) else None
+    return StreamMessage(partition, offset, value, time_us=time_us, cursor=cursor, fault=fault)
+
+
+def see_watermark(database: Database, queries: TableQueries, settings: SqlSettings) -> bool:
+    """See once of which type watermarks are; returns False while the table has none.
+
+    Raises AdapterFailed where the lag is set and it is no time, which alone can be so many seconds old.
+    """
+    if queries.is_by_day is not None:
+        return True
+    for _, (value,) in database.read(queries.any_watermark()):
+        if settings.lag_seconds and not isinstance(value, date | Unreadable):
+            detail = f"{settings.watermark} is no time, so lag_seconds has to be 0."
+            raise AdapterFailed(f"{detail} Rows that are committed late may be missed then.")
+        queries.is_by_day = isinstance(value, date) and not isinstance(value, datetime)
+    return queries.is_by_day is not None
+
+
+def sample_rows(settings: SqlSettings, secret: str, *, messages: int, seconds: float) -> list[StreamMessage]:
+    """Read the newest rows of a table for a person, within about so many seconds; raises AdapterFailed."""
+    database = open_database(settings, secret, deadline=time.monotonic() + seconds)
+    try:
+        queries = TableQueries(settings)
+        see_watermark(database, queries, settings)
+        rows = database.read(queries.newest(messages))
+        places = 1 + len(settings.keys)
+        return [
+            _message_of(settings.partition(), number, names, row, places)
+            for number, (names, row) in enumerate(rows)
+        ]
+    finally:
+        database.close()

@@ -1,0 +1,54 @@
+"""Writes the place in a table, its watermark and keys, as text that leads back to the same values."""
+
+import json
+from collections.abc import Sequence
+from datetime import date, datetime
+from decimal import Decimal
+from typing import Any
+from uuid import UUID
+
+
+class UnusableValue(ValueError):
+    """A value cannot be part of a place; the text says of which type it is."""
+
+
+def write_cursor(values: Sequence[Any]) -> str:
+    """Return a place as text; raises UnusableValue."""
+    return json.dumps([_write(value) for value in values], ensure_ascii=False, separators=(",", ":"))
+
+
+def read_cursor(text: str) -> list[Any]:
+    """Return the values of a place."""
+    return [_READERS[kind](value) for kind, value in json.loads(text)]
+
+
+def _write(value: Any) -> list[str]:
+    match value:
+        case bool():
+            pass
+        case int():
+            return ["int", str(value)]
+        case Decimal():
+            return ["decimal", str(value)]
+        case str():
+            return ["text", value]
+        case datetime():
+            return ["time", value.isoformat()]
+        case date():
+            return ["date", value.isoformat()]
+        case UUID():
+            return ["uuid", str(value)]
+        case bytes() | memoryview():
+            return ["bytes", bytes(value).hex()]
+    raise UnusableValue(f"a value of type {type(value).__name__} cannot be a watermark or a key")
+
+
+_READERS: dict[str, Any] = {
+    "int": int,
+    "decimal": Decimal,
+    "text": str,
+    "time": datetime.fromisoformat,
+    "date": date.fromisoformat,
+    "uuid": str,
+    "bytes": bytes.fromhex,
+}

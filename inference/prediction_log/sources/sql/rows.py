@@ -1,0 +1,50 @@
+"""Writes rows of a table as JSON."""
+
+import base64
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+
+from inference.prediction_log.sources.messages import Fault
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """A value that no type of Python can hold, such as a time before the year 1, as the database writes it."""
+
+    text: str
+
+
+MAX_ROW_BYTES = 4 << 20  # as JSON
+
+
+def write_row(row: Mapping[str, Any]) -> tuple[bytes, Fault | None]:
+    """Return a row as JSON, with what is wrong where it cannot be one; times without a zone are taken for UTC."""
+    try:
+        value = _encoder.encode({name: _plain(value) for name, value in row.items()})
+    except (ValueError, OverflowError, msgspec.MsgspecError) as error:
+        return b"", Fault("malformed_row", f"The row cannot be written as JSON: {str(error)[:200]}.")
+    if len(value) > MAX_ROW_BYTES:
+        detail = f"The row has {len(value):,} bytes of JSON, and a row has at most {MAX_ROW_BYTES:,}."
+        return b"", Fault("malformed_row", detail)
+    return value, None
+
+
+def _plain(value: Any) -> Any:
+    match value:
+        case Decimal():
+            return float(value)
+        case datetime() if value.tzinfo is None:
+            return value.replace(tzinfo=UTC)
+        case memoryview():
+            return base64.b64encode(value).decode()
+        case Unreadable():
+            raise ValueError(f"{value.text[:60]!r} is no time between the years 1 and 9999")
+    return value
+
+
+_encoder = msgspec.json.Encoder(enc_hook=str)

@@ -1,0 +1,114 @@
+"""A mapping makes items of the logging API of whatever JSON a message holds."""
+
+from typing import Any
+
+import msgspec
+import orjson
+import pytest
+
+from inference.prediction_log.rows.sent_items import Refused
+from inference.prediction_log.sources.envelopes import reader_of
+from inference.prediction_log.sources.mapping import SourceMapping
+from inference.prediction_log.sources.messages import StreamMessage
+
+MOMENT_US = 1_700_000_000_000_000
+MOMENT = "2023-11-14T22:13:20Z"
+
+
+def item(
+    value: Any, what: str = "predictions", *, key: bytes | None = None, **mapping: Any
+) -> dict[str, Any]:
+    """What a message becomes."""
+    message = StreamMessage(partition="t/0", offset=5, value=orjson.dumps(value), key=key, time_us=MOMENT_US)
+    return msgspec.json.decode(reader_of(SourceMapping(**mapping), what)(message))
+
+
+def test_usual_names_are_found_without_paths() -> None:
+    value = {
+        "prediction_id": 7,
+        "event_time": MOMENT,
+        "model_version": 3,
+        "inputs": {"a": 1},
+        "score": 0.9,
+        "output": 1,
+    }
+
+    assert item(value) == {
+        "id": "7",
+        "timestamp": MOMENT,
+        "version": "3",
+        "features": {"a": 1},
+        "prediction": 1,
+        "probabilities": 0.9,
+    }
+
+
+def test_fields_beside_the_others_are_features_where_no_object_holds_them() -> None:
+    value = {"id": "a", "prediction": 1, "version": "1", "income": 3, "home": None, "meta": {"trace": "x"}}
+
+    assert item(value)["features"] == {"income": 3, "home": None}
+
+
+def test_paths_lead_into_objects_and_lists() -> None:
+    value = {
+        "header": {"ids": ["x", "a"], "dotted.name": "2"},
+        "body": {"customer": {"income": 3, "region": "north"}, "answer": "yes"},
+    }
+
+    assert item(
+        value,
+        id="header.ids.1",
+        timestamp="$time",
+        prediction="body.answer",
+        features="body.customer",
+        tags={"region": "body.customer.region", "missing": "body.nothing"},
+        default_version="4",
+    ) == {
+        "id": "a",
+        "timestamp": MOMENT,
+        "prediction": "yes",
+        "features": {"income": 3, "region": "north"},
+        "tags": {"region": "north"},
+        "version": "4",
+    }
+
+
+def test_features_have_paths_of_their_own() -> None:
+    value = {"id": "a", "x": {"age": 30}, "prediction": 1, "version": "1"}
+
+    assert item(value, feature_paths={"age": "x.age", "income": "x.income"})["features"] == {
+        "age": 30,
+        "income": None,
+    }
+
+
+def test_a_key_with_dots_is_found_before_a_path() -> None:
+    assert item({"a.b": "whole", "a": {"b": "parts"}}, id="a.b")["id"] == "whole"
+
+
+def test_the_message_itself_gives_an_id() -> None:
+    assert item({"prediction": 1}, key=b"k-1")["id"] == "k-1"
+    assert item({"prediction": 1}, id="$position")["id"] == "t/0:5"
+
+
+@pytest.mark.parametrize(
+    "time", [1_700_000_000, 1_700_000_000_000, MOMENT_US, MOMENT_US * 1000, 1_700_000_000.0]
+)
+def test_a_time_is_a_number_of_seconds_or_less(time: float) -> None:
+    assert item({"ts": time})["timestamp"] == MOMENT
+
+
+def test_a_label_is_read_under_its_usual_names() -> None:
+    value = {"id": "a", "actual": False, "time": MOMENT, "other": 1}
+
+    assert item(value, "labels") == {"id": "a", "label": False, "timestamp": MOMENT}
+
+
+def test_what_is_missing_is_left_out_for_the_reader_to_name() -> None:
+    assert item({"income": 1}) == {"timestamp": MOMENT, "features": {"income": 1}}
+
+
+@pytest.mark.parametrize("value", [[1], "text", 7, None])
+def test_what_is_no_object_is_refused(value: Any) -> None:
+    with pytest.raises(Refused, match="must be a JSON object"):
+        item(value)

@@ -1,0 +1,174 @@
+"""Every row of a table that grows is in the log once, though the consumer is killed again and again."""
+
+import os
+import random
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.db.models import Sum
+from psycopg2.extras import execute_values
+
+from driftline.common.clock import now
+from inference.prediction_log.models import PredictionChunk, PredictionRow
+from inference.prediction_log.sources.adapters import sample
+from inference.prediction_log.sources.kinds import read_settings
+from inference.prediction_log.sources.mapping import SourceMapping
+from inference.prediction_log.sources.messages import AdapterFailed
+from inference.prediction_log.sources.models import DeadLetter, Source
+from inference.prediction_log.sources.selectors import statuses_of
+from inference.prediction_log.sources.services import create_source
+from inference.registry.models import Model
+from tests.inference.prediction_log.sources.sql.server import PASSWORD, SqlServer, sql_server
+from tests.streams import mariadb
+from tests.streams.consumers import consumers_of
+from tests.streams.mariadb import MariaServer, mariadb_server
+from tests.waiting import wait_until
+
+pytestmark = [pytest.mark.streams, pytest.mark.e2e, pytest.mark.slow]
+
+ROWS = int(os.environ.get("DRIFTLINE_TEST_STREAM_ROWS", 100_000))
+TIED, KILLS, PARTS = 500, 5, 10
+"""Rows of one watermark, which are committed together, as the lag sees to elsewhere."""
+PATIENCE_SECONDS = 300.0
+BEGIN = datetime(2026, 1, 5, 10, tzinfo=UTC)
+
+
+@pytest.fixture(params=["postgresql", "mysql"])
+def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SqlServer | MariaServer]:
+    running = sql_server if request.param == "postgresql" else mariadb_server
+    with running(tmp_path) as server:
+        yield server
+
+
+def add(server: SqlServer | MariaServer, start: int, stop: int) -> None:
+    """Add rows in no order of their ids, many with the same watermark."""
+    numbers = list(range(start, stop))
+    random.shuffle(numbers)
+    rows = [
+        (f"row-{n}", (BEGIN + timedelta(microseconds=n // TIED)).replace(tzinfo=None), n % 2, 41.5, "rent")
+        for n in numbers
+    ]
+    if isinstance(server, MariaServer):
+        server.run("INSERT INTO others.scores VALUES (%s, %s, %s, %s, %s)", rows)
+    else:
+        with server.connect() as connection, connection.cursor() as cursor:
+            execute_values(
+                cursor, "INSERT INTO scores (id, updated_at, prediction, income, home) VALUES %s", rows
+            )
+
+
+def stored(source: Source) -> int:
+    return source.positions.aggregate(n=Sum("messages", default=0))["n"]
+
+
+def make_source(model: Model, settings: dict[str, Any], password: str) -> Source:
+    return create_source(
+        project=model.project,
+        model=model,
+        actor="ada",
+        name="table",
+        what="predictions",
+        settings=read_settings(settings),
+        mapping=SourceMapping(default_version="1"),
+        secret=password,
+    )
+
+
+def test_a_table_that_grows_while_consumers_are_killed(
+    model: Model, server: SqlServer | MariaServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    password = mariadb.PASSWORD if isinstance(server, MariaServer) else PASSWORD
+    source = make_source(model, server.where(lag_seconds=1, interval_seconds=1), password)
+    part = ROWS // PARTS
+    began = time.monotonic()
+
+    with consumers_of("table", tmp_path) as consumers:
+        for number in range(2):
+            consumers.start(number)
+
+        def wait_for(count: float) -> None:
+            def is_stored() -> bool:
+                consumers.check()
+                return stored(source) >= count
+
+            wait_until(is_stored, seconds=PATIENCE_SECONDS, what=f"{count:,.0f} rows")
+
+        for number in range(PARTS):
+            add(server, number * part, (number + 1) * part)
+            if number % (PARTS // KILLS) == 0:
+                wait_for(number * part + random.random() * part)
+                victim = random.randrange(2)
+                consumers.kill(victim)
+                consumers.start(victim)
+            else:
+                wait_for((number + 1) * part)
+        wait_for(ROWS)
+        seconds = time.monotonic() - began
+        assert [consumers.stop(number) for number in range(2)] == [0, 0]
+
+    said = f"{ROWS:,} rows of {type(server).__name__}, {KILLS} kills: {seconds:.0f} s"
+    with capsys.disabled():
+        print(f"\n  {said}, {ROWS / seconds:,.0f} rows/s ", end="", flush=True)
+    ids = PredictionRow.objects.filter(model=model).values_list("prediction_id", flat=True)
+    assert (ids.count(), ids.distinct().count()) == (ROWS, ROWS)
+    assert PredictionChunk.objects.filter(model=model).aggregate(n=Sum("rows"))["n"] == ROWS
+    assert stored(source) == ROWS
+    assert not DeadLetter.objects.exists()
+    assert statuses_of([source])[source.pk].lag_messages == 0
+
+
+class TestMariaDb:
+    @pytest.fixture
+    def maria(self, tmp_path: Path, settings: Any) -> Iterator[MariaServer]:
+        settings.OUTBOUND_ALLOW = ["127.0.0.1/32"]
+        with mariadb_server(tmp_path) as server:
+            yield server
+
+    def test_what_is_wrong_is_named_and_what_is_right_is_shown(self, maria: MariaServer) -> None:
+        moment = now().replace(tzinfo=None) - timedelta(hours=1)
+        maria.run(
+            "INSERT INTO others.scores VALUES (%s, %s, 1, 41.5, NULL)", [("a", moment), ("b'\\\"", moment)]
+        )
+
+        def shown(password: str = mariadb.PASSWORD, **changes: Any) -> int:
+            return len(sample(read_settings(maria.where(**changes)), password, messages=10))
+
+        assert shown() == 2
+        assert shown(tls="none", ca_certificate="") == 2
+        assert shown(ca_certificate=f"# é\n{maria.certificate}") == 2
+        assert shown(lag_seconds=7_200) == 0
+        for changes, said in (
+            ({"ca_certificate": ""}, "certificate verify failed"),
+            ({"ca_certificate": "no PEM"}, "does not contain a certificate"),
+            ({"password": "wrong"}, "Access denied"),
+            ({"table": "missing"}, "doesn't exist"),
+            ({"watermark": "prediction"}, "is no time"),
+        ):
+            with pytest.raises(AdapterFailed, match=said):
+                shown(**changes)
+
+    def test_a_server_without_tls_is_not_read_where_it_is_asked_for(
+        self, tmp_path: Path, settings: Any
+    ) -> None:
+        settings.OUTBOUND_ALLOW = ["127.0.0.1/32"]
+        with mariadb_server(tmp_path, "--skip-ssl") as server:
+            for verifying in ({}, {"ca_certificate": ""}):
+                with pytest.raises(AdapterFailed, match=r"TLS|SSL"):
+                    sample(read_settings(server.where(**verifying)), mariadb.PASSWORD, messages=10)
+
+    def test_rows_of_a_plain_date_are_read_once_their_day_has_ended(self, maria: MariaServer) -> None:
+        maria.run("CREATE VIEW others.by_day AS SELECT *, date(updated_at) AS day FROM others.scores")
+        moment = now().replace(tzinfo=None)
+        maria.run(
+            "INSERT INTO others.scores VALUES (%s, %s, 1, 41.5, NULL)",
+            [("today", moment), ("old", moment - timedelta(days=2))],
+        )
+
+        where = read_settings(maria.where(table="by_day", watermark="day"))
+        [row] = sample(where, mariadb.PASSWORD, messages=10)
+
+        assert b'"id":"old"' in (row.value or b"")
