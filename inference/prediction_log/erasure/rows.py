@@ -5,7 +5,6 @@ rows along into another, so the day is listed again. What another caller logs la
 """
 
 from collections.abc import Callable
-from datetime import date
 
 import numpy as np
 import pyarrow as pa
@@ -14,7 +13,8 @@ from django.db.models import QuerySet
 
 from inference.prediction_log.erasure.subject import ErasedRow, Subject
 from inference.prediction_log.erasure.work import Work, add_counts
-from inference.prediction_log.models import PackedDay, PredictionChunk
+from inference.prediction_log.models import PredictionChunk
+from inference.prediction_log.queries.selectors import days_with_rows
 from inference.prediction_log.retention.take_out import RowChoice, take_rows_out
 from inference.prediction_log.storage.chunk_rows import read_rows
 from inference.prediction_log.storage.id_hashes import hash_ids, may_hold
@@ -62,7 +62,7 @@ def _erase(
 ) -> None:
     """Go through the project's days, from where an earlier slice ended."""
     for model in work.models:
-        for day in _days_of(model):
+        for day in days_with_rows(model):
             place = [model.pk, day.isoformat()]
             if place <= work.progress.get(step, [0, ""]):
                 continue
@@ -73,12 +73,6 @@ def _erase(
             while not _clean(work, chunks, columns, pick):
                 pass
             work.progress[step] = place
-
-
-def _days_of(model: Model) -> list[date]:
-    fresh = PredictionChunk.objects.filter(model=model, is_packed=False).values_list("day", flat=True)
-    packed = PackedDay.objects.filter(model=model).values_list("day", flat=True)
-    return sorted({*fresh, *packed})
 
 
 def _may_hold(chunks: QuerySet[PredictionChunk], hashes: np.ndarray) -> bool:

@@ -18,12 +18,13 @@ from driftline.common.ids import ID_LENGTH, is_valid_id
 from driftline.common.lease import LeaseLost
 from driftline.common.leased_work import AttemptFailed, LeasedQuerySet, WorkLease, attempt
 from driftline.common.task_queue import Task, enqueue
-from inference.prediction_log.erasure import events, files, jobs, rows, spool, tables
+from inference.prediction_log.erasure import dead_letters, events, files, jobs, lake, rows, spool
 from inference.prediction_log.erasure.hooks import list_later_steps
 from inference.prediction_log.erasure.models import Erasure
 from inference.prediction_log.erasure.work import Blocked, SliceOver, Step, Work, seal, work_of
 from inference.prediction_log.events.models import EventHalf
 from inference.prediction_log.models import Label, PredictionChunk, PredictionRow
+from inference.prediction_log.sources.models import DeadLetter
 
 log = logging.getLogger(__name__)
 
@@ -31,17 +32,21 @@ LOOK_AGAIN_AFTER = timedelta(seconds=5)  # for what an erasure waits for
 
 _FIRST: dict[str, Step] = {
     "event halves": events.erase_halves,  # before the rows, for one may be joined meanwhile
+    "dead letters": dead_letters.erase_letters,
     "job requests": jobs.erase_requests,
     "drain": spool.await_drain,
     "imports": files.await_imports,
     "rows": rows.erase_rows,
+    "dead letters of rows": dead_letters.erase_letters_of_rows,
+    "lake": lake.erase_from_lake,  # before the copies, which rows that only the lake holds may have
     "copies": rows.erase_copies,
+    "late writes": lake.erase_late_writes,
     "spool": spool.overwrite_drained,
     "bad rows": files.erase_bad_rows,
     "job answers": jobs.erase_answers,
 }
-_LAST: dict[str, Step] = {"tables": tables.erase_from_tables, "logs": files.blank_logs}
-_VACUUMED = (PredictionChunk, PredictionRow, Label, EventHalf)
+_LAST: dict[str, Step] = {"logs": files.blank_logs}
+_VACUUMED = (PredictionChunk, PredictionRow, Label, EventHalf, DeadLetter)
 
 
 def request_erasure(*, project: Project, key: str, actor: str) -> Erasure:

@@ -22,6 +22,7 @@ from inference.prediction_log.queries.unsummarised import (
     lock_rows,
     request_rebuild,
 )
+from inference.prediction_log.signals import days_changed, days_dropped
 from inference.prediction_log.spool.privacy import SUMMARY
 from inference.prediction_log.storage.chunk_rows import read_rows
 from inference.prediction_log.storage.chunk_schemas import schemas_of
@@ -29,6 +30,7 @@ from inference.prediction_log.storage.compaction import add_to_day, recount_day
 from inference.prediction_log.storage.damaged_chunks import describe_damaged, mark_damaged
 from inference.prediction_log.storage.packing import without_values, write
 from inference.registry.models import Model, RowsKept
+from inference.vector_names import vector_of
 
 
 # -- a model begins to keep less ---------------------------------------------------------------------------------------
@@ -67,6 +69,7 @@ def mark_summarised(locked: LockedRows) -> None:
         return
     same = chunks_of_days(locked.model, locked.stored)
     same.filter(pk__in=[chunk.pk for chunk in locked.chunks]).update(is_summarised=True)
+    _announce_change(locked.model, locked.chunks)
     if features := summary_only_features(locked.model):
         _drop_values(locked.chunks, features)
 
@@ -82,15 +85,30 @@ def drop_summarised(model: Model, stored: StoredDays) -> bool:
     features = summary_only_features(model)
     if not features:
         return False
-    columns = {f"f:{name}" for name in features}
-    with_values = [pk for pk, schema in schemas_of(summarised) if _has_values(schema, columns)]
+    with_values = [pk for pk, schema in schemas_of(summarised) if _has_values(schema, features)]
     chunks = lock_chunks(summarised.filter(pk__in=with_values))
     _drop_values(chunks, features)
+    _announce_change(model, chunks)
     return bool(chunks)
 
 
-def _has_values(schema: pa.Schema, columns: set[str]) -> bool:
+def _announce_change(model: Model, chunks: Sequence[PredictionChunk]) -> None:
+    days_changed.send(sender=PredictionChunk, model=model, days={chunk.day for chunk in chunks})
+
+
+def _has_values(schema: pa.Schema, features: Sequence[str]) -> bool:
+    columns = _columns_of(schema, features)
     return any(field.name in columns and not pa.types.is_null(field.type) for field in schema)
+
+
+def _columns_of(schema: pa.Schema, features: Sequence[str]) -> set[str]:
+    """Name the columns of features, and of the numbers that are made of those that are vectors."""
+    names = set(features)
+    return {
+        column
+        for column in schema.names
+        if column[:2] in ("f:", "n:") and (column[2:] in names or vector_of(column[2:]) in names)
+    }
 
 
 def _drop_rows(locked: LockedRows) -> None:
@@ -105,6 +123,7 @@ def _drop_rows(locked: LockedRows) -> None:
         PredictionChunk.objects.filter(day=day, is_packed=is_packed, pk__in=keys).delete()
     for chunk in locked.chunks:
         add_to_day(SummedDay, chunk, rows=chunk.rows)
+    days_dropped.send(sender=PredictionChunk, model=locked.model, days={chunk.day for chunk in locked.chunks})
     packed_days = {(chunk.day, chunk.week): chunk for chunk in locked.chunks if chunk.is_packed}
     for chunk in packed_days.values():
         recount_day(chunk)
@@ -117,7 +136,6 @@ def _ids_of(rows: pa.RecordBatch) -> Iterator[tuple[str, int, str | None]]:
 
 def _drop_values(chunks: Sequence[PredictionChunk], features: Sequence[str]) -> None:
     """Rewrite chunks without the values of these features."""
-    columns = {f"{kind}:{name}" for name in features for kind in "fn"}
     for chunk in chunks:
         same = PredictionChunk.objects.filter(day=chunk.day, is_packed=chunk.is_packed, pk=chunk.pk)
         try:
@@ -125,4 +143,4 @@ def _drop_values(chunks: Sequence[PredictionChunk], features: Sequence[str]) -> 
         except ChunkDamaged as error:
             mark_damaged(describe_damaged(same, {chunk.pk: error.reason}))
             continue
-        same.update(payload=sealer()(write(without_values(batch, columns))))
+        same.update(payload=sealer()(write(without_values(batch, _columns_of(batch.schema, features)))))

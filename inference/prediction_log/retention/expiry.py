@@ -15,7 +15,8 @@ from django.db.models import Min, QuerySet
 
 from driftline.common.periods import day_of, start_of_day
 from inference.prediction_log.models import PackedDay, PredictionChunk, SummedDay
-from inference.prediction_log.queries.event_clock import event_nows
+from inference.prediction_log.queries.event_clock import event_now, event_nows
+from inference.prediction_log.retention.hooks import close_expired, leave_unwritten, write_soon
 from inference.prediction_log.storage import partitions
 from inference.registry.models import Model
 
@@ -24,11 +25,12 @@ LOCK_TIMEOUT_MS = 1_000  # nobody can read or write while a drop waits for its t
 
 @dataclass(frozen=True)
 class ExpiredDay:
-    """What can go of a day; `whole` where nothing else is in it."""
+    """What can go of a day; `whole` where nothing else is in it, and the models of which it waits for a lake."""
 
     day: date
     packed: tuple[PackedDay, ...]
     whole: bool
+    waiting: frozenset[int] = frozenset()
 
     @property
     def rows(self) -> int:
@@ -39,6 +41,7 @@ def find_expired(now: datetime, *, without: Collection[date] = ()) -> Iterator[E
     """List the days of which rows can go, and the past days whose partition holds nothing; oldest first.
 
     As long as it has a narrow row, a row has its place in a chunk; `without` are weeks whose narrow rows are going.
+    Where there is a lake, what is not in it yet waits.
     """
     week = min(set(partitions.WEEKS.starts()) - set(without), default=date.max)
     first_kept = _first_kept_days(Model.objects.all(), now)
@@ -49,29 +52,42 @@ def find_expired(now: datetime, *, without: Collection[date] = ()) -> Iterator[E
     for day in sorted({*partitions.DAYS.starts(), *by_day}):
         held = by_day.get(day, ())
         expired = tuple(packed for packed in held if day < first_kept[packed.model_id] and packed.week < week)
-        if expired or (not held and day < day_of(now)):
-            yield ExpiredDay(day, expired, whole=len(expired) == len(held))
+        leave = leave_unwritten(day, held, expired) if expired else ()
+        young = {packed.model_id for packed in held if packed not in expired}
+        waiting = {packed.model_id for packed in expired if packed not in leave} - young
+        if leave or waiting or (not held and day < day_of(now)):
+            yield ExpiredDay(day, leave, len(leave) == len(held), frozenset(waiting))
+
+
+def first_kept_day(model: Model, now: datetime) -> date:
+    """Return the oldest event day that a model keeps, as its settings in memory say; the first day of all for ever."""
+    return _first_kept(model, event_now(model=model, now=now))
 
 
 def _first_kept_days(models: QuerySet[Model], now: datetime) -> dict[int, date]:
     """Tell the oldest event day that each of these models keeps, by its id."""
     clocks = event_nows(models=models, now=now)
-    kept = {
-        model.pk: settings.RETENTION_DAYS if model.retention_days is None else model.retention_days
-        for model in models
-    }
-    return {pk: day_of(clocks[pk]) - timedelta(days=days) if days else date.min for pk, days in kept.items()}
+    return {model.pk: _first_kept(model, clocks[model.pk]) for model in models}
+
+
+def _first_kept(model: Model, clock: datetime) -> date:
+    days = settings.RETENTION_DAYS if model.retention_days is None else model.retention_days
+    return day_of(clock) - timedelta(days=days) if days else date.min
 
 
 def delete_expired_day(expired: ExpiredDay) -> int:
     """Drop or empty a day in one commit; returns the rows that went.
 
-    Rows that another model logged into the day meanwhile are kept.
+    Rows that another model logged into the day meanwhile are kept, and those that have to be in a lake first.
     """
     with transaction.atomic():
         _wait_at_most(LOCK_TIMEOUT_MS)
+        if expired.waiting:
+            write_soon(expired.day, expired.waiting)
         if expired.whole:
             partitions.DAYS.lock()
+        if not close_expired(expired.day, {packed.model_id for packed in expired.packed}):
+            return 0
         held = PackedDay.objects.filter(day=expired.day)
         expired_days = held.filter(pk__in=[packed.pk for packed in expired.packed])
         rows = sum(expired_days.select_for_update().values_list("rows", flat=True))

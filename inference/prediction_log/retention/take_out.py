@@ -18,7 +18,7 @@ from inference.prediction_log.labels.changes import SummarisedLabel, record_labe
 from inference.prediction_log.models import PredictionChunk
 from inference.prediction_log.queries.selectors import ChunkRows, LogFrame, frame_from
 from inference.prediction_log.queries.unsummarised import request_rebuild
-from inference.prediction_log.signals import rows_erased
+from inference.prediction_log.signals import days_changed, rows_erased
 from inference.prediction_log.storage import narrow_rows
 from inference.prediction_log.storage.chunk_rows import read_rows
 from inference.prediction_log.storage.compaction import ids_of, recount_day
@@ -131,5 +131,6 @@ def _update_summaries(chunk: PredictionChunk, rows: pa.RecordBatch, taken: LogFr
     """Subtract these rows from the summaries that count them, and request that their hours are rebuilt."""
     hours = {floor(from_us(us), "hour") for us in rows.column("time").cast(pa.int64()).to_pylist()}
     request_rebuild(chunk.model_id, [(chunk.version_id, chunk.role, hour) for hour in sorted(hours)])
+    days_changed.send(sender=PredictionChunk, model=Model.objects.get(pk=chunk.model_id), days={chunk.day})
     if chunk.is_summarised:
         rows_erased.send(sender=PredictionChunk, chunk=chunk, erased=taken)

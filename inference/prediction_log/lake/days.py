@@ -1,0 +1,106 @@
+"""Which days of a model are to be written to its project's lake, and when.
+
+A day is written an hour after it ended. What changes later is gathered: the day is written again once its labels are
+ripe, and at most once a day.
+"""
+
+from collections.abc import Collection, Iterable
+from datetime import date, datetime, timedelta
+
+from django.db.models import Count, Exists, F, OuterRef, Q
+from django.db.models.functions import Now
+
+from driftline.common.clock import now
+from driftline.common.leased_work import LeasedQuerySet
+from driftline.common.periods import start_of_day
+from inference.prediction_log.lake.models import Lake, LakeFile
+from inference.prediction_log.models import TouchedPeriod
+from inference.prediction_log.queries.selectors import days_with_rows
+from inference.registry.models import Model, RowsKept
+
+SETTLED_AFTER = timedelta(hours=1)
+"""After its end most late rows of a day have come."""
+REWRITTEN_AFTER = timedelta(days=1)
+_DAY = timedelta(days=1)
+
+
+def note_changed_days(
+    model: Model, days: Iterable[date], *, settled_after: timedelta = SETTLED_AFTER
+) -> None:
+    """Have days written, or written again, in the caller's transaction; does nothing where there is no lake."""
+    changed = sorted(set(days))
+    if not changed or not Lake.objects.filter(project=model.project_id).exists():
+        return
+    of_days = LakeFile.objects.filter(model=model, day__in=changed)
+    is_known = set(of_days.filter(is_open=True).values_list("day", flat=True))
+    numbers = dict(of_days.values_list("day").annotate(Count("pk")).order_by())
+    LakeFile.objects.bulk_create(
+        [
+            _new_file(model, day, numbers.get(day, 0), now() + settled_after)
+            for day in changed
+            if day not in is_known
+        ],
+        ignore_conflicts=True,
+    )
+    open_files = of_days.filter(is_open=True, day__in=is_known).order_by("day")
+    for file in open_files.select_for_update():
+        _note_change(file, model)
+
+
+def note_all_days(model: Model) -> None:
+    """Have every day written that the log holds rows of, in the caller's transaction."""
+    if model.rows_kept == RowsKept.NONE:
+        return
+    note_changed_days(model, days_with_rows(model), settled_after=timedelta())
+
+
+def close_days(model_id: int, days: Collection[date]) -> None:
+    """Close the files of days that lose rows otherwise than by age; those never begun are not needed."""
+    files = LakeFile.objects.filter(model=model_id, day__in=days, is_open=True)
+    files.filter(written_at=None, draft="").delete()
+    files.update(
+        is_open=False, state=LakeFile.State.DONE, attempts=0, error="", lease_until=None, lease_token=None
+    )
+
+
+def files_to_write() -> LeasedQuerySet[LakeFile]:
+    """Select the files that a worker can write now: their lake answers, and the summaries count their rows."""
+    lakes = Lake.objects.filter(project=OuterRef("model__project"))
+    uncounted = TouchedPeriod.objects.unfinished().filter(model=OuterRef("model"), hour__date=OuterRef("day"))
+    due = LakeFile.objects.waiting().filter(due_at__lte=Now(), is_open=True)
+    return due.filter(Exists(lakes.filter(Q(retry_at=None) | Q(retry_at__lte=Now()))), ~Exists(uncounted))
+
+
+def _new_file(model: Model, day: date, number: int, not_before: datetime) -> LakeFile:
+    """Name a file so that no other has its path, whatever models were called before."""
+    folder = f"model={model.name}/date={day.isoformat()}"
+    due_at = max(start_of_day(day) + _DAY + SETTLED_AFTER, not_before)
+    return LakeFile(
+        model=model,
+        day=day,
+        number=number,
+        path=f"{folder}/part-{model.pk}-{number}.parquet",
+        state=LakeFile.State.WAITING,
+        due_at=due_at,
+        touched_at=due_at,
+    )
+
+
+def _note_change(file: LakeFile, model: Model) -> None:
+    """Count a change; a worker that is writing the file sees that it has to be written again."""
+    changes = LakeFile.objects.filter(pk=file.pk)
+    changes.update(generation=F("generation") + 1)
+    if file.state != LakeFile.State.WAITING:
+        changes.update(
+            state=LakeFile.State.WAITING,
+            attempts=0,
+            error="",
+            finished_at=None,
+            due_at=rewritten_at(file, model),
+        )
+
+
+def rewritten_at(file: LakeFile, model: Model) -> datetime:
+    """Return when a file that was written is written again."""
+    lag = timedelta(hours=model.objectives.get("label_lag_hours") or 0)
+    return max((file.written_at or now()) + REWRITTEN_AFTER, start_of_day(file.day) + _DAY + lag)

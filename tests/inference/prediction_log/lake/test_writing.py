@@ -1,0 +1,557 @@
+"""Each finished day of a model is one file, which is put in its place at once and replaced when the day changes."""
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+import pyarrow.dataset
+import pytest
+from celery.exceptions import SoftTimeLimitExceeded
+from django.db import connection, transaction
+from msgspec.structs import replace
+
+from driftline.accounts.models import Project
+from driftline.common.attempts import MAX_ATTEMPTS
+from driftline.common.clock import now
+from driftline.common.errors import Problem
+from driftline.common.leased_work import TOOK_TOO_LONG
+from driftline.given_up import dismiss, given_up, retry
+from driftline.long_work import run_next
+from inference.prediction_log.lake import writing
+from inference.prediction_log.lake.days import note_changed_days
+from inference.prediction_log.lake.folder import LakeFolder
+from inference.prediction_log.lake.models import Lake, LakeFile
+from inference.prediction_log.lake.services import set_lake, stop_lake
+from inference.prediction_log.lake.settings import LakeSettings
+from inference.prediction_log.models import PredictionChunk, TouchedPeriod
+from inference.prediction_log.sources.messages import AdapterFailed
+from inference.prediction_log.sources.objects import bucket
+from inference.registry.models import Model
+from inference.registry.services import update_model
+from monitors.deletion import delete_version
+from monitors.metrics.models import SegmentSearch
+from monitors.summaries.models import Summary
+from tests.inference.prediction_log.ingest.late_rows import in_thread
+from tests.inference.prediction_log.lake.conftest import (
+    commit_and_die,
+    die,
+    let_lease_end,
+    let_time_pass,
+    write_due,
+)
+from tests.inference.prediction_log.lake.reading import ids, names, query
+from tests.worlds.approvals import DAY, label, log, make_model, rows_of_a_day, truths, work
+from tests.worlds.vectors import rows_with_vectors
+
+pytestmark = pytest.mark.django_db
+
+SECOND = DAY + timedelta(days=1)
+
+
+def file_of(model: Model, number: int = 0, day: datetime = DAY) -> str:
+    return f"model={model.name}/date={day:%Y-%m-%d}/part-{model.pk}-{number}.parquet"
+
+
+def log_day(model: Model, day: datetime = DAY, n: int = 5) -> None:
+    log(model, rows_of_a_day(day, n))
+    work(model)
+
+
+class TestAFinishedDay:
+    def test_is_one_file_that_duckdb_reads_with_the_model_and_the_date_of_its_path(
+        self, model: Model, lake: Lake, folder: Path
+    ) -> None:
+        log_day(model)
+        log_day(model, SECOND, 7)
+        let_time_pass()
+
+        write_due()
+
+        assert names(folder) == [file_of(model), file_of(model, day=SECOND)]
+        assert query(folder, "SELECT model, date, count(*) FROM lake GROUP BY ALL ORDER BY date") == [
+            ("approvals", date(2026, 1, 5), 5),
+            ("approvals", date(2026, 1, 6), 7),
+        ]
+
+    def test_holds_features_predictions_and_labels(self, model: Model, lake: Lake, folder: Path) -> None:
+        rows = rows_of_a_day(DAY, 5)
+        log(model, rows)
+        label(model, truths(rows))
+        work(model)
+        let_time_pass()
+
+        write_due()
+
+        found = query(
+            folder, "SELECT id, income, region, prediction, probability, label FROM lake ORDER BY id"
+        )
+        assert found == [
+            (
+                row.id,
+                row.features["income"],
+                row.features["region"],
+                row.prediction,
+                pytest.approx(row.probabilities),
+                truth.label,
+            )
+            for row, truth in zip(rows, truths(rows), strict=True)
+        ]
+
+    def test_holds_no_values_that_are_kept_in_summaries_alone_where_its_rows_could_not_be_summarised(
+        self, project: Project, model: Model, folder: Path
+    ) -> None:
+        update_model(model=model, actor="test", privacy={"photo": "summary"})
+        log(model, rows_with_vectors(DAY, 5))
+        TouchedPeriod.objects.update(attempts=MAX_ATTEMPTS)
+
+        set_lake(project=project, settings=LakeSettings(folder=str(folder)), actor="ada")
+        write_due()
+
+        columns = {name for name, *_ in query(folder, "DESCRIBE SELECT * FROM lake")}
+        assert len(ids(folder)) == 5
+        assert "income" in columns
+        assert not {name for name in columns if name.startswith("photo")}
+
+    def test_is_a_hive_partition_for_arrow(self, model: Model, lake: Lake, folder: Path) -> None:
+        log_day(model)
+        let_time_pass()
+        write_due()
+
+        found = pyarrow.dataset.dataset(folder, partitioning="hive").to_table(columns=["model", "id"])
+
+        assert found.num_rows == 5
+        assert set(found["model"].to_pylist()) == {"approvals"}
+
+    def test_waits_for_its_end_and_an_hour_more(self, model: Model, lake: Lake) -> None:
+        today = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+
+        log(model, rows_of_a_day(today, 1))
+        work(model)
+
+        assert write_due() == []
+        assert LakeFile.objects.get().due_at == today + timedelta(days=1, hours=1)
+
+    def test_waits_for_rows_that_the_summaries_do_not_count_yet(self, model: Model, lake: Lake) -> None:
+        log_day(model)
+        let_time_pass()
+        rows = rows_of_a_day(DAY, 6)[5:]
+        log(model, rows)
+
+        assert write_due() == []
+
+        work(model)
+        assert write_due() == [file_of(model)]
+
+    def test_that_cannot_be_read_at_all_says_how_many_rows_are_missing(
+        self, model: Model, lake: Lake, folder: Path
+    ) -> None:
+        log_day(model)
+        PredictionChunk.objects.update(payload=b"no stream of Arrow")
+        let_time_pass()
+
+        write_due()
+
+        file = LakeFile.objects.get()
+        assert (file.state, file.rows, file.unreadable_rows) == ("done", 0, 5)
+        assert names(folder) == []
+
+    def test_without_rows_that_gets_one_while_it_is_looked_at_is_written_after_all(
+        self, model: Model, lake: Lake, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        note_changed_days(model, [DAY.date()])
+        let_time_pass()
+        real = LakeFolder.discard
+
+        def discard(self: LakeFolder, *arguments: object) -> None:
+            monkeypatch.setattr(LakeFolder, "discard", real)
+            log_day(model)
+            real(self, *arguments)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(LakeFolder, "discard", discard)
+        write_due()
+        let_time_pass()
+        write_due()
+
+        assert len(ids(folder)) == 5
+
+    def test_that_was_stored_before_the_lake_was_set_is_written_at_once(
+        self, project: Project, model: Model, folder: Path
+    ) -> None:
+        log_day(model)
+
+        set_lake(project=project, settings=LakeSettings(folder=str(folder), prefix="archive"), actor="ada")
+
+        assert write_due() == [file_of(model)]
+        assert ids(folder / "archive") == [f"20260105-{number}" for number in range(5)]
+
+    def test_without_a_lake_makes_no_work(self, model: Model) -> None:
+        log_day(model)
+
+        assert not LakeFile.objects.exists()
+
+
+class TestADayThatChanges:
+    def test_is_not_written_again_while_nothing_changes(self, model: Model, lake: Lake) -> None:
+        log_day(model)
+        let_time_pass()
+        write_due()
+        let_time_pass()
+
+        assert write_due() == []
+
+    def test_is_replaced_once_with_labels_that_came_late(
+        self, model: Model, lake: Lake, folder: Path
+    ) -> None:
+        rows = rows_of_a_day(DAY, 5)
+        log(model, rows)
+        work(model)
+        let_time_pass()
+        write_due()
+        assert query(folder, "SELECT count(label) FROM lake") == [(0,)]
+
+        for truth in truths(rows):
+            label(model, [truth])
+            work(model)
+
+        assert write_due() == []  # it is gathered for a day
+        let_time_pass()
+        assert write_due() == [file_of(model)]
+        assert names(folder) == [file_of(model)]
+        assert query(folder, "SELECT count(label), count(*) FROM lake") == [(5, 5)]
+
+    def test_is_written_again_when_its_labels_are_ripe(self, model: Model, lake: Lake) -> None:
+        model.objectives = {"label_lag_hours": 24 * 4_000}
+        model.save()
+        rows = rows_of_a_day(DAY, 5)
+        log(model, rows)
+        work(model)
+        let_time_pass()
+        write_due()
+
+        label(model, truths(rows)[:1])
+        work(model)
+
+        assert LakeFile.objects.get().due_at == SECOND + timedelta(hours=24 * 4_000)
+
+    def test_that_gets_a_row_while_it_is_written_is_written_once_more(
+        self, model: Model, lake: Lake, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        log_day(model)
+        let_time_pass()
+        real = LakeFolder.send
+
+        def send(self: LakeFolder, *arguments: object) -> object:
+            monkeypatch.setattr(LakeFolder, "send", real)
+            log(model, rows_of_a_day(DAY, 6)[5:])
+            work(model)
+            return real(self, *arguments)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(LakeFolder, "send", send)
+        write_due()
+        assert len(ids(folder)) == 5
+        let_time_pass()
+        write_due()
+
+        assert ids(folder) == [f"20260105-{number}" for number in range(6)]
+
+    @pytest.mark.django_db(transaction=True)
+    def test_is_noted_at_once_while_the_lake_is_slow_to_put_its_file_in_place(
+        self, project: Project, model: Model, lake: Lake, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        log_day(model)
+        let_time_pass()
+        real = LakeFolder.commit
+
+        def note() -> None:
+            with transaction.atomic():
+                with connection.cursor() as cursor:
+                    cursor.execute("SET LOCAL lock_timeout = '3s'")
+                note_changed_days(model, [DAY.date()])
+
+        def move() -> None:
+            set_lake(project=project, settings=LakeSettings(folder=str(folder), prefix="b"), actor="ada")
+
+        def commit(self: LakeFolder, *arguments: object) -> None:
+            with ThreadPoolExecutor(1) as threads:
+                threads.submit(in_thread, note).result(60)
+                with pytest.raises(Problem, match="being put in its place"):
+                    threads.submit(in_thread, move).result(60)
+            real(self, *arguments)  # type: ignore[arg-type]
+
+        with monkeypatch.context() as slow:
+            slow.setattr(LakeFolder, "commit", commit)
+            write_due()
+        assert LakeFile.objects.get().state == "waiting"
+        let_time_pass()
+
+        assert write_due() == [file_of(model)]
+        assert len(ids(folder)) == 5
+
+    def test_loses_the_rows_of_a_version_that_is_deleted(
+        self, model: Model, lake: Lake, folder: Path
+    ) -> None:
+        log_day(model)
+        log(model, [replace(row, id=f"second-{row.id}", version="2") for row in rows_of_a_day(DAY, 3)])
+        work(model)
+        let_time_pass()
+        write_due()
+
+        delete_version(version=model.versions.get(version="2"), confirm="2", actor="ada")
+        let_time_pass()
+        write_due()
+
+        assert query(folder, "SELECT version, count(*) FROM lake GROUP BY ALL") == [("1", 5)]
+
+    def test_loses_the_rows_of_a_version_that_is_deleted_after_its_hours_were_added_up(
+        self, model: Model, lake: Lake, folder: Path
+    ) -> None:
+        log_day(model)
+        log(model, [replace(row, id=f"second-{row.id}", version="2") for row in rows_of_a_day(DAY, 3)])
+        work(model)
+        let_time_pass()
+        write_due()
+        Summary.objects.filter(span="hour").delete()
+
+        delete_version(version=model.versions.get(version="2"), confirm="2", actor="ada")
+        let_time_pass()
+        write_due()
+
+        assert query(folder, "SELECT version, count(*) FROM lake GROUP BY ALL") == [("1", 5)]
+
+
+class TestAWriterThatIsKilled:
+    @pytest.mark.parametrize("step", ["send", "commit"])
+    def test_before_its_commit_leaves_nothing_that_a_reader_sees(
+        self, model: Model, lake: Lake, folder: Path, monkeypatch: pytest.MonkeyPatch, step: str
+    ) -> None:
+        log_day(model)
+        let_time_pass()
+        with monkeypatch.context() as killed:
+            killed.setattr(LakeFolder, step, die)
+            with pytest.raises(KeyboardInterrupt):
+                write_due()
+        assert ids(folder) == []
+
+        let_lease_end()
+        write_due()
+
+        assert names(folder) == [file_of(model)]
+        assert len(ids(folder)) == 5
+
+    def test_behind_its_commit_leaves_each_row_once(
+        self, model: Model, lake: Lake, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        log_day(model)
+        let_time_pass()
+        with monkeypatch.context() as killed:
+            killed.setattr(LakeFolder, "commit", commit_and_die)
+            with pytest.raises(KeyboardInterrupt):
+                write_due()
+        let_lease_end()
+        write_due()
+
+        assert names(folder) == [file_of(model)]
+        assert len(ids(folder)) == 5
+
+    def test_behind_its_commit_leaves_no_row_of_a_day_that_lost_them_all(
+        self, model: Model, lake: Lake, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        log_day(model, SECOND)
+        let_time_pass()
+        write_due()
+        log(model, [replace(row, version="2") for row in rows_of_a_day(DAY, 3)])
+        work(model)
+        let_time_pass()
+        with monkeypatch.context() as killed:
+            killed.setattr(LakeFolder, "commit", commit_and_die)
+            with pytest.raises(KeyboardInterrupt):
+                write_due()
+        assert len(ids(folder)) == 8
+
+        delete_version(version=model.versions.get(version="2"), confirm="2", actor="ada")
+        let_lease_end()
+        write_due()
+
+        assert len(ids(folder)) == 5
+
+    def test_and_comes_back_late_puts_nothing_over_what_another_wrote(
+        self, model: Model, lake: Lake, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        log_day(model)
+        let_time_pass()
+        real = LakeFolder.send
+
+        def send_late(self: LakeFolder, *arguments: object) -> object:
+            monkeypatch.setattr(LakeFolder, "send", real)
+            log(model, rows_of_a_day(DAY, 6)[5:])
+            work(model)
+            let_lease_end()
+            write_due()
+            return real(self, *arguments)  # type: ignore[arg-type]
+
+        monkeypatch.setattr(LakeFolder, "send", send_late)
+        write_due()
+
+        assert len(ids(folder)) == 6
+        assert names(folder) == [file_of(model)]
+
+    def test_and_finds_that_the_lake_was_stopped_leaves_nothing_there(
+        self, model: Model, lake: Lake, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        log_day(model)
+        let_time_pass()
+        real = LakeFolder.send
+
+        def send_and_stop(self: LakeFolder, *arguments: object) -> object:
+            sent = real(self, *arguments)  # type: ignore[arg-type]
+            stop_lake(lake=lake, confirm=str(folder), actor="ada")
+            return sent
+
+        monkeypatch.setattr(LakeFolder, "send", send_and_stop)
+        write_due()
+
+        assert names(folder) == []
+
+    def test_three_times_is_given_up_and_says_so(
+        self, project: Project, model: Model, lake: Lake, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        log_day(model)
+        let_time_pass()
+        monkeypatch.setattr(writing, "write_rows", _fail)
+
+        for _ in range(3):
+            LakeFile.objects.update(lease_until=None)
+            write_due()
+
+        assert [(piece.kind, piece.attempts) for piece in given_up(project)] == [("lake file", 3)]
+
+    def test_that_takes_too_long_is_given_up_at_once_and_cannot_be_dismissed(
+        self, project: Project, model: Model, lake: Lake, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        log_day(model)
+        let_time_pass()
+        with monkeypatch.context() as slow:
+            slow.setattr(writing, "write_rows", _run_out_of_time)
+            write_due()
+        [piece] = given_up(project)
+        assert (piece.kind, piece.attempts, piece.reason) == ("lake file", 1, TOOK_TOO_LONG)
+
+        with pytest.raises(Problem, match="Other work waits for the lake file 2026-01-05 of approvals"):
+            dismiss(kind=piece.kind, id=piece.id, actor="ada")
+        retry(kind=piece.kind, id=piece.id, actor="ada")
+
+        assert write_due() == [file_of(model)]
+
+
+class TestTheFirstFilling:
+    def test_comes_behind_all_other_long_work_of_its_project(
+        self, project: Project, model: Model, folder: Path
+    ) -> None:
+        log_day(model)
+        set_lake(project=project, settings=LakeSettings(folder=str(folder)), actor="ada")
+        search = SegmentSearch.objects.create(
+            model=model, start=DAY, end=SECOND, requested_by="ada", touched_at=now()
+        )
+
+        run_next()
+
+        search.refresh_from_db()
+        assert search.state != "queued"
+        assert ids(folder) == []
+        assert run_next()
+        assert len(ids(folder)) == 5
+
+
+class TestALakeThatCannotBeReached:
+    def test_is_left_alone_for_a_while_and_says_why(self, model: Model, lake: Lake, folder: Path) -> None:
+        log_day(model)
+        let_time_pass()
+        folder.rmdir()
+
+        assert write_due() == [file_of(model)]  # one attempt; the other days wait for the lake
+
+        lake.refresh_from_db()
+        assert lake.error == f"{folder.resolve()} is not there; is it mounted?"
+        assert lake.failing_since is not None
+
+    def test_gets_every_day_once_it_is_back(self, model: Model, lake: Lake, folder: Path) -> None:
+        log_day(model)
+        log_day(model, SECOND)
+        let_time_pass()
+        folder.rmdir()
+        for _ in range(4):  # more often than work is tried
+            let_time_pass()
+            write_due()
+        folder.mkdir()
+
+        let_time_pass()
+        write_due()
+
+        lake.refresh_from_db()
+        assert (lake.error, lake.failing_since) == ("", None)
+        assert len(ids(folder)) == 10
+
+    def test_for_one_file_alone_gets_the_other_days(self, model: Model, lake: Lake, folder: Path) -> None:
+        log_day(model)
+        log_day(model, SECOND)
+        let_time_pass()
+        (folder / "model=approvals").mkdir()
+        (folder / "model=approvals" / "date=2026-01-05").write_text("in its way")
+
+        write_due()
+        Lake.objects.update(retry_at=None)  # in place of a minute
+        write_due()
+
+        assert ids(folder / "model=approvals" / "date=2026-01-06") == [f"20260106-{n}" for n in range(5)]
+
+    def test_is_not_filled_from_a_disk_that_has_no_room_for_a_day(
+        self, model: Model, lake: Lake, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        log_day(model)
+        let_time_pass()
+        monkeypatch.setattr(bucket, "IN_MEMORY_BYTES", 0)
+        monkeypatch.setattr(bucket, "MIN_FREE_BYTES", 1 << 60)
+
+        write_due()
+
+        lake.refresh_from_db()
+        assert lake.error.startswith("2026-01-05 of approvals has ")
+        assert lake.error.endswith("stay so; make room.")
+        assert names(folder) == []
+
+
+class TestTwoModels:
+    def test_that_swap_their_names_never_write_over_each_others_files(
+        self, project: Project, model: Model, lake: Lake, folder: Path
+    ) -> None:
+        other = make_model(project, "other")
+        log_day(model)
+        let_time_pass()
+        write_due()
+        Model.objects.filter(pk=other.pk).update(name="swapping")
+        Model.objects.filter(pk=model.pk).update(name="other")
+        Model.objects.filter(pk=other.pk).update(name="approvals")
+
+        other.refresh_from_db()
+        log_day(other, n=3)
+        let_time_pass()
+        write_due()
+
+        assert len(names(folder)) == 2
+        assert query(folder, "SELECT count(*) FROM lake") == [(8,)]
+
+
+def test_a_folder_refuses_to_follow_a_link_out_of_the_lake(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (folder / "model=x").symlink_to(tmp_path / "elsewhere")
+
+    with pytest.raises(AdapterFailed, match="leads out of the lake"):
+        LakeFolder(LakeSettings(folder=str(folder))).begin("model=x/date=2026-01-05/part-1-0.parquet")
+
+
+def _run_out_of_time(*_: object, **__: object) -> None:
+    raise SoftTimeLimitExceeded
+
+
+def _fail(*_: object, **__: object) -> None:
+    raise ValueError("no such column")
