@@ -1,0 +1,88 @@
+"""What serving hosts ask and say over HTTP, with the token of a host."""
+
+from functools import lru_cache
+
+import msgspec
+from django.conf import settings
+from django.http import FileResponse, HttpRequest, HttpResponse
+from ninja import Router
+from ninja.security import HttpBearer
+
+from driftline.accounts.http_auth import bearer_of, invalid_token, refuse_token_in_url
+from driftline.accounts.models import digest_of
+from driftline.common.clock import now
+from driftline.common.errors import Problem, invalid, not_found
+from driftline.common.identity import note_identity
+from driftline.common.request_values import read_body
+from driftline.common.responses import files
+from driftline.common.uploads import MAX_BODY_BYTES
+from inference.hosts.models import ServingHost
+from inference.hosts.published_plan import SIGNATURE_HEADER, PublishedPlan
+from inference.hosts.statuses import HostStatus, record_status
+from inference.hosts.tokens import PREFIX
+from inference.registry.downloads import open_artifact
+from inference.registry.models import Version
+from inference.serving.plan import PlanUnreadable
+
+router = Router(tags=["serving hosts"])
+_plan_of = lru_cache(maxsize=2)(PublishedPlan)  # by the home
+
+
+class HostAuth(HttpBearer):
+    """Lets a request in with the token of a host that was not revoked; it opens these routes alone."""
+
+    def __call__(self, request: HttpRequest) -> ServingHost:
+        refuse_token_in_url(request)
+        host = self.authenticate(request, bearer_of(request))
+        note_identity(request, f"serving host {host.name}")
+        return host
+
+    def authenticate(self, request: HttpRequest, token: str) -> ServingHost:
+        host = ServingHost.objects.active().filter(token_digest=digest_of(token)).first()
+        if host is None or not token.startswith(PREFIX):
+            raise invalid_token("Send the token of a serving host that was not revoked.")
+        return host
+
+
+def _host_of(request: HttpRequest) -> ServingHost:
+    host = request.auth  # type: ignore[attr-defined]
+    assert isinstance(host, ServingHost)
+    return host
+
+
+@router.get("/serving-hosts/self/plan", auth=HostAuth(), openapi_extra=files("application/json"))
+def read_host_plan(request: HttpRequest) -> HttpResponse:
+    """Read the plan and the keys as signed JSON; 304 where `If-None-Match` has its ETag."""
+    try:
+        published = _plan_of(settings.HOME).current()
+    except PlanUnreadable as error:
+        raise Problem(503, "plan_unreadable", "There is no plan yet; ask again.", retry_after=1) from error
+    if request.headers.get("If-None-Match") == published.etag:
+        return HttpResponse(status=304, headers={"ETag": published.etag})
+    headers = {"ETag": published.etag, SIGNATURE_HEADER: published.signature, "Cache-Control": "no-store"}
+    return HttpResponse(published.content, content_type="application/json", headers=headers)
+
+
+@router.get(
+    "/serving-hosts/self/artifacts/{sha256}",
+    auth=HostAuth(),
+    openapi_extra=files("application/octet-stream"),
+)
+def read_host_artifact(request: HttpRequest, sha256: str) -> FileResponse:
+    """Download the file of a version that the plan names; each download is audited."""
+    version = Version.objects.servable().filter(sha256=sha256).select_related("model__project").first()
+    if version is None or not version.has_artifact:
+        raise not_found("artifact")
+    file = open_artifact(version=version, actor=f"serving host {_host_of(request).name}")
+    return FileResponse(file, as_attachment=True, filename=f"{sha256[:12]}.onnx")
+
+
+@router.post("/serving-hosts/self/status", auth=HostAuth(), response={204: None})
+def receive_host_status(request: HttpRequest) -> HttpResponse:
+    """Say how the host does."""
+    try:
+        status = msgspec.json.decode(read_body(request, cap=MAX_BODY_BYTES), type=HostStatus)
+    except msgspec.DecodeError as error:
+        raise invalid("", f"This is no status of a host: {error}") from error
+    record_status(host=_host_of(request), status=status, home=settings.HOME, now=now())
+    return HttpResponse(status=204)

@@ -1,0 +1,63 @@
+"""The plan as hosts pull it: with the keys that their home needs, signed, and encoded once for all of them."""
+
+import hashlib
+import threading
+from pathlib import Path
+
+import msgspec
+from django.conf import settings
+from msgspec import Struct
+
+from inference.hosts.tokens import sign_plan
+from inference.serving.plan import PLAN_FILE, Plan, PlanReader
+
+SIGNATURE_HEADER = "Driftline-Signature"
+KEYS = ("hash_key", "log_key", "endpoint_key")
+"""Of `keys/` in a home: hashes of private features, what seals the log, what opens credentials of other servers."""
+
+
+class HostPlan(Struct, frozen=True):
+    """What a host pulls: everything that is served, and the content of those of `KEYS` that there are.
+
+    `encrypts_log` says whether what is logged is sealed, which must be the same everywhere.
+    """
+
+    plan: Plan
+    keys: dict[str, str]
+    encrypts_log: bool
+
+    def __repr__(self) -> str:
+        return f"HostPlan of generation {self.plan.generation}"
+
+
+class SignedPlan(Struct, frozen=True):
+    """A `HostPlan` as JSON, with the ETag of these bytes and their signature."""
+
+    content: bytes
+    etag: str
+    signature: str
+
+
+class PublishedPlan:
+    """The plan of a home, read again where it has changed; for the threads of one process."""
+
+    def __init__(self, home: Path) -> None:
+        self._home = home
+        self._lock = threading.Lock()
+        self._reader = PlanReader(home / PLAN_FILE)
+        self._keys: dict[str, str] = {}
+        self._signed: SignedPlan | None = None
+
+    def current(self) -> SignedPlan:
+        """Return the plan as it is now; raises PlanUnreadable where there is none."""
+        with self._lock:
+            keys = {name: path.read_text() for name in KEYS if (path := self._home / "keys" / name).exists()}
+            if self._signed is None or keys != self._keys or self._reader.has_changed():
+                self._signed = _sign(HostPlan(self._reader.read(), keys, settings.ENCRYPT_LOG))
+                self._keys = keys
+            return self._signed
+
+
+def _sign(document: HostPlan) -> SignedPlan:
+    content = msgspec.json.encode(document)
+    return SignedPlan(content, f'"{hashlib.sha256(content).hexdigest()[:32]}"', sign_plan(content))

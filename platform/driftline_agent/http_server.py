@@ -1,0 +1,119 @@
+"""A small HTTP server on the loopback address: bounded bodies, bounded connections, no other host's names."""
+
+import json
+import logging
+import socket
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import unquote
+
+from driftline_agent.serving import Dataplane, Reply
+
+log = logging.getLogger("driftline_agent")
+
+MAX_BODY_BYTES = 1 << 20
+MAX_CONNECTIONS = 64
+IDLE_SECONDS = 60
+_OWN_NAMES = {"127.0.0.1", "localhost"}
+
+
+class LoopbackServer(ThreadingHTTPServer):
+    """Answers on 127.0.0.1; each connection has a thread, of which there are so many and no more."""
+
+    daemon_threads = True
+    request_queue_size = 128
+
+    def __init__(self, port: int, dataplane: Dataplane) -> None:
+        self.dataplane = dataplane
+        self._places = threading.BoundedSemaphore(MAX_CONNECTIONS)
+        super().__init__(("127.0.0.1", port), _Handler)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        if not self._places.acquire(blocking=False):
+            request.sendall(
+                b"HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+            )
+            self.shutdown_request(request)
+            return
+        super().process_request(request, client_address)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        try:
+            super().process_request_thread(request, client_address)
+        finally:
+            self._places.release()
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        log.debug("a connection ended early", exc_info=True)
+
+    def server_bind(self) -> None:
+        """Bind without asking for the host's name, which may need a network."""
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        self.socket.bind(self.server_address)
+        self.server_address = self.socket.getsockname()
+        self.server_name, self.server_port = "127.0.0.1", self.server_address[1]
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server_version = "driftline-agent"
+    sys_version = ""
+    timeout = IDLE_SECONDS
+    disable_nagle_algorithm = True
+    wbufsize = 1 << 16  # one packet for headers and body
+    server: LoopbackServer
+
+    def do_GET(self) -> None:
+        if self._is_ours():
+            self._send(self.server.dataplane.read(self._path()))
+
+    def do_POST(self) -> None:
+        if self._is_ours() and (body := self._read_body()) is not None:
+            self._send(self.server.dataplane.write(self._path(), body))
+
+    def _path(self) -> str:
+        return unquote(self.path.partition("?")[0])
+
+    def _is_ours(self) -> bool:
+        """Refuse a request that a web page elsewhere has a browser of this device send."""
+        host = self.headers.get("Host", "").rsplit(":", 1)[0]
+        if host in _OWN_NAMES and "Origin" not in self.headers:
+            return True
+        self._refuse(403, "this address is for programs of this device")
+        return False
+
+    def _read_body(self) -> bytes | None:
+        length = self.headers.get("Content-Length", "")
+        if "Transfer-Encoding" in self.headers or not (length.isascii() and length.isdigit()):
+            self._refuse(411, "send the body with a Content-Length")
+            return None
+        if len(length) > 12 or int(length) > MAX_BODY_BYTES:
+            self._refuse(413, f"the body is larger than {MAX_BODY_BYTES:,} bytes")
+            return None
+        body = self.rfile.read(int(length))
+        if len(body) < int(length):
+            self.close_connection = True
+            return None
+        return body
+
+    def _refuse(self, status: int, sentence: str) -> None:
+        """Answer, and end the connection: what else it holds is not read."""
+        self.close_connection = True
+        self._send(Reply(status, {"error": sentence}))
+
+    def _send(self, reply: Reply) -> None:
+        content = (
+            b"" if reply.document is None else json.dumps(reply.document, separators=(",", ":")).encode()
+        )
+        self.send_response(reply.status)
+        if content:
+            self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(content)))
+        if self.close_connection:
+            self.send_header("Connection", "close")
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, format: str, *arguments: Any) -> None:
+        """Say nothing of each request."""

@@ -1,0 +1,138 @@
+"""Manifests: what the device should answer with, as the server signed it."""
+
+import base64
+import binascii
+import json
+import re
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any
+
+from cryptography.exceptions import InvalidSignature
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+
+from driftline_agent.datatypes import DATATYPES
+from driftline_agent.errors import ModelRefused
+
+MAX_ARTIFACT_BYTES = 4 << 30
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class TensorSpec:
+    """A tensor's name, V2 datatype and shape; -1 stands for a variable dimension."""
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What a version takes and gives: one tensor of all features, or one for each."""
+
+    features: tuple[str, ...]
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+    prediction_output: str | None
+    probabilities_output: str | None
+    classes: tuple[str, ...]
+    missing: dict[str, str]
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """A version for this device; `generation` grows with every change of what its group gets."""
+
+    device: str
+    generation: int
+    release: int
+    model: str
+    version: str
+    sha256: str
+    size: int
+    signature: Signature
+    expires_ms: int
+    sampling: float
+    """The share of rows that are sent as they are; the others are added up by the hour."""
+
+    def answers_like(self, other: "Manifest") -> bool:
+        """Return whether the other version has the same file, and takes and gives the same."""
+        return (self.sha256, self.signature) == (other.sha256, other.signature)
+
+
+@dataclass(frozen=True)
+class SignedManifest:
+    """A manifest as text, and its signature (base64)."""
+
+    manifest: str
+    signature: str
+
+
+def read_manifest(signed: SignedManifest, *, public_key: str, device: str) -> Manifest:
+    """Read a manifest that was signed for this device; raises ModelRefused for every other one."""
+    try:
+        key = Ed25519PublicKey.from_public_bytes(base64.b64decode(public_key))
+        key.verify(base64.b64decode(signed.signature, validate=True), signed.manifest.encode())
+    except (InvalidSignature, binascii.Error, ValueError) as error:
+        raise ModelRefused("the manifest was not signed by the server of the enrolment") from error
+    try:
+        manifest = _read(json.loads(signed.manifest))
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ModelRefused(f"the manifest cannot be read: {type(error).__name__} {error}"[:200]) from error
+    if manifest.device != device:
+        raise ModelRefused(f"the manifest is of the device {manifest.device}")
+    return manifest
+
+
+def check_current(manifest: Manifest, *, generation: int, now_ms: int) -> None:
+    """Raise ModelRefused for a manifest that has ended, or that is older than one that was seen."""
+    if manifest.generation < generation:
+        raise ModelRefused(
+            f"the manifest has generation {manifest.generation}, and {generation} was there before"
+        )
+    if manifest.expires_ms <= now_ms:
+        raise ModelRefused("the manifest has ended; it is an old one, or the device's clock is wrong")
+
+
+def _read(document: dict[str, Any]) -> Manifest:
+    signature = document["signature"]
+    features = tuple(feature["name"] for feature in signature["features"])
+    width = len(features) if len(signature["inputs"]) == 1 else 1
+    manifest = Manifest(
+        device=str(document["device"]),
+        generation=int(document["generation"]),
+        release=int(document["release"]),
+        model=str(document["model"]),
+        version=str(document["version"]),
+        sha256=str(document["sha256"]),
+        size=int(document["size"]),
+        signature=Signature(
+            features=features,
+            inputs=tuple(_with_width(_tensor(tensor), width) for tensor in signature["inputs"]),
+            outputs=tuple(_tensor(tensor) for tensor in signature["outputs"]),
+            prediction_output=signature["prediction_output"],
+            probabilities_output=signature["probabilities_output"],
+            classes=tuple(signature["classes"]),
+            missing=dict(signature["missing"]),
+        ),
+        expires_ms=round(datetime.fromisoformat(document["expires_at"]).timestamp() * 1000),
+        sampling=float(document.get("sampling", 1.0)),
+    )
+    if not _SHA256.fullmatch(manifest.sha256) or not 0 < manifest.size <= MAX_ARTIFACT_BYTES:
+        raise ValueError("sha256 or size is none")
+    if not 0 <= manifest.sampling <= 1:
+        raise ValueError("sampling is no share")
+    return manifest
+
+
+def _with_width(tensor: TensorSpec, columns: int) -> TensorSpec:
+    """Give a table that leaves its width open the columns of its features, so that no request has others."""
+    is_open = len(tensor.shape) == 2 and tensor.shape[1] == -1 and columns > 0
+    return replace(tensor, shape=(tensor.shape[0], columns)) if is_open else tensor
+
+
+def _tensor(tensor: dict[str, Any]) -> TensorSpec:
+    if tensor["datatype"] not in DATATYPES:
+        raise ValueError(f"{tensor['datatype']} is no datatype")
+    return TensorSpec(tensor["name"], tensor["datatype"], tuple(tensor["shape"]))

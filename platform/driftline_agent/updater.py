@@ -1,0 +1,177 @@
+"""Keeps the device at the version that it is assigned: download, proof, swap, and back where the new one fails.
+
+Until a version has proved itself nothing on the disk names it, so a power cut at any point leaves the one of before.
+"""
+
+import contextlib
+import logging
+
+from driftline_agent.device_clock import DeviceClock
+from driftline_agent.errors import ModelRefused, NotReached, ServerRefused
+from driftline_agent.identity import Identity
+from driftline_agent.manifest import Manifest, SignedManifest, check_current, read_manifest
+from driftline_agent.model import LoadedModel, all_finite, check_file
+from driftline_agent.serving import ModelInUse
+from driftline_agent.uplink import DownloadFailed, Uplink
+from driftline_agent.versions import VersionStore
+
+log = logging.getLogger("driftline_agent")
+
+
+ATTEMPTS = 10
+"""Downloads of a release that may fail before the server hears of it: networks spoil files, break off, and mend."""
+
+
+class Updater:
+    """One device's way from version to version; called by one thread."""
+
+    def __init__(
+        self,
+        identity: Identity,
+        versions: VersionStore,
+        in_use: ModelInUse,
+        uplink: Uplink,
+        clock: DeviceClock,
+    ) -> None:
+        self._identity = identity
+        self._versions = versions
+        self._in_use = in_use
+        self._uplink = uplink
+        self._clock = clock
+        self._assigned: Manifest | None = None
+        self._passing_failure = ""
+        self._failed_attempts = 0
+
+    # -- starting ------------------------------------------------------------------------------------------------------
+    def load_from_disk(self) -> None:
+        """Answer with the version that is on the disk, else with the one before it; neither needs a network."""
+        for signed in (self._versions.now.current, self._versions.now.previous):
+            if signed is None:
+                continue
+            try:
+                model = self._load(self._read(signed))
+                model.prove(None)
+            except ModelRefused as error:
+                log.error("a version on the disk cannot answer: %s", error)
+                continue
+            self._in_use.swap(model)
+            log.info("version %s answers, from the disk", model.manifest.version)
+            if signed is not self._versions.now.current:
+                with contextlib.suppress(OSError):  # of a full disk: the next start does the same
+                    self._versions.roll_back()
+            return
+
+    # -- polling -------------------------------------------------------------------------------------------------------
+    def poll(self) -> None:
+        """Ask for the assignment and fulfil it. Raises NotReached, Revoked or ServerRefused."""
+        signed = self._uplink.assignment()
+        if signed is None:
+            return
+        try:
+            manifest = self._read(signed)
+            check_current(
+                manifest,
+                generation=self._versions.now.generation,
+                now_ms=self._clock.server_ms() or self._clock.wall_ms(),
+            )
+        except ModelRefused as error:
+            log.error("an assignment is refused: %s", error)
+            return
+        if self._assigned is None or self._assigned.release != manifest.release:
+            self._failed_attempts = 0
+        self._assigned, self._passing_failure = manifest, ""
+        try:
+            self._fulfil(signed, manifest)
+        except BaseException:  # without a network or room on the disk: the next poll asks for it again
+            self._uplink.forget_assignment()
+            raise
+
+    def outcome(self) -> tuple[int | None, str]:
+        """Return the release that was assigned and why it is not there; None for one that is still on its way."""
+        manifest, model = self._assigned, self._in_use.model
+        if manifest is None:
+            return None, ""
+        failure = self._versions.now.failure_of(manifest.release) or self._passing_failure
+        if failure:
+            return manifest.release, failure[:300]
+        is_there = model is not None and model.manifest.answers_like(manifest)
+        return (manifest.release if is_there else None), ""
+
+    def _fulfil(self, signed: SignedManifest, manifest: Manifest) -> None:
+        model = self._in_use.model
+        if self._versions.now.failure_of(manifest.release):
+            return
+        if model is not None and model.manifest.answers_like(manifest):
+            model.manifest = manifest
+            self._versions.renew(signed, manifest.generation)
+            return
+        is_return = self._is_return_to(manifest)
+        try:
+            self._fetch(manifest)
+            candidate = self._load(manifest)
+            # what the version that is taken back answered may be what the one before refuses
+            candidate.prove(None if is_return else self._in_use.sample())
+        except ModelRefused as error:
+            self._versions.refuse(manifest.release, str(error), manifest.generation)
+            log.error("version %s is refused: %s", manifest.version, error)
+            return
+        except (DownloadFailed, NotReached, ServerRefused, OSError) as error:
+            self._failed_attempts += 1
+            if self._failed_attempts >= ATTEMPTS:
+                self._passing_failure = f"it could not be downloaded: {error}"
+            self._uplink.forget_assignment()
+            log.error("version %s could not be downloaded: %s", manifest.version, error)
+            return
+        self._versions.install(signed, manifest.generation, keeps_current=not is_return)
+        self._in_use.swap(candidate)
+        log.info("version %s answers", manifest.version)
+
+    def _fetch(self, manifest: Manifest) -> None:
+        """Have the version's file on the disk; one that is there already is not asked for again."""
+        path = self._versions.path_of(manifest)
+        try:
+            check_file(path, manifest)
+            return
+        except ModelRefused:
+            self._uplink.download(manifest, self._versions.draft_of(manifest), path)
+        try:
+            check_file(path, manifest)
+        except ModelRefused as error:
+            path.unlink(missing_ok=True)
+            raise DownloadFailed(str(error)) from error
+
+    # -- watching ------------------------------------------------------------------------------------------------------
+    def look_at_failures(self) -> None:
+        """Go back where the version in place fails requests that the one before it answers."""
+        model, feed, previous = self._in_use.model, self._in_use.failing, self._versions.now.previous
+        if not self._in_use.needs_look.is_set():
+            return
+        if model is None or feed is None or previous is None:
+            self._in_use.forget_failures()
+            return
+        try:
+            before = self._load(self._read(previous))
+            if not all_finite(before.run(feed)):
+                raise ModelRefused("it answers NaN or infinity")
+        except ModelRefused as error:
+            log.warning("requests fail, and the version of before does no better: %s", error)
+            self._in_use.forget_failures()
+            return
+        reason = "it failed requests in a row that the version of before answers"
+        self._in_use.swap(before)  # first, as a full disk must not keep the version that fails
+        log.error("version %s is taken back: %s", model.manifest.version, reason)
+        self._versions.take_back(model.manifest.release, reason)
+
+    def _is_return_to(self, manifest: Manifest) -> bool:
+        """Return whether a manifest is of the version of before."""
+        previous = self._versions.now.previous
+        try:
+            return previous is not None and self._read(previous).answers_like(manifest)
+        except ModelRefused:  # the file that names it was spoilt
+            return False
+
+    def _read(self, signed: SignedManifest) -> Manifest:
+        return read_manifest(signed, public_key=self._identity.public_key, device=self._identity.device)
+
+    def _load(self, manifest: Manifest) -> LoadedModel:
+        return LoadedModel(manifest, self._versions.path_of(manifest))

@@ -1,0 +1,26 @@
+"""Agents as processes that are enrolled with a real server."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from inference.edge.enrolment import create_device
+from inference.edge.models import DeviceGroup
+from tests.driftline_agent.processes import AgentProcess
+
+
+@contextmanager
+def running_agents(group: DeviceGroup, url: str, folder: Path, count: int) -> Iterator[list[AgentProcess]]:
+    """Enrol so many devices and run their agents."""
+    with ExitStack() as stack:
+        agents = []
+        for number in range(count):
+            agent = AgentProcess(folder / f"truck{number}", f"truck{number}")
+            _, code = create_device(group=group, name=agent.name, actor="test", now=datetime.now(UTC))
+            enrolled = agent.enrol(url, code)
+            assert enrolled.returncode == 0, enrolled.stderr
+            stack.callback(agent.stop)
+            agent.start()
+            agents.append(agent)
+        yield agents
