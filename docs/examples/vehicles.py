@@ -1,9 +1,9 @@
-"""Vehicles: images are logged as embeddings, and their numbers are ordinary features.
+"""Vehicles: images are logged as embeddings, and an embedding is one feature, a vector.
 
-A camera reads digits, such as those of speed signs. What Driftline gets of an image is 16 numbers, its
-embedding, and the camera's name; no pixel leaves the vehicle. On the last days the rear camera is out of focus
+A camera reads digits, such as those of speed signs. What Driftline gets of an image is its embedding, a list of
+32 numbers, and the camera's name; no pixel leaves the vehicle. On the last days the rear camera is out of focus
 and looks into the dark. The images are real handwritten digits of scikit-learn, which ships no signs, shown
-again with some noise; the embedding is their projection onto 16 principal components, where a vehicle would
+again with some noise; the embedding is their projection onto 32 principal components, where a vehicle would
 take the last layer of its network.
 
     python docs/examples/vehicles.py      # against a Driftline that runs; see shared.py
@@ -21,8 +21,8 @@ from driftline_client import ModelHandle
 DAYS = 8
 IMAGES_A_DAY = 400
 NIGHT_BEGAN = 3  # days ago
-EMBEDDING = [f"emb_{number:02}" for number in range(16)]
-FEATURES = [*EMBEDDING, "camera"]
+DIMENSION = 32
+FEATURES = ["image", "camera"]
 DIGITS = load_digits()
 SPLIT = len(DIGITS.images) // 2  # the first half trains, the second is seen on the road
 
@@ -38,7 +38,7 @@ class Camera:
 
     def __init__(self) -> None:
         pixels = DIGITS.images[:SPLIT].reshape(SPLIT, -1)
-        self.embedding = PCA(len(EMBEDDING), random_state=1).fit(pixels)
+        self.embedding = PCA(DIMENSION, random_state=1).fit(pixels)
         self.classifier = LogisticRegression(max_iter=2_000).fit(
             self.embedding.transform(pixels), DIGITS.target[:SPLIT]
         )
@@ -52,7 +52,7 @@ class Camera:
         if night:
             images = np.where((camera == "rear")[:, None, None], dim_and_blur(images), images)
         vectors = self.embedding.transform(images.reshape(count, -1))
-        seen = pd.DataFrame(vectors.round(3), columns=EMBEDDING).assign(camera=camera)
+        seen = pd.DataFrame({"image": list(vectors.round(3)), "camera": camera})
         shares = self.classifier.predict_proba(vectors).round(5)
         shares[:, 0] += 1 - shares.sum(axis=1)
         scores = pd.DataFrame(shares, columns=[f"probability_{digit}" for digit in range(10)])
@@ -92,18 +92,18 @@ def main() -> None:
 
 
 def report(driftline: Driftline, signs: ModelHandle) -> None:
-    """Print what Driftline found: by camera, and in all numbers of the embedding together."""
+    """Print what Driftline found: by camera, and in all that is kept of images together."""
     for name in ("front", "rear"):
         segment = f"camera:{name}"
         accuracy = driftline.points(signs, "accuracy", segment=segment)
         values = [f"{point['value']:.2f}" for point in accuracy if point["value"] is not None]
         print(f"accuracy of the {name} camera, day by day: {' '.join(values)}")
         found = driftline.call("GET", f"/models/{signs.name}/drift", segment=segment)
-        drifted = [item["feature"] for item in found["items"] if item["decision"] == "drifted"]
-        numbers = sorted(set(drifted) & set(EMBEDDING))
-        print(f"  {len(numbers)} of the {len(EMBEDDING)} numbers drifted: {' '.join(numbers) or '-'}")
+        [image] = [item for item in found["items"] if item["feature"] == "image"]
+        moved = image["statistics"]["mean_shift"]["value"]
+        print(f"  images {image['decision']}: their mean moved by {moved:.2f} of the usual spread")
     driftline.wait_for(signs, "domain_auc")
-    print("All numbers together, by a classifier that tells a day from the reference:")
+    print("All features together, by a classifier that tells a day from the reference:")
     for point in driftline.points(signs, "domain_auc")[-5:]:
         if point["value"] is not None:
             print(f"  {point['start'][:10]} AUC {point['value']:.2f}, {point['status']}")

@@ -1,5 +1,6 @@
 """Reads files that nobody looks at before they are stored: what is certain of them is found out, the rest refused."""
 
+from collections.abc import Collection
 from pathlib import Path
 
 from msgspec.structs import replace
@@ -37,8 +38,13 @@ def reading_as_named(path: Path) -> FileReading | None:
     return FileReading(format=replace(found, has_header=True))
 
 
-def refuse_doubtful_columns(path: Path, reading: FileReading | None, known: KnownModel) -> None:
-    """Raise UnreadableHead where a column that would become a feature looks like an id, or is the only one."""
+def refuse_doubtful_columns(
+    path: Path, reading: FileReading | None, known: KnownModel, texts: Collection[str] = ()
+) -> None:
+    """Raise UnreadableHead where a column that would become a feature looks like an id, or is the only one.
+
+    Each value of `texts` may be unique: these columns are declared as texts.
+    """
     chosen = {} if reading is None else {"delimiter": reading.format.delimiter, "has_header": True}
     head = read_head(path, {"has_header": True, **chosen})
     columns = preview(head, known=known).columns
@@ -47,9 +53,9 @@ def refuse_doubtful_columns(path: Path, reading: FileReading | None, known: Know
         raise UnreadableHead("doubtful_format", detail)
     for column in columns:
         is_id = "unique in every row" in " ".join([column.why, *column.warnings])
-        if is_id and column.name != ColumnRole.ID:
+        if is_id and column.name != ColumnRole.ID and column.name not in texts:
             detail = (
                 f"The column {column.name[:60]!r} is unique in every row, as an id is, and would become a feature. "
-                f"Name it 'id' or leave it out; or {_LOOK}."
+                f"Name it 'id' or leave it out; if it is a text, say so in the model's text_features; or {_LOOK}."
             )
             raise UnreadableHead("doubtful_columns", detail)

@@ -20,6 +20,7 @@ from driftline.common.strict_json import printable
 from driftline.common.task_queue import Task, enqueue
 from inference.prediction_log.queries.event_clock import event_now
 from inference.registry.models import Dataset, Model, Version
+from inference.registry.parts import lock_model
 from monitors.definitions.models import Reference
 from monitors.definitions.schemas import ChosenReferenceOut
 from monitors.definitions.signals import reference_ready
@@ -51,7 +52,7 @@ def choose_reference(*, model: Model, version: Version, choice: ReferenceChoice,
     """
     _check(choice, today=floor(event_now(model=model, now=now()), "day"))
     with transaction.atomic():
-        _lock(model)
+        lock_model(model)
         before = active_reference(model=model, version_id=version.pk)
         if choice.kind == Reference.Kind.FILE:
             reference = adopt_reference(dataset=_newest_file(version))
@@ -75,7 +76,7 @@ def rebase_reference(*, model: Model, before: Version | None, after: Version, ac
     What was chosen of the log goes along, and is of the new version's own answers from then on; a fixed period gives
     way to a file of the new version. Where nothing changes there is no audit row.
     """
-    _lock(model)
+    lock_model(model)
     known = active_reference(model=model, version_id=before.pk if before else None)
     listed = after.references.filter(archived_at=None)
     own = listed.exclude(state=Reference.State.FAILED).order_by("-pk").first()
@@ -197,11 +198,6 @@ def described(reference: Reference) -> dict[str, Any]:
     """Give what was chosen in plain values, by the names of the API."""
     plain: dict[str, Any] = msgspec.to_builtins(ChosenReferenceOut.of(reference))
     return plain
-
-
-def _lock(model: Model) -> None:
-    """Let one caller at a time change what a model's windows are compared with."""
-    Model.objects.select_for_update(of=("self",), no_key=True).get(pk=model.pk)
 
 
 # -- what may be chosen ------------------------------------------------------------------------------------------------

@@ -12,10 +12,13 @@ from driftline.common.strict_json import escape_pointer, printable
 from inference.prediction_log.spool.privacy import HASH
 from inference.registry.models import Model
 from inference.registry.selectors import signature_of
+from inference.texts import kinds_of_parts
+from inference.vector_names import norm_of, whole_of
 from monitors.definitions.choosing import active_reference
 from monitors.definitions.models import Expectation, Reference
 from monitors.definitions.schemas import ExpectedColumn, FeatureSchema, LearntColumn
 from monitors.definitions.signals import expectations_changed
+from monitors.definitions.text_features import declared_texts
 from monitors.stats.mergeable.sketches import NumericSummary
 from monitors.stats.mergeable.window_summary import ColumnSummary, WindowSummary
 
@@ -32,12 +35,12 @@ def schema_of(model: Model) -> list[FeatureSchema]:
     """Describe each feature that is known, by name: its kind, what the reference shows of it, what is expected."""
     expected = {one.feature: one for one in model.expectations.all()}
     learnt = _columns(active_reference(model=model, version_id=model.deployment.champion_id))
-    kinds = kinds_of_features(model)
+    kinds = judged_features(model)
     return [
         {
             "feature": name,
             "kind": "number" if kinds.get(name, _is_number(expected.get(name))) else "category",
-            "learnt": _describe(learnt[name]) if name in learnt else None,
+            "learnt": _describe(column) if (column := learnt.get(name, learnt.get(norm_of(name)))) else None,
             "expected": describe_expectation(expected[name]) if name in expected else None,
         }
         for name in sorted(kinds.keys() | expected.keys())
@@ -60,6 +63,22 @@ def kinds_of_features(model: Model) -> dict[str, bool]:
     return known
 
 
+def compared_features(model: Model) -> dict[str, bool]:
+    """Tell the same of each feature as it is judged: a vector is one, and a number, for which its length speaks."""
+    kinds = kinds_of_features(model)
+    vector_of = whole_of(kinds)
+    return {vector_of.get(name, name): is_number for name, is_number in kinds.items()}
+
+
+def judged_features(model: Model) -> dict[str, bool]:
+    """Tell the same of what rules and expectations may name: in place of a declared text, what is measured of it."""
+    kinds = compared_features(model)
+    for name in declared_texts(model):
+        if kinds.pop(name, None) is not None:
+            kinds |= kinds_of_parts(name)
+    return kinds
+
+
 def describe_expectation(expectation: Expectation) -> ExpectedColumn:
     """Write what is expected of a feature as the API takes it."""
     return {
@@ -76,7 +95,7 @@ def expect(*, model: Model, changes: Mapping[str, Mapping[str, Any] | None], act
 
     Raises Problem, and then changes nothing.
     """
-    kinds = kinds_of_features(model)
+    kinds = judged_features(model)
     wanted = {name: _checked(model, name, said, kinds) for name, said in changes.items()}
     with transaction.atomic():
         before = {one.feature: describe_expectation(one) for one in model.expectations.all()}

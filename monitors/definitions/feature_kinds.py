@@ -35,15 +35,17 @@ def centres_of(
 
     The answer of a regression is one of them, by the name `prediction`. A column without values is not fixed yet.
     """
-    kinds = {name: (declared or {}).get(name, _kind_of_most(values)) for name, values in features.items()}
+    known = dict(model.feature_profiles.values_list("feature", "centre"))
     columns = dict(features)
+    kinds = dict(declared or {})
     if prediction is not None and prediction.dtype != object:
         columns["prediction"], kinds["prediction"] = prediction, True
-    known = dict(model.feature_profiles.values_list("feature", "centre"))
     fresh = [
-        FeatureProfile(model=model, feature=name, centre=choose_centre(values) if kinds[name] else None)
+        FeatureProfile(model=model, feature=name, centre=choose_centre(values) if is_number else None)
         for name, values in columns.items()
-        if name not in known and len(values) and kinds[name] is not None
+        if name not in known and len(values)
+        # The kind of a known column stands: looking at its values again would cost more than summarising them.
+        if (is_number := kinds[name] if name in kinds else _kind_of_most(values)) is not None
     ]
     if fresh:
         FeatureProfile.objects.bulk_create(fresh, ignore_conflicts=True)

@@ -89,6 +89,14 @@ def set_rule_spans(*, monitors: Sequence[Monitor], spans: Mapping[str, Collectio
         span_changed.send(sender=Monitor, monitor=monitor, span=span)
 
 
+def span_of(model: Model, kind: str) -> str:
+    """Return the span of the windows that a monitor of a model judges; read once, as pages ask several times."""
+    spans: dict[str, str] | None = model.__dict__.get("_spans_of_monitors")
+    if spans is None:
+        spans = model.__dict__["_spans_of_monitors"] = dict(model.monitors.values_list("kind", "span"))
+    return spans.get(kind, "day")
+
+
 def longer_spans(model: Model | int) -> set[str]:
     """List the spans longer than a day of which some window of a model is judged."""
     monitors = Monitor.objects.filter(model=model, enabled=True)

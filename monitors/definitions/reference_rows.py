@@ -15,7 +15,9 @@ from driftline.common.periods import HOUR_US
 from inference.registry.datasets import path_of
 from inference.registry.selectors import privacy_of, signature_of
 from inference.signatures import Feature, Signature
+from inference.texts import text_parts
 from monitors.definitions.models import Reference
+from monitors.definitions.text_features import declared_texts, with_text_statistics
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,11 @@ def read_rows(reference: Reference, names: Collection[str], *, most: int) -> Ref
     Where rows have times, those without one are left out. Raises FileNotFoundError where the file is gone.
     """
     assert reference.dataset is not None
-    features = [feature for feature in signature_of(reference.version).features if feature.name in names]
+    names = set(names)
+    texts = {name for name in declared_texts(reference.model) if names & set(text_parts(name))}
+    features = [
+        feature for feature in signature_of(reference.version).features if feature.name in names | texts
+    ]
     timed = ["timestamp"] if "timestamp" in reference.dataset.columns else []
     table = pq.read_table(path_of(reference.dataset), columns=[*(one.name for one in features), *timed])
     if timed:
@@ -40,6 +46,9 @@ def read_rows(reference: Reference, names: Collection[str], *, most: int) -> Ref
     if table.num_rows > most:
         table = table.take(np.linspace(0, table.num_rows - 1, most).astype(np.int64))
     kept = privacy_of(reference.model_id).protect(feature_arrays(table, features))
+    if texts:
+        known = with_text_statistics(reference.model, kept)
+        kept = {name: values for name, values in known.items() if name in names}
     return ReferenceRows(kept, _hours(table) if timed else None)
 
 

@@ -12,8 +12,10 @@ from driftline.accounts.services import record_audit
 from driftline.common.clock import now
 from driftline.common.errors import Problem, invalid
 from driftline.common.strict_json import escape_pointer, printable
-from inference.prediction_log.spool.privacy import DROP, HASH, SUMMARY
+from inference.prediction_log.spool.privacy import DROP, HASH, SUMMARY, policy_of
 from inference.registry.models import Model
+from inference.registry.parts import audit_part, lock_model
+from inference.vector_names import vector_of
 from monitors.definitions.expectations import kinds_of_features
 from monitors.definitions.models import Segment, SegmentFeature
 from monitors.definitions.segment_masks import NAME_LENGTH
@@ -40,10 +42,10 @@ def set_segments(*, model: Model, features: Sequence[str], actor: str) -> None:
     if len(features) > MAX_FEATURES:
         raise invalid("/segments", f"{len(features)} segment features; use up to {MAX_FEATURES}.")
     for place, feature in enumerate(features):
-        if model.privacy.get(feature) == SUMMARY:
+        if policy_of(model.privacy, feature) == SUMMARY:
             raise invalid(f"/segments/{place}", _without_rows(feature))
     with transaction.atomic():
-        _lock(model)
+        lock_model(model)
         before = sorted(model.segment_features.values_list("feature", flat=True))
         after = sorted(set(features))
         if before == after:
@@ -83,7 +85,7 @@ def declare_segment(
     name = name.strip() or name_of(checked).replace(":", " ")[:NAME_LENGTH]
     _check_name(name)
     with transaction.atomic():
-        _lock(model)
+        lock_model(model)
         if model.segments.filter(name=name).exists():
             raise Problem(409, "segment_exists", f"{model.name} already has a segment {name!r}.")
         if model.segments.count() >= MAX_SEGMENTS:
@@ -93,7 +95,7 @@ def declare_segment(
         segment = Segment.objects.create(
             model=model, name=name, conditions=msgspec.to_builtins(checked), since=now()
         )
-        _audit(segment, "segment.create", actor, after=segment.conditions)
+        audit_part(segment, "segment.create", actor, after=segment.conditions)
         segments_changed.send(sender=Segment, model=model)
     return segment
 
@@ -103,40 +105,21 @@ def change_segment(*, segment: Segment, conditions: Sequence[Mapping[str, Any]],
     model = segment.model
     checked = _checked(model, conditions)
     with transaction.atomic():
-        _lock(model)
+        lock_model(model)
         before = segment.conditions
         segment.conditions, segment.since = msgspec.to_builtins(checked), now()
         segment.save(update_fields=["conditions", "since"])
-        _audit(segment, "segment.update", actor, before=before, after=segment.conditions)
+        audit_part(segment, "segment.update", actor, before=before, after=segment.conditions)
         segments_changed.send(sender=Segment, model=model, which=Q(segment=segment.name))
 
 
 def remove_segment(*, segment: Segment, actor: str) -> None:
     """Stop looking at a segment and forget what is known of it. Raises Problem `segment_watched` (409)."""
     with transaction.atomic():
-        _lock(segment.model)
+        lock_model(segment.model)
         segments_dropped.send(sender=Segment, model=segment.model, which=Q(segment=segment.name))
-        _audit(segment, "segment.delete", actor, before=segment.conditions)
+        audit_part(segment, "segment.delete", actor, before=segment.conditions)
         segment.delete()
-
-
-def _lock(model: Model) -> None:
-    """Let one change of a model's segments happen after the other, so that limits hold.
-
-    `no_key` lets a worker write the summaries that refer to the model: a change may wait for it to end.
-    """
-    Model.objects.select_for_update(no_key=True).get(pk=model.pk)
-
-
-def _audit(segment: Segment, action: str, actor: str, *, before: Any = None, after: Any = None) -> None:
-    record_audit(
-        project=segment.model.project,
-        actor=actor,
-        action=action,
-        subject=f"{segment.model.name}/{segment.name}",
-        before=before,
-        after=after,
-    )
 
 
 # -- what may be declared ----------------------------------------------------------------------------------------------
@@ -155,57 +138,59 @@ def _checked(model: Model, conditions: Sequence[Mapping[str, Any]]) -> tuple[Row
         raise invalid("/conditions", f"A segment has 1 to {MAX_CONDITIONS} conditions.")
     kinds = kinds_of_features(model)
     checked = tuple(
-        _checked_condition(f"/conditions/{place}", model, RowCondition(**said), kinds)
-        for place, said in enumerate(conditions)
+        _checked_condition(f"/conditions/{place}", model, RowCondition(**condition), kinds)
+        for place, condition in enumerate(conditions)
     )
     if len({one.column for one in checked}) < len(checked):
         raise invalid("/conditions", "Two conditions are of the same column; one range says both.")
     return checked
 
 
-def _checked_condition(at: str, model: Model, said: RowCondition, kinds: Mapping[str, bool]) -> RowCondition:
-    if bool(said.feature) == bool(said.tag):
+def _checked_condition(
+    at: str, model: Model, condition: RowCondition, kinds: Mapping[str, bool]
+) -> RowCondition:
+    if bool(condition.feature) == bool(condition.tag):
         raise invalid(at, "A condition is of a feature or of a tag.")
-    has_range = said.lower is not None or said.upper is not None
-    if (said.value is not None) + has_range + said.is_missing != 1:
+    has_range = condition.lower is not None or condition.upper is not None
+    if (condition.value is not None) + has_range + condition.is_missing != 1:
         raise invalid(at, "A condition is a value, a range (lower, upper or both), or is_missing.")
-    if said.value is not None and not 0 < len(said.value) <= MAX_VALUE_LENGTH:
+    if condition.value is not None and not 0 < len(condition.value) <= MAX_VALUE_LENGTH:
         raise invalid(f"{at}/value", f"A value has 1 to {MAX_VALUE_LENGTH} characters.", "invalid_text")
-    _check_range(at, said)
-    if said.feature:
-        _check_feature(at, model, said, kinds)
+    _check_range(at, condition)
+    if condition.feature:
+        _check_feature(at, model, condition, kinds)
     elif has_range:
         raise invalid(at, "A tag is a text and has no range.")
-    return said
+    return condition
 
 
-def _check_range(at: str, said: RowCondition) -> None:
-    for name, edge in (("lower", said.lower), ("upper", said.upper)):
+def _check_range(at: str, condition: RowCondition) -> None:
+    for name, edge in (("lower", condition.lower), ("upper", condition.upper)):
         if edge is not None and not math.isfinite(edge):
             raise invalid(f"{at}/{name}", "Use a finite number.")
-    if said.lower is not None and said.upper is not None and said.lower >= said.upper:
+    if condition.lower is not None and condition.upper is not None and condition.lower >= condition.upper:
         raise invalid(
-            f"{at}/upper", f"Rows lie below the upper edge, which must be above {said.lower:g} then."
+            f"{at}/upper", f"Rows lie below the upper edge, which must be above {condition.lower:g} then."
         )
 
 
-def _check_feature(at: str, model: Model, said: RowCondition, kinds: Mapping[str, bool]) -> None:
-    feature = printable(said.feature)
-    if kinds and said.feature not in kinds:  # of a model without data nothing is known
+def _check_feature(at: str, model: Model, condition: RowCondition, kinds: Mapping[str, bool]) -> None:
+    feature = printable(condition.feature)
+    if kinds and condition.feature not in kinds:  # of a model without data nothing is known
         raise invalid(
             f"{at}/feature",
             f"{feature!r} is no feature of {model.name} that was seen or declared.",
             "unknown_feature",
         )
-    policy = model.privacy.get(said.feature, "")
+    policy = policy_of(model.privacy, condition.feature)
     if policy in HIDDEN_POLICIES:
         raise invalid(
             f"{at}/feature", f"{feature!r} {HIDDEN_POLICIES[policy]}, so no row can be chosen by its value."
         )
-    is_number = kinds.get(said.feature)
-    if is_number and said.value is not None and not _is_number(said.value):
-        raise invalid(f"{at}/value", f"{feature} is a number, and {printable(said.value)!r} is none.")
-    if is_number is False and (said.lower is not None or said.upper is not None):
+    is_number = kinds.get(condition.feature)
+    if is_number and condition.value is not None and not _is_number(condition.value):
+        raise invalid(f"{at}/value", f"{feature} is a number, and {printable(condition.value)!r} is none.")
+    if is_number is False and (condition.lower is not None or condition.upper is not None):
         raise invalid(at, f"{feature} is a category and has no range; give a value.")
 
 
@@ -218,12 +203,17 @@ def _is_number(text: str) -> bool:
 
 def refuse_to_hide(model: Model) -> None:
     """Raise Problem where a segment needs in each row what the model's privacy is about to hide."""
-    for feature, policy in sorted(model.privacy.items()):
-        at = f"/privacy/{escape_pointer(feature)}"
-        if policy == SUMMARY and model.segment_features.filter(feature=feature).exists():
-            raise invalid(at, _without_rows(feature))
-        for segment in model.segments.order_by("name") if policy in HIDDEN_POLICIES else ():
-            if any(one.feature == feature for one in segment.parsed):
-                raise invalid(
-                    at, f"The segment {segment.name!r} needs the values of {feature!r}; remove it first."
-                )
+    for feature in model.segment_features.order_by("feature").values_list("feature", flat=True):
+        if policy_of(model.privacy, feature) == SUMMARY:
+            raise invalid(_policy_at(model, feature), _without_rows(feature))
+    for segment in model.segments.order_by("name"):
+        for feature in sorted(one.feature for one in segment.parsed if one.feature):
+            if policy_of(model.privacy, feature) in HIDDEN_POLICIES:
+                detail = f"The segment {segment.name!r} needs the values of {feature!r}; remove it first."
+                raise invalid(_policy_at(model, feature), detail)
+
+
+def _policy_at(model: Model, feature: str) -> str:
+    """Return the pointer of the policy that a feature has: its own, or that of its vector."""
+    named = feature if feature in model.privacy else vector_of(feature) or feature
+    return f"/privacy/{escape_pointer(named)}"

@@ -15,7 +15,7 @@ from driftline.common.errors import Problem
 from driftline.common.leased_work import WorkFailed, WorkLease, attempt
 from driftline.common.machine_paths import without_folders
 from driftline.common.task_queue import Task, enqueue
-from inference.prediction_log.spool.privacy import HASH, SUMMARY
+from inference.prediction_log.spool.privacy import HASH, SUMMARY, policy_of
 from inference.registry.datasets import path_of
 from inference.registry.models import Model
 from inference.registry.selectors import privacy_of, signature_of
@@ -40,6 +40,7 @@ from monitors.definitions.reference_rows import (
     positive_score,
 )
 from monitors.definitions.segments import refuse_to_hide
+from monitors.definitions.text_features import with_text_statistics
 from monitors.stats.estimation.error_profile import profile_errors
 from monitors.stats.estimation.learnt_errors import MAX_COLUMNS, learn_errors
 from monitors.stats.mergeable.outcomes import OutcomeSummary
@@ -140,6 +141,11 @@ def hide(model: Model) -> None:
     numbers = model.feature_profiles.filter(feature__in=hashed, centre__isnull=False)
     if (number := numbers.order_by("feature").first()) is not None:
         raise number_cannot_be_hashed(number.feature)
+    build_files_again(model)
+
+
+def build_files_again(model: Model) -> None:
+    """Have the references of files built again, in the transaction that changes what is compared."""
     for reference in model.references.filter(is_active=True, kind=Reference.Kind.FILE):
         Reference.objects.filter(pk=reference.pk).begin_again()
         enqueue(Task.LONG_WORK)
@@ -157,8 +163,9 @@ def _fill(reference: Reference) -> list[ReferenceDay]:
         _answer_score(table, signature),
     )
     kept, declared = privacy_of(reference.model_id).protect(features), declared_kinds(signature)
-    centres = centres_of(reference.model, kept, prediction=prediction, declared=declared)
-    watched = numbers_as_texts(kept, centres, declared)
+    compared = with_text_statistics(reference.model, kept)
+    centres = centres_of(reference.model, compared, prediction=prediction, declared=declared)
+    watched = numbers_as_texts(compared, centres, declared)
     summary = summarise_window(
         rows=table.num_rows,
         features=watched,
@@ -252,8 +259,9 @@ def _learn_errors(
     answer = prediction.astype(np.float64)
     profile = profile_errors(answer - truth.astype(np.float64), answer)
     reference.error_profile = msgspec.to_builtins(profile)
-    summary_only = {name for name, policy in reference.model.privacy.items() if policy == SUMMARY}
-    names = sorted(kept.keys() - summary_only, key=lambda name: (-reference.importance.get(name, 0.0), name))
+    policies = reference.model.privacy
+    in_rows = [name for name in kept if policy_of(policies, name) != SUMMARY]
+    names = sorted(in_rows, key=lambda name: (-reference.importance.get(name, 0.0), name))
     labels = truth.astype(np.float64)
     if days is not None:
         labels = np.where(np.isnat(days), np.nan, labels)  # of rows without a time nobody knows the day

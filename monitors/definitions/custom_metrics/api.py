@@ -19,9 +19,8 @@ from monitors.definitions.models import CustomMetric
 
 router = Router(tags=["monitoring"])
 
-_MAX_SENT = (
-    20_000  # characters; what is longer than an expression may be is refused in a sentence, up to here
-)
+_MAX_SENT = 20_000
+"""Characters; what is longer than an expression may be is refused in a sentence, up to here."""
 
 
 class ExpressionBody(Body):
@@ -74,7 +73,7 @@ def create_custom_metric(request: HttpRequest, name: str, body: NewCustomMetric)
     "/models/{name}/custom-metrics/evaluate", auth=Scoped(Scope.READ), response=CustomMetricPreviewOut
 )
 def evaluate_custom_metric(request: HttpRequest, name: str, body: ExpressionBody) -> CustomMetricPreviewOut:
-    """Compute an expression over up to the newest seven days of rows; nothing is saved."""
+    """Compute an expression over the newest rows, up to seven days and about 100,000 of them; nothing is saved."""
     model = get_model(project=caller_of(request).project, name=name)
     return CustomMetricPreviewOut.of(preview_metric(model=model, expression=body.expression))
 

@@ -1,13 +1,15 @@
 """What an expression comes to over the newest rows, before anything is saved."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 import numpy as np
 
 from inference.prediction_log.models import ANSWERING_ROLES
-from inference.prediction_log.queries.selectors import LogFrame, frame_of, newest_event
-from inference.registry.models import Model, Version
+from inference.prediction_log.queries.newest_rows import newest_rows
+from inference.prediction_log.queries.selectors import LogFrame
+from inference.registry.models import Model
 from inference.registry.selectors import signature_of
 from monitors.definitions.custom_metrics.row_values import FeatureKinds, row_values
 from monitors.definitions.custom_metrics.services import check_expression
@@ -18,7 +20,8 @@ from monitors.stats.mergeable.expression_sums import ExpressionSums, merge_expre
 from monitors.stats.performance.estimate import Estimate
 
 PREVIEW_DAYS = 7
-MAX_PREVIEW_ROWS = 100_000  # after which no earlier day is read
+MAX_PREVIEW_ROWS = 100_000
+"""Where seven days cost more than reading so many rows, the preview is of a shorter time."""
 _KEY = "preview"
 
 
@@ -34,37 +37,29 @@ class MetricPreview:
 
 
 def preview_metric(*, model: Model, expression: str) -> MetricPreview | None:
-    """Compute an expression over up to the newest seven days; None where no row is kept. Raises Problem."""
+    """Compute an expression over the newest rows, of up to seven days; None where no row is kept. Raises Problem."""
     kinds = check_expression(model, expression)
     metric = parse_metric(expression)
-    newest = newest_event(model)
+    newest = newest_rows(
+        model=model, roles=ANSWERING_ROLES, length=timedelta(days=PREVIEW_DAYS), max_rows=MAX_PREVIEW_ROWS
+    )
     if newest is None:
         return None
-    end = (newest + timedelta(hours=1)).astimezone(UTC).replace(minute=0, second=0, microsecond=0)
-    parts, start = list[dict[str, ExpressionSums]](), end
-    while start > end - timedelta(days=PREVIEW_DAYS) and _rows(parts) < MAX_PREVIEW_ROWS:
-        start, until = start - timedelta(days=1), start
-        frame = frame_of(model=model, start=start, end=until, role=ANSWERING_ROLES)
-        parts += _sums_by_version(model, metric, kinds, frame)
-    sums = merge_expressions(parts).get(_KEY)
+    period, rows = newest
+    sums = merge_expressions(_sums_by_version(model, metric, kinds, rows)).get(_KEY)
     if sums is None:
         return None
-    hours = (end - start) / timedelta(hours=1)
-    return MetricPreview(start, end, sums.rows, sums.left_out, estimate_metric(metric, sums, hours))
-
-
-def _rows(parts: list[dict[str, ExpressionSums]]) -> int:
-    return sum(part[_KEY].rows for part in parts)
+    hours = (period.end - period.start) / timedelta(hours=1)
+    estimate = estimate_metric(metric, sums, hours)
+    return MetricPreview(period.start, period.end, sums.rows, sums.left_out, estimate)
 
 
 def _sums_by_version(
     model: Model, metric: Aggregate, kinds: FeatureKinds, frame: LogFrame
-) -> list[dict[str, ExpressionSums]]:
+) -> Iterator[dict[str, ExpressionSums]]:
     """Add up the rows of each version: their classes may differ."""
-    parts = []
-    for version_id in np.unique(frame.version_ids):
+    versions = model.versions.select_related("model").in_bulk(np.unique(frame.version_ids).tolist())
+    for version_id, version in versions.items():
         rows = frame.take(frame.version_ids == version_id)
-        version = Version.objects.select_related("model").get(pk=int(version_id), model=model)
         values = row_values({_KEY: metric}, kinds, rows, signature_of(version))
-        parts.append(values.sums(len(rows), int(rows.is_labelled.sum())))
-    return parts
+        yield values.sums(len(rows), int(rows.is_labelled.sum()))

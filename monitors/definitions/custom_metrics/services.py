@@ -4,11 +4,12 @@ from typing import Any
 
 from django.db import transaction
 
-from driftline.accounts.services import record_audit
 from driftline.common.clock import now
 from driftline.common.errors import Problem, invalid, not_found
 from driftline.common.strict_json import escape_pointer
+from inference.prediction_log.spool.privacy import policy_of
 from inference.registry.models import Model
+from inference.registry.parts import audit_part, lock_model
 from monitors.definitions.expectations import kinds_of_features
 from monitors.definitions.models import CustomMetric
 from monitors.definitions.segments import HIDDEN_POLICIES
@@ -42,7 +43,7 @@ def define_metric(
     _check_unit(unit)
     kinds = check_expression(model, expression)
     with transaction.atomic():
-        _lock(model)
+        lock_model(model)
         if model.custom_metrics.filter(name=name).exists():
             raise Problem(409, "custom_metric_exists", f"{model.name} already has a custom metric {name!r}.")
         if model.custom_metrics.count() >= MAX_CUSTOM_METRICS:
@@ -55,8 +56,8 @@ def define_metric(
             model=model, name=name, expression=expression, unit=unit, lower_is_better=lower_is_better,
             kinds=kinds, since=now(),
         )  # fmt: skip
-        _audit(custom, "custom_metric.create", actor, after=describe_metric(custom))
-        custom_metrics_changed.send(sender=CustomMetric, model=model, has_new=True)
+        audit_part(custom, "custom_metric.create", actor, after=describe_metric(custom))
+        custom_metrics_changed.send(sender=CustomMetric, model=model)
     return custom
 
 
@@ -72,11 +73,7 @@ def change_metric(*, custom: CustomMetric, actor: str, **changes: Any) -> None:
     _check_unit(changes.get("unit", ""))
     kinds = check_expression(model, changes["expression"]) if "expression" in changes else custom.kinds
     with transaction.atomic():
-        _lock(model)
-        try:
-            custom.refresh_from_db()
-        except CustomMetric.DoesNotExist as error:  # it was deleted meanwhile
-            raise not_found("custom metric") from error
+        _lock_and_read(custom)
         before, former = describe_metric(custom), custom.metric
         for name in _FIELDS:
             setattr(custom, name, changes.get(name, getattr(custom, name)))
@@ -86,21 +83,20 @@ def change_metric(*, custom: CustomMetric, actor: str, **changes: Any) -> None:
         if has_new:
             custom.kinds, custom.revision, custom.since = kinds, custom.revision + 1, now()
         custom.save()
-        _audit(custom, "custom_metric.update", actor, before=before, after=describe_metric(custom))
+        audit_part(custom, "custom_metric.update", actor, before=before, after=describe_metric(custom))
         if has_new:
             custom_points_outdated.send(sender=CustomMetric, custom=custom, metric=former)
-            custom_metrics_changed.send(sender=CustomMetric, model=model, has_new=True)
+            custom_metrics_changed.send(sender=CustomMetric, model=model)
 
 
 def delete_metric(*, custom: CustomMetric, actor: str) -> None:
     """Stop measuring a custom metric and forget its points. Raises Problem `custom_metric_watched` (409)."""
     with transaction.atomic():
-        _lock(custom.model)
+        _lock_and_read(custom)
         custom_metric_dropped.send(sender=CustomMetric, custom=custom, metric=custom.metric)
         custom_points_outdated.send(sender=CustomMetric, custom=custom, metric=custom.metric)
-        _audit(custom, "custom_metric.delete", actor, before=describe_metric(custom))
+        audit_part(custom, "custom_metric.delete", actor, before=describe_metric(custom))
         custom.delete()
-        custom_metrics_changed.send(sender=CustomMetric, model=custom.model, has_new=False)
 
 
 def describe_metric(custom: CustomMetric) -> dict[str, Any]:
@@ -121,12 +117,13 @@ def check_expression(model: Model, expression: str) -> dict[str, str]:
 
 def columns_of(model: Model) -> ModelColumns:
     """Return what expressions of a model may name."""
+    kinds = kinds_of_features(model)
     hidden = {
         feature: HIDDEN_POLICIES[policy]
-        for feature, policy in model.privacy.items()
-        if policy in HIDDEN_POLICIES
+        for feature in kinds.keys() | model.privacy.keys()
+        if (policy := policy_of(model.privacy, feature)) in HIDDEN_POLICIES
     }
-    return ModelColumns(model.task, kinds_of_features(model), hidden)
+    return ModelColumns(model.task, kinds, hidden)
 
 
 def refuse_to_hide_operands(model: Model) -> None:
@@ -154,17 +151,10 @@ def _check_unit(unit: str) -> None:
         raise invalid("/unit", f"A unit has up to {MAX_UNIT_LENGTH} printable characters.", "invalid_text")
 
 
-def _lock(model: Model) -> None:
-    """Let one change of a model's metrics happen after the other, so that limits hold; see `segments`."""
-    Model.objects.select_for_update(no_key=True).get(pk=model.pk)
-
-
-def _audit(custom: CustomMetric, action: str, actor: str, *, before: Any = None, after: Any = None) -> None:
-    record_audit(
-        project=custom.model.project,
-        actor=actor,
-        action=action,
-        subject=f"{custom.model.name}/{custom.name}",
-        before=before,
-        after=after,
-    )
+def _lock_and_read(custom: CustomMetric) -> None:
+    """Read a metric again under the lock. Raises Problem, 404 once it was deleted."""
+    lock_model(custom.model)
+    try:
+        custom.refresh_from_db()
+    except CustomMetric.DoesNotExist as error:
+        raise not_found("custom metric") from error

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from enum import StrEnum
 
 from monitors.stats.drift.distances import kind_of, measure_drift
+from monitors.stats.drift.judged import FeatureDrift, Judgement
 from monitors.stats.drift.prepared import PreparedReference
 from monitors.stats.drift.thresholds import COMBINED, NullDistributions, benjamini_hochberg, grid_size
+from monitors.stats.drift.vectors import column_quantile, judge_vector
 from monitors.stats.mergeable.window_summary import ColumnSummary
 
 NullOf = Callable[[str, int], NullDistributions]
@@ -26,41 +28,6 @@ class Method(StrEnum):
         return 0.01 if self == Method.COMBINED else 0.05
 
 
-@dataclass(frozen=True, slots=True)
-class Judgement:
-    """One statistic of one feature.
-
-    `p_value` is calibrated at the window's own rows; `asymptotic_p_value` is the textbook's, where there is
-    one. `exceeds` says whether the value reached its threshold, `is_informative` whether a large effect would.
-    """
-
-    value: float
-    p_value: float
-    asymptotic_p_value: float | None
-    threshold: float
-    reason: str
-    exceeds: bool
-    is_informative: bool
-
-
-@dataclass(frozen=True, slots=True)
-class FeatureDrift:
-    """All that one window says about the drift of one feature; `n` counts its rows, missing ones included.
-
-    `p_value` is the decision's; `decided_by` names the statistic that spoke loudest in it. `reference_windows` is how
-    many windows without drift the reference is worth.
-    """
-
-    feature: str
-    kind: str
-    n: int
-    statistics: dict[str, Judgement]
-    p_value: float
-    decided_by: str
-    drifted: bool
-    reference_windows: float
-
-
 def judge_drift(
     references: Mapping[str, PreparedReference],
     current: Mapping[str, ColumnSummary],
@@ -68,18 +35,33 @@ def judge_drift(
     *,
     quantile: float = 0.99,
     method: Method = Method.COMBINED,
+    vectors: Mapping[str, Sequence[str]] | None = None,
 ) -> dict[str, FeatureDrift]:
-    """Judge every feature that both sides know.
+    """Judge every feature that both sides know; the columns that a vector consists of as one.
 
     `null_of(feature, size)` returns the feature's null distributions for windows of `size` rows, from the
     caller's cache. A feature drifted when its p-value passes Benjamini-Hochberg over all features and a deciding
     statistic reaches its threshold, and so its effect floor: surely different, and different enough to matter.
     """
-    judged = {
-        name: _judge_feature(references[name], current[name], name, null_of, quantile, method)
-        for name in references
-        if name in current
+    known = [name for name in references if name in current]
+    columns = {
+        vector: [name for name in parts if name in current] for vector, parts in (vectors or {}).items()
     }
+    among = {name: len(parts) for parts in columns.values() for name in parts}
+    judged = {
+        name: _judge_feature(
+            references[name],
+            current[name],
+            name,
+            null_of,
+            column_quantile(quantile, among.get(name, 1)),
+            method,
+        )
+        for name in known
+    }
+    for vector, parts in columns.items():
+        if parts:
+            judged[vector] = judge_vector(vector, [judged.pop(name) for name in parts])
     significant = benjamini_hochberg(
         [drift.p_value for drift in judged.values()], method.false_discovery_rate
     )

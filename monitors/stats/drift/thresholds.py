@@ -97,7 +97,7 @@ class NullDistributions:
 
     def threshold(self, kernel: str, *, quantile: float = 0.99) -> Threshold:
         """Place the threshold at a quantile of the null distribution, never below the effect floor."""
-        null, share = self._quantile(kernel, quantile), f"{1 - quantile:.1%}"
+        null, share = self._quantile(kernel, quantile), f"{100 * (1 - quantile):.2g}%"
         floor = KERNELS[kernel].effect_floor(self.n_reference, self.n)
         if null >= floor:
             said = f"At {self.n} rows {kernel} exceeds {null:.3g} in {share} of windows without drift."

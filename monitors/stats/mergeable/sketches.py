@@ -23,7 +23,7 @@ from numpy.typing import ArrayLike, NDArray
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 KeyArray = NDArray[np.uint16]
-type Cells = tuple[KeyArray, IntArray, FloatArray]
+Cells = tuple[KeyArray, IntArray, FloatArray]
 """Keys, ascending; how many values each cell has; and their sum."""
 
 MAX_LEVELS = 5_000
@@ -193,7 +193,7 @@ class NumericSummary:
             )  # fmt: skip
         shift = self.centre - centre
         offsets = self.offsets + shift
-        keys, counts, sums = add_up_cells(_cells_of(offsets), self.counts, offsets * self.counts)
+        keys, counts, sums = add_up_cells(cells_of(offsets), self.counts, offsets * self.counts)
         total_sq = self.total_sq + 2 * shift * self.total + self.n * shift**2
         return NumericSummary(
             centre=centre, keys=keys, counts=counts, sums=sums, n=self.n, missing=self.missing,
@@ -300,7 +300,7 @@ def summarise_distinct(distinct: Distinct, *, centre: float) -> NumericSummary:
     if values.size == 1:
         return summarise_value(float(values[0]), int(counts[0]), centre=centre)
     offsets = values - centre
-    keys, in_cells, sums = add_up_cells(_cells_of(offsets), counts, offsets * counts)
+    keys, in_cells, sums = add_up_cells(cells_of(offsets), counts, offsets * counts)
     return NumericSummary(
         centre=float(centre), keys=keys, counts=in_cells, sums=sums,
         n=int(counts.sum()), missing=0, infinite=0,
@@ -316,7 +316,7 @@ def summarise_counted(values: FloatArray, counts: IntArray, *, centre: float) ->
     So columns are added up that are known by their distinct values, as `merge_numbers` adds them up one by one.
     """
     offsets = values - centre
-    keys, in_cells, sums = add_up_cells(_cells_of(offsets), counts, offsets * counts)
+    keys, in_cells, sums = add_up_cells(cells_of(offsets), counts, offsets * counts)
     return NumericSummary(
         centre=float(centre), keys=keys, counts=in_cells, sums=sums,
         n=int(counts.sum()), missing=0, infinite=0,
@@ -425,7 +425,8 @@ def _keys_of(narrow: NDArray[np.float32]) -> NDArray[np.int32]:
     return (bits ^ ((bits >> 31) & 0x7FFF)) + 0x8000
 
 
-def _cells_of(offsets: FloatArray) -> KeyArray:
+def cells_of(offsets: FloatArray) -> KeyArray:
+    """Return the cells of values on the grid, relative to their centre."""
     return _keys_of(offsets.astype(np.float32)).astype(np.uint16)
 
 
@@ -439,7 +440,7 @@ class _SortedTally:
         self.values, self.offsets = values, offsets
 
     def cells(self) -> Cells:
-        keys = _cells_of(self.offsets)
+        keys = cells_of(self.offsets)
         self.order, self.starts = _groups(keys)
         if not keys.size:
             return keys, np.empty(0, dtype=np.int64), self.offsets
