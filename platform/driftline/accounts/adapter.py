@@ -1,5 +1,6 @@
 """How allauth signs people in here: whom it lets try, where its links lead, how it keeps secrets."""
 
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 from urllib.parse import urlsplit
@@ -8,6 +9,7 @@ from allauth.account.adapter import DefaultAccountAdapter
 from allauth.core.internal import ratelimit
 from allauth.mfa.adapter import DefaultMFAAdapter
 from allauth.mfa.models import Authenticator
+from allauth.usersessions.adapter import DefaultUserSessionsAdapter
 from django.conf import settings
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest
@@ -16,8 +18,13 @@ from django.urls import reverse
 from driftline.accounts import sign_in_audit
 from driftline.accounts.known_browsers import known_browser
 from driftline.accounts.mfa import needs_mfa
+from driftline.accounts.single_sign_on.people import refuse_password
+from driftline.accounts.single_sign_on.sessions import SIGNED_OUT_OF, keep_note
+from driftline.accounts.unlisted_sessions import end_other_sessions
 from driftline.common import secrets_at_rest
-from driftline.common.client_address import address_of
+from driftline.common.client_address import address_of, is_address
+
+NO_ADDRESS = "0.0.0.0"
 
 
 class AccountAdapter(DefaultAccountAdapter):
@@ -27,11 +34,19 @@ class AccountAdapter(DefaultAccountAdapter):
         return False
 
     def get_client_ip(self, request: HttpRequest) -> str:
-        return address_of(request)
+        """Return the client's address; sessions are kept with one, so there is one for a peer without, too."""
+        address = address_of(request)
+        return address if is_address(address) else NO_ADDRESS
 
     def pre_authenticate(self, request: HttpRequest, **credentials: Any) -> None:
-        """Count this try, and refuse it where there were too many; `authenticate` takes it back if it succeeds."""
+        """Count this try, and refuse it where there were too many; `authenticate` takes it back if it succeeds.
+
+        Who may not use a password is refused before it is looked at, which shows nobody whether an account exists.
+        """
         key = self._get_login_attempts_cache_key(request, **credentials)
+        if reason := refuse_password(key):
+            sign_in_audit.password_refused(email=key)
+            raise ValidationError(reason)
         browser = known_browser(request, key)
         self._login_failed_rl_usage = ratelimit.consume(
             request,
@@ -51,6 +66,16 @@ class AccountAdapter(DefaultAccountAdapter):
         """Name the account alone: allauth's own key has the request's Host in it, which a guesser chooses."""
         return str(credentials.get("email", "")).strip().lower()
 
+    def logout(self, request: HttpRequest) -> None:
+        """End the session here, and keep what the provider that opened it wants to see."""
+        note = keep_note(request)
+        super().logout(request)
+        if note:
+            request.session[SIGNED_OUT_OF] = note
+
+    def get_logout_redirect_url(self, request: HttpRequest) -> str:
+        return reverse("signed_out") if keep_note(request) else super().get_logout_redirect_url(request)
+
     def get_reset_password_from_key_url(self, key: str) -> str:
         path = reverse("account_reset_password_from_key", kwargs={"uidb36": "UID", "key": "KEY"})
         return settings.PUBLIC_URL + path.replace("UID-KEY", key)
@@ -62,6 +87,16 @@ class AccountAdapter(DefaultAccountAdapter):
 
     def get_email_confirmation_url(self, request: HttpRequest, emailconfirmation: Any) -> str:
         return settings.PUBLIC_URL + reverse("account_confirm_email", args=[emailconfirmation.key])
+
+
+class SessionsAdapter(DefaultUserSessionsAdapter):
+    """Signs somebody out everywhere else, also where no list has the session, and records it."""
+
+    def end_sessions(self, sessions: Sequence[Any]) -> None:
+        super().end_sessions(sessions)
+        user, here = self.request.user, self.request.session.session_key
+        if count := len(sessions) + end_other_sessions(user, but=here):
+            sign_in_audit.sessions_ended(user=user, count=count)
 
 
 class SecretOutOfReach(ValidationError):

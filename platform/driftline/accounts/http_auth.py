@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.db import transaction
-from django.db.models import Q
+from django.db.models import F, Q
 from django.dispatch import receiver
 from django.http import HttpRequest
 from ninja.security import HttpBearer
@@ -16,8 +16,10 @@ from driftline.accounts.mfa import lacks_mfa
 from driftline.accounts.models import ApiToken, Project, User, digest_of
 from driftline.accounts.origin import note_token
 from driftline.accounts.project_prefix import slug_in_path
+from driftline.accounts.projects import refuse_archived
 from driftline.accounts.rights import check_rights, insufficient_scope
 from driftline.accounts.scopes import Scope
+from driftline.accounts.services import MAX_NAME_CHARACTERS
 from driftline.accounts.signals import tokens_changed
 from driftline.common.clock import now
 from driftline.common.errors import Problem
@@ -78,8 +80,10 @@ class Scoped(HttpBearer):
 
     def __call__(self, request: HttpRequest) -> Caller:
         caller = identify(request, now=now())
-        note_identity(request, caller.actor)
+        note_identity(request, caller.actor, is_reader=True)
         caller.require(self.scope)
+        if self.scope != Scope.READ and request.method not in _SAFE_METHODS:
+            refuse_archived(caller.project)
         caller.take_request()
         return caller
 
@@ -97,9 +101,8 @@ def caller_of(request: HttpRequest) -> Caller:
 def identify(request: HttpRequest, *, now: datetime) -> Caller:
     """Find out who calls; raises Problem 401, or 400 for a token in the URL."""
     refuse_token_in_url(request)
-    scheme, _, text = request.headers.get("Authorization", "").partition(" ")
-    if scheme:
-        return _holder(text.strip() if scheme.lower() == "bearer" else "", now=now)
+    if request.headers.get("Authorization"):
+        return _holder(bearer_of(request), now=now)
     if request.method in _SAFE_METHODS and request.user.is_authenticated:
         return _member(request.user, request)
     raise _unknown()
@@ -117,6 +120,12 @@ def refuse_token_in_url(request: HttpRequest) -> None:
             )
 
 
+def bearer_of(request: HttpRequest) -> str:
+    """Return the bearer token of a request; empty without one."""
+    scheme, _, text = request.headers.get("Authorization", "").partition(" ")
+    return text.strip() if scheme.lower() == "bearer" else ""
+
+
 def _holder(text: str, *, now: datetime) -> Caller:
     digest = digest_of(text)
     caller, expires_at = _holders.get(digest, lambda: _find_holder(digest, now))
@@ -128,7 +137,7 @@ def _holder(text: str, *, now: datetime) -> Caller:
 
 
 def _find_holder(digest: str, now: datetime) -> tuple[Caller, datetime | None]:
-    token = ApiToken.objects.filter(digest=digest, revoked_at=None).select_related("project").first()
+    token = ApiToken.objects.usable().filter(digest=digest).select_related("project").first()
     if token is None:
         raise _unknown()
     if token.expires_at is None or token.expires_at > now:
@@ -165,7 +174,7 @@ def _member(user: User, request: HttpRequest) -> Caller:
         raise Problem(
             403, "mfa_required", "Your role needs two-factor authentication; set it up on the pages first."
         )
-    projects = Project.objects.filter(members=user).order_by("pk")
+    projects = Project.objects.filter(members=user).order_by(F("archived_at").asc(nulls_first=True), "pk")
     slug = slug_in_path(request) or request.headers.get("Driftline-Project", "")
     chosen = request.session.get(SESSION_PROJECT)
     project = (projects.filter(slug=slug) if slug else projects.filter(pk=chosen or 0)).first()
@@ -173,13 +182,16 @@ def _member(user: User, request: HttpRequest) -> Caller:
         project = projects.first()
     if project is None:
         raise Problem(403, "no_project", f"{user.email} is in no such project; ask one of its admins.")
-    return Caller(project, user.email, "", frozenset({Scope.READ}), user)
+    return Caller(project, user.email[:MAX_NAME_CHARACTERS], "", frozenset({Scope.READ}), user)
 
 
 def _unknown() -> Problem:
-    return Problem(
-        401,
-        "invalid_token",
-        "Send a valid token as 'Authorization: Bearer dl_...'; an admin makes them on the tokens page.",
-        headers={"WWW-Authenticate": 'Bearer realm="driftline", error="invalid_token"'},
+    return invalid_token(
+        "Send a valid token as 'Authorization: Bearer dl_...'; an admin makes them on the tokens page."
     )
+
+
+def invalid_token(detail: str) -> Problem:
+    """Return the Problem (401) for a token that lets nobody in; `detail` says which one would."""
+    challenge = 'Bearer realm="driftline", error="invalid_token"'
+    return Problem(401, "invalid_token", detail, headers={"WWW-Authenticate": challenge})

@@ -5,12 +5,13 @@ from typing import Any, ClassVar
 
 from django.conf import settings
 from django.contrib.auth.models import AbstractUser, BaseUserManager
+from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models.functions import Now
 
 from driftline.accounts.scopes import Role
 
-_ROLE_LABELS = {
+ROLE_LABELS = {
     Role.VIEWER: "Viewer: reads",
     Role.EDITOR: "Editor: changes models, rules and channels",
     Role.ADMIN: "Admin: also tokens, members and deployments",
@@ -33,6 +34,27 @@ class User(AbstractUser):
 
     username = None  # type: ignore[assignment]
     email = models.EmailField(unique=True)
+    provisioned_by = models.CharField(
+        max_length=30,
+        default="",
+        db_default="",
+        blank=True,
+        help_text="the sign-in provider that made the account; empty: a person did",
+    )
+    directory_name = models.CharField(
+        max_length=254,
+        default="",
+        db_default="",
+        blank=True,
+        help_text="what the provider calls the person, by SCIM",
+    )
+    external_id = models.CharField(
+        max_length=254,
+        default="",
+        db_default="",
+        blank=True,
+        help_text="the provider's id of the person, by SCIM",
+    )
 
     USERNAME_FIELD = "email"
     REQUIRED_FIELDS: ClassVar[list[str]] = []
@@ -63,6 +85,9 @@ class Project(models.Model):
         help_text="Where the models run. Empty: in the serving process for the first project, isolated for others.",
     )
     created_at = models.DateTimeField(db_default=Now())
+    archived_at = models.DateTimeField(
+        null=True, blank=True, help_text="since when it is hidden and read only"
+    )
     members = models.ManyToManyField(User, through="Membership", related_name="projects")
 
     def __str__(self) -> str:
@@ -89,13 +114,99 @@ class Project(models.Model):
 class Membership(models.Model):
     project = models.ForeignKey(Project, models.CASCADE, related_name="memberships")
     user = models.ForeignKey(User, models.CASCADE, related_name="memberships")
-    role = models.CharField(max_length=10, choices=_ROLE_LABELS, default=Role.VIEWER.value)
+    role = models.CharField(max_length=10, choices=ROLE_LABELS, default=Role.VIEWER.value)
+    joined_at = models.DateTimeField(
+        null=True, db_default=Now(), help_text="empty for those of before it was kept"
+    )
+    last_seen_at = models.DateTimeField(null=True, blank=True, help_text="to within five minutes")
+    granted_by = models.CharField(
+        max_length=30,
+        default="",
+        db_default="",
+        blank=True,
+        help_text="the sign-in provider that gives the role; empty: a person did",
+    )
+    role_by_hand = models.CharField(
+        max_length=10,
+        default="",
+        db_default="",
+        blank=True,
+        choices=ROLE_LABELS,
+        help_text="what a person gave, while a provider gives more",
+    )
+    granted_teams = models.JSONField(
+        default=list,
+        blank=True,
+        db_default=models.Value([], models.JSONField()),
+        help_text="teams that the provider named",
+    )
 
     class Meta:
         constraints = [models.UniqueConstraint(fields=["project", "user"], name="one_membership_a_person")]
 
     def __str__(self) -> str:
         return f"{self.user} in {self.project}: {self.role}"
+
+    @property
+    def is_last_admin(self) -> bool:
+        """Whether nobody else who can sign in administers the project."""
+        stored = Membership.objects.filter(project=self.project_id, role=Role.ADMIN)
+        others = stored.exclude(pk=self.pk).filter(user__is_active=True)
+        return stored.filter(pk=self.pk).exists() and not others.exists()
+
+    def clean(self) -> None:
+        """Refuse another role for the last admin in a form that saves the row by itself."""
+        if self.pk and self.role != Role.ADMIN and self.is_last_admin:
+            raise ValidationError({"role": f"{self.user} is the only admin of {self.project}."})
+
+
+class Team(models.Model):
+    """A named group of a project's members: the owner of models, and whom e-mails of a channel go to."""
+
+    project = models.ForeignKey(Project, models.CASCADE, related_name="teams")
+    name = models.CharField(max_length=100)
+    members = models.ManyToManyField(Membership, related_name="teams", blank=True)
+    created_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["project", "name"], name="team_name_once_a_project")]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Invitation(models.Model):
+    """An address that may become a member by a link, once; the link is made of this row and stored nowhere."""
+
+    project = models.ForeignKey(Project, models.CASCADE, related_name="invitations")
+    email = models.EmailField()
+    role = models.CharField(max_length=10, choices=ROLE_LABELS)
+    generation = models.PositiveIntegerField(default=1, help_text="which of its links is valid: the newest")
+    created_at = models.DateTimeField(db_default=Now())
+    created_by = models.CharField(max_length=200)
+    expires_at = models.DateTimeField()
+    sent_at = models.DateTimeField(null=True, blank=True)
+    mail_error = models.CharField(max_length=200, blank=True)
+    accepted_at = models.DateTimeField(null=True, blank=True)
+    withdrawn_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(
+                fields=["project", "email"],
+                condition=models.Q(accepted_at=None, withdrawn_at=None),
+                name="one_open_invitation_an_address",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.email} to {self.project}"
+
+
+class ApiTokenQuerySet(models.QuerySet["ApiToken"]):
+    def usable(self) -> "ApiTokenQuerySet":
+        """Leave out tokens that were revoked, and those of people with a disabled account."""
+        return self.filter(revoked_at=None).exclude(created_by__is_active=False)
 
 
 class ApiToken(models.Model):
@@ -114,11 +225,48 @@ class ApiToken(models.Model):
     requests_per_second = models.PositiveIntegerField(default=0, db_default=0)  # 0: no limit
     rows_per_second = models.PositiveIntegerField(default=0, db_default=0)
 
+    objects = ApiTokenQuerySet.as_manager()
+
     class Meta:
         verbose_name = "API token"
 
     def __str__(self) -> str:
         return f"{self.prefix}… {self.name}"
+
+
+class DirectoryToken(models.Model):
+    """A token with which a sign-in provider keeps accounts here by SCIM; only its SHA-256 is stored."""
+
+    provider = models.CharField(max_length=30)
+    prefix = models.CharField(max_length=16)
+    digest = models.CharField(max_length=64, unique=True)
+    created_at = models.DateTimeField(db_default=Now())
+    revoked_at = models.DateTimeField(null=True, blank=True)
+    last_used_at = models.DateTimeField(null=True, blank=True)
+
+    class Meta:
+        verbose_name = "SCIM token"
+
+    def __str__(self) -> str:
+        return f"{self.prefix}… of {self.provider}"
+
+
+class DirectoryGroup(models.Model):
+    """A group of a sign-in provider, which keeps it here by SCIM; its file says which roles it gives."""
+
+    provider = models.CharField(max_length=30)
+    display_name = models.CharField(max_length=254)
+    external_id = models.CharField(max_length=254, blank=True)
+    members = models.ManyToManyField(User, related_name="directory_groups", blank=True)
+    created_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        constraints = [
+            models.UniqueConstraint(fields=["provider", "display_name"], name="group_name_once_a_provider")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.display_name} of {self.provider}"
 
 
 class ProjectTurn(models.Model):

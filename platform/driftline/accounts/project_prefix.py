@@ -16,7 +16,7 @@ from django.urls import get_script_prefix, set_script_prefix
 from driftline.accounts.models import Project
 
 _PREFIXED = re.compile(r"/p/(?P<slug>[-a-zA-Z0-9_]{1,50})(?P<rest>/.*)?", re.DOTALL)
-_OUTSIDE = re.compile(r"/(accounts|admin|docs|healthz|metrics|readyz|static)(/.*)?", re.DOTALL)
+_OUTSIDE = re.compile(r"/(accounts|admin|docs|healthz|metrics|readyz|scim|static)(/.*)?", re.DOTALL)
 _API = "/api/"
 
 

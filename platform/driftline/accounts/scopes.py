@@ -61,6 +61,7 @@ SCOPE_OF: Mapping[str, Scope] = {  # the scope that each change needs
     "model.owner": Scope.WRITE,
     "model.tags": Scope.WRITE,
     "model.schema_policy": Scope.WRITE,
+    "model.text_features": Scope.WRITE,
     "model.segments": Scope.WRITE,
     "model.archived": Scope.WRITE,
     "model.delete": Scope.ADMIN,
@@ -80,6 +81,7 @@ SCOPE_OF: Mapping[str, Scope] = {  # the scope that each change needs
     "deployment": Scope.DEPLOY,  # its champion, canary and shadows
     "alias": Scope.DEPLOY,
     "run": Scope.DEPLOY,
+    "device": Scope.DEPLOY,  # its code, group and revocation, and the releases to it
     # -- what is watched
     "reference": Scope.WRITE,
     "reference.archived": Scope.WRITE,
@@ -92,6 +94,7 @@ SCOPE_OF: Mapping[str, Scope] = {  # the scope that each change needs
     "custom_metric": Scope.WRITE,
     "segment_search": Scope.WRITE,
     "report": Scope.WRITE,
+    "evidence": Scope.ADMIN,  # to have one made, to open and to delete it: it has an extract of the audit trail
     "annotation": Scope.WRITE,
     "rule": Scope.WRITE,
     "rule.retrain": Scope.DEPLOY,  # a rule that starts runs, whatever of it changes
@@ -105,12 +108,18 @@ SCOPE_OF: Mapping[str, Scope] = {  # the scope that each change needs
     # -- what is logged
     "predictions": Scope.LOG,
     "labels": Scope.LABEL,
+    "source": Scope.WRITE,  # with the right to log what it brings
+    "lake": Scope.ADMIN,  # retention waits for it, and it takes the rows elsewhere
     "file": Scope.LOG,  # one that is looked at first; to confirm it needs what its rows need
     "import.cancel": Scope.WRITE,
     "import.remove": Scope.ADMIN,
     "failed_work": Scope.WRITE,  # to try it again
     # -- who and what is kept of them
     "token": Scope.ADMIN,
+    "project": Scope.ADMIN,  # its name, and whether it is archived
+    "member": Scope.ADMIN,  # with every scope of the role that they get
+    "team": Scope.ADMIN,  # who gets the e-mails of channels that name it
+    "invitation": Scope.ADMIN,
     "subject": Scope.ADMIN,
     "audit": Scope.ADMIN,  # to read
 }

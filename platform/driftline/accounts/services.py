@@ -17,6 +17,8 @@ from driftline.accounts.signals import isolation_changed, tokens_changed
 from driftline.common.errors import invalid
 
 MAX_PER_SECOND = 1_000_000_000
+MAX_NAME_CHARACTERS = 200
+"""Of an actor and a subject in the trail; what is longer is cut."""
 
 
 def record_audit(
@@ -27,9 +29,9 @@ def record_audit(
     entry = AuditEntry.objects.create(
         project=project,
         project_slug=project.slug if project else "",
-        actor=actor,
+        actor=actor[:MAX_NAME_CHARACTERS],
         action=action,
-        subject=subject,
+        subject=subject[:MAX_NAME_CHARACTERS],
         before=before,
         after=after,
         address=origin.address,
@@ -59,6 +61,24 @@ def create_project(*, slug: str, name: str, owner: User) -> Project:
             after={"admin": str(owner)},
         )
     return project
+
+
+def rename_person(*, user: User, name: str) -> None:
+    """Change how others see a person."""
+    name, before = " ".join(name.split())[:150], user.get_full_name()
+    if name == before:
+        return
+    with transaction.atomic():
+        user.first_name, user.last_name = name, ""
+        user.save(update_fields=["first_name", "last_name"])
+        record_audit(
+            project=None,
+            actor=user.email,
+            action="user.rename",
+            subject=user.email,
+            before=before,
+            after=name,
+        )
 
 
 def note_isolation(*, project: Project, before: str | None, actor: str) -> None:
@@ -94,7 +114,7 @@ def create_token(
         raise invalid("/scopes", f"{min(unknown)!r} is not a scope; use some of {', '.join(Scope)}.")
     if not scopes:
         raise invalid("/scopes", f"A token needs at least one scope: some of {', '.join(Scope)}.")
-    text = _new_token_text()
+    text = new_token_text()
     with transaction.atomic():
         token = ApiToken.objects.create(
             project=project,
@@ -164,7 +184,7 @@ def revoke_token(*, token: ApiToken, actor: str, now: datetime) -> None:
             tokens_changed.send(sender=ApiToken)
 
 
-def _new_token_text() -> str:
+def new_token_text() -> str:
     """`dl_`, 256 random bits, and a checksum by which secret scanners tell a token from noise."""
     secret = secrets.token_hex(32)
     return f"dl_{secret}{zlib.crc32(secret.encode()):08x}"

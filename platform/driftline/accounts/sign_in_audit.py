@@ -14,7 +14,6 @@ from driftline.accounts.known_browsers import remember_browser
 from driftline.accounts.models import User, digest_of
 from driftline.accounts.services import record_audit
 
-MAX_NAME_CHARACTERS = 200  # of an actor and a subject in the trail
 ANYBODY = "somebody"  # who is not signed in; the entry has the address
 THROTTLED_SECONDS = 900  # one row for an account in this time: refused tries would fill the trail
 
@@ -30,15 +29,29 @@ def throttled(*, email: str) -> None:
         _record("sign_in.throttled", actor=ANYBODY, subject=email)
 
 
+def password_refused(*, email: str) -> None:
+    """Record that somebody tried a password where they may use none, once for a while."""
+    if cache.add(f"audit:password_refused:{digest_of(email)}", True, THROTTLED_SECONDS):
+        _record("sign_in.refused", actor=ANYBODY, subject=email, after={"code": "passwords_off"})
+
+
 def reset_requested(*, email: str) -> None:
     """Record that somebody asked for a link to a new password, for an account that may not exist."""
     _record("password.reset_requested", actor=ANYBODY, subject=email)
 
 
+def sessions_ended(*, user: User, count: int) -> None:
+    """Record that somebody ended their other sessions."""
+    _record_of(user, "sessions.end", count=count)
+
+
 @receiver(account_signals.user_logged_in)
 def _signed_in(request: HttpRequest, user: User, **_: Any) -> None:
     remember_browser(request, user.email)
-    methods = [step["method"] for step in request.session.get("account_authentication_methods", [])]
+    methods = [
+        step.get("provider") or step["method"]
+        for step in request.session.get("account_authentication_methods", [])
+    ]
     _record_of(user, "sign_in", methods=methods)
 
 
@@ -99,10 +112,4 @@ def _record_of(user: User, action: str, **after: Any) -> None:
 
 
 def _record(action: str, *, actor: str, subject: str, after: Any = None) -> None:
-    record_audit(
-        project=None,
-        actor=actor[:MAX_NAME_CHARACTERS],
-        action=action,
-        subject=subject[:MAX_NAME_CHARACTERS],
-        after=after,
-    )
+    record_audit(project=None, actor=actor, action=action, subject=subject, after=after)

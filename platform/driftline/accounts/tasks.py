@@ -2,10 +2,17 @@
 
 from celery import shared_task
 
+from driftline.accounts.invitations import send_invitation
 from driftline.accounts.password_reset import send_reset_mails
+from driftline.common.clock import now
 from driftline.common.task_queue import Task
 
 
 @shared_task(name=Task.SEND_RESET_MAIL)
 def send_reset_mail(*, email: str, **_: object) -> None:
     send_reset_mails(email)
+
+
+@shared_task(name=Task.SEND_INVITATION)
+def send_invitation_mail(*, invitation_id: int, **_: object) -> None:
+    send_invitation(invitation_id, now=now())

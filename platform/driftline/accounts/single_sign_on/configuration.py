@@ -1,0 +1,179 @@
+"""The file that says who signs in how: identity providers, roles by group, and who may still use a password."""
+
+import os
+import re
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+import msgspec
+from django.core.exceptions import ImproperlyConfigured
+from msgspec import Meta, Struct
+
+from driftline.accounts.scopes import Role
+from driftline.common.errors import Problem
+from driftline.common.yaml_text import NumberReader, read_yaml
+
+VARIABLE = "DRIFTLINE_SIGN_IN_FILE"
+MAX_BYTES = 1 << 20
+_RANK = {role: rank for rank, role in enumerate(Role)}
+
+type Text = Annotated[str, Meta(min_length=1, max_length=200)]
+
+
+class RoleRule(Struct, frozen=True, forbid_unknown_fields=True):
+    """What the members of a provider's group are in a project: their role, and teams of it."""
+
+    group: Text
+    project: Text
+    role: Role
+    teams: tuple[Text, ...] = ()
+
+
+class Grant(Struct, frozen=True):
+    """What a provider gives a person in one project."""
+
+    role: Role
+    teams: frozenset[str] = frozenset()
+
+
+class ProviderSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """One identity provider. Its `id` is in the address that people come back to, and names it in the audit trail."""
+
+    id: Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9-]{0,29}$")]
+    name: Annotated[str, Meta(min_length=1, max_length=40)]
+    issuer: Text
+    client_id: Text
+    client_secret_file: str = ""
+    client_secret_env: str = ""
+    scopes: tuple[Text, ...] = ("openid", "profile", "email")
+    groups_claim: Text = "groups"
+    groups_from: Literal["claim", "scim"] = "claim"
+    roles: tuple[RoleRule, ...] = ()
+    email_domains: tuple[Text, ...] = ()
+    emails_are_verified: bool = False
+    link_verified_emails: bool = False
+    session_hours: Annotated[int, Meta(ge=1, le=720)] = 8
+    secret: str = ""
+
+    @property
+    def actor(self) -> str:
+        """How audit rows name it."""
+        return f"single sign-on {self.id}"
+
+    def takes_address(self, email: str) -> bool:
+        """Return whether an address is of a domain that signs in by it; all are where none is named."""
+        domain = email.rpartition("@")[2].lower()
+        return not self.email_domains or domain in {one.lower() for one in self.email_domains}
+
+    def grants(self, groups: Collection[str]) -> Mapping[str, Grant]:
+        """Return what members of `groups` are, by the slug of the project; the highest role of several counts."""
+        granted: dict[str, Grant] = {}
+        for rule in self.roles:
+            if rule.group in groups:
+                before = granted.get(rule.project, Grant(Role.VIEWER))
+                granted[rule.project] = Grant(
+                    higher(before.role, rule.role), before.teams | frozenset(rule.teams)
+                )
+        return granted
+
+
+class SignInSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """How people sign in; `passwords_for` are the only addresses that may use a password, None is everybody."""
+
+    providers: tuple[ProviderSettings, ...] = ()
+    passwords_for: tuple[Text, ...] | None = None
+
+    def provider(self, provider_id: str) -> ProviderSettings | None:
+        """Return the provider of that id."""
+        return next((one for one in self.providers if one.id == provider_id), None)
+
+    def takes_password(self, email: str) -> bool:
+        """Return whether an account may sign in with a password."""
+        return self.passwords_for is None or email.strip().lower() in {
+            one.lower() for one in self.passwords_for
+        }
+
+
+PASSWORDS_ALONE = SignInSettings()
+
+
+def higher(one: Role, other: Role) -> Role:
+    """Return the role that allows more."""
+    return max(one, other, key=_RANK.__getitem__)
+
+
+def read_sign_in(path: Path | None) -> SignInSettings:
+    """Read the file and the secrets that it names; a wrong value stops the start with a sentence."""
+    if path is None:
+        return PASSWORDS_ALONE
+    try:
+        if path.stat().st_size > MAX_BYTES:
+            raise _wrong(path, f"it is larger than {MAX_BYTES:,} bytes")
+        document = read_yaml(path.read_text(), NumberReader)
+        read = msgspec.convert(document, SignInSettings)
+    except (OSError, UnicodeDecodeError) as error:
+        raise ImproperlyConfigured(f"{VARIABLE} names {path}, which cannot be read: {error}.") from error
+    except Problem as problem:
+        raise _wrong(path, problem.detail.rstrip(".")) from problem
+    except msgspec.ValidationError as error:
+        raise _wrong(path, str(error)) from error
+    _check(path, read)
+    return msgspec.structs.replace(read, providers=tuple(_with_secret(path, one) for one in read.providers))
+
+
+def _check(path: Path, read: SignInSettings) -> None:
+    ids = [one.id for one in read.providers]
+    if twice := {one for one in ids if ids.count(one) > 1}:
+        raise _wrong(path, f"two providers have the id {min(twice)!r}")
+    if read.passwords_for is not None and not (read.passwords_for and read.providers):
+        raise _wrong(
+            path,
+            "passwords_for needs a provider, and an address that can sign in while no provider answers",
+        )
+    for one in read.providers:
+        _check_provider(path, one)
+
+
+def _check_provider(path: Path, one: ProviderSettings) -> None:
+    url = urlsplit(one.issuer)
+    if (
+        url.scheme not in ("http", "https")
+        or not url.netloc
+        or url.query
+        or url.fragment
+        or "@" in url.netloc
+    ):
+        raise _wrong(
+            path,
+            f"the issuer of {one.id} is {one.issuer!r}; use an address such as https://login.example.com",
+        )
+    if "openid" not in one.scopes:
+        raise _wrong(path, f"the scopes of {one.id} lack openid")
+    if one.secret:
+        raise _wrong(
+            path, f"{one.id} has a secret; name its place in client_secret_file or client_secret_env"
+        )
+    if bool(one.client_secret_file) == bool(one.client_secret_env):
+        raise _wrong(path, f"{one.id} needs either client_secret_file or client_secret_env")
+    if one.client_secret_env and not re.fullmatch(r"[A-Z][A-Z0-9_]*", one.client_secret_env):
+        raise _wrong(path, f"client_secret_env of {one.id} is no name of an environment variable")
+
+
+def _with_secret(path: Path, one: ProviderSettings) -> ProviderSettings:
+    if one.client_secret_env:
+        place, secret = f"the variable {one.client_secret_env}", os.environ.get(one.client_secret_env, "")
+    else:
+        place = str(path.parent / one.client_secret_file)
+        try:
+            secret = Path(place).read_text()
+        except (OSError, UnicodeDecodeError) as error:
+            raise _wrong(path, f"the secret of {one.id} cannot be read: {error}") from error
+    if not secret.strip():
+        raise _wrong(path, f"the secret of {one.id} is empty: write it into {place}")
+    return msgspec.structs.replace(one, secret=secret.strip())
+
+
+def _wrong(path: Path, reason: str) -> ImproperlyConfigured:
+    return ImproperlyConfigured(f"{VARIABLE}: {path} cannot be used: {reason}.")

@@ -1,0 +1,33 @@
+"""Why somebody was not signed in: a sentence for the page, and a row of the audit trail."""
+
+from allauth.socialaccount.providers.oauth2.client import OAuth2Error
+from django.core.cache import cache
+
+from driftline.accounts.origin import current_origin
+from driftline.accounts.services import record_audit
+
+ANYBODY = "somebody"
+MAX_CHARACTERS = 200
+_ONE_ROW_SECONDS = 60
+
+
+class SignInRefused(OAuth2Error):
+    """A sign-in that does not happen; `subject` is the address, or the provider's name, of who tried."""
+
+    def __init__(self, code: str, detail: str, *, subject: str = "") -> None:
+        super().__init__(detail)
+        self.code, self.detail, self.subject = code, detail, subject
+
+
+def record_refusal(provider_id: str, refusal: SignInRefused) -> None:
+    """Add a row; of tries by nobody in particular at most one a minute from an address, as anybody can make them."""
+    address = current_origin().address
+    if not refusal.subject and not cache.add(f"audit:sso:{address}", True, _ONE_ROW_SECONDS):
+        return
+    record_audit(
+        project=None,
+        actor=ANYBODY,
+        action="sign_in.refused",
+        subject=(refusal.subject or provider_id)[:MAX_CHARACTERS],
+        after={"provider": provider_id, "code": refusal.code, "reason": refusal.detail[:1_000]},
+    )
