@@ -7,7 +7,8 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
-from driftline.accounts.models import Project, User
+from driftline.accounts.models import Membership, Project, User
+from driftline.accounts.services import create_project
 
 pytestmark = pytest.mark.django_db
 
@@ -69,3 +70,15 @@ def test_whoever_adds_a_project_may_open_it(operator: Client) -> None:
 
     opened = operator.get("/p/shop/settings/tokens")
     assert (opened.status_code, "<small>admin</small>" in opened.content.decode()) == (200, True)
+
+
+def test_the_last_admin_of_a_project_is_neither_removed_nor_given_another_role(operator: Client) -> None:
+    person = User.objects.get(email="operator@bank.example")
+    membership = Membership.objects.get(project=create_project(slug="bank", name="Bank", owner=person))
+    url = reverse("admin:accounts_membership_change", args=[membership.pk])
+
+    form = operator.post(url, {"user": person.pk, "project": membership.project_id, "role": "viewer"})
+    operator.post(reverse("admin:accounts_membership_delete", args=[membership.pk]), {"post": "yes"})
+
+    assert "is the only admin of Bank" in form.content.decode()
+    assert Membership.objects.get(pk=membership.pk).role == "admin"

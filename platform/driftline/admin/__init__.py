@@ -1,0 +1,10 @@
+"""The Django admin: for whoever operates an installation, across all projects.
+
+History is read-only. What changes something calls the service that pages and the API call, after a question, and leaves
+the same audit row. `rows.py` says which rows are shown and what may be done to them, `sections.py` in which order, and
+`home.py` makes the first page, which shows what needs somebody.
+
+Start with `rows.py`.
+"""
+
+from driftline.admin import erasures, people, rows  # noqa: F401  Django looks for what they register

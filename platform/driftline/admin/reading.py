@@ -1,0 +1,174 @@
+"""Rows to read, with acts that call services: each is asked for on a page of its own, and never done by a GET."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from django.contrib import admin, messages
+from django.contrib.admin import FieldListFilter
+from django.contrib.admin import ModelAdmin as DjangoModelAdmin
+from django.contrib.admin.options import ActionLocation
+from django.contrib.admin.utils import unquote
+from django.core.exceptions import PermissionDenied
+from django.db import models
+from django.db.models.fields import BLANK_CHOICE_DASH
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import reverse
+from unfold.admin import ModelAdmin
+from unfold.decorators import action
+
+from driftline.accounts.models import Project
+from driftline.accounts.projects import refuse_archived
+from driftline.common.errors import Problem
+
+MAX_AT_ONCE = 100
+
+
+@dataclass(frozen=True)
+class AdminAct:
+    """Something that an operator may do to a row."""
+
+    name: str
+    label: str
+    """On the button, such as `Send again`."""
+    question: str
+    """What it will do, asked before."""
+    done: str
+    """How a row is described once it is done, such as `is sent again`."""
+    run: Callable[[Any, str], object]
+    """Takes the row and who asks; raises Problem where it cannot be done."""
+    project: Callable[[Any], Project] | None = None
+    """The project of a row that must not be archived; None where the act only stops something."""
+
+
+class ReadOnlyAdmin(ModelAdmin):
+    """Rows to read: none is added, changed or deleted here."""
+
+    show_full_result_count = False
+    list_per_page = 50
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Sequence[str]:
+        """Leave out what is excluded, and binary columns: they have no form that a person could read."""
+        fields = [f.name for f in self.model._meta.fields if not isinstance(f, models.BinaryField)]
+        return [name for name in fields if name not in (self.exclude or ())]
+
+
+class ActingAdmin(ReadOnlyAdmin):
+    """Rows to which something may be done, from the list or from the page of one."""
+
+    acts: Sequence[AdminAct] = ()
+
+    def get_action_choices(
+        self,
+        request: HttpRequest,
+        default_choices: list[tuple[str, str]] = BLANK_CHOICE_DASH,
+        action_location: ActionLocation = ActionLocation.CHANGE_LIST,
+    ) -> list[tuple[str, str]]:
+        """Offer what may be done to ticked rows; the theme's own lacks the parameter that Django passes."""
+        return DjangoModelAdmin.get_action_choices(self, request, default_choices, action_location)
+
+    def has_act_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
+        """Tell whether this person may change such rows, by Django's permissions."""
+        meta = self.opts
+        return bool(request.user.has_perm(f"{meta.app_label}.change_{meta.model_name}"))
+
+    def perform(
+        self, request: HttpRequest, act: AdminAct, rows: Sequence[Any], hidden: Sequence[tuple[str, str]] = ()
+    ) -> HttpResponse:
+        """Ask first; where that was answered, do it to each row and say what became of it."""
+        if not self.has_act_permission(request):
+            raise PermissionDenied
+        back = reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_changelist")
+        if request.method != "POST" or "confirmed" not in request.POST:
+            context = {
+                **self.admin_site.each_context(request),
+                "title": act.label,
+                "act": act,
+                "rows": rows,
+                "hidden": hidden,
+                "opts": self.opts,
+                "back": back,
+            }
+            return TemplateResponse(request, "admin/confirm_act.html", context)
+        for row in rows:
+            try:
+                if act.project is not None:
+                    refuse_archived(act.project(row))
+                act.run(row, str(request.user))
+            except Problem as problem:
+                self.message_user(request, f"{row}: {problem.detail}", messages.ERROR)
+            else:
+                self.message_user(request, f"{row} {act.done}.", messages.SUCCESS)
+        return HttpResponseRedirect(back)
+
+
+def register(
+    model: type[models.Model],
+    columns: Sequence[str],
+    filters: Sequence[str | tuple[str, type[FieldListFilter]]] = (),
+    search: Sequence[str] = (),
+    secret: Sequence[str] = (),
+    *,
+    acts: Sequence[AdminAct] = (),
+    by_date: str | None = None,
+    order: Sequence[str] = ("-pk",),
+) -> None:
+    """Register a model for reading, its relations fetched with the list; fields that are `secret` are not shown.
+
+    `acts` are what may be done to its rows, and `by_date` is a column by which the list can be opened by year and day.
+    """
+    related = [f.name for f in model._meta.fields if isinstance(f, models.ForeignKey) and f.name in columns]
+    options: dict[str, Any] = {
+        "list_display": tuple(columns),
+        "list_filter": tuple(filters),
+        "search_fields": tuple(search),
+        "list_select_related": tuple(related) or False,
+        "ordering": tuple(order),
+        "exclude": tuple(secret),
+        "date_hierarchy": by_date,
+        "acts": tuple(acts),
+    }
+    for act in acts:
+        options |= {f"{act.name}_one": _of_one(act), f"{act.name}_of_list": _of_list(act)}
+    options["actions_detail"] = tuple(f"{act.name}_one" for act in acts)
+    options["actions"] = tuple(f"{act.name}_of_list" for act in acts)
+    base = ActingAdmin if acts else ReadOnlyAdmin
+    admin.site.register(model, type(f"{model.__name__}Admin", (base,), options))
+
+
+def _of_one(act: AdminAct) -> Any:
+    """Make the button on the page of a row."""
+
+    def view(self: ActingAdmin, request: HttpRequest, object_id: str) -> HttpResponse:
+        row = self.get_object(request, unquote(object_id))
+        if row is None:
+            raise Http404
+        return self.perform(request, act, [row])
+
+    view.__name__ = f"{act.name}_one"
+    return action(description=act.label, url_path=act.name.replace("_", "-"), permissions=["act"])(view)
+
+
+def _of_list(act: AdminAct) -> Any:
+    """Make the action for rows that were ticked in the list."""
+
+    def view(self: ActingAdmin, request: HttpRequest, queryset: models.QuerySet[Any]) -> HttpResponse | None:
+        rows = list(queryset[: MAX_AT_ONCE + 1])
+        if len(rows) > MAX_AT_ONCE:
+            self.message_user(request, f"Choose at most {MAX_AT_ONCE} at once.", messages.ERROR)
+            return None
+        ticked = [("action", f"{act.name}_of_list"), *(("_selected_action", str(row.pk)) for row in rows)]
+        return self.perform(request, act, rows, ticked)
+
+    view.__name__ = f"{act.name}_of_list"
+    return admin.action(description=act.label, permissions=["act"])(view)

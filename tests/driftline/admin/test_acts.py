@@ -1,0 +1,252 @@
+"""What operators do in the admin is asked for first, is done by the services, and leaves an audit row."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Permission
+from django.test import Client
+from django.urls import reverse
+
+from driftline.accounts.models import AuditEntry, Membership, Project, User
+from driftline.accounts.services import create_token
+from driftline.backup.making import MADE
+from driftline.models import Heartbeat
+from inference.prediction_log.erasure.models import Erasure
+from inference.prediction_log.models import TouchedPeriod
+from inference.registry.models import Model
+from monitors.alerts.channel_services import create_channel, send_test
+from monitors.alerts.models import Channel, Delivery
+from monitors.definitions.models import Monitor
+from monitors.rules.models import Rule
+from monitors.rules.services import create_rule
+from monitors.summaries.models import Summary
+from tests.worlds.approvals import log, make_model, rows_of_a_day, work
+
+pytestmark = pytest.mark.django_db
+
+
+@dataclass(frozen=True)
+class World:
+    """A model with a rule and a channel to which a message was sent."""
+
+    project: Project
+    model: Model
+    rule: Rule
+    channel: Channel
+
+
+@pytest.fixture
+def world(settings: Any, tmp_path: Path) -> World:
+    settings.HOME = tmp_path
+    project = Project.objects.create(slug="bank", name="Bank")
+    model = make_model(project)
+    rule = create_rule(
+        project=project,
+        model=model,
+        actor="test",
+        name="income moved",
+        metric="psi",
+        feature="income",
+        threshold=0.2,
+    )
+    channel, _ = create_channel(
+        project=project, kind="email", name="team", target="team@bank.example", actor="test"
+    )
+    send_test(channel=channel, actor="ada")
+    return World(project, model, rule, channel)
+
+
+@pytest.fixture
+def operator(world: World) -> Client:
+    client = Client()
+    client.force_login(User.objects.create_superuser("operator@bank.example"))
+    return client
+
+
+def ask(client: Client, row: Any, act: str) -> Any:
+    """Open the question of an act to one row."""
+    return client.get(address_of(row, act))
+
+
+def confirm(client: Client, row: Any, act: str) -> str:
+    """Answer it with yes, and give the page that follows."""
+    answer = client.post(address_of(row, act), {"confirmed": "yes"}, follow=True)
+    assert answer.status_code == 200
+    return str(answer.content.decode())
+
+
+def address_of(row: Any, act: str) -> str:
+    meta = row._meta
+    return reverse(f"admin:{meta.app_label}_{meta.model_name}_{act}_one", args=[row.pk])
+
+
+def test_a_failed_message_is_sent_again(operator: Client, world: World) -> None:
+    delivery = world.channel.deliveries.get()
+    Delivery.objects.update(state=Delivery.State.FAILED, reason="the receiver answers 500")
+    listed = operator.get(reverse("admin:monitors_delivery_changelist"), {"state__exact": "failed"})
+
+    page = confirm(operator, delivery, "send_again")
+
+    assert "the receiver answers 500" in listed.content.decode()
+    assert "is sent again" in page
+    delivery.refresh_from_db()
+    assert delivery.state == Delivery.State.PENDING
+    assert AuditEntry.objects.filter(action="delivery.replay", actor="operator@bank.example").exists()
+
+
+def test_a_question_changes_nothing(operator: Client, world: World) -> None:
+    page = ask(operator, world.rule, "disable")
+
+    world.rule.refresh_from_db()
+    assert (page.status_code, world.rule.enabled) == (200, True)
+    assert "judges nothing until it is enabled again" in page.content.decode()
+
+
+def test_rules_that_are_ticked_are_disabled_together(operator: Client, world: World) -> None:
+    url = reverse("admin:monitors_rule_changelist")
+    ticked = {"action": "disable_of_list", "_selected_action": [str(world.rule.pk)]}
+
+    question = operator.post(url, ticked).content.decode()
+    operator.post(url, ticked | {"confirmed": "yes"})
+
+    assert 'name="_selected_action"' in question
+    world.rule.refresh_from_db()
+    assert not world.rule.enabled
+    assert AuditEntry.objects.filter(action="rule.update", subject=world.rule.name).exists()
+
+
+def test_what_cannot_be_done_is_said(operator: Client, world: World) -> None:
+    delivery = world.channel.deliveries.get()
+    Channel.objects.update(enabled=False, disabled_reason="Disabled by ada")
+
+    page = confirm(operator, delivery, "send_again")
+
+    assert "is disabled (Disabled by ada); enable it first" in page
+
+
+def test_a_day_is_rebuilt(operator: Client, world: World) -> None:
+    log(world.model, rows_of_a_day(datetime(2026, 1, 8, tzinfo=UTC), 60))
+    work(world.model)
+    day = Summary.objects.filter(model=world.model, span="day", segment="").earliest("start")
+
+    page = confirm(operator, day, "rebuild")
+
+    assert "is rebuilt by the workers" in page
+    assert TouchedPeriod.objects.filter(model=world.model).exists()
+    assert AuditEntry.objects.filter(action="window.rebuild").exists()
+
+
+def test_a_token_is_revoked(operator: Client, world: World) -> None:
+    token, _ = create_token(project=world.project, name="old", scopes=["read"], actor="ada")
+
+    confirm(operator, token, "revoke")
+
+    token.refresh_from_db()
+    assert token.revoked_at is not None
+
+
+def test_a_person_is_erased_once_the_key_was_typed_twice(operator: Client, world: World) -> None:
+    url = reverse("admin:inference_erasure_add")
+    typed = {"project": str(world.project.pk), "key": "person-7", "again": "person-8"}
+
+    differing = operator.post(url, typed)
+    operator.post(url, typed | {"again": "person-7"})
+
+    assert "The two keys differ" in differing.content.decode()
+    assert Erasure.objects.get().requested_by == "operator@bank.example"
+
+
+def test_staff_that_may_only_look_finds_no_button_and_is_refused(world: World) -> None:
+    looker = User.objects.create_user("looker@bank.example", is_staff=True)
+    looker.user_permissions.add(Permission.objects.get(codename="view_rule"))
+    client = Client()
+    client.force_login(looker)
+
+    page = client.get(reverse("admin:monitors_rule_change", args=[world.rule.pk])).content.decode()
+    refused = client.post(address_of(world.rule, "disable"), {"confirmed": "yes"})
+
+    world.rule.refresh_from_db()
+    assert "Disable" not in page
+    assert (refused.status_code, world.rule.enabled) == (403, True)
+
+
+class TestTheFirstPage:
+    def test_says_what_needs_somebody(self, operator: Client, world: World) -> None:
+        Delivery.objects.update(state=Delivery.State.FAILED)
+        Heartbeat.objects.all().delete()
+
+        lines = {line.what: line for line in operator.get(reverse("admin:index")).context["lines"]}
+
+        assert lines["Messages"].needs_somebody
+        assert lines["Messages"].says.startswith("1 failed")
+        assert (lines["Workers"].needs_somebody, lines["Last backup"].needs_somebody) == (True, True)
+
+    def test_names_the_model_that_takes_the_disk(self, operator: Client, world: World) -> None:
+        log(world.model, rows_of_a_day(datetime(2026, 1, 8, tzinfo=UTC), 60))
+
+        page = operator.get(reverse("admin:index"))
+
+        [disk] = page.context["disk"]
+        assert (disk.size.name, disk.size.rows, disk.size.log_bytes > 1_000) == (world.model.name, 60, True)
+        assert "No rule has fired in 30 days" in page.content.decode()
+
+    def test_knows_the_last_backup(self, operator: Client, world: World) -> None:
+        AuditEntry.objects.create(actor="command line", action=MADE, subject="/backups/today")
+
+        lines = {line.what: line for line in operator.get(reverse("admin:index")).context["lines"]}
+
+        assert "/backups/today" in lines["Last backup"].says
+        assert not lines["Last backup"].needs_somebody
+
+    def test_shows_staff_without_all_rights_nothing_of_projects(self, world: World) -> None:
+        client = Client()
+        client.force_login(User.objects.create_user("looker@bank.example", is_staff=True))
+
+        page = client.get(reverse("admin:index"))
+
+        assert (page.status_code, "lines" in page.context) == (200, False)
+
+
+def test_what_starts_something_is_refused_in_an_archived_project(operator: Client, world: World) -> None:
+    Project.objects.update(archived_at=datetime(2026, 1, 1, tzinfo=UTC))
+    Rule.objects.update(enabled=False)
+
+    page = confirm(operator, world.rule, "enable")
+
+    world.rule.refresh_from_db()
+    assert ("is archived and read only" in page, world.rule.enabled) == (True, False)
+
+
+def test_an_address_without_a_row_is_not_found(operator: Client) -> None:
+    address = reverse("admin:monitors_rule_disable_one", args=["abc"])
+
+    assert operator.get(address).status_code == 404
+
+
+def test_a_change_of_a_monitor_is_in_the_trail(operator: Client, world: World) -> None:
+    monitor = Monitor.objects.filter(model=world.model).earliest("pk")
+    url = reverse("admin:monitors_monitor_change", args=[monitor.pk])
+    form = operator.get(url).context["adminform"].form
+    filled = {name: value for name, value in form.initial.items() if value is not None} | {"rule_spans": "[]"}
+
+    answer = operator.post(url, filled | {"min_rows": monitor.min_rows + 1})
+
+    assert answer.status_code == 302
+    assert AuditEntry.objects.get(action="monitor.change").project == world.project
+
+
+def test_a_membership_is_not_moved_to_another_project(operator: Client, world: World) -> None:
+    other = Project.objects.create(slug="shop", name="Shop")
+    person = User.objects.create_user("ada@bank.example")
+    row = Membership.objects.create(project=world.project, user=person, role="viewer")
+
+    operator.post(
+        reverse("admin:accounts_membership_change", args=[row.pk]),
+        {"project": other.pk, "user": person.pk, "role": "editor"},
+    )
+
+    row.refresh_from_db()
+    assert (row.project, row.role) == (world.project, "editor")
