@@ -1,0 +1,168 @@
+"""Makes a backup of an installation, which may be in use."""
+
+import contextlib
+import errno
+import fcntl
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from datetime import datetime
+from pathlib import Path
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import Q
+
+from driftline.accounts.services import record_audit
+from driftline.backup import database, home_files
+from driftline.backup.manifest import FORMAT, BackupManifest, part_of, write_manifest
+from driftline.common.clock import now
+from driftline.common.durable_files import sync_to_disk
+from driftline.services.ownership import Owner, current_owner, own
+from driftline.services.paths import HomePaths, create_folders, home_paths
+from inference.prediction_log.erasure.models import Erasure
+
+UNFINISHED = ".unfinished"
+MADE = "backup.made"
+"""The act in the audit trail by which `doctor` knows the last backup."""
+
+type Say = Callable[[str], None]
+
+
+class NotMade(Exception):
+    """No backup was made, and nothing is left of it; the text says why."""
+
+
+def make_backup(target: Path, keys: Path | None, say: Say) -> BackupManifest:
+    """Back up this installation into the new folder `target`, and its keys into the folder `keys` if one is given.
+
+    What was acknowledged before it began is in it: rows that wait in spools too. Raises NotMade.
+    """
+    paths = home_paths(settings.HOME)
+    _check_places(paths.home, target, keys)
+    draft = target.with_name(target.name + UNFINISHED)
+    kept_keys = None if keys is None else keys / keys_name(target.name)
+    is_made = False
+    create_folders(paths)
+    with _alone(paths):
+        try:
+            shutil.rmtree(draft, ignore_errors=True)
+            draft.mkdir(mode=0o700, parents=True)
+            with _reachable(paths):
+                manifest = _write(paths.home, draft, kept_keys, say)
+                draft.rename(target)
+                is_made = True
+                sync_to_disk(target.parent)
+                _note(target, manifest)
+        except (OSError, database.DatabaseFailed, home_files.LinkInHome) as error:
+            raise NotMade(_describe(error, target)) from error
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+            shutil.rmtree(paths.home / home_files.STAGE, ignore_errors=True)
+            if kept_keys is not None and not is_made:
+                kept_keys.unlink(missing_ok=True)
+    return manifest
+
+
+def _check_places(home: Path, target: Path, keys: Path | None) -> None:
+    """Refuse places that would be part of the next backup, or where something lies already."""
+    for place in (target, *([] if keys is None else [keys])):
+        if place.resolve().is_relative_to(home.resolve()):
+            raise NotMade(f"{place} is in {home}, which is backed up; name a folder outside it.")
+    if target.exists():
+        raise NotMade(f"{target} exists; name a folder that does not, such as one with today's date.")
+    if keys is not None and (kept := keys / keys_name(target.name)).exists():
+        raise NotMade(f"{kept} exists, with the keys of another backup of that name; name another folder.")
+
+
+@contextlib.contextmanager
+def _alone(paths: HomePaths) -> Iterator[None]:
+    """Hold the home's lock of backups; raises NotMade where another is being made."""
+    with (paths.run / "backup.lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise NotMade("Another backup of this home is being made; wait for it.") from error
+        yield
+
+
+@contextlib.contextmanager
+def _reachable(paths: HomePaths) -> Iterator[None]:
+    """Have the database run: an installation that is stopped has it started for as long as the backup takes."""
+    if settings.DATABASE_URL or current_owner(paths) is not None:
+        yield
+        return
+    with own(paths, Owner(os.getpid(), "a backup", "")), database.running_database(paths, embedded=True):
+        yield
+
+
+def _write(home: Path, draft: Path, kept_keys: Path | None, say: Say) -> BackupManifest:
+    say("Staging the files ...")
+    began = now()
+    staged = home_files.stage(home)
+    with database.snapshot() as taken:
+        home_files.stage_what_is_new(home, staged)
+        home_files.freeze_spools(staged)
+        _refuse_beside_erasure(began)
+        say("Dumping the database ...")
+        database.dump(taken, draft / "database.dump")
+        rows = taken.count_rows()
+    say("Packing the files ...")
+    archives = home_files.pack(staged, draft)
+    parts = {
+        name: part_of(path) for name, path in {"database.dump": draft / "database.dump", **archives}.items()
+    }
+    if kept_keys is not None:
+        _move_keys(archives["keys.tar"], kept_keys)
+    manifest = BackupManifest(
+        format=FORMAT,
+        moment=taken.moment,
+        server_version=taken.server_version,
+        migrations=taken.migrations,
+        rows=rows,
+        parts=parts,
+        keys_are_apart=kept_keys is not None,
+    )
+    sync_to_disk(draft / "database.dump")
+    write_manifest(draft, manifest)
+    return manifest
+
+
+def _refuse_beside_erasure(began: datetime) -> None:
+    """Refuse where files that were staged may hold what an erasure has removed since, or is about to."""
+    under_way = Q(state__in=Erasure.UNFINISHED) | Q(finished_at__gte=began)
+    if Erasure.objects.filter(under_way).exists():
+        raise NotMade(
+            "An erasure is under way; make the backup when it has ended, or it may hold what was erased."
+        )
+
+
+def _move_keys(archive: Path, kept: Path) -> None:
+    kept.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    shutil.move(archive, kept)
+    sync_to_disk(kept)
+    sync_to_disk(kept.parent)
+
+
+def keys_name(backup: str) -> str:
+    """Name the file of keys of a backup, where they are kept apart."""
+    return f"{backup}.keys.tar"
+
+
+def _note(target: Path, manifest: BackupManifest) -> None:
+    size = sum(part.bytes for part in manifest.parts.values())
+    with transaction.atomic():
+        record_audit(
+            project=None,
+            actor="command line",
+            action=MADE,
+            subject=str(target)[:200],
+            after={"moment": manifest.moment, "bytes": size},
+        )
+
+
+def _describe(error: Exception, target: Path) -> str:
+    full = {errno.ENOSPC, errno.EDQUOT}
+    if (isinstance(error, OSError) and error.errno in full) or os.strerror(errno.ENOSPC) in str(error):
+        return f"There is no room for the backup in {target.parent}; free some, or name a folder on another disk."
+    return str(error)

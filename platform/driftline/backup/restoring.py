@@ -1,0 +1,177 @@
+"""Restores a backup into a home that holds nothing, or after what it holds was put aside.
+
+A mark lies in the home from the first change to the last: an interrupted restore is begun again by the same command,
+and `up` and `serve` refuse such a home. The database of an embedded installation is loaded into a new cluster; an
+external one must be empty, and is loaded in one transaction.
+"""
+
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+import msgspec
+from django.conf import settings
+from django.db import connection
+from django.db.migrations.loader import MigrationLoader
+
+from driftline.backup import database, home_files
+from driftline.backup.database import DatabaseFailed
+from driftline.backup.making import keys_name
+from driftline.backup.manifest import BackupManifest, NoBackup, check_parts, read_manifest
+from driftline.backup.mark import RestoreMark, mark_path, read_mark, write_mark
+from driftline.common.durable_files import sync_to_disk
+from driftline.services.ownership import AlreadyRunning, Owner, own
+from driftline.services.paths import HomePaths, create_folders, home_paths
+
+_OF_EVERY_START = frozenset({"keys", "log", "run"})
+"""What the look at a home makes: one with no more holds nothing yet."""
+
+MIN_SERVER_VERSION = 150_000
+
+type Say = Callable[[str], None]
+
+
+class NotRestored(Exception):
+    """The backup was not restored; the text says why, and what to do."""
+
+
+@dataclass(frozen=True)
+class _Source:
+    """The files of a backup."""
+
+    folder: Path
+    keys: Path
+
+    @property
+    def paths(self) -> dict[str, Path]:
+        names = ("database.dump", "files.tar")
+        return {name: self.folder / name for name in names} | {"keys.tar": self.keys}
+
+
+def restore_backup(
+    folder: Path, keys: Path | None, *, replace: bool, now: datetime, say: Say
+) -> BackupManifest:
+    """Restore a backup into this home and its database; with `replace` what the home holds is put aside first.
+
+    Raises NotRestored. Nothing was touched where the backup itself is not whole.
+    """
+    paths = home_paths(settings.HOME)
+    try:
+        manifest = read_manifest(folder)
+        source = _Source(folder, _find_keys(folder, keys, manifest))
+        _check_release(manifest)
+        say("Checking the backup ...")
+        check_parts(source.paths, manifest)
+        create_folders(paths)
+        with own(paths, Owner(os.getpid(), "a restore", now.isoformat(timespec="seconds"))):
+            mark = read_mark(paths.home)
+            is_loaded = _check_target(paths.home, manifest, mark, replace=replace)
+            if mark is None:
+                mark = RestoreMark(str(folder), str(keys or ""), f"{home_files.ASIDE}{now:%Y%m%dT%H%M%SZ}")
+                write_mark(paths.home, mark)
+            _clear(paths.home, mark)
+            _fill(paths, source, manifest, say, is_loaded=is_loaded)
+            os.sync()
+            mark_path(paths.home).unlink()
+            sync_to_disk(paths.home)
+    except (NoBackup, DatabaseFailed, AlreadyRunning, OSError, ValueError) as error:
+        raise NotRestored(str(error)) from error
+    return manifest
+
+
+def _find_keys(folder: Path, keys: Path | None, manifest: BackupManifest) -> Path:
+    if not manifest.keys_are_apart:
+        return folder / "keys.tar"
+    if keys is None:
+        raise NotRestored(
+            f"The keys of this backup were kept apart; name {keys_name(folder.name)} with --keys."
+        )
+    return keys / keys_name(folder.name) if keys.is_dir() else keys
+
+
+def _check_release(manifest: BackupManifest) -> None:
+    known = MigrationLoader(None, ignore_no_migrations=True).disk_migrations
+    unknown = [
+        (app, name)
+        for app, names in manifest.migrations.items()
+        for name in names
+        if (app, name) not in known
+    ]
+    mine = {app for app, _ in known}
+    newer = [f"{app}.{name}" for app, name in unknown if app in mine]
+    if newer:
+        raise NotRestored(
+            f"The backup is of a later release, which has {len(newer)} migrations that this one lacks, such as "
+            f"{newer[0]}; install that release and restore with it."
+        )
+
+
+def _check_target(home: Path, manifest: BackupManifest, mark: RestoreMark | None, *, replace: bool) -> bool:
+    """Refuse a home or a database that holds something, unless that is what an interrupted restore left.
+
+    Returns whether such a restore has loaded the database already.
+    """
+    is_loaded = False
+    if settings.DATABASE_URL:
+        if database.server_version() < MIN_SERVER_VERSION:
+            raise NotRestored("The database is older than PostgreSQL 15; restore into a newer one.")
+        if not database.is_empty():
+            is_loaded = mark is not None and database.loaded_rows() == manifest.rows
+            if not is_loaded:
+                raise NotRestored(
+                    "The database of DRIFTLINE_DATABASE_URL holds tables; create an empty one, and name that instead."
+                )
+    if not replace and mark is None and (held := _held(home)):
+        raise NotRestored(
+            f"{home} is in use: it holds {', '.join(sorted(held)[:5])}. Name an empty folder by DRIFTLINE_HOME, or use "
+            "--replace, which puts what it holds aside in a folder of its own."
+        )
+    return is_loaded
+
+
+def _held(home: Path) -> set[str]:
+    """Name what a home holds beyond what every start makes."""
+    return {
+        entry.name for entry in home.iterdir() if not entry.name.startswith(home_files.ASIDE)
+    } - _OF_EVERY_START
+
+
+def _clear(home: Path, mark: RestoreMark) -> None:
+    """Put aside what the home held before the restore, all of it; remove what an interrupted one has made since."""
+    entries = [
+        entry
+        for entry in home.iterdir()
+        if entry.name not in {"run", "log", home_files.RESTORE_MARK}
+        and not entry.name.startswith(home_files.ASIDE)
+    ]
+    if mark.is_cleared:
+        for entry in entries:
+            shutil.rmtree(entry) if entry.is_dir() and not entry.is_symlink() else entry.unlink()
+        return
+    for entry in entries:
+        (home / mark.aside).mkdir(mode=0o700, exist_ok=True)
+        entry.rename(home / mark.aside / entry.name)
+    write_mark(home, msgspec.structs.replace(mark, is_cleared=True))
+
+
+def _fill(paths: HomePaths, source: _Source, manifest: BackupManifest, say: Say, *, is_loaded: bool) -> None:
+    say("Restoring the files ...")
+    for name in ("files.tar", "keys.tar"):
+        home_files.unpack(source.paths[name], paths.home)
+    embedded = not settings.DATABASE_URL
+    with database.running_database(paths, embedded=embedded):
+        connection.close()
+        if not is_loaded:
+            say("Loading the database ...")
+            database.load(source.folder / "database.dump", at_once=not embedded)
+        say("Counting the rows ...")
+        _compare(manifest, database.loaded_rows())
+
+
+def _compare(manifest: BackupManifest, loaded: dict[str, int]) -> None:
+    for table, rows in manifest.rows.items():
+        if loaded.get(table) != rows:
+            raise NotRestored(f"Table {table} has {loaded.get(table, 0):,} rows; the backup had {rows:,}.")

@@ -1,0 +1,57 @@
+"""The image's file: what it copies exists, it runs as nobody special, and what it starts is there."""
+
+import json
+import re
+
+from tests.deploy.commands import KNOWN_SETTINGS, check_command
+from tests.deploy.places import CHECKOUT, DEPLOY
+
+FILE = DEPLOY / "Containerfile"
+
+
+def instructions() -> list[tuple[str, str]]:
+    """List the instructions with their words, comments left out and lines joined."""
+    lines = [line for line in FILE.read_text().splitlines() if not line.startswith("#")]
+    text = "\n".join(lines).replace("\\\n", " ")
+    return [(line.split()[0], line.partition(" ")[2].strip()) for line in text.splitlines() if line.strip()]
+
+
+def of(name: str) -> list[str]:
+    return [words for found, words in instructions() if found == name]
+
+
+def test_what_is_copied_exists_and_is_not_kept_out_of_the_context() -> None:
+    allowed = (DEPLOY / "Containerfile.dockerignore").read_text().splitlines()
+    sources = [word for words in of("COPY") if "--from" not in words for word in words.split()[:-1]]
+
+    assert sources
+    assert [source for source in sources if not (CHECKOUT / source).exists()] == []
+    assert [source for source in sources if f"!{source}" not in allowed] == []
+
+
+def test_packages_are_installed_by_their_hashes() -> None:
+    assert any("--require-hashes --requirement requirements.txt" in words for words in of("RUN"))
+
+
+def test_it_runs_as_a_user_of_its_own() -> None:
+    [user] = of("USER")
+
+    assert user == "10001"
+    assert any(f"--uid {user}" in words for words in of("RUN"))
+
+
+def test_its_settings_are_known_and_fit_its_ports() -> None:
+    values = dict(re.findall(r"(DRIFTLINE_\w+)=(\S+)", " ".join(of("ENV"))))
+
+    assert values.keys() <= KNOWN_SETTINGS
+    assert of("EXPOSE") == [f"{values['DRIFTLINE_PORT']} {values['DRIFTLINE_GRPC_PORT']}"]
+    assert of("VOLUME") == [values["DRIFTLINE_HOME"]]
+
+
+def test_the_command_starts_and_the_health_check_asks_its_port() -> None:
+    assert of("ENTRYPOINT") == ['["python"]']
+    [command] = of("CMD")
+    [health] = of("HEALTHCHECK")
+
+    check_command(json.loads(command))
+    assert ":8000/healthz" in health
