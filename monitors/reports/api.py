@@ -1,4 +1,4 @@
-"""Evidently's reports over HTTP."""
+"""Evidently's reports and evidence packs over HTTP."""
 
 from typing import Literal
 
@@ -10,6 +10,7 @@ from pydantic import Field
 from driftline.accounts.http_auth import Scoped, caller_of
 from driftline.accounts.scopes import SCOPE_OF, Scope
 from driftline.common.bodies import Body, Moment
+from driftline.common.errors import invalid
 from driftline.common.paging import PAGE_SIZE, page
 from driftline.common.periods import Period
 from driftline.common.request_values import refuse_parameter
@@ -18,8 +19,14 @@ from inference.registry.selectors import get_model
 from monitors.reports.choices import METHODS
 from monitors.reports.models import Preset, Report
 from monitors.reports.schemas import ReportOut
-from monitors.reports.selectors import get_report, open_report, reports_of
-from monitors.reports.services import ReportRequest, delete_report, request_report, retry_report
+from monitors.reports.selectors import get_report, open_report, reports_of, right_of
+from monitors.reports.services import (
+    ReportRequest,
+    delete_report,
+    request_evidence,
+    request_report,
+    retry_report,
+)
 
 router = Router(tags=["monitoring"])
 
@@ -32,7 +39,7 @@ _FORMATS = {"html": "text/html; charset=utf-8", "json": "application/json"}
 
 
 class NewReport(Body):
-    preset: Literal["data_drift", "data_summary", "classification", "regression"] = "data_drift"
+    preset: Literal["data_drift", "data_summary", "classification", "regression", "evidence"] = "data_drift"
     start: Moment = Field(alias="from")
     end: Moment = Field(alias="to")
     version: str = Field("", max_length=64)
@@ -47,18 +54,31 @@ class NewReport(Body):
 
 @router.post("/models/{name}/reports", auth=Scoped(SCOPE_OF["report"]), response={202: ReportOut})
 def create_report(request: HttpRequest, name: str, body: NewReport) -> Status[ReportOut]:
-    """Ask for a report by Evidently on a window; a worker builds it.
+    """Ask for a report by Evidently on a window, or for an evidence pack; a worker builds it.
 
     `preset` is `data_drift`, `data_summary`, `classification` or `regression`, as the model's task allows. Without
     `version` it is about what callers were answered. `reference` is `active` (the version's newest file), `none` (not
     for drift), `period` (the log's rows from `reference_from` to `reference_to`), or the id of a reference. For drift,
     `num_method`, `cat_method` and `text_method` choose among Evidently's tests.
+
+    `evidence` is a pack of all that is stored of the model in the period, an extract of the audit trail included; it
+    takes the scope `admin`, and nothing but `from` and `to`.
     """
     caller = caller_of(request)
     model = get_model(project=caller.project, name=name)
+    if body.preset == "evidence":
+        caller.check_rights({"/preset": "evidence"})
+        _refuse_beside_evidence(body)
+        period = Period(body.start, body.end)
+        return Status(202, ReportOut.of(request_evidence(model=model, period=period, actor=caller.actor)))
     return Status(
         202, ReportOut.of(request_report(model=model, wanted=_report_request(body), actor=caller.actor))
     )
+
+
+def _refuse_beside_evidence(body: NewReport) -> None:
+    if given := sorted(body.model_fields_set - {"preset", "start", "end"}):
+        raise invalid(f"/{given[0]}", f"An evidence pack is about all of the model; leave {given[0]} out.")
 
 
 def _report_request(body: NewReport) -> ReportRequest:
@@ -94,7 +114,9 @@ def read_report(request: HttpRequest, name: str, report_id: int) -> ReportOut:
 )
 def remove_report(request: HttpRequest, name: str, report_id: int) -> Status[None]:
     """Delete a report and its files; one that is being made is stopped."""
-    delete_report(report=_find(request, name, report_id), actor=caller_of(request).actor)
+    report = _find(request, name, report_id)
+    _check_right(request, report)
+    delete_report(report=report, actor=caller_of(request).actor)
     return Status(204, None)
 
 
@@ -106,6 +128,7 @@ def remove_report(request: HttpRequest, name: str, report_id: int) -> Status[Non
 def repeat_report(request: HttpRequest, name: str, report_id: int) -> Status[ReportOut]:
     """Have a report made that failed."""
     report = _find(request, name, report_id)
+    _check_right(request, report)
     retry_report(report=report, actor=caller_of(request).actor)
     return Status(202, ReportOut.of(_find(request, name, report_id)))
 
@@ -116,8 +139,13 @@ def repeat_report(request: HttpRequest, name: str, report_id: int) -> Status[Rep
     openapi_extra=files(*_FORMATS.values()),
 )
 def read_report_file(request: HttpRequest, name: str, report_id: int, format: str = "html") -> FileResponse:
-    """Download a report that is ready, as `html` or as `json`. Its scripts run in a sandbox of its own."""
+    """Download a report that is ready, as `html` or as `json`. Its scripts run in a sandbox of its own.
+
+    An evidence pack takes the scope `admin`.
+    """
     report = _find(request, name, report_id)
+    if report.is_evidence:
+        _check_right(request, report)
     if format not in _FORMATS:
         raise refuse_parameter("format", f"format is {format[:20]!r}; use {' or '.join(_FORMATS)}.")
     response = FileResponse(
@@ -128,6 +156,10 @@ def read_report_file(request: HttpRequest, name: str, report_id: int, format: st
     )
     response["Content-Security-Policy"] = SANDBOX
     return response
+
+
+def _check_right(request: HttpRequest, report: Report) -> None:
+    caller_of(request).check_rights({"": right_of(report)})
 
 
 def _find(request: HttpRequest, name: str, report_id: int) -> Report:

@@ -1,16 +1,22 @@
-"""Builds a report in a worker: reads rows, has Evidently compute, stores the files; each step under a lease."""
+"""Builds a report in a worker: reads rows, has Evidently compute, stores the files; each step under a lease.
 
+Of an evidence pack no row is read, and Evidently is not asked.
+"""
+
+import hashlib
 import logging
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from celery.exceptions import SoftTimeLimitExceeded
 from django.db import DatabaseError, transaction
 
+from driftline.accounts.services import record_audit
 from driftline.common.advisory_locks import AdvisoryLock, lock
+from driftline.common.clock import now
 from driftline.common.durable_files import replacing, sync_to_disk
 from driftline.common.lease import LeaseLost
 from driftline.common.leased_work import (
@@ -30,13 +36,13 @@ from monitors.reports import files
 from monitors.reports.answers import classification_columns, regression_columns
 from monitors.reports.choices import EQUAL_ROWS, METHODS, SEED, most_rows
 from monitors.reports.columns import NoReport, data_columns, texts_among
+from monitors.reports.evidence.pack import make_pack
+from monitors.reports.evidence.sections import EvidenceSubject
+from monitors.reports.files import Made
 from monitors.reports.models import Preset, Report
 from monitors.reports.rows import ReportRows, conditions_of, read_log, read_reference
 from monitors.reports.selectors import about, reports_of
 from monitors.stats.segments.conditions import RowCondition
-
-if TYPE_CHECKING:
-    from monitors.reports.evidently import Made
 
 log = logging.getLogger(__name__)
 
@@ -98,6 +104,10 @@ def _try(lease: WorkLease[Report]) -> None:
         raise
     except Exception as error:  # whatever Evidently raises, the person who asked must see that it failed
         log.exception("a report failed", extra={"report": lease.pk})
+        if making.report.is_evidence:
+            raise WorkFailed(
+                f"Its sections cannot be collected ({type(error).__name__}; the server's log says more)."
+            ) from error
         raise WorkFailed(
             f"Evidently cannot compute it from these rows ({type(error).__name__}; the server's log says more). "
             "Choose another window, or another preset."
@@ -105,6 +115,22 @@ def _try(lease: WorkLease[Report]) -> None:
 
 
 def _build(making: Making) -> None:
+    made = _make_evidence(making) if making.report.is_evidence else _make_of_rows(making)
+    making.write(stage=Report.Stage.STORING, progress=_COMPUTED)
+    _store(making, made)
+
+
+def _make_evidence(making: Making) -> Made:
+    report = making.report
+    making.write(stage=Report.Stage.COMPUTING)
+    pack = make_pack(
+        EvidenceSubject(report.model, Period(report.start, report.end), now()),
+        on_progress=lambda share: making.write(progress=_COMPUTED * share),
+    )
+    return Made(pack.html, pack.json, [])
+
+
+def _make_of_rows(making: Making) -> Made:
     report = making.report
     reference = _reference_of(report)
     sides = _read(making, reference)
@@ -118,9 +144,7 @@ def _build(making: Making) -> None:
         reference_rows=sides[1].total if sides[1] else None,
         reference_rows_used=len(sides[1]) if sides[1] else None,
     )
-    made = _COMPUTE[report.preset](making, *sides, reference)
-    making.write(stage=Report.Stage.STORING, progress=_COMPUTED)
-    _store(making, made)
+    return _COMPUTE[report.preset](making, *sides, reference)
 
 
 def _reference_of(report: Report) -> Reference | None:
@@ -186,9 +210,7 @@ def _of_equal_length(window: ReportRows, usual: ReportRows) -> tuple[ReportRows,
 
 # -- computing ---------------------------------------------------------------------------------------------------------
 # Evidently takes seconds and 280 MB to import: only a worker that has something for it to compute does that.
-def _drift(
-    making: Making, window: ReportRows, usual: ReportRows | None, reference: Reference | None
-) -> "Made":
+def _drift(making: Making, window: ReportRows, usual: ReportRows | None, reference: Reference | None) -> Made:
     columns = data_columns(window, usual, importance=_importance(reference), needs_values=True)
     assert columns.reference is not None
     methods = {field: name for field in METHODS if (name := getattr(making.report, field))}
@@ -210,7 +232,7 @@ def _drift(
 
 def _summary(
     making: Making, window: ReportRows, usual: ReportRows | None, reference: Reference | None
-) -> "Made":
+) -> Made:
     columns = data_columns(window, usual, importance=_importance(reference), needs_values=False)
     from monitors.reports.evidently import summary_report
 
@@ -219,7 +241,7 @@ def _summary(
 
 def _classification(
     making: Making, window: ReportRows, usual: ReportRows | None, reference: Reference | None
-) -> "Made":
+) -> Made:
     signature = _signature(making.report, reference)
     positive = signature.positive_class if signature.task == "binary" else None
     columns = classification_columns(window, usual, classes=signature.classes, positive=positive)
@@ -231,14 +253,14 @@ def _classification(
     )
 
 
-def _regression(making: Making, window: ReportRows, usual: ReportRows | None, _: Reference | None) -> "Made":
+def _regression(making: Making, window: ReportRows, usual: ReportRows | None, _: Reference | None) -> Made:
     columns = regression_columns(window, usual)
     from monitors.reports.evidently import regression_report
 
     return regression_report(columns.current, columns.reference, about=_tell(making, columns.left_out))
 
 
-_COMPUTE: dict[str, Callable[[Making, ReportRows, ReportRows | None, Reference | None], "Made"]] = {
+_COMPUTE: dict[str, Callable[[Making, ReportRows, ReportRows | None, Reference | None], Made]] = {
     Preset.DATA_DRIFT: _drift,
     Preset.DATA_SUMMARY: _summary,
     Preset.CLASSIFICATION: _classification,
@@ -264,7 +286,7 @@ def _tell(making: Making, left_out: list[str]) -> str:
 
 
 # -- storing -----------------------------------------------------------------------------------------------------------
-def _store(making: Making, made: "Made") -> None:
+def _store(making: Making, made: Made) -> None:
     """Put both files in place with the row that names them; a report that was deleted meanwhile leaves none.
 
     The drafts are on the disk before the row is locked, so that nobody waits for the disk.
@@ -283,6 +305,23 @@ def _store(making: Making, made: "Made") -> None:
                 path=f"reports/{report.pk}.html",
                 size=len(content[".html"]),
             )
+            if report.is_evidence:
+                _record_evidence(report, made)
             making.lease.finish(Report.State.READY)
             drafts.close()
             sync_to_disk(folder)
+
+
+def _record_evidence(report: Report, made: Made) -> None:
+    """Note the digest of a pack in the audit trail, so that a file that was handed on can be compared with it."""
+    record_audit(
+        project=report.model.project,
+        actor="worker",
+        action="evidence.made",
+        subject=report.model.name,
+        after={
+            "report": report.pk,
+            "sha256_of_json": hashlib.sha256(made.json).hexdigest(),
+            "sha256_of_html": hashlib.sha256(made.html.encode()).hexdigest(),
+        },
+    )

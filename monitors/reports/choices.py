@@ -57,7 +57,7 @@ _BY_TASK = {
 
 
 def presets_of(task: str) -> list[Preset]:
-    """List the presets that make sense for a task."""
+    """List Evidently's presets that make sense for a task."""
     return [Preset.DATA_DRIFT, Preset.DATA_SUMMARY, *_BY_TASK.get(ModelTask(task), [])]
 
 

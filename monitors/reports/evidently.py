@@ -20,6 +20,8 @@ from evidently.core.report import Snapshot
 from evidently.presets import ClassificationPreset, DataDriftPreset, DataSummaryPreset, RegressionPreset
 from numpy.typing import NDArray
 
+from monitors.reports.files import Made
+
 type Columns = Mapping[str, NDArray[Any]]
 
 FAULTS = (ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError, ValueError)
@@ -38,15 +40,6 @@ class Answers:
     positive: str | None = None  # of a binary one
     probabilities: list[str] = field(default_factory=list)  # one column, or one a class
     threshold: float | None = None  # of the positive class's probability
-
-
-@dataclass(frozen=True)
-class Made:
-    """A finished report."""
-
-    html: str
-    json: bytes
-    left_out: list[str]  # sentences about the columns that it could not take
 
 
 def drift_report(

@@ -1,10 +1,20 @@
 """Where a report's files lie: the HTML that its row names, and the same as JSON beside it."""
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from django.conf import settings
 
 from monitors.reports.models import Report
+
+
+@dataclass(frozen=True)
+class Made:
+    """A finished report."""
+
+    html: str
+    json: bytes
+    left_out: list[str]  # sentences about what it could not take
 
 
 def folder() -> Path:

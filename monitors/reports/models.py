@@ -1,4 +1,4 @@
-"""Reports by Evidently, which a worker leases, builds and keeps as files."""
+"""Reports by Evidently and evidence packs, which a worker leases, builds and keeps as files."""
 
 from django.db import models
 from django.db.models.functions import Now
@@ -13,6 +13,7 @@ class Preset(models.TextChoices):
     DATA_SUMMARY = "data_summary", "Data summary"
     CLASSIFICATION = "classification", "Classification"
     REGRESSION = "regression", "Regression"
+    EVIDENCE = "evidence", "Evidence pack"
 
 
 class Report(LeasedWork):
@@ -72,6 +73,11 @@ class Report(LeasedWork):
 
     def __str__(self) -> str:
         return f"{self.get_preset_display().lower()} of {self.model}, {self.start:%Y-%m-%d} to {self.end:%Y-%m-%d}"
+
+    @property
+    def is_evidence(self) -> bool:
+        """Whether it is an evidence pack, which is made of stored results instead of rows, and by Driftline itself."""
+        return self.preset == Preset.EVIDENCE
 
 
 UNFINISHED = Report.UNFINISHED

@@ -27,7 +27,7 @@ class ReportReferenceOut(ResponseBody, frozen=True):
 
 
 class ReportOut(ResponseBody, frozen=True):
-    """A report by Evidently: what it is about, how far it is, and what it leaves out; `size` in bytes."""
+    """A report by Evidently or an evidence pack: what it is about, how far it is, what it lacks; `size` in bytes."""
 
     id: int
     preset: Annotated[str, one_of(Preset)]

@@ -26,6 +26,11 @@ def get_report(*, model: Model, report_id: int) -> Report:
     return found
 
 
+def right_of(report: Report) -> str:
+    """Return the key of the table of rights for opening, deleting or repeating a report."""
+    return "evidence" if report.is_evidence else "report"
+
+
 def open_report(report: Report, *, is_json: bool = False) -> IO[bytes]:
     """Open a report's file; raises Problem `report_not_ready` (409) or `report_lost` (410)."""
     if report.state != Report.State.READY:
@@ -39,6 +44,8 @@ def open_report(report: Report, *, is_json: bool = False) -> IO[bytes]:
 
 def about(report: Report) -> str:
     """Say in sentences what a report is about, as it stands on the report itself."""
+    if report.is_evidence:
+        return f"Evidence on {report.model.name}, {rfc3339(report.start)} to {rfc3339(report.end)}."
     version = f"version {report.version.version}" if report.version else "what callers were answered"
     segment = f", rows of {report.segment}" if report.segment else ""
     sentences = [

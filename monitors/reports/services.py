@@ -1,4 +1,4 @@
-"""Writes of reports that people ask for: a worker builds them (see `building`)."""
+"""Writes of reports and evidence packs that people ask for: a worker builds them (see `building`)."""
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -12,7 +12,7 @@ from driftline.common.errors import Problem, invalid
 from driftline.common.periods import Period
 from driftline.common.task_queue import Task, enqueue
 from inference.prediction_log.rows_kept import refuse_without_rows
-from inference.prediction_log.spool.privacy import DROP, SUMMARY
+from inference.prediction_log.spool.privacy import DROP, SUMMARY, policy_of
 from inference.registry.models import Model, Version
 from monitors.definitions.choosing import file_reference
 from monitors.definitions.models import Reference
@@ -45,12 +45,45 @@ class ReportRequest:
 def request_report(*, model: Model, wanted: ReportRequest, actor: str) -> Report:
     """Ask for a report by Evidently; raises Problem where it cannot be made."""
     _check_preset(model, wanted)
-    _check_period("/to", wanted.period)
+    check_period("/to", wanted.period)
     _check_segment(model, wanted.segment)
     methods = _methods(wanted)
     version = _version(model, wanted.version)
     reference = _reference(model, version, wanted)
     refuse_without_rows(model, "A report by Evidently")
+    return _order(
+        model,
+        actor,
+        action="report.request",
+        preset=wanted.preset,
+        start=wanted.period.start,
+        end=wanted.period.end,
+        version=version,
+        segment=wanted.segment,
+        has_reference=wanted.reference != NONE and (reference is not None or wanted.reference == PERIOD),
+        reference=reference,
+        reference_start=wanted.reference_period.start if wanted.reference_period else None,
+        reference_end=wanted.reference_period.end if wanted.reference_period else None,
+        **methods,
+    )
+
+
+def request_evidence(*, model: Model, period: Period, actor: str) -> Report:
+    """Ask for an evidence pack of a model in a period; raises Problem where it cannot be made."""
+    check_period("/to", period)
+    return _order(
+        model,
+        actor,
+        action="evidence.request",
+        preset=Preset.EVIDENCE,
+        start=period.start,
+        end=period.end,
+        has_reference=False,
+    )
+
+
+def _order(model: Model, actor: str, *, action: str, **fields: Any) -> Report:
+    """Store what a worker is to make; raises Problem where too much waits."""
     with transaction.atomic():
         Model.objects.select_for_update().get(pk=model.pk)  # or two requests at once would both count
         if Report.objects.filter(model=model, state__in=UNFINISHED).count() >= MAX_UNFINISHED_REPORTS:
@@ -59,21 +92,10 @@ def request_report(*, model: Model, wanted: ReportRequest, actor: str) -> Report
                 "too_many_reports",
                 f"{MAX_UNFINISHED_REPORTS} reports of {model.name} are being made; wait for one of them, or delete it.",
             )
-        report = Report.objects.create(
-            model=model,
-            preset=wanted.preset,
-            start=wanted.period.start,
-            end=wanted.period.end,
-            version=version,
-            segment=wanted.segment,
-            has_reference=wanted.reference != NONE and (reference is not None or wanted.reference == PERIOD),
-            reference=reference,
-            reference_start=wanted.reference_period.start if wanted.reference_period else None,
-            reference_end=wanted.reference_period.end if wanted.reference_period else None,
-            created_by=actor,
-            **methods,
+        report = Report.objects.create(model=model, created_by=actor, **fields)
+        record_audit(
+            project=model.project, actor=actor, action=action, subject=model.name, after={"report": report.pk}
         )
-        record_audit(project=model.project, actor=actor, action="report.request", subject=model.name)
         enqueue(Task.LONG_WORK)
     report.refresh_from_db()
     return report
@@ -115,11 +137,14 @@ def delete_report(*, report: Report, actor: str) -> None:
 
 
 def forget_old_reports(now: datetime) -> int:
-    """Delete reports that are older than they are kept, and files without a report; returns how many reports."""
+    """Delete reports that are older than they are kept, and files without a report; returns how many reports.
+
+    An evidence pack stays until a person deletes it: its readers decide how long it must be kept.
+    """
     count = 0
     if settings.REPORT_RETENTION_DAYS:
         old = Report.objects.filter(created_at__lt=now - timedelta(days=settings.REPORT_RETENTION_DAYS))
-        count = old.exclude(state__in=UNFINISHED).delete()[0]
+        count = old.exclude(state__in=UNFINISHED).exclude(preset=Preset.EVIDENCE).delete()[0]
     files.remove_leftovers()
     return count
 
@@ -133,7 +158,8 @@ def _check_preset(model: Model, wanted: ReportRequest) -> None:
         )
 
 
-def _check_period(pointer: str, period: Period) -> None:
+def check_period(pointer: str, period: Period) -> None:
+    """Raise Problem (422) for a period that no report can be of."""
     if not period.start < period.end:
         raise invalid(pointer, "The end must lie after the start.")
     if period.end - period.start > MAX_PERIOD:
@@ -150,7 +176,7 @@ def _check_segment(model: Model, segment: str) -> None:
         raise invalid(
             "/segment", "A segment is feature:value, such as airport:JFK, or the name of a declared one."
         )
-    if model.privacy.get(feature) in (DROP, SUMMARY):
+    if policy_of(model.privacy, feature) in (DROP, SUMMARY):
         raise invalid("/segment", f"The log keeps no values of {feature!r}; choose another feature.")
 
 
@@ -185,7 +211,7 @@ def _reference(model: Model, version: Version | None, wanted: ReportRequest) -> 
         raise invalid("/reference", "Drift is measured against a reference; choose one.")
     if wanted.reference == PERIOD:
         assert wanted.reference_period is not None
-        _check_period("/reference_to", wanted.reference_period)
+        check_period("/reference_to", wanted.reference_period)
         return None
     if wanted.reference == NONE:
         return None

@@ -1,0 +1,128 @@
+"""Derives the verdict of a run's gate again: from the comparison that it stored, and that from the pairs in the log."""
+
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import msgspec
+
+from driftline.accounts.models import AuditEntry
+from driftline.common.periods import parse_timestamp
+from inference.registry.selectors import signature_of
+from monitors.reports.derivation.result import Derivation, cannot, compare, unless_unreadable
+from monitors.stats.promotion.gate import judge
+from monitors.stats.promotion.paired import PairedComparison
+from monitors.workflows.context import to_json
+from monitors.workflows.models import Run, Workflow
+from monitors.workflows.pairs import PairsWanted, compare_wanted, policy_of
+
+_FROM_LOG = "comparison from the log"
+_CHANGED = "labels were corrected, or segments declared, since"
+_PARTS_OF_VERDICT = {"decision": "decision", "reasons": "reasons", "needs_person": "need of a person"}
+
+
+def derive_verdict(run: Run) -> Iterator[Derivation]:
+    """Judge the stored comparison again, and compare the pairs that are in the log now."""
+    gate = run.steps.filter(name="gate").first()
+    if gate is None or "comparison" not in gate.evidence or "verdict" not in gate.evidence:
+        yield cannot(f"verdict of {run}", "its gate has not judged anything, or its evidence was erased.")
+        return
+    comparison = _read_comparison(gate.evidence["comparison"])
+    if comparison is None:
+        yield cannot(f"verdict of {run}", "the stored comparison is of an earlier release.")
+        return
+    verdict = gate.evidence["verdict"]
+    why = _changes_since(run)
+    yield from unless_unreadable(
+        "verdict of the gate", _judge_again(run, comparison, "the gate", verdict, why)
+    )
+    yield from _compare_verdicts(
+        "the run", run.verdict or {}, verdict, "the run and its gate keep one verdict"
+    )
+    yield from unless_unreadable(_FROM_LOG, _compare_again(run, comparison, verdict))
+
+
+def _judge_again(
+    run: Run, comparison: PairedComparison, of: str, stored: Mapping[str, Any], why: str
+) -> Iterator[Derivation]:
+    policy = policy_of(run.model, Workflow.of(run.model), comparison.task)
+    yield from _compare_verdicts(of, stored, to_json(judge(comparison, policy)), why)
+
+
+def _compare_verdicts(
+    of: str, stored: Mapping[str, Any], derived: Mapping[str, Any], why: str
+) -> Iterator[Derivation]:
+    for name, title in _PARTS_OF_VERDICT.items():
+        yield compare(f"{title} of {of}", stored.get(name), derived.get(name), why)
+
+
+def _changes_since(run: Run) -> str:
+    """Say whether the gate's settings, which are those of now, were changed after the run began."""
+    found = AuditEntry.objects.filter(
+        project=run.model.project, subject=run.model.name, at__gte=run.created_at,
+        action__in=("workflow.update", "model.update"),
+    ).count()  # fmt: skip
+    if not found:
+        return "the settings of the gate are judged as they are now"
+    return (
+        f"the model's settings were changed {found} times since the run began, and are judged as they are now"
+    )
+
+
+def _compare_again(run: Run, stored: PairedComparison, verdict: Mapping[str, Any]) -> Iterator[Derivation]:
+    """Compare the pairs that are in the log, and judge them, where they are still those that the gate saw."""
+    what = _FROM_LOG
+    since = (run.steps.filter(name="shadow").values_list("evidence", flat=True).first() or {}).get("since")
+    if run.challenger is None or since is None:
+        yield cannot(what, "the challenger was deleted, or never answered in the shadow.")
+        return
+    wanted = PairsWanted(run.model, run.champion, run.challenger, parse_timestamp(since))
+    derived = compare_wanted(wanted, signature_of(run.champion), Workflow.of(run.model))
+    if derived is None:
+        yield cannot(what, "the log has none of its pairs any more.")
+        return
+    if derived.n_labelled != stored.n_labelled:
+        yield cannot(
+            what,
+            f"the log has {derived.n_labelled:,} labelled pairs now, and the gate saw {stored.n_labelled:,}.",
+        )
+        return
+    for name, metric in stored.metrics.items():
+        again = derived.metrics.get(name)
+        bounds = [again.difference, again.lower, again.upper] if again else None
+        yield compare(
+            f"difference of {name} with its interval",
+            [metric.difference, metric.lower, metric.upper],
+            bounds,
+            _CHANGED,
+        )
+    if derived.n_pairs != stored.n_pairs:
+        yield cannot(
+            "verdict from the log",
+            f"the log has {derived.n_pairs:,} pairs now, with and without labels, and the gate saw {stored.n_pairs:,}.",
+        )
+        return
+    why = f"{_CHANGED}, or {_changes_since(run)}"
+    yield from _judge_again(run, derived, "the gate from the log", verdict, why)
+
+
+# -- reading what was stored -------------------------------------------------------------------------------------------
+def _read_comparison(document: Mapping[str, Any]) -> PairedComparison | None:
+    """Read a comparison from its evidence; None where it is of another shape."""
+    try:
+        return msgspec.convert(_with_infinities(document), PairedComparison)
+    except msgspec.ValidationError:
+        return None
+
+
+def _with_infinities(value: Any) -> Any:
+    """Put back the bounds that JSON has no numbers for; evidence keeps them as null."""
+    if isinstance(value, list):
+        return [_with_infinities(one) for one in value]
+    if not isinstance(value, Mapping):
+        return value
+    whole = {name: _with_infinities(one) for name, one in value.items()}
+    if {"lower", "upper", "difference"} <= whole.keys():
+        whole["lower"] = -math.inf if whole["lower"] is None else whole["lower"]
+        whole["upper"] = math.inf if whole["upper"] is None else whole["upper"]
+    return whole

@@ -1,0 +1,47 @@
+"""Which stored rows and windows are of a pack's period; rows are counted from summaries, which stay without them."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+from django.db.models import Q, QuerySet
+
+from driftline.common.periods import ROLLING_DAYS, Period, window
+from inference.prediction_log.models import ANSWERING_ROLES
+from monitors.metrics.periods import held_period, within
+from monitors.reports.evidence.sections import EvidenceSubject
+from monitors.summaries.models import Summary
+
+_MAX_WINDOW = timedelta(days=ROLLING_DAYS[-1])
+_MICROSECOND = timedelta(microseconds=1)
+
+
+def stored_rows(subject: EvidenceSubject) -> QuerySet[Summary]:
+    """Select the summaries that count each row of `counted_period` once; the rows are those that callers were answered
+    with."""
+    return Summary.objects.filter(
+        within(counted_period(subject)), model=subject.model, segment="", role__in=ANSWERING_ROLES
+    )
+
+
+def counted_period(subject: EvidenceSubject) -> Period:
+    """Widen a pack's period to what summaries tell apart: whole hours, and days or months that stand for theirs."""
+    first = window(subject.period.start, "hour")
+    last = window(subject.period.end - _MICROSECOND, "hour")
+    return held_period(subject.model, Period(first.start, last.end))
+
+
+def describe_counting(subject: EvidenceSubject) -> Iterator[str]:
+    """Say of which time rows are counted, where that is more than the period."""
+    counted = counted_period(subject)
+    if counted != subject.period:
+        yield (
+            f"Rows are counted from {counted.start:%Y-%m-%d %H:%M} to {counted.end:%Y-%m-%d %H:%M} UTC: what is stored "
+            "cannot be divided at the ends of the period."
+        )
+
+
+def ended_in(period: Period) -> Q:
+    """Select the windows of a period, each of which is of one alone: those that ended in it, as weeks and rolling
+    windows are measured when they do."""
+    of_index = Q(start__gte=period.start - _MAX_WINDOW, start__lt=period.end)
+    return of_index & Q(end__gt=period.start, end__lte=period.end)

@@ -1,0 +1,274 @@
+"""What single sections of a pack count: every row and window of the period once, and every entry of a list."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from driftline.accounts.models import Project
+from driftline.accounts.services import record_audit
+from driftline.common.periods import Period
+from inference.registry.models import Model
+from monitors.alerts.acting import audit_incident
+from monitors.alerts.models import Channel, Delivery, Incident, IncidentEvent
+from monitors.definitions.models import MonitorKind
+from monitors.metrics.models import MetricPoint, PointName
+from monitors.reports.evidence.about_model import versions
+from monitors.reports.evidence.gaps import not_monitored
+from monitors.reports.evidence.measurements import data_quality
+from monitors.reports.evidence.reactions import incidents, runs
+from monitors.reports.evidence.sections import (
+    MAX_TABLE_ROWS,
+    EvidenceSection,
+    EvidenceSubject,
+    EvidenceTable,
+    table,
+)
+from monitors.reports.evidence.trail import audit
+from monitors.rules.models import Rule
+from monitors.rules.services import create_rule, delete_rule
+from monitors.summaries.rollups import drop_parts
+from monitors.workflows.models import Run, Step
+from tests.worlds.approvals import DAY, log, make_model, rows_of_a_day, work
+from tests.worlds.points import store_points
+
+A_DAY = timedelta(days=1)
+NOON = timedelta(hours=12)
+FEBRUARY = datetime(2026, 2, 1, tzinfo=UTC)
+TOO_MANY = MAX_TABLE_ROWS + 5
+
+
+@pytest.fixture
+def model(project: Project) -> Model:
+    return make_model(project)
+
+
+def about(model: Model, start: datetime, end: datetime) -> EvidenceSubject:
+    return EvidenceSubject(model, Period(start, end), datetime(2027, 1, 1, tzinfo=UTC))
+
+
+def found(section: EvidenceSection, title: str) -> EvidenceTable:
+    return next(one for one in section.tables if one.title.startswith(title))
+
+
+def rows(section: EvidenceSection, title: str) -> Any:
+    return found(section, title).rows
+
+
+class TestRowsOfThePeriod:
+    @pytest.mark.parametrize(
+        ("start", "end", "answered"),
+        [(NOON, A_DAY + NOON, 12), (-A_DAY, NOON, 12), (timedelta(hours=3), timedelta(hours=5), 2)],
+        ids=["from noon on", "until noon", "within a day"],
+    )
+    def test_are_counted_by_the_hour_where_it_cuts_a_day(
+        self, model: Model, start: timedelta, end: timedelta, answered: int
+    ) -> None:
+        log(model, rows_of_a_day(DAY, 24))
+        work(model)
+        subject = about(model, DAY + start, DAY + end)
+
+        [version] = rows(versions(subject), "Versions")
+        days_without = {one["first"] for one in rows(not_monitored(subject), "Days without rows")}
+
+        assert version["rows"] == answered
+        assert f"{DAY:%Y-%m-%d}" not in days_without
+
+    def test_are_those_of_the_whole_day_where_its_hours_were_dropped(self, model: Model) -> None:
+        log(model, rows_of_a_day(DAY, 24))
+        work(model)
+        assert drop_parts(model=model, span="day", before=FEBRUARY)
+
+        section = versions(about(model, DAY + NOON, DAY + 2 * A_DAY))
+
+        assert rows(section, "Versions")[0]["rows"] == 24
+        assert any("from 2026-01-05 00:00 to 2026-01-07 00:00 UTC" in one for one in section.sentences)
+
+    def test_are_those_of_the_whole_month_where_its_days_were_dropped(self, model: Model) -> None:
+        for day, n in ((DAY, 24), (DAY + 15 * A_DAY, 10), (FEBRUARY, 7)):
+            log(model, rows_of_a_day(day, n))
+        work(model)
+        for span in ("day", "month"):
+            assert drop_parts(model=model, span=span, before=FEBRUARY)
+        subject = about(model, DAY + 5 * A_DAY, FEBRUARY + A_DAY)
+
+        section = not_monitored(subject)
+
+        assert rows(versions(subject), "Versions")[0]["rows"] == 41
+        assert [(one["month"], one["rows"]) for one in rows(section, "Rows without a label")] == [
+            ("2026-01", 34),
+            ("2026-02", 7),
+        ]
+        assert any("from 2026-01-01 00:00 to 2026-02-02 00:00 UTC" in one for one in section.sentences)
+
+    def test_say_nothing_of_other_ends_where_the_period_has_its_own(self, model: Model) -> None:
+        assert not any("Rows are counted" in one for one in versions(about(model, DAY, FEBRUARY)).sentences)
+
+
+class TestWindowsOfThePeriod:
+    @pytest.fixture
+    def subject(self, model: Model) -> EvidenceSubject:
+        """Thursday until the Thursday after the next: two weeks end in it, of which the first began before."""
+        model.monitors.filter(kind=MonitorKind.QUALITY).update(span="week")
+        return about(model, DAY + 3 * A_DAY, DAY + 17 * A_DAY)
+
+    def store_weeks(self, model: Model, *numbers: int, metric: str = "missing_share") -> None:
+        for number in numbers:
+            store_points(
+                MetricPoint(
+                    model=model, metric=metric, feature="income", role="champion", span="week",
+                    start=DAY + 7 * number * A_DAY, n=3, status="insufficient",
+                )
+            )  # fmt: skip
+
+    def test_are_expected_to_be_measured_when_they_end_in_it(self, subject: EvidenceSubject) -> None:
+        self.store_weeks(subject.model, 1, 2)
+
+        missing = rows(not_monitored(subject), "Windows of which nothing")
+
+        [quality] = [one for one in missing if one["span"] == "week"]
+        assert (quality["expected"], quality["missing"]) == (2, 1)
+
+    def test_are_counted_when_they_end_in_it(self, subject: EvidenceSubject) -> None:
+        self.store_weeks(subject.model, -1, 0, 1, 2)
+
+        [unjudged] = rows(not_monitored(subject), "Measured, but not judged")
+        [measured] = rows(data_quality(subject), "By metric")
+
+        assert unjudged["points"] == measured["windows"] == 2
+
+    def test_that_roll_are_counted_once_by_their_last_day(self, subject: EvidenceSubject) -> None:
+        subject.model.monitors.filter(kind=MonitorKind.QUALITY).update(span="7d")
+
+        missing = rows(not_monitored(subject), "Windows of which nothing")
+
+        assert [one["expected"] for one in missing if one["span"] == "7d"] == [14]
+
+    def test_of_a_metric_that_this_release_does_not_know_are_listed_by_its_name(
+        self, subject: EvidenceSubject
+    ) -> None:
+        self.store_weeks(subject.model, 0)
+        PointName.objects.filter(metric="missing_share").update(metric="blank_share")
+
+        assert [one["metric"] for one in rows(not_monitored(subject), "Measured, but")] == ["blank_share"]
+
+
+class TestListsThatAreTooLong:
+    def test_say_how_many_rows_are_left_out_where_all_were_given(self) -> None:
+        made = table("Numbers", {"number": "Number"}, ((number,) for number in range(TOO_MANY)))
+
+        assert (len(made.rows), made.left_out) == (MAX_TABLE_ROWS, 5)
+
+    def test_of_incidents_count_the_events_and_messages_of_those_left_out(self, model: Model) -> None:
+        common = {"project": model.project, "model": model, "severity": "warning", "since": DAY}
+        made = Incident.objects.bulk_create(
+            Incident(**common, title=f"number {number}", opened_at=DAY + number * timedelta(seconds=1))
+            for number in range(TOO_MANY)
+        )
+        IncidentEvent.objects.bulk_create(
+            IncidentEvent(incident=one, kind="opened", text="It opened.") for one in made
+        )
+        channel = Channel.objects.create(project=model.project, name="mail", kind="email")
+        Delivery.objects.bulk_create(
+            Delivery(incident=one, channel=channel, event="incident.opened", event_id=str(one.pk), body="")
+            for one in made
+        )
+
+        section = incidents(about(model, DAY, DAY + A_DAY))
+
+        assert [one.left_out for one in section.tables] == [5, 5, 5]
+
+    def test_of_runs_count_the_steps_and_reasons_of_those_left_out(self, model: Model) -> None:
+        champion = model.versions.create(version="1")
+        made = Run.objects.bulk_create(
+            Run(
+                model=model, trigger="by hand", data_until=DAY, champion=champion, state="rejected",
+                verdict={"decision": "reject", "reasons": ["It is worse."]}, finished_at=timezone.now(),
+            )
+            for _ in range(TOO_MANY)
+        )  # fmt: skip
+        Step.objects.bulk_create(Step(run=one, position=0, name="gate", state="done") for one in made)
+
+        section = runs(about(model, DAY, DAY + A_DAY))
+
+        assert [one.left_out for one in section.tables] == [5, 5, 5]
+
+
+class TestAuditExtract:
+    @pytest.fixture
+    def subject(self, model: Model) -> EvidenceSubject:
+        return about(model, timezone.now() - A_DAY, timezone.now() + A_DAY)
+
+    def entries(self, subject: EvidenceSubject) -> set[tuple[str, str]]:
+        return {(one["action"], one["subject"]) for one in rows(audit(subject), "Entries")}
+
+    def make_rule(self, model: Model, name: str) -> Rule:
+        return create_rule(
+            project=model.project, model=model, actor="test", name=name, metric="count", threshold=1.0
+        )
+
+    def test_has_what_happened_to_the_models_rules_also_to_those_deleted(
+        self, subject: EvidenceSubject
+    ) -> None:
+        self.make_rule(subject.model, "kept")
+        delete_rule(rule=self.make_rule(subject.model, "deleted"), actor="test")
+
+        assert self.entries(subject) >= {
+            ("rule.create", "kept"), ("rule.create", "deleted"), ("rule.delete", "deleted"),
+        }  # fmt: skip
+
+    def test_has_no_rule_of_another_model_although_it_has_the_same_name(
+        self, subject: EvidenceSubject
+    ) -> None:
+        own = self.make_rule(subject.model, "moved")
+        other = make_model(subject.model.project, "refunds")
+        delete_rule(rule=self.make_rule(other, own.name), actor="test")
+
+        assert ("rule.create", "moved") in self.entries(subject)
+        assert ("rule.delete", "moved") not in self.entries(subject)
+
+    def test_has_nothing_that_is_only_called_like_the_model(self, subject: EvidenceSubject) -> None:
+        project = subject.model.project
+        for action, name in (
+            ("team.create", "approvals"),
+            ("silence.end", "approvals are repaired"),
+            ("channel.update", "news of approvals"),
+        ):
+            record_audit(project=project, actor="test", action=action, subject=name)
+
+        assert not {action for action, _ in self.entries(subject)} & {
+            "team.create",
+            "silence.end",
+            "channel.update",
+        }
+
+    def test_has_what_people_did_about_its_incidents_and_no_others(self, subject: EvidenceSubject) -> None:
+        other = make_model(subject.model.project, "refunds")
+        for model, action in ((subject.model, "incident.resolve"), (other, "incident.acknowledge")):
+            incident = Incident.objects.create(
+                project=model.project,
+                model=model,
+                title="moved",
+                severity="warning",
+                since=DAY,
+                opened_at=DAY,
+            )
+            audit_incident(incident, "ada", action)
+
+        assert {action for action, _ in self.entries(subject) if action.startswith("incident.")} == {
+            "incident.resolve"
+        }
+
+    def test_has_what_belongs_to_the_model_and_its_silences(self, subject: EvidenceSubject) -> None:
+        model = subject.model
+        record_audit(project=model.project, actor="ada", action="segment.create", subject=f"{model}/rich")
+        record_audit(
+            project=model.project, actor="ada", action="silence.create", subject="a repair",
+            after={"model": model.name},
+        )  # fmt: skip
+
+        assert self.entries(subject) >= {
+            ("segment.create", "approvals/rich"),
+            ("silence.create", "a repair"),
+        }
