@@ -1,25 +1,39 @@
 """Messages about events of the feed: which channels take one, and its deliveries."""
 
+import logging
+
+from django.db import transaction
+
+from driftline.common.attempts import DATABASE_FAULTS
 from driftline.common.task_queue import Task, enqueue
 from monitors.alerts.channels import KINDS
 from monitors.alerts.channels.callback import CALLBACK
-from monitors.alerts.models import Channel
+from monitors.alerts.models import Channel, Incident
 from monitors.alerts.notice import Notice
 from monitors.alerts.outbox import write_delivery
+from monitors.alerts.recipients import recipients_of
+from monitors.alerts.rollbacks import close_incidents, open_incident
 from monitors.alerts.selectors import incident_of
-from monitors.feed.kinds import CHANNEL_DISABLED
+from monitors.feed.kinds import CHANNEL_DISABLED, RUN_PROMOTED, RUN_ROLLED_BACK
 from monitors.feed.kinds import KINDS as EVENTS
 from monitors.feed.models import FeedEvent
 
+log = logging.getLogger(__name__)
+
 
 def announce(event: FeedEvent) -> None:
-    """Write the message about an event to each channel that takes such events, in the caller's transaction."""
+    """Write the message about an event to each channel that takes such events, in the caller's transaction.
+
+    What a run rolled back is an incident: channels that this goes to are notified of it alone.
+    """
     if event.kind not in EVENTS:
         return  # incidents have messages of their own
-    channels = _channels_taking(event)
+    incident = _change_incidents(event)
+    known = {one.channel for one in recipients_of(incident) if not one.escalates} if incident else set()
+    channels = [channel for channel in _channels_taking(event) if channel not in known]
     if not channels:
         return
-    notice, thread = Notice.of(event), _thread_of(event)
+    notice, thread = Notice.of(event), f"incident-{incident.pk}" if incident else _thread_of(event)
     for channel in channels:
         write_delivery(
             channel=channel,
@@ -30,6 +44,23 @@ def announce(event: FeedEvent) -> None:
             thread=thread,
         )
     enqueue(Task.DELIVER)
+
+
+def _change_incidents(event: FeedEvent) -> Incident | None:
+    """Open the incident of what a run rolled back, and return it, or close those that a promotion ends.
+
+    Where that fails, the rollback or the promotion stands, and its event is announced.
+    """
+    try:
+        with transaction.atomic():
+            if event.kind == RUN_PROMOTED:
+                close_incidents(event)
+            return open_incident(event) if event.kind == RUN_ROLLED_BACK else None
+    except DATABASE_FAULTS:
+        raise
+    except Exception:
+        log.exception("incidents not changed by a run", extra={"event": event.event_id})
+        return None
 
 
 def _thread_of(event: FeedEvent) -> str:

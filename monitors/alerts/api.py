@@ -20,7 +20,7 @@ from inference.registry.selectors import get_model
 from monitors.alerts import channel_services, selectors, silences, stored_routing
 from monitors.alerts.channels import KINDS, describe_targets
 from monitors.alerts.channels.masking import mask_target, without_acts
-from monitors.alerts.channels.webhook.formats import FORMATS, preview_of
+from monitors.alerts.channels.webhook.formats import FORMATS, OWN, preview_of
 from monitors.alerts.labels import MATCHED
 from monitors.alerts.models import Channel, Delivery
 from monitors.alerts.precision import precision_of
@@ -62,7 +62,7 @@ class NewChannel(Body):
     name: str = Field(max_length=100)
     kind: str = Field(max_length=20, json_schema_extra={"enum": list(KINDS)})
     target: str = Field(max_length=500, description=describe_targets())
-    payload_format: str = Field("driftline", max_length=20, json_schema_extra={"enum": list(FORMATS)})
+    payload_format: str = Field(OWN, max_length=20, json_schema_extra={"enum": list(FORMATS)})
     template: dict[str, Any] | list[Any] | None = Field(None, description=_TEMPLATE)
     min_severity: str = "warning"
     events: list[EventName] = Field(list(DEFAULT_OF_CHANNELS), max_length=MAX_EVENTS, description=_EVENTS)
@@ -76,7 +76,7 @@ class PreviewedPayload(Body):
 class ChannelChanges(Body):
     name: str = Field("", max_length=100)
     target: str = Field("", max_length=500)
-    payload_format: str = Field("driftline", max_length=20, json_schema_extra={"enum": list(FORMATS)})
+    payload_format: str = Field(OWN, max_length=20, json_schema_extra={"enum": list(FORMATS)})
     template: dict[str, Any] | list[Any] | None = Field(None, description=_TEMPLATE)
     min_severity: str = "warning"
     events: list[EventName] = Field(list(DEFAULT_OF_CHANNELS), max_length=MAX_EVENTS, description=_EVENTS)

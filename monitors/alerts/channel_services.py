@@ -17,7 +17,7 @@ from inference.registry.publishing import publish_on_commit
 from monitors.alerts.channels import KINDS
 from monitors.alerts.channels.callback import CALLBACK
 from monitors.alerts.channels.masking import mask_target
-from monitors.alerts.channels.webhook.formats import check_format
+from monitors.alerts.channels.webhook.formats import OWN, TEMPLATE, check_format
 from monitors.alerts.models import Channel, Delivery
 from monitors.alerts.outbox import (
     database_time,
@@ -49,7 +49,7 @@ def create_channel(
     actor: str,
     min_severity: str = Severity.WARNING,
     events: Sequence[str] = DEFAULT_OF_CHANNELS,
-    payload_format: str = "driftline",
+    payload_format: str = OWN,
     template: Any = None,
 ) -> tuple[Channel, str | None]:
     """Make a channel and give it with its signing secret, shown once; None where the kind has none.
@@ -96,8 +96,10 @@ def update_channel(*, channel: Channel, actor: str, **changes: Any) -> Channel:
         _check_events(changes["events"])
         changes["events"] = list(changes["events"])
     if {"payload_format", "template"} & set(changes):
-        given = {name: changes.get(name, getattr(channel, name)) for name in ("payload_format", "template")}
-        _check_payload(channel.kind, **given)
+        payload_format = changes.get("payload_format", channel.payload_format)
+        kept = channel.template if payload_format == TEMPLATE else None
+        changes = {"template": kept} | changes
+        _check_payload(channel.kind, payload_format, changes["template"])
     if "target" in changes:
         KINDS[channel.kind].check_target(changes["target"])
     elif changes.get("enabled") and not channel.target:
@@ -192,6 +194,8 @@ def _save(channel: Channel, *, actor: str, action: str, before: dict[str, Any] |
                 rename_in_routing(project=channel.project, old=before["name"], new=channel.name, actor=actor)
             if not channel.enabled:
                 withhold_pending(channel, reason="The channel was disabled.")
+            elif INCIDENTS in channel.events and (before is None or _takes_more(before, channel)):
+                enqueue(Task.CATCH_UP, channel_id=channel.pk)
             _publish(channel)
             record_audit(
                 project=channel.project,
@@ -204,6 +208,12 @@ def _save(channel: Channel, *, actor: str, action: str, before: dict[str, Any] |
     except IntegrityError as error:
         detail = f"This project already has a channel {channel.name!r}; choose another name."
         raise Problem(409, "channel_exists", detail) from error
+
+
+def _takes_more(before: dict[str, Any], channel: Channel) -> bool:
+    """Tell whether a change may have a channel take incidents that it did not take before."""
+    now = _described(channel)
+    return any(before[name] != now[name] for name in ("enabled", "events", "min_severity"))
 
 
 def _publish(channel: Channel) -> None:
@@ -247,7 +257,7 @@ def _check_events(events: Sequence[str]) -> None:
 
 def _check_payload(kind: str, payload_format: str, template: Any) -> None:
     """Refuse a payload that a webhook cannot have, and any of another kind."""
-    if kind != "webhook" and (payload_format != "driftline" or template is not None):
+    if kind != "webhook" and (payload_format != OWN or template is not None):
         raise invalid(
             "/payload_format", "Only a webhook has a payload format and a template; leave them out."
         )

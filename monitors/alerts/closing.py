@@ -10,6 +10,7 @@ from monitors.alerts.outbox import database_time, notified_channels
 from monitors.alerts.recipients import Recipient, recipients_of
 from monitors.alerts.story import RESOLVED
 from monitors.alerts.timeline import note
+from monitors.alerts.wording import sentence_of_run
 from monitors.rules.models import Transition
 from monitors.rules.services import judged_since
 
@@ -44,6 +45,8 @@ def close_by_hand(incident: Incident, *, at: datetime, now: datetime, actor: str
 def reason_of_closing(incident: Incident, actor: str) -> str:
     """Say who closes an incident, and whether it is over: `Closed by ada@example.com, still above its limit`."""
     opening = incident.opening
+    if sentence_of_run(opening):
+        return f"Closed by {actor}"
     newest = next(judged_since(opening.since, opening), None)
     value = opening.value if newest is None else newest.value
     still = value is not None and opening.deciding.is_breached_by(value)

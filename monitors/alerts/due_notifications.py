@@ -25,7 +25,9 @@ def send_due_notifications(*, at: datetime | None = None, limit: int = MAX_BATCH
     """Write the messages of up to `limit` incidents that are due by a moment of the database's clock, the longest wait
     first, and return how many incidents were looked at. One that cannot be handled is tried again later."""
     at = at or database_time()
-    due = ChannelTimer.objects.filter(due_at__lte=at).order_by("due_at", "pk")
+    due = ChannelTimer.objects.filter(due_at__lte=at, incident__project__archived_at=None).order_by(
+        "due_at", "pk"
+    )
     waiting = dict(due.values_list("incident_id", "incident__model_id")[: limit * 4])
     for incident_id, model_id in list(waiting.items())[:limit]:
         try:

@@ -15,7 +15,7 @@ from monitors.metrics.catalogue import METRICS, SubjectKind
 
 MAX_CAUSES = 3
 """Causes of an alert that may join it to others: those that messages name."""
-_TRAFFIC = ("count", "throughput", "volume_ratio", "freshness", "silence")
+_TRAFFIC = ("count", "throughput", "volume_ratio", "freshness", "silence", "ingest_lag")
 _OF_INPUTS = (SubjectKind.FEATURE, SubjectKind.ANSWER)
 
 

@@ -5,12 +5,11 @@ that is judged in one pass opens one incident a problem and notifies of it once.
 """
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from django.db import transaction
-from django.db.models import QuerySet
 from django.db.models.functions import Now
 
 from driftline.common.advisory_locks import AdvisoryLock, lock
@@ -131,21 +130,11 @@ class _Pass:
         incident = _incident_to_join(transition)
         if incident is not None:
             return self._join(incident, transition)
-        incident = Incident.objects.create(
-            project=transition.model.project,
-            model=transition.model,
-            title=title_of(transition),
-            severity=transition.severity,
-            since=transition.since,
-            opened_at=transition.window_end,
-            causes=transition.detail.get("causes", []),
-        )
-        incident.lead = alert = create_alert(incident, transition)
-        incident.save(update_fields=["lead"])
-        note(incident, "opened", observation(transition), event_time=transition.window_end)
+        incident = create_incident(transition)
         if transition.detail.get("causes_are_late"):
             ask_for_causes(incident)
-        return alert
+        assert incident.lead is not None
+        return incident.lead
 
     def _raise_severity(self, alert: Alert, transition: Transition) -> None:
         """Have the alert and its incident be as severe as the rule is by now; neither becomes less so."""
@@ -248,7 +237,7 @@ def get_incident(pk: int) -> Incident:
     )
 
 
-def forget_alerts(rules: QuerySet[Rule]) -> None:
+def forget_alerts(rules: Collection[Rule]) -> None:
     """Delete the alerts of rules, with the incidents that hold no other; else the most causal other one names it."""
     alerts = Alert.objects.filter(rule__in=rules)
     incidents = list(Incident.objects.filter(alerts__in=alerts).distinct())
@@ -273,14 +262,31 @@ def _firing_alert(transition: Transition) -> Alert | None:
     return alert
 
 
+def create_incident(transition: Transition) -> Incident:
+    """Write the incident that a transition opens, with its first alert, which names it."""
+    incident = Incident.objects.create(
+        project=transition.model.project,
+        model=transition.model,
+        title=title_of(transition),
+        severity=transition.severity,
+        since=transition.since,
+        opened_at=transition.window_end,
+        causes=transition.detail.get("causes", []),
+    )
+    incident.lead = create_alert(incident, transition)
+    incident.save(update_fields=["lead"])
+    note(incident, "opened", observation(transition), event_time=transition.window_end)
+    return incident
+
+
 def create_alert(incident: Incident, transition: Transition) -> Alert:
-    """Write the alert of a rule that fired, as a part of an incident."""
+    """Write the alert of what fired, as a part of an incident; its rule and transition need not be stored."""
     rule, labels = transition.deciding, labels_of(transition)
     return Alert.objects.create(
         incident=incident,
         model=transition.model,
-        rule=transition.rule,
-        opened_by=transition,
+        rule=transition.rule if transition.rule.pk else None,
+        opened_by=transition if transition.pk else None,
         title=title_of(transition),
         metric=rule.metric,
         feature=labels["feature"],

@@ -159,6 +159,11 @@ class Alert(models.Model):
         return self.rule.name if self.rule else str(self.definition["name"])
 
     @property
+    def run_id(self) -> int | None:
+        """The run that opened it, as it rolled its challenger back; None where a rule fired."""
+        return self.detail.get("run")
+
+    @property
     def opening(self) -> Transition:
         """The window in which it fired, as a transition that is not stored."""
         return Transition(
@@ -307,6 +312,7 @@ class Delivery(Leasable):
         SENT = "sent"
         FAILED = "failed"
         SUPPRESSED = "suppressed"
+        GROUPED = "grouped"
 
     channel = models.ForeignKey(Channel, models.CASCADE, related_name="deliveries")
     incident = models.ForeignKey(Incident, models.CASCADE, null=True, blank=True, related_name="deliveries")
@@ -325,6 +331,22 @@ class Delivery(Leasable):
     )
     state = models.CharField(max_length=10, choices=State, default=State.PENDING)
     reason = models.CharField(max_length=500, blank=True, help_text="why it was suppressed or failed")
+    group = models.CharField(
+        max_length=500,
+        blank=True,
+        help_text="labels in words; what is due of one group is sent as one message",
+    )
+    group_seconds = models.PositiveIntegerField(
+        default=0, help_text="the least time between two messages of the group"
+    )
+    sent_with = models.ForeignKey(
+        "self",
+        models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="members",
+        help_text="of a grouped one: the message that says it",
+    )
     attempts_made = models.IntegerField(default=0)
     next_attempt_at = models.DateTimeField(db_default=Now())
     created_at = models.DateTimeField(db_default=Now())
@@ -335,6 +357,16 @@ class Delivery(Leasable):
     class Meta:
         verbose_name_plural = "deliveries"
         constraints = [models.UniqueConstraint(fields=["channel", "event_id"], name="one_delivery_an_event")]
+        indexes = [
+            models.Index(
+                fields=["channel", "group", "-sent_at"], condition=~Q(group=""), name="deliveries_of_groups"
+            ),
+            models.Index(
+                fields=["channel", "group"],
+                condition=~Q(group="") & Q(state="pending"),
+                name="deliveries_waiting_of_groups",
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"{self.event} to {self.channel}"

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
@@ -13,9 +14,10 @@ from driftline.common.database.deadline import give_up_after
 from driftline.common.task_queue import Task, enqueue
 from monitors.alerts.channels import KINDS
 from monitors.alerts.hooks import describe_ongoing
+from monitors.alerts.joint_messages.waiting import MessageGroup, due_of_group, groups_of
 from monitors.alerts.labels import has_labels, labels_of
-from monitors.alerts.models import Channel, Incident, Silence
-from monitors.alerts.outbox import database_time, make_event_id, write_delivery
+from monitors.alerts.models import MUTED_UNTIL, Channel, Incident, Silence
+from monitors.alerts.outbox import Delay, database_time, make_event_id, write_delivery
 from monitors.alerts.story import ACKNOWLEDGED, RESOLVED, gather
 from monitors.alerts.wording import duration, moment
 from monitors.rules.current_breach import causes_of
@@ -52,6 +54,7 @@ def notify(
         causes=incident.causes if event in (RESOLVED, ACKNOWLEDGED) else _causes(incident, transition),
         ongoing=[*([line] if line else []), *_ongoing(incident, transition)],
     )
+    groups = {} if withheld else groups_of(incident)
     for channel in channels:
         write_delivery(
             channel=channel,
@@ -60,10 +63,23 @@ def notify(
             message=KINDS[channel.kind].compose(story, channel),
             incident=incident,
             withheld=withheld,
-            not_before=not_before,
+            delay=_delay_of(channel, groups.get(channel.pk), muted_until=not_before, at=story.at),
         )
     if not withheld:
         enqueue(Task.DELIVER)
+
+
+def _delay_of(
+    channel: Channel, group: MessageGroup | None, *, muted_until: datetime | None, at: datetime
+) -> Delay | None:
+    """Return what a message waits for: the end of muted hours, or others of its group; None where for nothing."""
+    delay = Delay(muted_until, f"{MUTED_UNTIL}{moment(muted_until)}") if muted_until else None
+    if group is None:
+        return delay
+    due = due_of_group(channel, group, at=at)
+    if delay is None or due > delay.next_attempt_at:
+        delay = Delay(due, f"Waits until {moment(due)} for what else happens of {group.name}")
+    return replace(delay, group=group.name, group_seconds=int(group.interval.total_seconds()))
 
 
 def addressed_channels(incident: Incident) -> list[Channel]:

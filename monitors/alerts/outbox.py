@@ -9,7 +9,7 @@ import random
 import time
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -26,9 +26,9 @@ from monitors.alerts.channels import KINDS
 from monitors.alerts.channels.base import DeliveryFailed, DeliveryPostponed, Message, Receipt
 from monitors.alerts.channels.callback import CALLBACK
 from monitors.alerts.channels.masking import without_acts, without_target
-from monitors.alerts.models import MUTED_UNTIL, Channel, Delivery, DeliveryAttempt, Incident
+from monitors.alerts.joint_messages.joining import join_group
+from monitors.alerts.models import Channel, Delivery, DeliveryAttempt, Incident
 from monitors.alerts.story import TEST
-from monitors.alerts.wording import moment
 from monitors.feed.kinds import CHANNEL_DISABLED
 from monitors.feed.services import record_event
 
@@ -54,6 +54,17 @@ def make_event_id(cause: str = "") -> str:
     return f"evt_{(cause or new_id()).replace('-', '')}"
 
 
+@dataclass(frozen=True)
+class Delay:
+    """Until when a message waits, by the database's clock, and why; with a `group` it becomes one with what is due of
+    the same group then, `group_seconds` after the message before it at the earliest."""
+
+    next_attempt_at: datetime
+    reason: str
+    group: str = ""
+    group_seconds: int = 0
+
+
 def write_delivery(
     *,
     channel: Channel,
@@ -62,15 +73,14 @@ def write_delivery(
     message: Message,
     incident: Incident | None,
     withheld: str = "",
-    not_before: datetime | None = None,
+    delay: Delay | None = None,
     thread: str = "",
 ) -> Delivery:
     """Store a message in the caller's transaction; the caller enqueues it.
 
-    `withheld` says why it is not sent, `not_before` that it waits until a moment, by the database's clock. Messages
-    about the same `incident` or `thread` belong together.
+    `withheld` says why it is not sent, and `delay` what it waits for. Messages about the same `incident` or `thread`
+    belong together.
     """
-    waits = {} if not_before is None else {"next_attempt_at": not_before}
     return Delivery.objects.create(
         channel=channel,
         incident=incident,
@@ -81,25 +91,32 @@ def write_delivery(
         body=message.body,
         html=message.html,
         state=Delivery.State.SUPPRESSED if withheld else Delivery.State.PENDING,
-        reason=withheld[:500] or (f"{MUTED_UNTIL}{moment(not_before)}" if not_before else ""),
-        **waits,
+        **({"reason": withheld[:500]} if withheld else asdict(delay) if delay else {}),
     )
 
 
 def requeue(delivery: Delivery) -> None:
-    """Make a delivery due again from the first attempt on, with the same event id and body."""
+    """Make a delivery due again from the first attempt on, with the same event id and body, and by itself."""
     Delivery.objects.filter(pk=delivery.pk).update(
-        state=Delivery.State.PENDING, reason="", attempts_made=0, next_attempt_at=Now(), sent_at=None
+        state=Delivery.State.PENDING,
+        reason="",
+        attempts_made=0,
+        next_attempt_at=Now(),
+        sent_at=None,
+        sent_with=None,
+        group="",
     )
     delivery.refresh_from_db()
     enqueue(Task.DELIVER)
 
 
 def withhold_pending(channel: Channel, *, reason: str) -> None:
-    """Take the waiting deliveries of a channel out of the queue; they stay and can be replayed."""
-    channel.deliveries.filter(state=Delivery.State.PENDING).update(
-        state=Delivery.State.SUPPRESSED, reason=reason
-    )
+    """Take the waiting deliveries of a channel out of the queue, and what they say for others; they stay and can be
+    replayed."""
+    waiting = channel.deliveries.filter(state=Delivery.State.PENDING)
+    grouped = channel.deliveries.filter(sent_with__in=list(waiting.values_list("pk", flat=True)))
+    for rows in (grouped, waiting):
+        rows.update(state=Delivery.State.SUPPRESSED, reason=reason)
 
 
 def send_due_deliveries(limit: int = MAX_BATCH_DELIVERIES) -> int:
@@ -140,12 +157,22 @@ def claim_delivery() -> Delivery | None:
     callbacks = Channel.objects.filter(kind=CALLBACK).values("pk")
     for rows in (due.exclude(channel__in=callbacks), due.filter(channel__in=callbacks)):
         for project_id in _projects_in_turn(rows):
-            with transaction.atomic():
-                claimed = rows.filter(channel__project=project_id).claim(limit=1)
-            if claimed:
+            if (claimed := _claim(rows.filter(channel__project=project_id))) is not None:
                 take_turn(LANE, project_id)
-                return Delivery.objects.select_related("channel").get(pk=claimed[0].pk)
+                return Delivery.objects.select_related("channel").get(pk=claimed.pk)
     return None
+
+
+def _claim(rows: WorkQuerySet[Any]) -> Delivery | None:
+    """Lease the first of some rows, with what is joined to it; those that have to wait on are left out."""
+    while True:
+        with transaction.atomic():
+            claimed: list[Delivery] = rows.claim(limit=1)
+            if not claimed:
+                return None
+            joined = join_group(claimed[0], event_id=make_event_id())
+        if joined is not None:
+            return joined
 
 
 def _projects_in_turn(rows: WorkQuerySet[Any]) -> list[int]:

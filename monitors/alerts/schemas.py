@@ -131,8 +131,9 @@ class SkippedChannelOut(ResponseBody, frozen=True):
 
 class RouteTakenOut(ResponseBody, frozen=True):
     """A route that takes an incident: the `path` of routes that leads to it, each with its matchers, and whether it
-    sends at the moment asked for; `opens_at` says when it does, null where not within a year. Lengths are in seconds,
-    null where there are no reminders or no escalation.
+    sends at the moment asked for; `opens_at` says when it does, null where not within a year. Incidents with the same
+    labels `group_by` share messages; null where each has its own. Lengths are in seconds, null where there are no
+    reminders or no escalation.
     """
 
     route: str
@@ -140,6 +141,7 @@ class RouteTakenOut(ResponseBody, frozen=True):
     channels: list[str]
     escalates_to: list[str]
     skipped: list[SkippedChannelOut]
+    group_by: list[str] | None
     group_wait_seconds: float
     group_interval_seconds: float
     repeat_interval_seconds: float | None
@@ -156,6 +158,7 @@ class RouteTakenOut(ResponseBody, frozen=True):
             channels=[one.channel.name for one in taken.recipients if not one.escalates],
             escalates_to=[one.channel.name for one in taken.recipients if one.escalates],
             skipped=[SkippedChannelOut(channel=name, reason=reason) for name, reason in taken.skipped],
+            group_by=None if route.group_by is None else list(route.group_by),
             group_wait_seconds=route.group_wait.total_seconds(),
             group_interval_seconds=route.group_interval.total_seconds(),
             repeat_interval_seconds=_seconds(route.repeat_interval),
@@ -177,7 +180,8 @@ def _seconds(length: timedelta | None) -> float | None:
 
 
 class DeliveryOut(ResponseBody, frozen=True):
-    """One message to one channel; `incident` is null for tests and callbacks."""
+    """One message to one channel; `incident` is null for tests, callbacks and messages about several incidents, which
+    those of each incident name as `sent_with`."""
 
     id: int
     channel: int
@@ -190,6 +194,7 @@ class DeliveryOut(ResponseBody, frozen=True):
     next_attempt_at: Time | None
     created_at: Time
     sent_at: Time | None
+    sent_with: int | None
 
     @classmethod
     def of(cls, delivery: Delivery, **more: Any) -> Self:
@@ -206,6 +211,7 @@ class DeliveryOut(ResponseBody, frozen=True):
             next_attempt_at=delivery.next_attempt_at if delivery.state == Delivery.State.PENDING else None,
             created_at=delivery.created_at,
             sent_at=delivery.sent_at,
+            sent_with=delivery.sent_with_id,
             **more,
         )
 

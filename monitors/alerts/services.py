@@ -42,7 +42,7 @@ def resolve(*, incident: Incident, actor: str, now: datetime) -> Incident:
         if incident.status != Incident.Status.RESOLVED:
             close_by_hand(
                 incident,
-                at=event_time_of(incident, now),
+                at=max(event_time_of(incident, now), incident.opened_at),  # a run opens one by the wall clock
                 now=now,
                 actor=actor,
                 reason=reason_of_closing(incident, actor),

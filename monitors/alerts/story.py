@@ -19,6 +19,7 @@ from monitors.alerts.wording import (
     evidence_of,
     measured,
     moment,
+    sentence_of_run,
     silence,
     silent_since,
 )
@@ -78,6 +79,8 @@ class Story:
         """The whole story in one sentence, for the first line of a phone's preview."""
         if self.event == RESOLVED:
             return self._headline_of_end()
+        if sentence := sentence_of_run(self.transition):
+            return sentence
         if since := silent_since(self.transition):
             lasted = duration(self.transition.window_end - since)
             unlikely = "by the same hours of the weeks before, a chance of less than one in a million"

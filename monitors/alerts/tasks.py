@@ -3,7 +3,7 @@
 from celery import shared_task
 
 from driftline.common.task_queue import Task
-from monitors.alerts import due_notifications, handling, outbox
+from monitors.alerts import catching_up, due_notifications, handling, outbox
 from monitors.alerts.late_causes import add_late_causes
 
 
@@ -25,3 +25,8 @@ def deliver(**_: object) -> None:
 @shared_task(name=Task.RANK_CAUSES)
 def rank_causes(*, incident_id: int, **_: object) -> None:
     add_late_causes(incident_id)
+
+
+@shared_task(name=Task.CATCH_UP)
+def catch_up(*, channel_id: int, **_: object) -> None:
+    catching_up.catch_up(channel_id)

@@ -4,7 +4,7 @@ from datetime import datetime
 
 from driftline.common.periods import rfc3339
 from monitors.alerts.models import Incident, IncidentEvent
-from monitors.alerts.wording import compared, measured, one_line
+from monitors.alerts.wording import compared, measured, one_line, sentence_of_run
 from monitors.feed.services import record_event
 from monitors.rules.models import Transition
 
@@ -41,6 +41,8 @@ def observation(transition: Transition) -> str:
     """Say what a window shows: `Log loss 0.61 above 0.55 on 812 rows`."""
     if transition.lacks_data:
         return f"No data for {measured(transition)}"
+    if sentence := sentence_of_run(transition):
+        return sentence
     value, threshold = compared(transition)
     rule = transition.deciding
     beyond = transition.value is not None and rule.is_breached_by(transition.value)

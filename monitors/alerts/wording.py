@@ -47,9 +47,19 @@ _BRIEF = {
 """The common short names of metrics with long titles, for subjects of e-mails."""
 
 
+ROLLOUT = "rollout"
+"""What alerts of a challenger that did harm have as their metric; it has no points."""
+
+
 def title_of(transition: Transition) -> str:
     """Name the problem in one line: `flight-delay: Log loss 0.61 above 0.55`."""
-    return shortened(f"{transition.model.name}: {silence(transition) or _observed(transition)}", 200)
+    problem = transition.detail.get("title") or silence(transition) or _observed(transition)
+    return shortened(f"{transition.model.name}: {problem}", 200)
+
+
+def sentence_of_run(transition: Transition) -> str:
+    """Return what a run says of the challenger that it rolled back; empty of what a rule measured."""
+    return str(transition.detail.get("sentence", ""))
 
 
 def fitted(title: str, metric: str, room: int) -> str:

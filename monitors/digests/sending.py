@@ -47,7 +47,7 @@ def _send_if_due(pk: int, now: datetime) -> bool:
     if due <= digest.covered_until:
         return False
     period = Period(digest.covered_until, due)
-    projects = digest.user.projects.order_by("name", "pk")
+    projects = digest.user.projects.filter(archived_at=None).order_by("name", "pk")
     found = [(project, sections) for project in projects if (sections := sections_of(project, period))]
     if found:
         compose(digest, found, period).send()

@@ -14,6 +14,8 @@ DEPLOYMENT_CHANGED = "deployment.changed"
 VERSION_CREATED = "version.created"
 REFERENCE_CHANGED = "reference.changed"
 CHANNEL_DISABLED = "channel.disabled"
+MLFLOW_FAILED = "mlflow.failed"
+RELEASE_ABORTED = "release.aborted"
 
 KINDS: dict[str, str] = {
     RUN_STARTED: "A retrain run started",
@@ -27,14 +29,17 @@ KINDS: dict[str, str] = {
     VERSION_CREATED: "A version was created",
     REFERENCE_CHANGED: "Windows are compared with something else",
     CHANNEL_DISABLED: "A channel was disabled",
+    MLFLOW_FAILED: "A version of MLflow was not taken, or not reported on",
+    RELEASE_ABORTED: "A release to devices was aborted",
 }
 """The kinds that channels may take, each with what it says."""
 
-URGENT = (RUN_WAITING, RUN_FAILED, RUN_ROLLED_BACK, CHANNEL_DISABLED)
+URGENT = (RUN_WAITING, RUN_FAILED, RUN_ROLLED_BACK, CHANNEL_DISABLED, MLFLOW_FAILED, RELEASE_ABORTED)
 """Events that a person should look at."""
 
 DEFAULT_OF_CHANNELS = (
-    INCIDENTS, RUN_WAITING, RUN_PROMOTED, RUN_REJECTED, RUN_FAILED, RUN_ROLLED_BACK, CHANNEL_DISABLED,
+    INCIDENTS, RUN_WAITING, RUN_PROMOTED, RUN_REJECTED, RUN_FAILED, RUN_ROLLED_BACK, CHANNEL_DISABLED, MLFLOW_FAILED,
+    RELEASE_ABORTED,
 )  # fmt: skip
 
 

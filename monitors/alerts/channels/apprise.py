@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING
 import orjson
 
 from driftline.common.errors import invalid
+from driftline.common.outbound.transport import Line
 from monitors.alerts.channels.apprise_requests import guard, recorded
 from monitors.alerts.channels.base import DeliveryFailed, Receipt
 from monitors.alerts.channels.brief import Brief
 from monitors.alerts.channels.json_post import REFUSED, ChatChannel
-from monitors.alerts.channels.webhook.transport import Line, within_deadline
+from monitors.alerts.channels.webhook.transport import within_deadline
 from monitors.alerts.models import Delivery
 
 if TYPE_CHECKING:

@@ -16,14 +16,15 @@ from typing import Any
 import requests
 
 from driftline.common.outbound.targets import UrlNotAllowed, parse_target
-from monitors.alerts.channels.base import DeliveryFailed, Receipt
-from monitors.alerts.channels.webhook.transport import (
+from driftline.common.outbound.transport import (
     Line,
+    checked_answer,
     named_failures,
     open_session,
     read_answer,
-    receipt_of,
 )
+from monitors.alerts.channels.base import DeliveryFailed, Receipt
+from monitors.alerts.channels.webhook.transport import delivery_failures
 
 METHODS = ("get", "post", "put", "patch", "delete")
 _TAKEN = frozenset({"params", "data", "json", "headers", "auth", "files"})
@@ -74,7 +75,7 @@ def _exchange(calls: PluginCalls, method: str, url: str, options: dict[str, Any]
     except UrlNotAllowed as error:
         raise DeliveryFailed(f"url_not_allowed: {error}") from error
     try:
-        with named_failures(), open_session(calls.line) as session:
+        with delivery_failures(), named_failures(), open_session(calls.line) as session:
             response: requests.Response = session.request(method, target, stream=True, **kept)
             with response:
                 body = read_answer(response)
@@ -83,7 +84,9 @@ def _exchange(calls: PluginCalls, method: str, url: str, options: dict[str, Any]
     finally:
         calls.line.close()
     try:
-        calls.receipt = receipt_of(response, body)
+        with delivery_failures():
+            answer = checked_answer(response, body)
+        calls.receipt = Receipt(answer.status, answer.text)
     except DeliveryFailed as failure:
         calls.failure = calls.failure or failure
     return response

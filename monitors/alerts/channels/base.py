@@ -1,9 +1,11 @@
 """What every kind of channel can do, and how it fails."""
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
-from typing import Protocol
+from datetime import datetime
+from typing import Protocol, runtime_checkable
 
+from driftline.common.outbound.transport import RequestFailed
+from monitors.alerts.joint_messages.incident_group import IncidentGroup
 from monitors.alerts.models import Channel, Delivery
 from monitors.alerts.notice import Notice
 from monitors.alerts.story import Story
@@ -30,25 +32,8 @@ class Receipt:
     remote_id: str = ""
 
 
-class DeliveryFailed(Exception):
-    """A message did not arrive.
-
-    `permanent` says that the receiver wants no more messages ever; `status` is its HTTP or SMTP status
-    where there was one; `retry_after` is how long it asks to be left alone.
-    """
-
-    def __init__(
-        self,
-        message: str,
-        *,
-        permanent: bool = False,
-        status: int | None = None,
-        retry_after: timedelta | None = None,
-    ) -> None:
-        super().__init__(message)
-        self.permanent = permanent
-        self.status = status
-        self.retry_after = retry_after
+class DeliveryFailed(RequestFailed):
+    """A message did not arrive, over HTTP or in another way; `status` is that of HTTP or SMTP."""
 
 
 class DeliveryPostponed(DeliveryFailed):
@@ -86,3 +71,17 @@ class ChannelKind(Protocol):
     def send(self, delivery: Delivery) -> Receipt:
         """Hand the stored message to the receiver; raises `DeliveryFailed`, and `DeliveryPostponed` where another one
         comes first."""
+
+
+@runtime_checkable
+class GroupingKind(Protocol):
+    """A kind that people read, which can say of several incidents in one message.
+
+    Services that keep a state of each incident, and programs, get each one: they group by themselves.
+    """
+
+    def takes_groups(self, channel: Channel) -> bool:
+        """Tell whether the channel has no message of its own for each incident."""
+
+    def compose_group(self, group: IncidentGroup, channel: Channel) -> Message:
+        """Write the one message about several incidents."""

@@ -7,6 +7,7 @@ from typing import Any
 
 import orjson
 
+from monitors.alerts.joint_messages.incident_group import IncidentGroup
 from monitors.alerts.models import Channel
 from monitors.alerts.notice import Notice
 from monitors.alerts.story import ACKNOWLEDGED, REMINDER, RESOLVED, RUNBOOK, UPDATED, Story, channels_url
@@ -60,6 +61,18 @@ def brief_of(story: Story, channel: Channel) -> Brief:
         sections=[(heading, lines) for heading, lines in sections if lines],
         link=(f"Open INC-{story.incident.pk}", story.url),
         more_links=[*runbook, *story.links(channel).values()],
+    )
+
+
+def brief_of_group(group: IncidentGroup) -> Brief:
+    """Say what happened to several incidents, the worst first."""
+    return Brief(
+        title=group.title,
+        headline=shortened(group.headline, MAX_HEADLINE),
+        colour="resolved" if group.is_over else group.severity,
+        facts=[("Project", group.project.name)],
+        sections=[("Incidents", shortened_lines(group.lines))],
+        link=group.link,
     )
 
 

@@ -4,10 +4,11 @@ from datetime import datetime
 from typing import ClassVar
 
 from driftline.common.outbound.targets import UrlNotAllowed, check_target, parse_target
+from driftline.common.outbound.transport import HOP_HEADER
 from monitors.alerts.channels.base import DeliveryFailed, Message, Receipt
-from monitors.alerts.channels.brief import Brief, brief_of, brief_of_notice, brief_of_test
-from monitors.alerts.channels.webhook import HOP_HEADER
+from monitors.alerts.channels.brief import Brief, brief_of, brief_of_group, brief_of_notice, brief_of_test
 from monitors.alerts.channels.webhook.transport import post
+from monitors.alerts.joint_messages.incident_group import IncidentGroup
 from monitors.alerts.models import Channel, Delivery
 from monitors.alerts.notice import Notice
 from monitors.alerts.story import Story
@@ -31,6 +32,12 @@ class ChatChannel:
 
     def compose(self, story: Story, channel: Channel) -> Message:
         return Message(story.incident.title, self.draw(brief_of(story, channel)))
+
+    def takes_groups(self, channel: Channel) -> bool:
+        return True
+
+    def compose_group(self, group: IncidentGroup, channel: Channel) -> Message:
+        return Message(group.title, self.draw(brief_of_group(group)))
 
     def compose_notice(self, notice: Notice, channel: Channel) -> Message:
         return Message(notice.text, self.draw(brief_of_notice(notice)))

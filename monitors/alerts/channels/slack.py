@@ -12,7 +12,7 @@ from monitors.alerts.channels.base import Receipt
 from monitors.alerts.channels.brief import Brief, escaped, fitted
 from monitors.alerts.channels.json_post import ChatChannel
 from monitors.alerts.channels.masking import BOT_TOKEN_START
-from monitors.alerts.models import Delivery
+from monitors.alerts.models import Channel, Delivery
 from monitors.alerts.wording import shortened
 
 MAX_HEADER = 150
@@ -36,6 +36,9 @@ class SlackChannel(ChatChannel):
             slack_bot.check_target(target)
         else:
             super().check_target(target)
+
+    def takes_groups(self, channel: Channel) -> bool:
+        return not channel.target.startswith(BOT_TOKEN_START)
 
     def send(self, delivery: Delivery) -> Receipt:
         if delivery.channel.target.startswith(BOT_TOKEN_START):

@@ -29,7 +29,11 @@ class RouteIn(_Part):
     continue_: bool | None = Field(
         None, alias="continue", description="whether routes after it are tried too"
     )
-    group_by: list[str] | None = Field(None, max_length=1, description="only `incident`")
+    group_by: list[str] | None = Field(
+        None,
+        max_length=MAX_ENTRIES,
+        description="labels that incidents of one message share; `[incident]`: each has its own, `[]`: all in one",
+    )
     group_wait: str | None = Field(None, max_length=20, description="before the first message, such as `30s`")
     group_interval: str | None = Field(None, max_length=20, description="at least, between changes")
     repeat_interval: str | None = Field(

@@ -28,8 +28,10 @@ from monitors.alerts.routing.matchers import Matcher
 from monitors.alerts.routing.time_intervals import MINUTES_OF_DAY, TimeInterval
 from monitors.alerts.routing.tree import AlertRoute, RoutingTree
 
-GROUP_BY = (["incident"], ["..."])
-"""What a message is about: one incident, which joins the alerts that share a cause."""
+LABELS = ("model", "owner", "tags", "kind", "metric", "feature", "segment", "rule", "severity")
+"""What `group_by` may name."""
+UNGROUPED = (["incident"], ["..."])
+"""What `group_by` says where each incident has messages of its own."""
 MIN_REPEAT = timedelta(minutes=5)
 MIN_ESCALATION = timedelta(minutes=1)
 MAX_LENGTH = timedelta(days=366)
@@ -145,7 +147,7 @@ def _refused(faults: Sequence[tuple[str, str]]) -> Problem:
 
 # -- the meaning -------------------------------------------------------------------------------------------------------
 _BEFORE_ROOT = AlertRoute(
-    path=(), matchers=(), continues=False, channels=None, group_wait=timedelta(seconds=30),
+    path=(), matchers=(), continues=False, channels=None, group_by=None, group_wait=timedelta(seconds=30),
     group_interval=timedelta(minutes=5), repeat_interval=None, escalate_after=None, escalate_to=(), active=(),
     mute=(), routes=(),
 )  # fmt: skip
@@ -193,6 +195,7 @@ class _Reader:
             matchers=self._matchers(written.matchers, f"{place}/matchers"),
             continues=bool(written.continue_),
             channels=self._channels(written.channels, f"{place}/channels", above.channels),
+            group_by=self._group_by(written.group_by, f"{place}/group_by", above.group_by),
             escalate_to=self._channels(written.escalate_to, f"{place}/escalate_to", above.escalate_to) or (),
             active=self._intervals(written.active_time_intervals, f"{place}/active_time_intervals"),
             mute=self._intervals(written.mute_time_intervals, f"{place}/mute_time_intervals"),
@@ -217,13 +220,6 @@ class _Reader:
 
     def _check(self, written: RouteIn, route: AlertRoute, place: str) -> None:
         """Note what contradicts itself in a route."""
-        if written.group_by is not None and written.group_by not in GROUP_BY:
-            names = ", ".join(printable(name) for name in written.group_by)
-            self._note(
-                f"{place}/group_by",
-                f"group_by is [{names}]: a message is about one incident, which joins the alerts that share a "
-                "cause. Write [incident], or leave it out.",
-            )
         repeat, between = route.repeat_interval, route.group_interval
         is_new = written.repeat_interval is not None or written.group_interval is not None
         if is_new and repeat is not None and repeat < max(MIN_REPEAT, between):
@@ -250,6 +246,15 @@ class _Reader:
 
     def _matchers(self, written: Sequence[str] | None, place: str) -> tuple[Matcher, ...]:
         return tuple(self._each(written or (), place, Matcher.parse))
+
+    def _group_by(
+        self, written: Sequence[str] | None, place: str, above: tuple[str, ...] | None
+    ) -> tuple[str, ...] | None:
+        if written is None:
+            return above
+        if list(written) in UNGROUPED:
+            return None
+        return tuple(dict.fromkeys(self._each(written, place, _label_to_group_by)))
 
     def _channels(
         self, written: Sequence[str] | None, place: str, above: tuple[str, ...] | None
@@ -332,6 +337,14 @@ class _Reader:
 
     def _note(self, pointer: str, sentence: str) -> None:
         self.faults.append((pointer, sentence))
+
+
+def _label_to_group_by(name: str) -> str:
+    if name not in LABELS:
+        raise ValueError(
+            f"'{printable(name)}' is no label that incidents can share; use {', '.join(LABELS)}, or [incident] alone"
+        )
+    return name
 
 
 # -- time intervals ----------------------------------------------------------------------------------------------------

@@ -14,14 +14,16 @@ class AlertRoute:
     """One node with what it has of its own and from the nodes above it.
 
     `path` holds its place among the children of each node above, from 1 on; that of the root is empty. `channels` are
-    names; None stands for every channel of the project. Waits of zero send at once; without `repeat_interval` there are
-    no reminders, without `escalate_after` nobody else is notified.
+    names; None stands for every channel of the project. Incidents with the same labels `group_by` share their messages;
+    None: each has its own. Waits of zero send at once; without `repeat_interval` there are no reminders, without
+    `escalate_after` nobody else is notified.
     """
 
     path: tuple[int, ...]
     matchers: tuple[Matcher, ...]
     continues: bool
     channels: tuple[str, ...] | None
+    group_by: tuple[str, ...] | None
     group_wait: timedelta
     group_interval: timedelta
     repeat_interval: timedelta | None

@@ -2,13 +2,14 @@
 
 import ssl
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Event, Thread
-from typing import Any, Self
+from http.server import BaseHTTPRequestHandler
+from threading import Event
+from typing import Any
 
 from standardwebhooks import Webhook
+
+from tests.loopback import LoopbackHandler, LoopbackServer
 
 
 @dataclass(frozen=True)
@@ -59,32 +60,14 @@ def hang_up(handler: BaseHTTPRequestHandler, stopped: Event) -> None:
     handler.connection.close()
 
 
-class Receiver:
+class Receiver(LoopbackServer):
     def __init__(self, *, tls: ssl.SSLContext | None = None) -> None:
         self.answers: list[Callable[[BaseHTTPRequestHandler, Event], None]] = [Answer()]
         """One for each request; the last is used for all that follow."""
         self.received: list[Received] = []
         self.secret: str | None = None
-        self._stopped = Event()
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
-        self._server.daemon_threads = False  # closing waits for them: what a test started has ended with it
-        if tls:
-            self._server.socket = tls.wrap_socket(
-                self._server.socket, server_side=True, do_handshake_on_connect=False
-            )
-        self.port: int = self._server.server_address[1]
-        self.url = f"{'https' if tls else 'http'}://127.0.0.1:{self.port}/hook"
-
-    def __enter__(self) -> Self:
-        self._thread = Thread(target=self._server.serve_forever, kwargs={"poll_interval": 0.01})
-        self._thread.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stopped.set()
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+        super().__init__(self._handler(), tls=tls)
+        self.url += "/hook"
 
     @property
     def ids(self) -> list[str]:
@@ -95,26 +78,13 @@ class Receiver:
         assert self.secret is not None
         return Webhook(self.secret).verify(self.received[index].body, self.received[index].headers)
 
-    def _handler(self) -> type[BaseHTTPRequestHandler]:
+    def _handler(self) -> type[LoopbackHandler]:
         receiver = self
 
-        class Handler(BaseHTTPRequestHandler):
+        class Handler(LoopbackHandler):
             def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                headers = {name.lower(): value for name, value in self.headers.items()}
-                receiver.received.append(Received(self.path, headers, body))
+                receiver.received.append(Received(self.path, self.read_headers(), self.read_body()))
                 answer = receiver.answers.pop(0) if len(receiver.answers) > 1 else receiver.answers[0]
-                answer(self, receiver._stopped)
-
-            def handle(self) -> None:
-                with suppress(OSError):  # the sender cut the connection
-                    super().handle()
-
-            def finish(self) -> None:
-                with suppress(OSError, ValueError):  # nothing more can be written to a cut connection
-                    super().finish()
-
-            def log_message(self, *_: object) -> None:
-                pass
+                answer(self, receiver.stopped)
 
         return Handler

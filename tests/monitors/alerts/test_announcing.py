@@ -186,7 +186,10 @@ class TestRunThatWaits:
         run.refresh_from_db()
         assert (unknown.status_code, refused.status_code) == (302, 403)
         assert unknown["Location"].startswith("/accounts/login/?next=")
-        assert "Version 2 will answer every request in the place of version 1." in markup(asked)
+        assert (
+            "Version 2 will answer a share of the requests, which grows as its rollout plan says."
+            in markup(asked)
+        )
         assert (run.needs, run.approved_by) == ("person", ""), "opening the link changes nothing"
 
         visitor.post(approve.path, {"action": "approve"})
@@ -205,7 +208,7 @@ class TestRunThatWaits:
         )
         assert "Verdict of the gate: promote" in letter.body
         assert "Log loss is 0.05 better" in letter.body
-        assert "If it is approved: version 2 answers in place of version 1" in letter.body
+        assert "If it is approved: version 2 answers a share of the requests" in letter.body
         assert f"/models/flight-delay/runs/{run.pk}" in letter.body
         for answer in ("Approve", "Reject"):
             assert re.search(rf"{answer}…: http\S+/runs/{run.pk}\?confirm={answer.lower()}", letter.body)

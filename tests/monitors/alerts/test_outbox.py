@@ -12,8 +12,8 @@ from django.db.models.functions import Now
 from driftline.accounts.models import Project
 from driftline.common.errors import Problem
 from driftline.common.lease import LEASE
+from driftline.common.outbound.transport import DEADLINE_SECONDS
 from monitors.alerts import channel_services, handling, outbox
-from monitors.alerts.channels.webhook.transport import DEADLINE_SECONDS
 from monitors.alerts.models import Channel, Delivery, Incident
 from monitors.alerts.outbox import RETRY_AFTER, attempt, claim_delivery, finish_attempt, retry_delay
 from tests.monitors.alerts.conftest import Fire

@@ -287,6 +287,25 @@ class TestFormat:
 
         assert "'xml' is not one of driftline, alertmanager" in refused.value.errors[0].detail
 
+    @pytest.mark.parametrize("payload_format", ["driftline", "alertmanager", "cloudevents"])
+    def test_that_ignores_a_template_is_refused_beside_one(
+        self, webhook: Channel, payload_format: str
+    ) -> None:
+        with pytest.raises(Problem) as refused:
+            choose(webhook, payload_format, TEMPLATE)
+
+        [fault] = refused.value.errors
+        assert fault.pointer == "/template"
+        assert f"the format {payload_format} takes no template; leave it out" in fault.detail
+
+    def test_that_is_changed_alone_drops_the_template(self, webhook: Channel) -> None:
+        choose(webhook, "template", TEMPLATE)
+
+        channel_services.update_channel(channel=webhook, actor=ADA, payload_format="cloudevents")
+
+        webhook.refresh_from_db()
+        assert (webhook.payload_format, webhook.template) == ("cloudevents", None)
+
     def test_is_in_the_configuration_and_in_the_audit_trail(self, webhook: Channel, project: Project) -> None:
         choose(webhook, "template", TEMPLATE)
 

@@ -95,6 +95,19 @@ class TestWithoutATree:
         assert "(reminder, INC-" in reminder.subject
         assert "Nobody has acknowledged this; the next reminder comes in 1 d 0 h." in reminder.body
 
+    def test_an_archived_project_is_not_reminded(
+        self, opened: Callable[[], Incident], mail: Channel, at: datetime
+    ) -> None:
+        opened()
+        Project.objects.update(archived_at=at)
+
+        due_notifications.send_due_notifications(at=at + 24 * HOUR)
+        while_archived = sent(mail)
+        Project.objects.update(archived_at=None)
+        due_notifications.send_due_notifications(at=at + 24 * HOUR)
+
+        assert (while_archived, sent(mail)) == (["opened"], ["opened", "reminder"])
+
     def test_a_warning_is_not_repeated(
         self, opened: Callable[[], Incident], rule: Rule, mail: Channel, at: datetime
     ) -> None:

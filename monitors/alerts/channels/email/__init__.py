@@ -14,24 +14,32 @@ from django.core.exceptions import ValidationError
 from django.core.mail import EmailMultiAlternatives
 from django.core.validators import validate_email
 
+from driftline.accounts.teams import NAME, addresses_of
 from driftline.common.errors import invalid
 from monitors.alerts.channels.base import DeliveryFailed, Message, Receipt
-from monitors.alerts.channels.email.letter import compose, compose_notice, compose_test
+from monitors.alerts.channels.email.letter import compose, compose_group, compose_notice, compose_test
+from monitors.alerts.joint_messages.incident_group import IncidentGroup
 from monitors.alerts.models import Channel, Delivery
 from monitors.alerts.notice import Notice
 from monitors.alerts.story import Story, channels_url
 
+TEAM = "@"
+"""What a target that is a team starts with."""
+
 
 class EmailChannel:
     title = "E-mail"
-    target = "an e-mail address"
+    target = "an e-mail address, or @ and the name of a team of the project"
 
     def check_target(self, target: str) -> None:
+        if target.startswith(TEAM) and NAME.fullmatch(target.removeprefix(TEAM)):
+            return
         try:
             validate_email(target)
         except ValidationError as error:
             raise invalid(
-                "/target", f"{target[:64]!r} is not an e-mail address such as you@example.com."
+                "/target",
+                f"{target[:64]!r} is not an e-mail address such as you@example.com, nor a team such as @risk.",
             ) from error
 
     def new_secret(self) -> str | None:
@@ -39,6 +47,12 @@ class EmailChannel:
 
     def compose(self, story: Story, channel: Channel) -> Message:
         return compose(story, channel)
+
+    def takes_groups(self, channel: Channel) -> bool:
+        return True
+
+    def compose_group(self, group: IncidentGroup, channel: Channel) -> Message:
+        return compose_group(group, channel)
 
     def compose_notice(self, notice: Notice, channel: Channel) -> Message:
         return compose_notice(notice, channel)
@@ -51,7 +65,7 @@ class EmailChannel:
         try:
             _email_of(delivery).send()
         except smtplib.SMTPRecipientsRefused as error:
-            status, answer = error.recipients[delivery.channel.target]
+            status, answer = next(iter(error.recipients.values()))
             raise DeliveryFailed(
                 f"The mail server refused the address: {_text(answer)}", status=status
             ) from error
@@ -67,11 +81,26 @@ class EmailChannel:
 
 def _email_of(delivery: Delivery) -> EmailMultiAlternatives:
     email = EmailMultiAlternatives(
-        delivery.subject, delivery.body, to=[delivery.channel.target], headers=_headers(delivery)
+        delivery.subject, delivery.body, to=_addresses(delivery.channel), headers=_headers(delivery)
     )
     if delivery.html:
         email.attach_alternative(delivery.html, "text/html")
     return email
+
+
+def _addresses(channel: Channel) -> list[str]:
+    """Return whom a channel writes to: its address, or those who are in its team now."""
+    if not channel.target.startswith(TEAM):
+        return [channel.target]
+    name = channel.target.removeprefix(TEAM)
+    addresses = addresses_of(channel.project, name)
+    if addresses is None:
+        raise DeliveryFailed(
+            f"There is no team {name} in this project; make it, or give the channel another target."
+        )
+    if not addresses:
+        raise DeliveryFailed(f"Nobody is in the team {name}; add members to it.")
+    return addresses
 
 
 def _headers(delivery: Delivery) -> dict[str, str]:

@@ -10,12 +10,14 @@ from django.template import Context, Engine
 from driftline.common.number_format import format_number
 from driftline.common.periods import in_a_row
 from monitors.alerts.channels.base import Message
+from monitors.alerts.joint_messages.incident_group import IncidentGroup
 from monitors.alerts.models import Channel
 from monitors.alerts.notice import Notice
 from monitors.alerts.story import REMINDER, RESOLVED, UPDATED, Story, channels_url
-from monitors.alerts.wording import fitted, measured, moment, one_line, shortened
+from monitors.alerts.wording import fitted, measured, moment, one_line, sentence_of_run, shortened
 
 SUBJECT_LENGTH = 77
+MAX_INCIDENTS = 100
 _TEMPLATES = Engine(dirs=[str(Path(__file__).parent)])
 
 
@@ -77,6 +79,25 @@ def compose(story: Story, channel: Channel) -> Message:
     return Message(_subject(story), letter.as_text(), letter.as_html())
 
 
+def compose_group(group: IncidentGroup, channel: Channel) -> Message:
+    more = len(group.lines) - MAX_INCIDENTS
+    lines = [*group.lines[:MAX_INCIDENTS], *([f"and {more:,} more"] if more > 0 else [])]
+    letter = Letter(
+        headline=group.headline,
+        facts=[("Project", group.project.name)],
+        sections=[Section("Incidents", lines)],
+        link=group.link,
+        footer=one_line(
+            f"You get this because a route of project {group.project.name} groups the incidents that it sends to the "
+            f"channel {channel.name}. To change that, see {group.project.url}/settings/routing"
+        ),
+    )
+    start = f"[{group.severity}] "
+    return Message(
+        start + shortened(group.title, SUBJECT_LENGTH - len(start), "..."), letter.as_text(), letter.as_html()
+    )
+
+
 def compose_notice(notice: Notice, channel: Channel) -> Message:
     letter = Letter(
         headline=notice.text,
@@ -120,11 +141,16 @@ def _word(story: Story) -> str:
 
 
 def _why(story: Story, channel: Channel) -> str:
+    end = f"To stop it, change the channel at {channels_url(channel)}"
+    takes = (
+        f"the channel {channel.name} takes incidents of project {channel.project.name} from severity "
+        f"{channel.min_severity} up. {end}"
+    )
+    if sentence_of_run(story.incident.opening):
+        return one_line(f"You get this because a challenger was rolled back, and {takes}")
     rule = story.rule
     windows = rule.asked_windows if rule.of_windows else in_a_row(rule.for_windows, rule.judged_span)
     return one_line(
         f"You get this because the rule {rule.name} ({measured(story.transition)} {rule.operator} "
-        f"{format_number(rule.threshold)} for {windows}) fired, and the channel {channel.name} takes incidents of "
-        f"project {channel.project.name} from severity {channel.min_severity} up. "
-        f"To stop it, change the channel at {channels_url(channel)}"
+        f"{format_number(rule.threshold)} for {windows}) fired, and {takes}"
     )

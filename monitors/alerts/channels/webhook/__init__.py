@@ -2,7 +2,7 @@
 
 Input: the story of an incident, of which `payload.py` makes JSON, and `formats.py` the format of the channel.
 Output: a request with a stable id and a signature that is made for each attempt, to an address that is checked on
-each connection (`transport.py`).
+each connection (`driftline.common.outbound.transport`).
 
 Start with `payload.py`.
 """
@@ -16,6 +16,7 @@ from standardwebhooks import Webhook
 
 from driftline.common.clock import now
 from driftline.common.outbound.targets import UrlNotAllowed, check_target, parse_target
+from driftline.common.outbound.transport import HOP_HEADER
 from driftline.common.secrets_at_rest import SecretUnreadable, decrypt
 from monitors.alerts.channels.base import DeliveryFailed, Message, Receipt
 from monitors.alerts.channels.webhook.formats import content_type
@@ -26,8 +27,6 @@ from monitors.alerts.notice import Notice
 from monitors.alerts.story import Story
 
 SECRET_BYTES = 32
-HOP_HEADER = "Driftline-Hop"
-"""On every webhook; Driftline's own API refuses requests that carry it, so that no chain of servers loops."""
 
 
 class WebhookChannel:

@@ -16,9 +16,10 @@ from driftline.common.errors import invalid
 from monitors.alerts.channels.webhook.samples import INCIDENT
 from monitors.alerts.channels.webhook.template import Template, TemplateUnusable
 
+OWN = "driftline"
 TEMPLATE = "template"
 FORMATS = {
-    "driftline": "Driftline's own",
+    OWN: "Driftline's own",
     "alertmanager": "Alertmanager's webhook, version 4",
     "cloudevents": "CloudEvents 1.0, structured JSON",
     TEMPLATE: "A template of yours",
@@ -30,24 +31,31 @@ _NO_LABEL = re.compile(r"[^0-9A-Za-z_]")
 
 
 def check_format(payload_format: str, template: Any) -> None:
-    """Refuse a format that does not exist, and a template that could not be rendered, with a `Problem`."""
+    """Refuse a format that does not exist, and a template that it ignores or that could not be rendered, with a
+    `Problem`."""
     if payload_format not in FORMATS:
         raise invalid(
             "/payload_format",
             f"{payload_format[:64]!r} is not one of {', '.join(FORMATS)}; use one of these.",
         )
-    if template is not None:
-        _read_template(template)
-    elif payload_format == TEMPLATE:
+    if payload_format != TEMPLATE:
+        if template is not None:
+            raise invalid(
+                "/template",
+                f"A body in the format {payload_format} takes no template; leave it out, or use the format {TEMPLATE}.",
+            )
+    elif template is None:
         raise invalid(
             "/template", 'Write the template: JSON with placeholders, such as {"text": "{{ text }}"}.'
         )
+    else:
+        _read_template(template)
 
 
 def write_body(payload: dict[str, Any], payload_format: str, template: Any, *, receiver: str) -> str:
     """Write a payload in the format of a channel, which has the name `receiver`."""
     if payload_format != TEMPLATE:
-        return _dump(_WRITERS.get(payload_format, _own)(payload, receiver))
+        return _dump(_WRITERS[payload_format](payload, receiver))
     try:
         return Template.read(template).render(payload)
     except TemplateUnusable as error:
@@ -176,7 +184,7 @@ def _common(several: Sequence[Mapping[str, str]]) -> dict[str, str]:
 
 
 _WRITERS: dict[str, Callable[[dict[str, Any], str], dict[str, Any]]] = {
-    "driftline": _own,
+    OWN: _own,
     "alertmanager": _alertmanager,
     "cloudevents": _cloud_event,
 }
