@@ -13,11 +13,15 @@ from django.db.models import Q, QuerySet, Sum
 
 from driftline.accounts.services import record_audit
 from driftline.common.errors import Problem
+from inference.edge.models import Device
+from inference.edge.releases import use_on_devices
 from inference.prediction_log.imports import bad_rows, row_list
 from inference.prediction_log.imports.models import Import
 from inference.prediction_log.imports.removal import check_removable, request_removal
 from inference.prediction_log.labels import services as label_log
 from inference.prediction_log.models import PackedDay, PredictionChunk, SummedDay
+from inference.prediction_log.queries.selectors import days_with_rows
+from inference.prediction_log.signals import days_changed
 from inference.registry.datasets import remove_files
 from inference.registry.models import Dataset, Deployment, Model, Version
 from inference.registry.publishing import publish_on_commit
@@ -30,6 +34,7 @@ from monitors.summaries.models import Summary
 from monitors.summaries.services import measure_again, measure_hours
 from monitors.workflows.context import run_folder
 from monitors.workflows.models import ACTIVE_STATES, Run
+from monitors.workflows.remote.snapshot_store import parts_of, remove_folders
 
 
 def check_confirmed(what: str, name: str, given: str, effects: list[str]) -> None:
@@ -56,6 +61,7 @@ def effects_of_model(model: Model) -> list[str]:
         (model.runs.count(), "run"),
         (model.reports.count(), "report"),
         (model.imports.count(), "import"),
+        (Device.objects.filter(group__model=model).count(), "device"),
     )
 
 
@@ -69,6 +75,7 @@ def delete_model(*, model: Model, confirm: str, actor: str) -> None:
         label_log.lock(model.pk, exclusive=True)
         _refuse_busy(Run.objects.filter(model=model, state__in=ACTIVE_STATES))
         paths, runs = _files_of(model), list(model.runs.values_list("pk", flat=True))
+        parts = parts_of(model.runs.all())
         datasets = list(model.datasets.values_list("path", flat=True))
         record_audit(
             project=model.project, actor=actor, action="model.delete", subject=model.name,
@@ -84,6 +91,7 @@ def delete_model(*, model: Model, confirm: str, actor: str) -> None:
         publish_on_commit()
     _remove(paths)
     remove_files(datasets)
+    remove_folders(parts)
     for run in runs:
         shutil.rmtree(run_folder(run), ignore_errors=True)
 
@@ -148,22 +156,28 @@ def delete_version(*, version: Version, confirm: str, actor: str) -> None:
         hours = list(
             Summary.objects.filter(version=version, span="hour", segment="").values_list("start", flat=True)
         )
+        days = days_with_rows(model, version)  # summaries of hours are dropped long before
         Deployment.objects.filter(model=model, previous=version).update(previous=None)
         own = Dataset.objects.filter(version=version, kind="reference")
         datasets = list(own.values_list("path", flat=True))
+        parts = parts_of(runs)
         runs.delete()
         Reference.objects.filter(version=version).delete()
         own.delete()
         path, others = version.path, Version.objects.exclude(pk=version.pk)
         version.delete()
+        days_changed.send(sender=Version, model=model, days=days)
         measure_hours(model_id=model.pk, hours=hours)
         publish_on_commit()
     remove_files(datasets)
+    remove_folders(parts)
     if path and not others.filter(path=path).exists():
         _remove([settings.HOME / path])
 
 
 def _refuse_deployed(version: Version, deployment: Deployment) -> None:
+    if on_devices := use_on_devices(version):
+        raise Problem(409, "version_in_use", f"Version {version.version} is {on_devices}.")
     uses = {deployment.champion_id: "the champion", deployment.canary_id: "the canary"}
     uses |= {one.pk: "a shadow" for one in deployment.shadows.all()}
     if version.pk in uses:

@@ -3,6 +3,7 @@
 import email
 import email.policy
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from datetime import datetime
 from email.message import EmailMessage
 from itertools import batched
@@ -15,17 +16,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from django.conf import settings
 from django.db import models, transaction
-from django.db.models import Q
+from django.db.models import Q, QuerySet
 from django.db.models.functions import Cast, Now
 
 from driftline.accounts.audit_chain import REDACTABLE
 from driftline.accounts.models import AuditEntry
 from driftline.accounts.services import redact_audit
 from driftline.common.durable_files import replacing
+from driftline.common.lease import LeaseLost
 from driftline.common.periods import floor, from_us, to_us
 from driftline.common.task_queue import Task, enqueue
 from inference.prediction_log.erasure.subject import ERASED
-from inference.prediction_log.erasure.tables import rows_of_subject
+from inference.prediction_log.erasure.tables import erase_from_tables, rows_of_subject
 from inference.prediction_log.erasure.work import Blocked, Step, Work, add_counts
 from inference.prediction_log.models import TouchedPeriod
 from inference.registry.models import Model
@@ -34,13 +36,13 @@ from monitors.alerts.models import Alert, Delivery, DeliveryAttempt, Incident, I
 from monitors.annotations.models import Annotation
 from monitors.definitions.custom_metrics.services import delete_metric
 from monitors.definitions.models import Reference
+from monitors.dependents import users_of
 from monitors.metrics.models import PackedPoints, PendingEvaluation, SegmentSearch, UnreadDay
 from monitors.metrics.storing import forget_points
 from monitors.reports import files
 from monitors.reports.models import Report
 from monitors.reports.services import AFRESH, delete_report
 from monitors.rules.models import Rule, Transition
-from monitors.rules.selectors import rules_on_metric
 from monitors.summaries.erasure import (
     declared_of_subject,
     erase_levels,
@@ -50,9 +52,12 @@ from monitors.summaries.erasure import (
 from monitors.summaries.models import StaleWindow
 from monitors.summaries.services import apply_label_changes, rebuild_hours
 from monitors.workflows.context import run_folder
-from monitors.workflows.custom_metrics import remove_margin
-from monitors.workflows.models import ACTIVE_STATES, Run
+from monitors.workflows.leases import claim_run
+from monitors.workflows.margins import remove_margin
+from monitors.workflows.models import ACTIVE_STATES, RemoteTraining, Run
 from monitors.workflows.models import Step as RunStep
+from monitors.workflows.remote.snapshot_file import DRAFT_FILE, snapshot_path
+from monitors.workflows.remote.snapshot_store import StoreFailed, describe_again
 
 MAX_REDACTED = 500  # audit entries that one entry says to be redacted
 
@@ -90,15 +95,13 @@ def erase_points(work: Work) -> None:
         work.count(points=points, rules=rules)
 
 
-def _rules_on(model: Model, segments: Sequence[str]) -> models.QuerySet[Rule]:
-    """Select the rules of a model that name one of some segments."""
+def _rules_on(model: Model, segments: Sequence[str]) -> list[Rule]:
+    """List the rules of a model that name one of some segments."""
     may = Rule.objects.filter(Q(segment__in=segments) | Q(condition__isnull=False), model=model)
-    return may.filter(
-        pk__in=[rule.pk for rule in may if any(term.segment in segments for term in rule.terms)]
-    )
+    return [rule for rule in may.order_by("pk") if any(term.segment in segments for term in rule.terms)]
 
 
-def _delete_rules(rules: models.QuerySet[Rule]) -> int:
+def _delete_rules(rules: Sequence[Rule]) -> int:
     with transaction.atomic():
         forget_alerts(rules)
         return sum(bool(rule.delete()) for rule in rules)
@@ -106,14 +109,49 @@ def _delete_rules(rules: models.QuerySet[Rule]) -> int:
 
 # -- runs ---------------------------------------------------------------------------------------------------
 def erase_from_runs(work: Work) -> None:
-    """Take the rows out of what runs are learning from; a run that is being worked on ends its step first."""
-    runs = Run.objects.filter(model_id__in=work.subject.model_ids, state__in=ACTIVE_STATES)
-    busy = runs.filter(lease_until__gt=Now()).first()
+    """Take the rows out of what runs are learning from; a run that is being worked on ends its step first, and none
+    begins one meanwhile."""
+    for run in _active_runs(work):
+        lease = claim_run(run.pk)
+        if lease is None:
+            raise Blocked(f"the present step of {run}")
+        try:
+            with lease.renewed():
+                _erase_from_run(work, run)
+        finally:
+            with suppress(LeaseLost):
+                lease.release()
+    stored = RemoteTraining.objects.filter(run__model_id__in=work.subject.model_ids).exclude(parts_url="")
+    unneeded = stored.filter(~Q(run__state__in=ACTIVE_STATES) | ~Q(artifact_sha256=""))
+    if (training := unneeded.first()) is not None:
+        raise Blocked(f"the removal of {training.parts_url}")
+
+
+def await_runs(work: Work) -> None:
+    """Wait for runs that are being worked on: one may be storing rows that were read before they were erased."""
+    busy = _active_runs(work).filter(lease_until__gt=Now()).first()
     if busy is not None:
         raise Blocked(f"the present step of {busy}")
-    for run in runs:
-        for path in sorted(run_folder(run.pk).rglob("*.parquet")):
-            _rewrite_training_rows(work, run, path)
+
+
+def _active_runs(work: Work) -> QuerySet[Run]:
+    return Run.objects.filter(model_id__in=work.subject.model_ids, state__in=ACTIVE_STATES)
+
+
+def _erase_from_run(work: Work, run: Run) -> None:
+    for path in run_folder(run.pk).rglob(DRAFT_FILE):
+        path.unlink()
+    for path in sorted(run_folder(run.pk).rglob("*.parquet")):
+        _rewrite_training_rows(work, run, path)
+    if snapshot_path(run.pk).exists():
+        _describe_again(run)
+
+
+def _describe_again(run: Run) -> None:
+    try:
+        describe_again(run)
+    except StoreFailed as error:
+        raise Blocked(str(error)) from error
 
 
 def _rewrite_training_rows(work: Work, run: Run, path: Path) -> None:
@@ -180,7 +218,7 @@ def erase_custom_metrics(work: Work) -> None:
     for model in work.models:
         for custom in model.custom_metrics.order_by("pk"):
             if work.subject.is_in(custom.name) or work.subject.is_in(custom.expression):
-                rules = _delete_rules(rules_on_metric(model, custom.metric, custom.name))
+                rules = _delete_rules(users_of(custom).rules)
                 with transaction.atomic():
                     remove_margin(model, custom.name)
                     delete_metric(custom=custom, actor="erasure")
@@ -211,7 +249,9 @@ def _empty(work: Work, delivery: models.QuerySet[Delivery]) -> None:
 def scrub_texts(work: Work) -> None:
     """Replace the key wherever a sentence or a piece of evidence has it."""
     project = work.project
-    scrub(work, Delivery.objects.filter(channel__project=project), "subject", "body", "html", "reason")
+    scrub(
+        work, Delivery.objects.filter(channel__project=project), "subject", "body", "html", "reason", "group"
+    )
     scrub(work, DeliveryAttempt.objects.filter(delivery__channel__project=project), "answer")
     scrub(work, Incident.objects.filter(project=project), "title", "causes", "close_reason")
     alerts = Alert.objects.filter(model__project=project)
@@ -297,11 +337,14 @@ STEPS: dict[str, Step] = {
     "levels": erase_levels,
     "remains": tell_what_remains,
     "points": erase_points,
-    "runs": erase_from_runs,
     "reports": build_reports_again,
     "segments": erase_segments,
     "custom metrics": erase_custom_metrics,
     "callbacks": erase_callbacks,
     "texts": scrub_texts,
     "mails": erase_mails,
+    # Runs copy the rows that they learn from out of stored tables: what they copied before these were clean goes last.
+    "busy runs": await_runs,
+    "tables": erase_from_tables,
+    "runs": erase_from_runs,
 }

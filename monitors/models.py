@@ -42,7 +42,11 @@ from monitors.optimiser.models import Optimisation, Variant
 from monitors.reports.models import Report
 from monitors.rules.models import Rule, RuleState, Transition
 from monitors.summaries.models import StaleWindow, Summary
-from monitors.workflows.models import Run, Step, Workflow
+from monitors.summaries.uploads.models import SummaryBatch
+from monitors.workflows.mlflow.models import MlflowConnection, MlflowDelivery, MlflowReport, MlflowVersion
+from monitors.workflows.mlflow.registry_imports.models import ImportedModel, ImportedVersion, RegistryImport
+from monitors.workflows.models import RemoteTraining, Rollout, Run, Step, Workflow
+from monitors.workflows.pulls.models import Pull
 
 __all__ = [
     "Alert",
@@ -59,10 +63,16 @@ __all__ = [
     "ExpectedErrors",
     "FeatureProfile",
     "FeedEvent",
+    "ImportedModel",
+    "ImportedVersion",
     "Incident",
     "IncidentEvent",
     "JointNullDraws",
     "MetricPoint",
+    "MlflowConnection",
+    "MlflowDelivery",
+    "MlflowReport",
+    "MlflowVersion",
     "Monitor",
     "NullDraws",
     "Optimisation",
@@ -70,9 +80,13 @@ __all__ = [
     "PendingEvaluation",
     "PointLimits",
     "PointName",
+    "Pull",
     "Reference",
     "ReferenceDay",
+    "RegistryImport",
+    "RemoteTraining",
     "Report",
+    "Rollout",
     "Rule",
     "RuleState",
     "Run",
@@ -84,6 +98,7 @@ __all__ = [
     "Step",
     "StoredRouting",
     "Summary",
+    "SummaryBatch",
     "Transition",
     "UnreadDay",
     "Variant",

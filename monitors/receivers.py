@@ -7,9 +7,15 @@ from typing import Any
 from django.db.models import Q
 from django.dispatch import receiver
 
+from driftline.accounts.hooks import list_active_work
 from driftline.common.clock import now
+from driftline.common.errors import Problem
+from driftline.common.leased_work import LeasedWork
+from driftline.common.signals import work_failed
 from driftline.common.task_queue import Task, enqueue
 from driftline.common.work import PAUSE_SECONDS
+from inference.edge.models import Release
+from inference.edge.signals import release_aborted
 from inference.prediction_log.erasure.hooks import list_later_steps
 from inference.prediction_log.models import PredictionChunk
 from inference.prediction_log.queries.selectors import LogFrame
@@ -23,15 +29,17 @@ from inference.registry.signals import (
     privacy_changed,
     reference_stored,
     signature_learnt_again,
+    text_features_changed,
     version_created,
 )
+from monitors.active_work import active_work
 from monitors.alerts.announcing import announce
 from monitors.alerts.job_callbacks import plan_callbacks
 from monitors.alerts.selectors import days_of_critical_incidents
 from monitors.alerts.services import end_alert_of_rule
 from monitors.definitions.choosing import adopt_reference, rebase_reference
 from monitors.definitions.models import CustomMetric, Monitor, Reference
-from monitors.definitions.services import ensure_monitors, hide, rebuild_reference
+from monitors.definitions.services import build_files_again, ensure_monitors, hide, rebuild_reference
 from monitors.definitions.signals import (
     custom_metric_dropped,
     custom_metrics_changed,
@@ -42,7 +50,8 @@ from monitors.definitions.signals import (
     segments_dropped,
     span_changed,
 )
-from monitors.dependents import dependents_of, forget_kinds
+from monitors.dependents import dependents_of, forget_kinds, users_of
+from monitors.device_events import record_abortion
 from monitors.erasure import STEPS
 from monitors.feed.models import FeedEvent
 from monitors.feed.signals import event_recorded
@@ -52,18 +61,19 @@ from monitors.metrics.storing import forget_feature, forget_points
 from monitors.registry_events import record_deployment, record_reference, record_version
 from monitors.rules.models import Rule
 from monitors.rules.selectors import enabled_rules
-from monitors.rules.services import follow_monitor, refuse_while_metric_watched, refuse_while_watched
+from monitors.rules.services import follow_monitor, refuse_while_watched
 from monitors.rules.signals import model_judged, rule_deleted
 from monitors.summaries.services import (
     forget_segments,
     measure_again,
     measure_hours,
-    measure_model,
     rebuild_model,
     subtract_rows,
 )
 from monitors.summaries.signals import windows_emptied
-from monitors.workflows.custom_metrics import refuse_while_gated
+from monitors.workflows.mlflow.failures import record_failure
+from monitors.workflows.mlflow.models import MlflowReport, MlflowVersion
+from monitors.workflows.mlflow.reporting import report_champions
 from monitors.workflows.services import wake_runs
 
 list_callbacks.provide(plan_callbacks)
@@ -71,6 +81,7 @@ days_of_faults.provide(days_of_critical_incidents)
 limits_of_people.provide(enabled_rules)
 list_later_steps.provide(lambda: STEPS)
 list_dependents.provide(dependents_of)
+list_active_work.provide(active_work)
 
 
 @receiver(periods_touched)
@@ -108,6 +119,12 @@ def hide_features(*, model: Model, **_: Any) -> None:
     hide(model)
 
 
+@receiver(text_features_changed)
+def measure_texts_anew(*, model: Model, **_: Any) -> None:
+    build_files_again(model)
+    rebuild_model(model.pk)
+
+
 @receiver(model_created)
 def watch_model(*, model: Model, **_: Any) -> None:
     ensure_monitors(model)
@@ -143,6 +160,11 @@ def record_new_reference(*, reference: Reference, **_: Any) -> None:
     record_reference(reference)
 
 
+@receiver(release_aborted)
+def record_aborted_release(*, release: Release, actor: str, **_: Any) -> None:
+    record_abortion(release, actor)
+
+
 @receiver(deployment_changed)
 def record_changed_deployment(*, change: DeploymentChange, **_: Any) -> None:
     record_deployment(change)
@@ -154,6 +176,17 @@ def rebase(*, deployment: Deployment, change: DeploymentChange, **_: Any) -> Non
     if champion is not None and champion.version != former:
         before = deployment.model.versions.filter(version=former).first()
         rebase_reference(model=deployment.model, before=before, after=champion, actor=change.actor)
+
+
+@receiver(deployment_changed)
+def report_to_mlflow(*, deployment: Deployment, change: DeploymentChange, **_: Any) -> None:
+    report_champions(change.before["champion"], change.after["champion"], deployment)
+
+
+@receiver(work_failed)
+def record_failure_with_mlflow(*, row: LeasedWork, **_: Any) -> None:
+    if isinstance(row, MlflowReport | MlflowVersion):
+        record_failure(row)
 
 
 @receiver(span_changed)
@@ -183,17 +216,14 @@ def drop_segments(*, model: Model, which: Q, **_: Any) -> None:
 
 
 @receiver(custom_metrics_changed)
-def measure_custom_again(*, model: Model, has_new: bool, **_: Any) -> None:
-    if has_new:
-        rebuild_model(model.pk)
-    else:
-        measure_model(model.pk)
+def measure_custom_again(*, model: Model, **_: Any) -> None:
+    rebuild_model(model.pk)
 
 
 @receiver(custom_metric_dropped)
 def keep_watched_metric(*, custom: CustomMetric, metric: str, **_: Any) -> None:
-    refuse_while_metric_watched(model=custom.model, metric=metric, name=custom.name)
-    refuse_while_gated(model=custom.model, name=custom.name)
+    if users := users_of(custom, metric):
+        raise Problem(409, "custom_metric_watched", " ".join(users.reasons))
 
 
 @receiver(custom_points_outdated)

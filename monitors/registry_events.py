@@ -2,13 +2,15 @@
 
 from typing import Any
 
+from driftline.common.task_queue import Task, enqueue
 from inference.registry.models import DeploymentChange, Model, Version
 from monitors.definitions.choosing import described
 from monitors.definitions.models import Reference
 from monitors.feed.kinds import DEPLOYMENT_CHANGED, REFERENCE_CHANGED, VERSION_CREATED
 from monitors.feed.services import record_event
-from monitors.workflows.models import Run, RunState
+from monitors.workflows.models import ACTIVE_STATES, Run, RunState
 from monitors.workflows.reporting import report_rollback
+from monitors.workflows.rollouts.progress import note_rollback
 
 
 def record_deployment(change: DeploymentChange) -> None:
@@ -64,11 +66,17 @@ def describe_change(change: DeploymentChange) -> str:
 
 
 def _record_rollback(change: DeploymentChange) -> None:
-    promoted = Run.objects.filter(
-        model=change.model, state=RunState.PROMOTED, challenger__version=change.before.get("champion")
-    )
+    """Mark the run that promoted what was rolled back; one that still watches it finds out when it looks next."""
+    promoted = Run.objects.filter(model=change.model, challenger__version=change.before.get("champion"))
     run = promoted.select_related("model__project", "champion", "challenger").order_by("-pk").first()
-    if run is not None:
+    if run is None:
+        return
+    if run.state in ACTIVE_STATES:
+        enqueue(Task.ADVANCE_RUN, run_id=run.pk)
+    elif run.state == RunState.PROMOTED:
+        run.state = RunState.ROLLED_BACK
+        run.save(update_fields=["state"])
+        note_rollback(run, change.reason or f"rolled back by {change.actor}")
         report_rollback(run, actor=change.actor, reason=change.reason)
 
 

@@ -7,10 +7,10 @@ from urllib.parse import urlsplit
 
 from django.db import transaction
 
-from driftline.accounts.services import record_audit
 from driftline.common.errors import Problem, invalid, not_found
 from driftline.common.periods import rfc3339
 from inference.registry.models import Model
+from inference.registry.parts import audit_part, lock_model
 from monitors.annotations.models import LINK_LENGTH, TEXT_LENGTH, Annotation
 
 MAX_ANNOTATIONS = 5_000
@@ -24,7 +24,7 @@ def create_annotation(
     annotation = Annotation(model=model, created_by=actor)
     _set(annotation, {"start": start, "end": end, "text": text, "link": link})
     with transaction.atomic():
-        Model.objects.select_for_update(no_key=True).get(pk=model.pk)  # so that the bound holds
+        lock_model(model)
         if model.annotations.count() >= MAX_ANNOTATIONS:
             raise Problem(
                 409,
@@ -33,7 +33,7 @@ def create_annotation(
             )
         annotation.save()
         annotation.refresh_from_db()
-        _audit(annotation, "annotation.create", actor, after=_fields_of(annotation))
+        audit_part(annotation, "annotation.create", actor, after=_fields_of(annotation))
     return annotation
 
 
@@ -49,13 +49,13 @@ def change_annotation(*, annotation: Annotation, changes: Mapping[str, Any], act
         after = _fields_of(annotation)
         if before != after:
             annotation.save(update_fields=FIELDS)
-            _audit(annotation, "annotation.update", actor, before=before, after=after)
+            audit_part(annotation, "annotation.update", actor, before=before, after=after)
 
 
 def delete_annotation(*, annotation: Annotation, actor: str) -> None:
     """Take an annotation off the charts."""
     with transaction.atomic():
-        _audit(annotation, "annotation.delete", actor, before=_fields_of(annotation))
+        audit_part(annotation, "annotation.delete", actor, before=_fields_of(annotation))
         annotation.delete()
 
 
@@ -93,14 +93,3 @@ def _fields_of(annotation: Annotation) -> dict[str, str | None]:
         "text": annotation.text,
         "link": annotation.link,
     }
-
-
-def _audit(annotation: Annotation, action: str, actor: str, *, before: Any = None, after: Any = None) -> None:
-    record_audit(
-        project=annotation.model.project,
-        actor=actor,
-        action=action,
-        subject=f"{annotation.model.name}/{annotation.pk}",
-        before=before,
-        after=after,
-    )

@@ -1,8 +1,9 @@
 """Every metric: what it measures, in which unit, and which direction is worse."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from enum import StrEnum
+from functools import partial
 
 from driftline.common.periods import STEPS
 from monitors.definitions.models import CUSTOM, CUSTOM_OF_LABELS, MonitorKind
@@ -13,6 +14,8 @@ ANSWER_COLUMNS = ("prediction", "score")
 
 _LASTING = ("month", "week", "day")
 """The spans of metrics that add windows up; the last one stands for shorter ones."""
+_CLASSES, _NUMBERS = ("binary", "multiclass"), ("regression",)
+"""The tasks of models that answer with a class, and with a number."""
 
 
 class SubjectKind(StrEnum):
@@ -35,6 +38,7 @@ class Measure(StrEnum):
     SERVICE = "service"
     REQUESTS = "requests"
     VOLUME = "volume"
+    SOURCES = "sources"
     PERFORMANCE = "performance"
     CLASSES = "classes"
     LABELS = "labels"
@@ -51,16 +55,19 @@ class Measure(StrEnum):
 
 @dataclass(frozen=True)
 class Metric:
-    """One metric. It has points of these `spans` alone, if any are named; of rows or of their absence."""
+    """One metric. It has points of these `spans` and of models of these `tasks` alone, if any are named; of rows or of
+    their absence."""
 
     name: str
-    kind: str
     title: str
     unit: str = ""
     lower_is_better: bool = True
     subject: SubjectKind = SubjectKind.ROWS
     spans: tuple[str, ...] = ()
     of_rows: bool = True
+    tasks: tuple[str, ...] = ()
+    needs_labels: bool = False
+    kind: str = field(kw_only=True)
 
     @property
     def has_feature(self) -> bool:
@@ -86,6 +93,10 @@ class Metric:
             Measure.DRIFT, Measure.PERFORMANCE, Measure.CLASSES, Measure.CUSTOM, Measure.CUSTOM_OF_LABELS,
         )  # fmt: skip
 
+    def is_of_task(self, task: str) -> bool:
+        """Tell whether it is measured of models of a task."""
+        return not self.tasks or task in self.tasks
+
     def subject_of(self, feature: str) -> SubjectKind:
         """Return what the feature of one point names."""
         is_answer = self.kind == MonitorKind.DRIFT and feature in ANSWER_COLUMNS
@@ -93,134 +104,139 @@ class Metric:
 
 
 def _metrics() -> list[Metric]:
-    drift, quality = MonitorKind.DRIFT, MonitorKind.QUALITY
-    performance, service = MonitorKind.PERFORMANCE, MonitorKind.SERVICE
+    service, performance, drift, quality = (
+        partial(Metric, kind=kind)
+        for kind in (MonitorKind.SERVICE, MonitorKind.PERFORMANCE, MonitorKind.DRIFT, MonitorKind.QUALITY)
+    )
+    of_labels = partial(performance, needs_labels=True)
+    of_classes, of_numbers, of_ranking = (
+        partial(of_labels, tasks=tasks) for tasks in (_CLASSES, _NUMBERS, ("ranking",))
+    )
     feature, of_class, groups = SubjectKind.FEATURE, SubjectKind.CLASS, SubjectKind.SEGMENT_FEATURE
     own = SubjectKind.CUSTOM_METRIC
     return [
-        Metric("count", service, "Predictions", "rows", lower_is_better=False),
-        Metric("throughput", service, "Throughput", "rows/s", lower_is_better=False),
-        Metric(
+        service("count", "Predictions", "rows", lower_is_better=False),
+        service("throughput", "Throughput", "rows/s", lower_is_better=False),
+        service(
             "volume_ratio",
-            service,
             "Prediction volume against normal",
             "times",
             lower_is_better=False,
             spans=("hour", "day"),
         ),
-        Metric("freshness", service, "Time without a prediction", "h", spans=("hour",), of_rows=False),
-        Metric(
-            "silence", service, "Unlikelihood of a silence", "decimal places", spans=("hour",), of_rows=False
-        ),
-        Metric("error_rate", service, "Error rate", "share"),
-        Metric("shadow_drop_rate", service, "Copies that shadows dropped", "share"),
-        Metric("queue_p95", service, "Wait for a run, 95th percentile", "ms"),
-        Metric("latency_p50", service, "Latency, median", "ms"),
-        Metric("latency_p95", service, "Latency, 95th percentile", "ms"),
-        Metric("latency_p99", service, "Latency, 99th percentile", "ms"),
+        service("freshness", "Time without a prediction", "h", spans=("hour",), of_rows=False),
+        service("silence", "Unlikelihood of a silence", "decimal places", spans=("hour",), of_rows=False),
+        service("ingest_lag", "Lag of sources", "s", spans=("hour",), of_rows=False),
+        service("error_rate", "Error rate", "share"),
+        service("shadow_drop_rate", "Copies that shadows dropped", "share"),
+        service("queue_p95", "Wait for a run, 95th percentile", "ms"),
+        service("latency_p50", "Latency, median", "ms"),
+        service("latency_p95", "Latency, 95th percentile", "ms"),
+        service("latency_p99", "Latency, 99th percentile", "ms"),
         # One that people defined each; its own unit and direction hold in place of these.
-        Metric(CUSTOM, service, "Custom metric", subject=own),
-        Metric(CUSTOM_OF_LABELS, performance, "Custom metric of labels", subject=own),
-        Metric("label_coverage", performance, "Label coverage", "share", lower_is_better=False),
-        Metric(
+        service(CUSTOM, "Custom metric", subject=own),
+        of_labels(CUSTOM_OF_LABELS, "Custom metric of labels", subject=own),
+        performance("label_coverage", "Label coverage", "share", lower_is_better=False),
+        performance(
             "label_coverage_by_class",
-            performance,
             "Label coverage of a predicted class",
             "share",
             lower_is_better=False,
             subject=of_class,
+            tasks=_CLASSES,
         ),
-        Metric("label_lag_p50", performance, "Label lag, median", "s"),
-        Metric("label_lag_p95", performance, "Label lag, 95th percentile", "s"),
-        Metric("accuracy", performance, "Accuracy", "share", lower_is_better=False),
-        Metric("precision", performance, "Precision", "share", lower_is_better=False),
-        Metric("recall", performance, "Recall", "share", lower_is_better=False),
-        Metric("f1", performance, "F1", lower_is_better=False),
-        Metric("weighted_precision", performance, "Weighted precision", "share", lower_is_better=False),
-        Metric("weighted_f1", performance, "Weighted F1", lower_is_better=False),
+        of_labels("label_lag_p50", "Label lag, median", "s"),
+        of_labels("label_lag_p95", "Label lag, 95th percentile", "s"),
+        of_classes("accuracy", "Accuracy", "share", lower_is_better=False),
+        of_classes("precision", "Precision", "share", lower_is_better=False),
+        of_classes("recall", "Recall", "share", lower_is_better=False),
+        of_classes("f1", "F1", lower_is_better=False),
+        of_classes("weighted_precision", "Weighted precision", "share", lower_is_better=False),
+        of_classes("weighted_f1", "Weighted F1", lower_is_better=False),
         # One a class.
-        Metric("class_precision", performance, "Precision of a class", "share", False, subject=of_class),
-        Metric("class_recall", performance, "Recall of a class", "share", False, subject=of_class),
-        Metric("class_f1", performance, "F1 of a class", lower_is_better=False, subject=of_class),
-        Metric("roc_auc", performance, "ROC AUC", lower_is_better=False),
-        Metric("average_precision", performance, "Average precision", lower_is_better=False),
-        Metric("log_loss", performance, "Log loss", "nats"),
-        Metric("brier", performance, "Brier score"),
-        Metric("ece", performance, "Expected calibration error", "0 to 1"),
-        Metric("mae", performance, "Mean absolute error"),
-        Metric("rmse", performance, "Root mean squared error"),
-        Metric("mape", performance, "Mean absolute percentage error", "share"),
-        Metric("median_absolute_error", performance, "Median absolute error"),
-        Metric("pinball_loss", performance, "Quantile (pinball) loss"),
-        Metric("r2", performance, "R²", lower_is_better=False),
-        Metric("bias", performance, "Bias (mean error)"),
+        of_classes("class_precision", "Precision of a class", "share", False, subject=of_class),
+        of_classes("class_recall", "Recall of a class", "share", False, subject=of_class),
+        of_classes("class_f1", "F1 of a class", lower_is_better=False, subject=of_class),
+        of_classes("roc_auc", "ROC AUC", lower_is_better=False),
+        of_classes("average_precision", "Average precision", lower_is_better=False),
+        of_classes("log_loss", "Log loss", "nats"),
+        of_classes("brier", "Brier score"),
+        of_classes("ece", "Expected calibration error", "0 to 1"),
+        of_numbers("mae", "Mean absolute error"),
+        of_numbers("rmse", "Root mean squared error"),
+        of_numbers("mape", "Mean absolute percentage error", "share"),
+        of_numbers("median_absolute_error", "Median absolute error"),
+        of_numbers("pinball_loss", "Quantile (pinball) loss"),
+        of_numbers("r2", "R²", lower_is_better=False),
+        of_numbers("bias", "Bias (mean error)"),
         # Means over the queries that rows were ranked in.
-        Metric("ndcg", performance, "NDCG", "0 to 1", lower_is_better=False),
-        Metric("ndcg_at_10", performance, "NDCG of the first 10", "0 to 1", lower_is_better=False),
-        Metric("mean_average_precision", performance, "Mean average precision", lower_is_better=False),
-        Metric("mrr", performance, "Mean reciprocal rank", lower_is_better=False),
-        Metric("hit_rate_at_10", performance, "Hit rate of the first 10", "share", lower_is_better=False),
+        of_ranking("ndcg", "NDCG", "0 to 1", lower_is_better=False),
+        of_ranking("ndcg_at_10", "NDCG of the first 10", "0 to 1", lower_is_better=False),
+        of_ranking("mean_average_precision", "Mean average precision", lower_is_better=False),
+        of_ranking("mrr", "Mean reciprocal rank", lower_is_better=False),
+        of_ranking("hit_rate_at_10", "Hit rate of the first 10", "share", lower_is_better=False),
         # One a feature that makes segments.
-        Metric("accuracy_gap", performance, "Accuracy gap between groups", "share", subject=groups),
-        Metric("precision_gap", performance, "Precision gap between groups", "share", subject=groups),
-        Metric("recall_gap", performance, "Recall gap between groups", "share", subject=groups),
-        Metric("mae_gap", performance, "Mean absolute error gap between groups", subject=groups),
-        Metric(
+        of_classes("accuracy_gap", "Accuracy gap between groups", "share", subject=groups),
+        of_classes("precision_gap", "Precision gap between groups", "share", subject=groups),
+        of_classes("recall_gap", "Recall gap between groups", "share", subject=groups),
+        of_numbers("mae_gap", "Mean absolute error gap between groups", subject=groups),
+        of_labels(
             "performance_evidence",
-            performance,
             "Evidence of a lasting loss",
             "powers of ten",
             spans=_LASTING,
         ),
-        Metric("estimated_accuracy", performance, "Accuracy, estimated", "share", lower_is_better=False),
-        Metric("estimated_precision", performance, "Precision, estimated", "share", lower_is_better=False),
-        Metric("estimated_recall", performance, "Recall, estimated", "share", lower_is_better=False),
-        Metric("estimated_f1", performance, "F1, estimated", lower_is_better=False),
-        Metric("estimated_roc_auc", performance, "ROC AUC, estimated", lower_is_better=False),
-        Metric("estimated_log_loss", performance, "Log loss, estimated", "nats"),
-        Metric("estimated_brier", performance, "Brier score, estimated"),
-        Metric("estimated_mae", performance, "Mean absolute error, estimated"),
-        Metric("estimated_rmse", performance, "Root mean squared error, estimated"),
-        Metric("drifted_features", drift, "Drifted features", "features"),
-        Metric("psi", drift, "Population stability index", subject=feature),
-        Metric("tv", drift, "Total variation distance", "0 to 1", subject=feature),
-        Metric("js", drift, "Jensen-Shannon distance", "0 to 1", subject=feature),
-        Metric("ks", drift, "Kolmogorov-Smirnov distance", "0 to 1", subject=feature),
-        Metric("wasserstein", drift, "Wasserstein distance", "reference std", subject=feature),
-        Metric("anderson_darling", drift, "Anderson-Darling distance", subject=feature),
-        Metric("chi_square", drift, "Chi-square", subject=feature),
+        performance(
+            "estimated_accuracy", "Accuracy, estimated", "share", lower_is_better=False, tasks=_CLASSES
+        ),
+        performance(
+            "estimated_precision", "Precision, estimated", "share", lower_is_better=False, tasks=_CLASSES
+        ),
+        performance("estimated_recall", "Recall, estimated", "share", lower_is_better=False, tasks=_CLASSES),
+        performance("estimated_f1", "F1, estimated", lower_is_better=False, tasks=_CLASSES),
+        performance("estimated_roc_auc", "ROC AUC, estimated", lower_is_better=False, tasks=_CLASSES),
+        performance("estimated_log_loss", "Log loss, estimated", "nats", tasks=_CLASSES),
+        performance("estimated_brier", "Brier score, estimated", tasks=_CLASSES),
+        performance("estimated_mae", "Mean absolute error, estimated", tasks=_NUMBERS),
+        performance("estimated_rmse", "Root mean squared error, estimated", tasks=_NUMBERS),
+        drift("drifted_features", "Drifted features", "features"),
+        drift("psi", "Population stability index", subject=feature),
+        drift("tv", "Total variation distance", "0 to 1", subject=feature),
+        drift("js", "Jensen-Shannon distance", "0 to 1", subject=feature),
+        drift("ks", "Kolmogorov-Smirnov distance", "0 to 1", subject=feature),
+        drift("wasserstein", "Wasserstein distance", "reference std", subject=feature),
+        drift("anderson_darling", "Anderson-Darling distance", subject=feature),
+        drift("chi_square", "Chi-square", subject=feature),
+        drift("mean_shift", "Shift of the mean vector", "spread of the reference", subject=feature),
         # Of all features together, once a day.
-        Metric("domain_auc", drift, "Domain classifier AUC", "0 to 1", spans=("day",)),
-        Metric(
+        drift("domain_auc", "Domain classifier AUC", "0 to 1", spans=("day",)),
+        drift(
             "pca_reconstruction_error",
-            drift,
             "PCA reconstruction error",
             "reference std",
             spans=("day",),
         ),
         # Of successive windows together.
-        Metric(
+        drift(
             "drift_evidence",
-            drift,
             "Evidence of slow drift",
             "powers of ten",
             spans=_LASTING,
         ),
-        Metric(
+        drift(
             "drift_evidence_by_feature",
-            drift,
             "Evidence of slow drift of a feature",
             "powers of ten",
             subject=feature,
             spans=_LASTING,
         ),
-        Metric("faulty_features", quality, "Features that fail quality checks", "features"),
-        Metric("missing_share", quality, "Missing values", "share", subject=feature),
-        Metric("wrong_type_share", quality, "Values of the wrong type", "share", subject=feature),
-        Metric("unseen_share", quality, "Unseen categories", "share", subject=feature),
-        Metric("out_of_range_share", quality, "Out of range", "share", subject=feature),
-        Metric("impossible_share", quality, "Impossible values", "share", subject=feature),
-        Metric("mode_share", quality, "Most frequent value", "share", subject=feature),
+        quality("faulty_features", "Features that fail quality checks", "features"),
+        quality("missing_share", "Missing values", "share", subject=feature),
+        quality("wrong_type_share", "Values of the wrong type", "share", subject=feature),
+        quality("unseen_share", "Unseen categories", "share", subject=feature),
+        quality("out_of_range_share", "Out of range", "share", subject=feature),
+        quality("impossible_share", "Impossible values", "share", subject=feature),
+        quality("mode_share", "Most frequent value", "share", subject=feature),
     ]
 
 
@@ -243,6 +259,7 @@ METRICS_OF_ROWS = (*JOINT_METRICS, "estimated_mae", "estimated_rmse")
 
 _MEASURES: dict[str, Measure] = {
     **dict.fromkeys(("volume_ratio", "freshness", "silence"), Measure.VOLUME),
+    "ingest_lag": Measure.SOURCES,
     **dict.fromkeys(("error_rate", "shadow_drop_rate", "queue_p95"), Measure.REQUESTS),
     **dict.fromkeys(("class_precision", "class_recall", "class_f1"), Measure.CLASSES),
     **dict.fromkeys(("label_coverage_by_class", "label_lag_p50", "label_lag_p95"), Measure.LABELS),
@@ -273,33 +290,7 @@ def title_of(metric: str, feature: str = "") -> str:
 
 def is_drift(metric: str) -> bool:
     """Tell whether a metric says that features moved, one by one or together."""
-    return METRICS[metric].kind == MonitorKind.DRIFT
-
-
-def needs_labels(metric: str) -> bool:
-    """Tell whether a metric is measured of labelled rows."""
-    by_answers = metric.startswith(("estimated_", "label_coverage"))
-    return METRICS[metric].kind == MonitorKind.PERFORMANCE and not by_answers
-
-
-_OF_REGRESSION = (
-    "mae", "rmse", "mape", "median_absolute_error", "pinball_loss", "r2", "bias", "mae_gap", "estimated_mae",
-    "estimated_rmse",
-)  # fmt: skip
-_OF_RANKING = ("ndcg", "ndcg_at_10", "mean_average_precision", "mrr", "hit_rate_at_10")
-_OF_CLASSES_ONLY = ("label_coverage_by_class", "class_precision", "class_recall", "class_f1")
-
-
-def is_of_task(metric: str, task: str) -> bool:
-    """Tell whether a metric is measured of models of a task."""
-    if METRICS[metric].kind != MonitorKind.PERFORMANCE or metric == "performance_evidence":
-        return True
-    if metric in _OF_REGRESSION or metric in _OF_RANKING:
-        return metric in (
-            _OF_REGRESSION if task == "regression" else _OF_RANKING if task == "ranking" else ()
-        )
-    is_of_labels = metric.startswith("label_") and metric not in _OF_CLASSES_ONLY
-    return is_of_labels or task in ("binary", "multiclass")
+    return metric in METRICS and METRICS[metric].kind == MonitorKind.DRIFT
 
 
 def nearest_metrics(name: str) -> str:

@@ -16,6 +16,7 @@ from driftline.common.number_format import format_number, format_pair
 from driftline.common.periods import Period, longest, named, overlap, rfc3339
 from inference.registry.models import Model, RowsKept
 from monitors.definitions.models import MonitorKind
+from monitors.definitions.monitors import span_of
 from monitors.definitions.segment_masks import features_of_segment
 from monitors.definitions.services import drift_method
 from monitors.metrics.catalogue import ANSWER_COLUMNS, METRICS, QUALITY_METRICS
@@ -118,7 +119,7 @@ def _movements(
 
 def _quality_faults(model: Model, start: datetime, end: datetime) -> list[MetricPoint]:
     """Find the worst window of each fault of each feature, the fault of the largest share of rows first."""
-    judged = _points(model, _span_of(model, MonitorKind.QUALITY), start, end)
+    judged = points_of_windows(model, span_of(model, MonitorKind.QUALITY), start, end)
     points = judged.filter(metric__in=QUALITY_METRICS, status__in=("warning", "critical"))
     worst: dict[tuple[str, str], MetricPoint] = {}
     for point in points:
@@ -165,7 +166,7 @@ def _by_score(cause: dict[str, Any]) -> float:
 
 def _label_faults(model: Model, start: datetime, end: datetime) -> list[dict[str, Any]]:
     """Find windows with labels that came later than the objective, or with far fewer than in the weeks before."""
-    span = _span_of(model, MonitorKind.PERFORMANCE)
+    span = span_of(model, MonitorKind.PERFORMANCE)
     faults = [_missing_labels(model, span, start, end), _late_labels(model, span, start, end)]
     return [
         {"kind": LABELS, "feature": "label", "score": round(score, 4), "evidence": evidence}
@@ -175,7 +176,7 @@ def _label_faults(model: Model, start: datetime, end: datetime) -> list[dict[str
 
 def _missing_labels(model: Model, span: str, start: datetime, end: datetime) -> tuple[float, str] | None:
     since = end - max(USUAL_DAYS, USUAL_WINDOWS * longest(span))
-    points = _points(model, span, since, end).filter(metric="label_coverage", status=PointStatus.OK)
+    points = points_of_windows(model, span, since, end).filter(metric="label_coverage", status=PointStatus.OK)
     shares = list(points.values_list("value", "start", "end"))
     inside = [share for share in shares if share[2] > start]
     if not inside:
@@ -190,7 +191,9 @@ def _missing_labels(model: Model, span: str, start: datetime, end: datetime) -> 
 
 
 def _late_labels(model: Model, span: str, start: datetime, end: datetime) -> tuple[float, str] | None:
-    late = _points(model, span, start, end).filter(metric="label_lag_p95", status=PointStatus.WARNING)
+    late = points_of_windows(model, span, start, end).filter(
+        metric="label_lag_p95", status=PointStatus.WARNING
+    )
     point = late.order_by("-value").first()
     if point is None or not point.value or not point.threshold:
         return None
@@ -236,13 +239,7 @@ def _worse(one: FoundSegment, loss: RowLoss, mean: float | None) -> dict[str, An
     return {"kind": SEGMENT, "segment": one.name, "score": round(score, 4), "evidence": evidence}
 
 
-def _span_of(model: Model, kind: MonitorKind) -> str:
-    """Return by which windows a monitor of a model judges."""
-    span: str | None = model.monitors.filter(kind=kind).values_list("span", flat=True).first()
-    return span or "day"
-
-
-def _points(model: Model, span: str, start: datetime, end: datetime):  # type: ignore[no-untyped-def]
+def points_of_windows(model: Model, span: str, start: datetime, end: datetime):  # type: ignore[no-untyped-def]
     """Select what is known of the windows of a span that `[start, end)` touches; of those that roll with their last
     day.
     """

@@ -1,10 +1,11 @@
 """Drift of each feature, of the answer and of its score, against the reference and calibrated limits."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
 from driftline.common.periods import Period
+from inference.vector_names import vectors_in, whole_of
 from monitors.metrics.catalogue import ANSWER_COLUMNS
 from monitors.metrics.context import MeasuredSummary
 from monitors.metrics.models import PointStatus
@@ -17,8 +18,11 @@ from monitors.metrics.references.loaded import (
 from monitors.metrics.references.nulls import nulls_of
 from monitors.metrics.references.seasons import advice_for, in_season
 from monitors.stats.drift.distances import kernels_for, kind_of
-from monitors.stats.drift.judging import FeatureDrift, Method, judge_alone, judge_drift
+from monitors.stats.drift.judged import FeatureDrift
+from monitors.stats.drift.judging import Method, judge_alone, judge_drift
 from monitors.stats.drift.thresholds import grid_size
+from monitors.stats.drift.vectors import mean_shift
+from monitors.stats.mergeable.sketches import NumericSummary
 from monitors.stats.mergeable.window_summary import ColumnSummary, WindowSummary
 
 CRITICAL_TIMES = 4.0  # a statistic this many times beyond its limit is critical
@@ -79,16 +83,24 @@ def drift_points(
     of numbers on one side and of categories on the other is left out.
     """
     current = _comparable(summary, reference)
+    vectors = vectors_in(current)
     sizes = [(name, grid_size(column.rows)) for name, column in current.items()]
     nulls = nulls_of(reference, sizes, reference.days_in(window.length))
     judged = judge_drift(
-        reference.columns, current, lambda column, size: nulls[column, size], method=Method(method)
+        reference.columns,
+        current,
+        lambda column, size: nulls[column, size],
+        method=Method(method),
+        vectors=vectors,
     )
     advice_of = partial(advice_for, reference, window)
     points = [
         point
         for drift in judged.values()
         for point in _points(drift, min_rows, method, reference.id, advice_of)
+    ]
+    points += [
+        _shift_of(judged[name], current, reference, parts, min_rows) for name, parts in vectors.items()
     ]
     return annotate_reference(points, reference)
 
@@ -103,8 +115,10 @@ def drift_points_of(
     method: str = Method.COMBINED,
 ) -> list[Point] | None:
     """Measure as `drift_points` does, of a summary that may lack the other features; None where they have a say."""
+    if feature in vectors_in(reference.summary.features):
+        return None
     column = _comparable(summary, reference).get(feature)
-    if column is None:
+    if column is None or feature in whole_of(reference.summary.features):
         return []
     size = feature, grid_size(column.rows)
     null = nulls_of(reference, [size], reference.days_in(window.length))[size]
@@ -124,12 +138,16 @@ def drift_points_of(
 
 def _unjudged(summary: WindowSummary, reference: LoadedReference) -> list[Point]:
     """Name the statistics that too few rows are not measured by: their draws would cost more than they tell."""
-    points = [
-        Point(kernel.name, None, column.rows, PointStatus.INSUFFICIENT, feature=name)
-        for name, column in _comparable(summary, reference).items()
+    columns = _comparable(summary, reference)
+    vector_of = whole_of(columns)
+    points = {
+        (kernel.name, vector_of.get(name, name)): Point(
+            kernel.name, None, column.rows, PointStatus.INSUFFICIENT, feature=vector_of.get(name, name)
+        )
+        for name, column in columns.items()
         for kernel in kernels_for(kind_of(column))
-    ]
-    return annotate_reference(points, reference)
+    }
+    return annotate_reference(points.values(), reference)
 
 
 def _comparable(summary: WindowSummary, reference: LoadedReference) -> dict[str, ColumnSummary]:
@@ -155,6 +173,40 @@ def drifted_features(points: Iterable[Point], rows: int, min_rows: int) -> Point
         count,
         status=PointStatus.NOT_INFORMATIVE,
         detail=count.detail | {name: without_verdict[0].detail[name] for name in ("why", "advice")},
+    )
+
+
+def _shift_of(
+    drift: FeatureDrift,
+    current: Mapping[str, ColumnSummary],
+    reference: LoadedReference,
+    parts: Sequence[str],
+    min_rows: int,
+) -> Point:
+    """Measure how far the mean of vectors moved; it says how large a drift is, and decides nothing."""
+    directions = parts[:-1]  # the last one is the length
+    known, now = (
+        [column for name in directions if isinstance(column := columns[name], NumericSummary)]
+        for columns in (reference.summary.features, current)
+    )
+    shift, limit = mean_shift(known, now)
+    by_days = any(days is not None and days.differ for name in directions if (days := reference.days[name]))
+    status = judged_by_rows(shift.value, drift.n, min_rows)
+    if status == PointStatus.OK and drift.drifted and shift.value >= limit and not by_days:
+        status = PointStatus.CRITICAL if shift.value >= CRITICAL_TIMES * limit else PointStatus.WARNING
+    why = (
+        "Days of the reference differ: no limit is drawn of the mean, and the statistics by day decide."
+        if by_days
+        else f"At {drift.n} rows chance moves the mean by {limit:.3g} of the spread in 1% of windows at most."
+    )
+    return Point(
+        "mean_shift",
+        shift.value,
+        drift.n,
+        status,
+        feature=drift.feature,
+        threshold=None if by_days else limit,
+        detail={"p_value": None if by_days else shift.p_value, "why": why, "decides": False},
     )
 
 
@@ -187,6 +239,7 @@ def _points(
                     "method": str(method),
                 }
                 | (decision if name in (drift.decided_by, "psi") else {})
+                | ({"column": drift.column} if drift.column else {})
                 | (basis if name == "psi" else {})
                 | ({} if judgement.is_informative else {"advice": advice_of(drift.feature)}),
             )

@@ -4,7 +4,7 @@ Hours go once their day stands for them, and days once their month does; points 
 What a reference in use is made of stays as long as it is in use.
 """
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 from django.conf import settings
 from django.db import transaction
@@ -29,27 +29,31 @@ from monitors.metrics.storing import forget_points, forget_unused_limits
 from monitors.summaries.models import Summary
 from monitors.summaries.rollups import drop_parts
 from monitors.summaries.stored import SHORTER
+from monitors.summaries.uploads.models import SummaryBatch
 
+BATCHES_KEPT = timedelta(days=400)  # after which nobody sends a batch of summaries again
 NULL_DRAWS_KEPT = timedelta(days=30)  # of a reference or a size of window that nobody asks for any more
 
 
-def first_kept(model: Model, now: datetime) -> datetime | None:
+def first_kept(model: Model, now: datetime, rows_since: date = date.min) -> datetime | None:
     """Tell from which day on a model's summaries are kept; None where they are kept for ever.
 
-    What rows are still there is kept as well: whatever comes late to their hour has it summarised again.
+    What rows are still there, of those from the day `rows_since` on, is kept as well: whatever comes late to their
+    hour has it summarised again.
     """
     days = model.summary_retention_days
     days = settings.SUMMARY_RETENTION_DAYS if days is None else days
     if not days:
         return None
     kept = floor(event_now(model=model, now=now), "day") - timedelta(days=days)
-    oldest = oldest_row(model)
+    oldest = oldest_row(model, rows_since)
     return min(kept, floor(oldest.astimezone(UTC), "day")) if oldest else kept
 
 
 def expire_summaries(model: Model, now: datetime) -> tuple[int, int]:
     """Delete what a model no longer keeps, changes of its error, found segments and counts of its requests too; returns
     how many summaries and rows of points."""
+    SummaryBatch.objects.filter(model=model, added_at__lt=now - BATCHES_KEPT).delete()
     kept = first_kept(model, now)
     with transaction.atomic():
         points = forget_points(model.pk, Q(start__lt=kept)) if kept else 0
@@ -62,12 +66,17 @@ def expire_summaries(model: Model, now: datetime) -> tuple[int, int]:
     for counted in (RequestCount, RequestWait):
         counted._base_manager.filter(model=model, hour__lt=kept).delete()
     ExpectedErrors.objects.filter(model=model, start__lt=kept).delete()
+    deleted, _ = summaries_before(model, kept).delete()
+    return deleted, points
+
+
+def summaries_before(model: Model, kept: datetime) -> QuerySet[Summary]:
+    """Return the summaries that are deleted where a model keeps them from `kept` on."""
     summaries = Summary.objects.filter(model=model)
     for reference in _of_log(model, Reference.Kind.PERIOD):
         summaries = summaries.exclude(span="day", start__gte=reference.start, start__lt=reference.end)
-    months, _ = summaries.filter(span="month", start__lt=floor(kept, "month")).delete()
-    shorter, _ = summaries.exclude(span="month").filter(start__lt=kept).delete()
-    return months + shorter, points
+    months = Q(span="month", start__lt=floor(kept, "month"))
+    return summaries.filter(months | ~Q(span="month") & Q(start__lt=kept))
 
 
 def expire_null_draws(model: Model, now: datetime) -> int:

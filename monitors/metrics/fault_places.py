@@ -6,10 +6,11 @@ from datetime import datetime
 
 from inference.prediction_log.models import ANSWERING_ROLES
 from inference.registry.models import Model
+from inference.vector_names import norm_of
 from monitors.metrics.models import MetricPoint
 from monitors.metrics.quality import fault_shares
 from monitors.metrics.references.loaded import LoadedReference
-from monitors.stats.mergeable.window_summary import WindowSummary
+from monitors.stats.mergeable.window_summary import ColumnSummary, WindowSummary
 from monitors.summaries.models import Summary
 
 NEARLY_ALL = 0.95
@@ -60,7 +61,7 @@ def find_fault_place(
 
 
 def _broken_rows(model: Model, fault: MetricPoint, reference: LoadedReference | None) -> list[_BrokenRows]:
-    known = reference.summary.features.get(fault.feature) if reference else None
+    known = _column(reference.summary, fault.feature) if reference else None
     wanted = model.expectations.filter(feature=fault.feature).first()
     usual = fault_shares(known, known, wanted).get(fault.metric, 0.0) if known else 0.0
     summaries = Summary.objects.filter(
@@ -68,11 +69,17 @@ def _broken_rows(model: Model, fault: MetricPoint, reference: LoadedReference | 
     )
     found = []
     for segment, start, payload in summaries.values_list("segment", "start", "payload"):
-        column = WindowSummary.decode(bytes(payload), features=[fault.feature]).features.get(fault.feature)
+        names = [fault.feature, norm_of(fault.feature)]
+        column = _column(WindowSummary.decode(bytes(payload), features=names), fault.feature)
         if column is not None:
             share = fault_shares(column, known, wanted).get(fault.metric, 0.0)
             found.append(_BrokenRows(segment, start, column.rows, (share - usual) * column.rows))
     return found
+
+
+def _column(summary: WindowSummary, feature: str) -> ColumnSummary | None:
+    """Return the column of a feature; that of its length for a vector."""
+    return summary.features.get(feature) or summary.features.get(norm_of(feature))
 
 
 def _onset(hours: Sequence[_BrokenRows]) -> datetime | None:

@@ -14,6 +14,7 @@ MEANINGS: dict[str, str] = {
     "volume_ratio": "The window's predictions divided by the median of the same hours in the weeks before.",
     "freshness": "Hours since the newest prediction.",
     "silence": "How unlikely so long a silence is for this model: 3 means one in a thousand.",
+    "ingest_lag": "How far the model's sources are behind what was sent to them, once the hour has ended.",
     "error_rate": "The share of requests that ended in an error.",
     "shadow_drop_rate": "The share of requests that had their copy for a shadow version dropped under load.",
     "queue_p95": "95 % of requests waited no longer than this for a run of the model.",

@@ -15,6 +15,7 @@ from driftline.common.periods import end_of, window
 from driftline.common.work import touch
 from inference.prediction_log.models import ANSWERING_ROLES, PredictionRole
 from inference.registry.models import Model
+from inference.vector_names import whole_of
 from monitors.definitions.models import Expectation
 from monitors.metrics.catalogue import measure_of
 from monitors.metrics.context import MeasuredSummary
@@ -70,9 +71,10 @@ def impossible_points(
     Of the features `never_beyond`, all rows of two windows in a row beyond the reference's own values cannot be either.
     """
     points = []
+    of_vectors = whole_of(features)
     for name, column in features.items():
         known = reference.get(name)
-        if name not in plausible or not isinstance(column, NumericSummary):
+        if name in of_vectors or name not in plausible or not isinstance(column, NumericSummary):
             continue
         assert isinstance(known, NumericSummary)
         wanted = expected.get(name)

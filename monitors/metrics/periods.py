@@ -62,14 +62,19 @@ def merged_summary(
 
     With `features` only those are unpacked.
     """
-    first, last = floor(start, "day"), floor(end, "day")
-    if first < start:
-        first = following(first, "day")
-    inside = Q(span="hour", start__gte=start, start__lt=min(first, end))
-    inside |= Q(span__in=SHORTER, start__gte=first, start__lt=last)
-    inside |= Q(span="hour", start__gte=max(first, last), start__lt=end)
     payloads = Summary.objects.filter(
-        inside, model=model, role__in=ANSWERING_ROLES, segment=segment
+        within(Period(start, end)), model=model, role__in=ANSWERING_ROLES, segment=segment
     ).values_list("payload", flat=True)
     stored = [bytes(payload) for payload in payloads]
     return merge_stored(stored, features=features)[0] if stored else None
+
+
+def within(period: Period) -> Q:
+    """Select the summaries that hold each row of a period of whole hours once: whole days and months, and hours at
+    either end."""
+    first, last = floor(period.start, "day"), floor(period.end, "day")
+    if first < period.start:
+        first = following(first, "day")
+    inside = Q(span="hour", start__gte=period.start, start__lt=min(first, period.end))
+    inside |= Q(span__in=SHORTER, start__gte=first, start__lt=last)
+    return inside | Q(span="hour", start__gte=max(first, last), start__lt=period.end)

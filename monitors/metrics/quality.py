@@ -9,6 +9,7 @@ from functools import lru_cache
 
 from scipy.special import bdtrik
 
+from inference.vector_names import norm_of, whole_of
 from monitors.definitions.models import Expectation, Reference
 from monitors.metrics.context import MeasuredSummary
 from monitors.metrics.impossible import is_repeated, measure_impossible
@@ -81,11 +82,15 @@ def quality_points(
     however few the rows are.
     """
     points: list[Point] = []
+    vector_of = whole_of(summary.features)
     for name, column in summary.features.items():
-        known, wanted = reference.features.get(name) if reference else None, expected.get(name)
+        subject = vector_of.get(name, name)
+        if name != subject and name != norm_of(subject):
+            continue  # a vector is missing or odd as a whole, which its length tells
+        known, wanted = reference.features.get(name) if reference else None, expected.get(subject)
         for metric, share in fault_shares(column, known, wanted).items():
             if metric == "wrong_type_share":
-                points.append(_wrong_type(share, column.rows, name, min_rows))
+                points.append(_wrong_type(share, column.rows, subject, min_rows))
                 continue
             said = None if wanted is None else _expected_limit(metric, column, wanted)
             limit = _usual_limit(metric, name, column, known, worst, days) if said is None else said
@@ -95,7 +100,7 @@ def quality_points(
                 status = "critical" if is_worst else "warning"
             detail = {} if said is None else {"why": "as somebody expects of this feature"}
             points.append(
-                Point(metric, share, column.rows, status, feature=name, threshold=limit, detail=detail)
+                Point(metric, share, column.rows, status, feature=subject, threshold=limit, detail=detail)
             )
     repeated = [point for point in impossible if is_repeated(point)]
     counted = [point for point in points if not _is_stray(point)]

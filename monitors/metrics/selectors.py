@@ -11,6 +11,7 @@ from driftline.common.errors import invalid
 from driftline.common.periods import STEPS, Period, counted, day_of, is_window, overlap, rolling_days
 from inference.prediction_log.models import ANSWERING_ROLES, PredictionRole
 from inference.registry.models import Model, RowsKept
+from inference.vector_names import norm_of
 from monitors.definitions.choosing import file_reference
 from monitors.definitions.models import Monitor, MonitorKind
 from monitors.definitions.segment_masks import features_of_segment
@@ -163,7 +164,7 @@ def _features_needed(kind: str, feature: str | None) -> Collection[str] | None:
     if kind == MonitorKind.DRIFT:
         return None  # whether one drifted may depend on all
     if kind == MonitorKind.QUALITY:
-        return [feature] if feature else None
+        return [feature, norm_of(feature)] if feature else None  # of a vector its length tells
     return ()
 
 

@@ -5,10 +5,10 @@ from datetime import datetime
 from functools import partial
 
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 
 from driftline.common.attempts import note_failure, work_apart
-from driftline.common.periods import Period, end_of, floor, rolling_days
+from driftline.common.periods import Period, end_of, floor, rolling_days, windows
 from driftline.common.task_queue import Task, enqueue
 from driftline.common.work import finish, touch
 from inference.registry.models import Model
@@ -23,7 +23,7 @@ from monitors.metrics.impossible import touch_following
 from monitors.metrics.measures import SUMMARY_MEASURES
 from monitors.metrics.measuring import kinds_measured, points_of, window_rows
 from monitors.metrics.models import MetricPoint, PendingEvaluation
-from monitors.metrics.periods import days_held_since
+from monitors.metrics.periods import days_held_since, held_period
 from monitors.metrics.reliability import mark_unreliable
 from monitors.metrics.request_log import RequestLog
 from monitors.metrics.rows.ended_days import touch_days
@@ -38,13 +38,21 @@ from monitors.metrics.storing import (
 )
 from monitors.metrics.volume import volume_rows
 from monitors.summaries.models import StaleWindow, Summary
-from monitors.summaries.stored import SHORTER
 
 WINDOWS_A_TASK = 400  # what all of them share costs as much as measuring a hundred hours of few rows
 SHORT = ("hour", "day")
 """The spans of windows that are measured of every model."""
 FEATURE_KINDS = {MonitorKind.DRIFT, MonitorKind.QUALITY}
 """The kinds of monitors that look at features."""
+
+
+class WindowMerged(ValueError):
+    """The summaries of a window were merged into those of a longer one, from which it cannot be measured."""
+
+    def __init__(self, held: Period) -> None:
+        super().__init__(
+            f"its summaries are only kept as a part of those from {held.start:%Y-%m-%d} to {held.end:%Y-%m-%d}."
+        )
 
 
 def measure(model_id: int) -> int:
@@ -161,13 +169,30 @@ def _hours(model: Model, starts: Sequence[datetime]) -> dict[datetime, list[Summ
     return found
 
 
+def measure_again(*, model: Model, span: str, start: datetime) -> list[MetricPoint]:
+    """Measure a window from its stored summaries as workers do, and return its points; nothing is written.
+
+    The limits are those of the references, rules and settings of now. Raises WindowMerged, and UnreadableSummary.
+    """
+    window = Period(start, end_of(start, span))
+    if (held := held_period(model, window)) != window:
+        raise WindowMerged(held)
+    stored = (
+        summaries_to_add_up(model).filter(span=span, start=start)
+        if span == "hour"
+        else _stored(model, span, start)
+    )
+    return _window_rows(context_of(model), RequestLog.read(model, window), span, start, stored)
+
+
 def _stored(model: Model, span: str, start: datetime) -> QuerySet[Summary]:
-    """Select the summaries of a day, or of the days of a longer window."""
+    """Select the summaries of a day, or of the days of a longer window, and of whole months that stand for theirs."""
     if span == "day":
         return summaries_to_add_up(model).filter(span=span, start=start)
-    return summaries_to_add_up(model).filter(
-        span__in=SHORTER, start__gte=start, start__lt=end_of(start, span)
-    )
+    window = Period(start, end_of(start, span))
+    days = Q(span="day", start__gte=window.start, start__lt=window.end)
+    months = [one.start for one in windows(window, "month") if start <= one.start and one.end <= window.end]
+    return summaries_to_add_up(model).filter(days | Q(span="month", start__in=months))
 
 
 def _window_rows(

@@ -14,6 +14,7 @@ from driftline.common.work import work_in_turns
 from inference.registry.models import Model
 from monitors.metrics.expiry import expire_null_draws, expire_summaries, roll_up
 from monitors.metrics.services import WINDOWS_A_TASK, measure
+from monitors.metrics.source_lag import measure_lag, models_with_sources
 from monitors.metrics.volume import measure_ended, models_with_ended_windows
 from monitors.summaries.models import StaleWindow
 
@@ -34,11 +35,14 @@ def measure_model(*, model_id: int) -> None:
 
 @shared_task(name=Task.MEASURE_ENDED)
 def measure_what_ended() -> None:
-    """Measure the volume of hours that ended, also of models that log nothing any more."""
+    """Measure the volume of hours that ended, also of models that log nothing any more, and the lag of sources."""
     moment = now()
     for model in models_with_ended_windows(moment):
         with other_models_go_on(model, "ended windows not measured"):
             measure_ended(model, moment)
+    for model in models_with_sources():
+        with other_models_go_on(model, "lag of sources not measured"):
+            measure_lag(model, moment)
 
 
 @shared_task(name=Task.EXPIRE_SUMMARIES)

@@ -8,10 +8,11 @@ from ninja.responses import Status
 from driftline.accounts.http_auth import Scoped, caller_of
 from driftline.accounts.scopes import SCOPE_OF, Scope
 from inference.registry.models import Version
-from inference.registry.rollout import await_rollout, live_reports
+from inference.registry.plan_uptake import await_uptake
 from inference.registry.schemas import VersionOut
 from inference.registry.selectors import get_model, get_version
 from inference.serving.crashes import quarantined
+from inference.serving.status.status import live_reports
 from monitors.optimiser.models import Optimisation
 from monitors.optimiser.schemas import OptimisationOut, VariantOut, VariantsOut
 from monitors.optimiser.selectors import get_variant, optimisation_of, progress_of, variants_of
@@ -61,7 +62,7 @@ def register(request: HttpRequest, name: str, version: str, kind: str) -> Status
     made, is_new = register_variant(
         variant=get_variant(version=found, kind=kind), actor=caller_of(request).actor
     )
-    await_rollout(model=found.model, home=settings.HOME)
+    await_uptake(model=found.model, home=settings.HOME)
     described = VersionOut.of(made, live_reports(settings.HOME), quarantined(settings.HOME))
     return Status(201 if is_new else 200, described)
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from driftline.common.periods import DAY_US
 from inference.prediction_log.models import ANSWERING_ROLES
 from inference.prediction_log.queries.selectors import LogFrame, frame_of, oldest_event
+from inference.prediction_log.spool.privacy import KEEP, policy_of
 from inference.registry.datasets import path_of
 from inference.registry.models import Dataset, Model, Version
 from inference.registry.selectors import signature_of
@@ -80,7 +81,7 @@ def _most(rows: EvaluationSet) -> EvaluationSet:
 
 def _logged(model: Model, signature: Signature) -> EvaluationSet | None:
     """Read the newest ripe rows; None where there are none, or where the log has not what callers sent."""
-    if any(feature.name in model.privacy for feature in signature.features):
+    if any(policy_of(model.privacy, feature.name) != KEEP for feature in signature.features):
         return None
     frame = _newest_ripe(model)
     if frame is None or not {feature.name for feature in signature.features} <= frame.features.keys():

@@ -35,7 +35,7 @@ def known_metric(term: Term) -> Metric:
     return metric
 
 
-def _check_term(rule: Rule, term: Term) -> None:
+def _check_term(rule: Rule, term: Term, monitors: Sequence[Monitor]) -> None:
     """Refuse a comparison of what is not measured."""
     metric, here = known_metric(term), term.pointer
     if metric.has_feature and not term.feature:
@@ -54,7 +54,7 @@ def _check_term(rule: Rule, term: Term) -> None:
         if rule.min_rows != 1 and not metric.of_rows:
             raise invalid("/min_rows", f"{rule.metric} is measured where no row comes; use 1 row.")
         return
-    span = judged_span(rule)
+    span = judged_span(rule, monitors)
     if metric.spans and span not in metric.spans:
         spans = " or ".join(metric.spans)
         raise invalid(
@@ -77,11 +77,12 @@ def _check_days_before(term: Term, span: str) -> None:
         )
 
 
-def check_rule(rule: Rule, *, checks_rows: bool = True) -> None:
-    """Raise Problem where a rule says what cannot be judged; with `checks_rows` where it asks for too few rows too."""
+def check_rule(rule: Rule, monitors: Sequence[Monitor], *, checks_rows: bool = True) -> None:
+    """Raise Problem where a rule says what cannot be judged by the monitors of its model; with `checks_rows` where it
+    asks for too few rows too."""
     terms = rule.terms
     for term in terms:
-        _check_term(rule, term)
+        _check_term(rule, term, monitors)
     if not rule.name.strip() or any(ord(character) < 32 for character in rule.name):
         raise invalid("/name", "A rule needs a name of printable characters.", "invalid_text")
     if not isinstance(rule.threshold, int | float) or not math.isfinite(rule.threshold):
@@ -103,7 +104,7 @@ def check_rule(rule: Rule, *, checks_rows: bool = True) -> None:
     _check_windows(rule)
     _check_critical(rule)
     if checks_rows:
-        _check_rows(rule, terms)
+        _check_rows(rule, terms, monitors)
     for field in ("cooldown", "notify_within"):
         if not timedelta(0) <= getattr(rule, field) <= timedelta(days=3660):
             raise invalid(f"/{field}", "Use a number of seconds from 0 to ten years.")
@@ -114,10 +115,10 @@ def check_rule(rule: Rule, *, checks_rows: bool = True) -> None:
     _check_runbook(rule.runbook)
 
 
-def _check_rows(rule: Rule, terms: Sequence[Term]) -> None:
+def _check_rows(rule: Rule, terms: Sequence[Term], monitors: Sequence[Monitor]) -> None:
     """Refuse fewer rows than the monitor of one of the metrics needs."""
     for metric in (METRICS[term.metric] for term in terms):
-        least = least_rows(metric, _monitor_of(rule.model, metric))
+        least = least_rows(metric, _monitor_of(metric, monitors))
         if rule.min_rows < least:
             raise invalid(
                 "/min_rows",
@@ -185,17 +186,22 @@ def _check_windows(rule: Rule) -> None:
 
 
 # -- what monitors judge by --------------------------------------------------------------------------------------------
-def judged_span(rule: Rule) -> str:
+def monitors_of(model: Model) -> list[Monitor]:
+    """Read the monitors that the rules of a model judge by."""
+    return list(Monitor.objects.filter(model=model))
+
+
+def judged_span(rule: Rule, monitors: Sequence[Monitor]) -> str:
     """Return the span of the windows that a rule judges: its own, or that of the monitor of its metric; of several
     metrics the longest one."""
     metrics = [METRICS[term.metric] for term in rule.terms if term.metric in METRICS]
     if rule.span != AUTO or not metrics:
         return rule.span if rule.span != AUTO else "day"
-    return max((_auto_span(rule.model, metric) for metric in metrics), key=longest)
+    return max((_auto_span(metric, monitors) for metric in metrics), key=longest)
 
 
-def _auto_span(model: Model, metric: Metric) -> str:
-    monitor = _monitor_of(model, metric)
+def _auto_span(metric: Metric, monitors: Sequence[Monitor]) -> str:
+    monitor = _monitor_of(metric, monitors)
     span = monitor.span if monitor else "day"
     return span if not metric.spans or span in metric.spans else metric.spans[-1]
 
@@ -207,13 +213,13 @@ def least_rows(metric: Metric, monitor: Monitor | None) -> int:
     return monitor.min_rows if monitor else DEFAULT_MIN_ROWS[MonitorKind(metric.kind)]
 
 
-def _monitor_of(model: Model, metric: Metric) -> Monitor | None:
-    return Monitor.objects.filter(model=model, kind=metric.kind).first()
+def _monitor_of(metric: Metric, monitors: Sequence[Monitor]) -> Monitor | None:
+    return next((one for one in monitors if one.kind == metric.kind), None)
 
 
-def min_rows_of(model: Model, metric: Metric) -> int:
+def min_rows_of(metric: Metric, monitors: Sequence[Monitor]) -> int:
     """Return the rows that a new rule asks for where nobody says so."""
     if not metric.of_rows:
         return 1
-    least = least_rows(metric, _monitor_of(model, metric))
+    least = least_rows(metric, _monitor_of(metric, monitors))
     return MIN_ROWS if least == 1 else least

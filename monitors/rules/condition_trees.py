@@ -110,32 +110,30 @@ class TermReading(Protocol):
 
 @dataclass(frozen=True)
 class TreeVerdict[R: TermReading]:
-    """Whether a tree holds, None where that is unknown, and the readings that decide that, in the written order."""
+    """Whether a tree holds, None where that is unknown, and the first reading that decides that."""
 
     holds: bool | None
-    grounds: tuple[R, ...]
+    ground: R
 
 
 def decide[R: TermReading](tree: ConditionTree, read: Callable[[Term], R]) -> TreeVerdict[R]:
     """Say whether a tree holds in a window that `read` reads term by term.
 
-    Where all members have to hold and do, each of them is a ground; else those that settle it are, and where nothing is
-    settled those that are unknown.
+    Where all members have to hold and do, the first of them is the ground; else the first that settles it is, and where
+    nothing is settled the first that is unknown.
     """
     match tree:
         case Term():
             reading = read(tree)
-            return TreeVerdict(reading.holds, (reading,))
+            return TreeVerdict(reading.holds, reading)
         case NotOf():
             inner = decide(tree.member, read)
-            return TreeVerdict(None if inner.holds is None else not inner.holds, inner.grounds)
+            return TreeVerdict(None if inner.holds is None else not inner.holds, inner.ground)
     settles = isinstance(tree, AnyOf)
     verdicts = [decide(member, read) for member in tree.members]
     found = {verdict.holds for verdict in verdicts}
     holds = settles if settles in found else None if None in found else not settles
-    return TreeVerdict(
-        holds, tuple(ground for one in verdicts if one.holds is holds for ground in one.grounds)
-    )
+    return TreeVerdict(holds, next(one.ground for one in verdicts if one.holds is holds))
 
 
 # -- documents ---------------------------------------------------------------------------------------------------------

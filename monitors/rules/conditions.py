@@ -82,7 +82,7 @@ def step(rule: Condition, before: RuleProgress, window: JudgedWindow) -> RuleSte
     seen = replace(before, judged_until=window.end, lacks_data=lacks_data)
     if lacks_data and rule.no_data == NoDataPolicy.KEEP:
         return RuleStep(seen)
-    is_breached = rule.no_data == NoDataPolicy.ALERT if lacks_data else bool(window.is_breached)
+    is_breached = counts_as_breach(rule, window)
     if before.name == "firing":
         is_good = not is_breached and (lacks_data or window.is_recovered)
         return _while_firing(rule, seen, window, is_breached=is_breached, is_good=is_good)
@@ -94,6 +94,11 @@ def step(rule: Condition, before: RuleProgress, window: JudgedWindow) -> RuleSte
         )
         return RuleStep(opened, RuleOutcome.OPENED)
     return RuleStep(replace(seen, name="pending" if recent else "normal", streak=streak, recent=recent))
+
+
+def counts_as_breach(rule: Condition, window: JudgedWindow) -> bool:
+    """Tell whether a window can make a rule fire: it is beyond the threshold, or unknown where that alerts."""
+    return rule.no_data == NoDataPolicy.ALERT if window.is_breached is None else window.is_breached
 
 
 def _still_of_use(rule: Condition, recent: str) -> str:

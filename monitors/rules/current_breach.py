@@ -18,7 +18,10 @@ def current_breach(transition: Transition) -> Transition:
 
     An episode lasts from the window in which a rule fires to the one that resolves it.
     """
-    rule, until = transition.rule, _judged_until(transition.rule)
+    rule = transition.rule
+    if not rule.pk:
+        return transition  # it was deleted, or a run speaks in its place
+    until = _judged_until(rule)
     if transition.kind == Transition.Kind.RESOLVED or until is None or until <= transition.window_end:
         return transition
     if rule.transitions.filter(kind=Transition.Kind.RESOLVED, window_end__gt=transition.window_end).exists():
@@ -55,7 +58,7 @@ def _judged_until(rule: Rule) -> datetime | None:
 
 
 def _newest_breach(rule: Rule, *, after: Transition, until: datetime) -> Window | None:
-    newer = (window for window in _newest_first(rule, after=after, until=until) if window.end <= until)
+    newer = _newest_first(rule, after=after, until=until)
     return next((window for window in newer if _alerts(rule, window)), None)
 
 

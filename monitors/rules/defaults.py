@@ -18,13 +18,14 @@ FAILED_SHARE = 0.05
 LABELLED_SHARE = 0.5
 DRIFTING_DAYS = 3
 QUIET = timedelta(days=7)
+LATE = timedelta(hours=1)
 
 
 def default_rules(model: Model) -> list[dict[str, Any]]:
     """List the fields of the rules that a model should have; symptoms page, drift alone is worth a notice."""
     drift = model.monitors.filter(kind=MonitorKind.DRIFT).first()
     is_daily = drift is None or drift.span in ("hour", "day")
-    rules = (*_of_any_model(is_daily=is_daily), *_of_objectives(model.objectives))
+    rules = (*_of_any_model(is_daily=is_daily), *_of_sources(model), *_of_objectives(model.objectives))
     return [{"span": AUTO, "for_windows": 1} | fields for fields in rules]
 
 
@@ -80,6 +81,17 @@ def _of_any_model(*, is_daily: bool) -> Iterator[dict[str, Any]]:
         "span": "hour",
         "severity": Severity.CRITICAL,
     }
+
+
+def _of_sources(model: Model) -> Iterator[dict[str, Any]]:
+    if model.sources.exists():
+        yield {
+            "name": "Sources lag",
+            "metric": "ingest_lag",
+            "threshold": LATE.total_seconds(),
+            "span": "hour",
+            "recover_windows": 1,
+        }
 
 
 def _of_objectives(objectives: dict[str, Any]) -> Iterator[dict[str, Any]]:

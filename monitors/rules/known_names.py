@@ -8,7 +8,7 @@ from driftline.common.errors import invalid
 from driftline.common.strict_json import printable
 from inference.registry.models import Model
 from inference.registry.selectors import signature_of
-from monitors.definitions.expectations import kinds_of_features
+from monitors.definitions.expectations import judged_features
 from monitors.definitions.segment_masks import features_of_segment
 from monitors.metrics.catalogue import ANSWER_COLUMNS, METRICS, SubjectKind
 from monitors.rules.condition_trees import Term
@@ -50,7 +50,7 @@ def _check_feature(model: Model, term: Term) -> None:
     here = f"{term.pointer}/feature"
     match METRICS[term.metric].subject_of(term.feature):
         case SubjectKind.FEATURE:
-            _require(here, "feature", term.feature, kinds_of_features(model), ANSWER_COLUMNS)
+            _require(here, "feature", term.feature, judged_features(model), ANSWER_COLUMNS)
         case SubjectKind.CLASS:
             _require(here, "class", term.feature, _classes(model))
         case SubjectKind.CUSTOM_METRIC:

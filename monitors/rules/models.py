@@ -160,14 +160,12 @@ class Rule(models.Model):
         return alone
 
     def is_breached_by(self, value: float) -> bool:
-        return value > self.threshold if self.operator == self.Operator.ABOVE else value < self.threshold
+        return is_beyond(value, self.threshold, self.operator)
 
     def is_critical_at(self, value: float | None) -> bool:
         """Tell whether a value is beyond the critical threshold, where there is one."""
         limit = self.critical_threshold
-        if limit is None or value is None:
-            return False
-        return value > limit if self.operator == self.Operator.ABOVE else value < limit
+        return limit is not None and value is not None and is_beyond(value, limit, self.operator)
 
     def severity_at(self, value: float | None) -> str:
         """Return how severe a breach with this value is."""
@@ -192,16 +190,35 @@ class Rule(models.Model):
 
     def breaks(self, point: MetricPoint) -> bool | None:
         """Tell whether a point is beyond the threshold; None where it has no value or too few rows to be judged."""
-        if point.value is None or (point.n < self.min_rows and not self.is_proven_by(point)):
+        return self.breaks_at(point, self.threshold, self.operator)
+
+    def breaks_at(self, point: MetricPoint, limit: float, operator: str) -> bool | None:
+        """Tell whether a point is beyond any limit, as `breaks` does."""
+        if point.value is None:
             return None
-        return self.is_breached_by(point.value)
+        if self.has_too_few_rows(point) and not _proves(point, limit, operator):
+            return None
+        return is_beyond(point.value, limit, operator)
+
+    def has_too_few_rows(self, point: MetricPoint) -> bool:
+        """Tell whether a point is of so few rows that only its interval can prove a breach."""
+        return METRICS[point.metric].of_rows and point.n < self.min_rows
 
     def is_proven_by(self, point: MetricPoint) -> bool:
         """Tell whether a point's interval proves a breach, so that no rows are too few."""
-        is_below = self.operator == self.Operator.BELOW
-        return point.value is not None and proves_beyond(
-            point.value, point.n, point.lower, point.upper, self.threshold, is_below=is_below
-        )
+        return _proves(point, self.threshold, self.operator)
+
+
+def is_beyond(value: float, limit: float, operator: str) -> bool:
+    """Tell whether a value is on the bad side of a limit."""
+    return value > limit if operator == Rule.Operator.ABOVE else value < limit
+
+
+def _proves(point: MetricPoint, limit: float, operator: str) -> bool:
+    is_below = operator == Rule.Operator.BELOW
+    return point.value is not None and proves_beyond(
+        point.value, point.n, point.lower, point.upper, limit, is_below=is_below
+    )
 
 
 def operator_of(term: Term) -> str:

@@ -9,7 +9,7 @@ from inference.prediction_log.queries.event_clock import event_nows
 from inference.prediction_log.queries.selectors import newest_event
 from inference.registry.models import Model
 from monitors.definitions.models import Monitor, MonitorKind, Reference
-from monitors.metrics.catalogue import ESTIMATED, METRICS, needs_labels
+from monitors.metrics.catalogue import ESTIMATED, METRICS
 from monitors.metrics.context import label_lags
 from monitors.metrics.fitting import WindowRows, WindowsAsked, rows_of_each
 from monitors.metrics.request_metrics import REQUEST_METRICS
@@ -70,7 +70,7 @@ class Reach:
 
     def _too_few_rows(self, rule: Rule, monitor: Monitor) -> str:
         metric, windows = METRICS[rule.metric], self._windows[self._windows_of(rule)]
-        needed, of_labels = max(rule.min_rows, least_rows(metric, monitor)), needs_labels(rule.metric)
+        needed, of_labels = max(rule.min_rows, least_rows(metric, monitor)), metric.needs_labels
         if not windows:
             return ""
         most = max(one.labelled if of_labels else one.rows for one in windows)
@@ -89,7 +89,7 @@ class Reach:
 
     def _windows_of(self, rule: Rule) -> WindowsAsked:
         """Ask for the windows of a rule that have ended, and where it needs labels have them."""
-        lag = self._label_lags[rule.model_id] if needs_labels(rule.metric) else timedelta(0)
+        lag = self._label_lags[rule.model_id] if METRICS[rule.metric].needs_labels else timedelta(0)
         return WindowsAsked(rule.model_id, rule.judged_span, self._clocks[rule.model_id] - lag, rule.segment)
 
 

@@ -58,7 +58,7 @@ class RuleOut(ResponseBody, frozen=True):
         """Write a rule, of a queryset that has selected its model and state; many are written with one `reach`."""
         silent = (reach or Reach([rule])).cannot_fire_because(rule) if rule.enabled else ""
         state = rule.state if hasattr(rule, "state") else None
-        explained = explain_state(rule, state)
+        explained = explain_state(rule)
         return cls(
             id=rule.pk,
             model=rule.model.name,

@@ -43,11 +43,15 @@ def longest_of(column: str) -> Case:
     )
 
 
-def rules_on_metric(model: Model, metric: str, name: str) -> QuerySet[Rule]:
-    """Select the rules that watch a custom metric of a model by its name; its points are of `metric`."""
+def rules_on_metric(model: Model, metric: str, name: str) -> list[Rule]:
+    """List the rules that watch a custom metric of a model by its name, in the order of theirs; its points are of
+    `metric`."""
     may = Rule.objects.filter(Q(metric=metric, feature=name) | Q(condition__isnull=False), model=model)
-    watching = [rule for rule in may if any((t.metric, t.feature) == (metric, name) for t in rule.terms)]
-    return may.filter(pk__in=[rule.pk for rule in watching])
+    return [
+        rule
+        for rule in may.order_by("name")
+        if any((term.metric, term.feature) == (metric, name) for term in rule.terms)
+    ]
 
 
 def enabled_rules(model: Model) -> list[Rule]:
@@ -154,27 +158,30 @@ def _measured_windows(rules: QuerySet[Rule], now: datetime) -> list[tuple[int, d
     # The first two: months differ in length, so that the first may be the one that was judged last.
     every = every.annotate(
         first=Subquery(later[:1]), second=Subquery(later[1:2]), newest=Subquery(later.reverse()[:1])
+    ).annotate(
+        is_first_held_up=_is_held_up("first", now),
+        is_second_held_up=_is_held_up("second", now),
     )
     due = []
     for rule in every:
-        starts = [
-            one
-            for one in (rule.first, rule.second)
-            if one and end_of(one, rule.judged_span) > rule.judged_end
-        ]
-        if not starts:
+        both = (rule.first, rule.is_first_held_up), (rule.second, rule.is_second_held_up)
+        later_ones = [one for one in both if one[0] and end_of(one[0], rule.judged_span) > rule.judged_end]
+        if not later_ones:
             continue
-        end = end_of(starts[0], rule.judged_span)
-        is_awaited = rule.condition is not None and starts[0] == rule.newest and now - end > _AWAITED
-        if end <= now and not is_awaited and not _is_held_up(rule, starts[0], now):
+        start, is_held_up = later_ones[0]
+        end = end_of(start, rule.judged_span)
+        is_awaited = rule.condition is not None and start == rule.newest and now - end > _AWAITED
+        if end <= now and not is_awaited and not is_held_up:
             due.append((rule.model_id, end))
     return due
 
 
-def _is_held_up(rule: Rule, start: datetime, now: datetime) -> bool:
-    window = {"model": rule.model_id, "span": rule.judged_span, "start": start}
-    is_unripe = PackedPoints.objects.filter(**window, role="champion", version="", ripe_at__gt=now).exists()
-    return is_unripe or StaleWindow.objects.unfinished().filter(**window).exists()
+def _is_held_up(start: str, now: datetime) -> Q:
+    """Tell of rules whether the window that starts at an annotation is unripe or being measured."""
+    window = {"model": OuterRef("model"), "span": OuterRef("judged_span"), "start": OuterRef(start)}
+    unripe = PackedPoints.objects.filter(**window, role="champion", version="", ripe_at__gt=now)
+    being_measured = StaleWindow.objects.unfinished().filter(**window)
+    return Q(Exists(unripe) | Exists(being_measured))
 
 
 def _ripened_windows(rules: QuerySet[Rule], now: datetime) -> list[tuple[int, datetime]]:

@@ -33,14 +33,14 @@ from monitors.metrics.catalogue import METRICS, METRICS_OF_ROWS
 from monitors.metrics.causes import rank_causes
 from monitors.metrics.limits import SILENT, PointJudge
 from monitors.metrics.models import MetricPoint, PackedPoints, PendingEvaluation, PointStatus, UnreadDay
-from monitors.rules.checks import MIN_ROWS, check_rule, judged_span, known_metric, min_rows_of
+from monitors.rules.checks import MIN_ROWS, check_rule, judged_span, known_metric, min_rows_of, monitors_of
 from monitors.rules.condition_trees import FixedThreshold, document_of, parse_condition, terms_of
 from monitors.rules.conditions import NoDataPolicy, RuleOutcome, RuleProgress, RuleStep, step
 from monitors.rules.known_names import check_names
 from monitors.rules.models import Rule, RuleState, Severity, Transition, operator_of
-from monitors.rules.selectors import longest_of, rules_on_metric
+from monitors.rules.selectors import longest_of
 from monitors.rules.signals import model_judged, rule_deleted
-from monitors.rules.windows import PointReading, Window, points_of, read_windows
+from monitors.rules.windows import Window, points_of, read_windows
 from monitors.summaries.models import StaleWindow, Summary
 
 log = logging.getLogger(__name__)
@@ -87,11 +87,15 @@ def new_rule(*, project: Project, model: Model, **fields: Any) -> Rule:
 
     Raises Problem where neither a condition nor a metric with its threshold is given, or both are.
     """
+    return _new_rule(project, model, fields, monitors_of(model))
+
+
+def _new_rule(project: Project, model: Model, fields: Mapping[str, Any], monitors: Sequence[Monitor]) -> Rule:
     rule = Rule(project=project, model=model, **(DEFAULTS | _with_first_term(fields)))
     if "min_rows" not in fields:
         known = [METRICS[term.metric] for term in rule.terms if term.metric in METRICS]
-        rule.min_rows = max((min_rows_of(model, metric) for metric in known), default=MIN_ROWS)
-    rule.judged_span = judged_span(rule)
+        rule.min_rows = max((min_rows_of(metric, monitors) for metric in known), default=MIN_ROWS)
+    rule.judged_span = judged_span(rule, monitors)
     return rule
 
 
@@ -125,18 +129,17 @@ def _refuse_beside_condition(fields: Mapping[str, Any]) -> None:
 
 def create_rule(*, project: Project, model: Model, actor: str, **fields: Any) -> Rule:
     """Create a rule; of the past it judges only what it would still notify of."""
-    rule = new_rule(project=project, model=model, **fields)
-    check_rule(rule)
-    check_names(rule)
-    if project.rules.count() >= MAX_RULES:
-        raise Problem(422, "quota", f"A project may have {MAX_RULES:,} rules.")
     try:
         with transaction.atomic():
-            lock_monitors(model)
-            rule.judged_span = judged_span(rule)
+            monitors = lock_monitors(model)
+            rule = _new_rule(project, model, fields, monitors)
+            check_rule(rule, monitors)
+            check_names(rule)
+            if project.rules.count() >= MAX_RULES:
+                raise Problem(422, "quota", f"A project may have {MAX_RULES:,} rules.")
             rule.save()
             RuleState.objects.create(rule=rule, judged_until=_first_judged(rule))
-            _watch_spans(model)
+            _watch_spans(model, monitors)
             record_audit(
                 project=project, actor=actor, action="rule.create", subject=rule.name, after=_plain(rule)
             )
@@ -155,17 +158,17 @@ def update_rule(*, rule: Rule, actor: str, **changes: Any) -> Rule:
     """
     try:
         with transaction.atomic():
-            lock_monitors(rule.model)
+            monitors = lock_monitors(rule.model)
             try:
                 rule.refresh_from_db(from_queryset=Rule.objects.select_related("project", "model"))
             except Rule.DoesNotExist:
                 raise not_found("rule") from None
-            before = _change(rule, changes)
-            former, rule.judged_span = rule.judged_span, judged_span(rule)
+            before = _change(rule, changes, monitors)
+            former, rule.judged_span = rule.judged_span, judged_span(rule, monitors)
             rule.save()
             if rule.judged_span != former:
                 _begin_streak_again([rule])
-            _watch_spans(rule.model)
+            _watch_spans(rule.model, monitors)
             record_audit(
                 project=rule.project,
                 actor=actor,
@@ -179,7 +182,7 @@ def update_rule(*, rule: Rule, actor: str, **changes: Any) -> Rule:
     return rule
 
 
-def _change(rule: Rule, changes: Mapping[str, Any]) -> dict[str, Any]:
+def _change(rule: Rule, changes: Mapping[str, Any], monitors: Sequence[Monitor]) -> dict[str, Any]:
     """Set fields of a rule and check them; returns the rule as it was, in plain values. Raises Problem."""
     before = _plain(rule)
     if changes.get("condition") is not None or ("condition" in changes and rule.condition is not None):
@@ -191,7 +194,7 @@ def _change(rule: Rule, changes: Mapping[str, Any]) -> dict[str, Any]:
     needs_rows = {"metric", "min_rows", "condition"} & {
         name for name, value in _plain(rule).items() if before[name] != value
     }
-    check_rule(rule, checks_rows=bool(needs_rows))
+    check_rule(rule, monitors, checks_rows=bool(needs_rows))
     if any(getattr(rule, name) != before[name] for name in ("metric", "feature", "segment", "condition")):
         check_names(rule)
     return before
@@ -210,13 +213,13 @@ def rights_of_change(rule: Rule | None, action: str = "") -> dict[str, str]:
 def delete_rule(*, rule: Rule, actor: str) -> None:
     """Delete a rule with its transitions; incidents of it stay, and what it still alerts of is closed."""
     with transaction.atomic():
-        lock_monitors(rule.model)
+        monitors = lock_monitors(rule.model)
         record_audit(
             project=rule.project, actor=actor, action="rule.delete", subject=rule.name, before=_plain(rule)
         )
         rule_deleted.send(sender=Rule, rule=rule, actor=actor)
         rule.delete()
-        _watch_spans(rule.model)
+        _watch_spans(rule.model, monitors)
 
 
 def refuse_while_watched(*, model: Model, which: Q) -> None:
@@ -235,18 +238,6 @@ def _is_among(segment: str, which: Q) -> bool:
     """Tell whether a condition on the column `segment`, of a name or of how names start, is true of a segment."""
     lookup, value = cast(tuple[str, str], which.children[0])
     return segment.startswith(value) if lookup.endswith("__startswith") else segment == value
-
-
-def refuse_while_metric_watched(*, model: Model, metric: str, name: str) -> None:
-    """Raise Problem where a rule watches a custom metric by its name; `metric` is the one that its points are of."""
-    watching = rules_on_metric(model, metric, name).order_by("name")
-    if names := [f"{one.name!r}" for one in watching]:
-        raise Problem(
-            409,
-            "custom_metric_watched",
-            f"{'Rules watch' if len(names) > 1 else 'A rule watches'} the custom metric {name!r} "
-            f"({', '.join(names)}); change or delete {'them' if len(names) > 1 else 'it'} first.",
-        )
 
 
 def _name_is_taken(rule: Rule) -> Problem:
@@ -271,16 +262,16 @@ def follow_monitor(monitor: Monitor) -> None:
     A rule that fires goes on firing; windows in a row are counted anew. Rules with a span of their own keep it, and the
     monitor measures it beside its new one.
     """
-    moved = []
-    for rule in monitor.model.rules.filter(span=AUTO).select_related("model"):
-        span = judged_span(rule)
+    monitors, moved = lock_monitors(monitor.model), []
+    for rule in monitor.model.rules.filter(span=AUTO):
+        span = judged_span(rule, monitors)
         is_of_monitor = any(METRICS[term.metric].kind == monitor.kind for term in rule.terms)
         if is_of_monitor and span != rule.judged_span:
             rule.judged_span = span
             moved.append(rule)
     Rule.objects.bulk_update(moved, ["judged_span"])
     _begin_streak_again(moved)
-    _watch_spans(monitor.model)
+    _watch_spans(monitor.model, monitors)
 
 
 def _begin_streak_again(rules: Sequence[Rule]) -> None:
@@ -289,9 +280,8 @@ def _begin_streak_again(rules: Sequence[Rule]) -> None:
     states.update(streak=0, recent="")
 
 
-def _watch_spans(model: Model) -> None:
-    """Have the windows measured that the model's rules judge, in the caller's transaction."""
-    monitors = lock_monitors(model)
+def _watch_spans(model: Model, monitors: Sequence[Monitor]) -> None:
+    """Have locked monitors measure the windows that the model's rules judge, in the caller's transaction."""
     spans: dict[str, set[str]] = {}
     for rule in Rule.objects.filter(model=model, enabled=True):
         for term in rule.terms:
@@ -362,8 +352,8 @@ def _judge_rules(model_id: int, pending: Sequence[PendingEvaluation]) -> None:
                 RuleState.objects.filter(rule=rule).update(error=reason_of(error))
         model_judged.send(sender=Model, model=model)
         if failed:
-            said = (f"Rule {name!r}: {reason_of(error)}" for name, error in failed.items())
-            note_failure(pending[0], "; ".join(said))
+            reasons = (f"Rule {name!r}: {reason_of(error)}" for name, error in failed.items())
+            note_failure(pending[0], "; ".join(reasons))
         else:
             finish(pending)
 
@@ -510,26 +500,13 @@ def threshold_of(rule: Rule, window: Window) -> float:
 
 
 def detail_of(rule: Rule, window: Window) -> dict[str, Any]:
-    """Return what a transition keeps of its window; of a condition also the comparison that decides, and the others
-    that do so with it."""
+    """Return what a transition keeps of its window; of a condition also the comparison that decides."""
     detail: dict[str, Any] = {"feature": window.feature, "point": window.detail}
     if window.is_breached is None:
         detail["no_data"] = True
     if rule.condition is not None:
         detail["comparison"] = document_of(window.reading.term)
-        detail["also"] = [_ground(one) for one in window.grounds[1:]]
     return detail
-
-
-def _ground(reading: PointReading) -> dict[str, Any]:
-    point = reading.point
-    return {
-        "comparison": document_of(reading.term),
-        "feature": point.feature if point else reading.term.feature,
-        "value": reading.value,
-        "n": point.n if point else 0,
-        "threshold": reading.limit,
-    }
 
 
 def _causes(rule: Rule, window: Window) -> dict[str, Any]:
@@ -597,7 +574,7 @@ class Backtest:
 
 def backtest(*, rule: Rule, start: datetime, end: datetime) -> Backtest:
     """Tell which stored windows would have opened an incident, had the rule stood since `start`."""
-    check_rule(rule)
+    check_rule(rule, monitors_of(rule.model))
     if rule._state.adding:
         check_names(rule)
     found = read_windows(rule, since=start, until=end)

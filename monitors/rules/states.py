@@ -26,8 +26,9 @@ class ExplainedState:
     reason: str
 
 
-def explain_state(rule: Rule, state: RuleState | None) -> ExplainedState:
-    """Say in which state a rule is and why."""
+def explain_state(rule: Rule) -> ExplainedState:
+    """Say in which state a stored rule is and why."""
+    state: RuleState | None = getattr(rule, "state", None)  # one that is missing is an AttributeError too
     if state is not None and state.error:
         return ExplainedState(StateName.ERROR, f"It could not be judged: {state.error}")
     if state is None or (newest := _newest(rule, state)) is None:

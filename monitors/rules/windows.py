@@ -4,15 +4,17 @@ from bisect import bisect_left
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from statistics import median
 from typing import Any
 
 from django.db.models import Max, QuerySet
 
 from driftline.common.periods import earlier, end_of, floor
-from monitors.metrics.catalogue import METRICS, needs_labels
+from monitors.metrics.catalogue import METRICS
 from monitors.metrics.limits import RAISED, SILENT, status_by_reference
 from monitors.metrics.models import MetricPoint, PackedPoints, PointStatus
 from monitors.rules.condition_trees import (
+    LAST_WINDOWS,
     DeviationsAway,
     FixedThreshold,
     OwnLimit,
@@ -23,14 +25,12 @@ from monitors.rules.condition_trees import (
     terms_of,
 )
 from monitors.rules.models import Rule, operator_of
-from monitors.stats.performance.estimate import proves_beyond
+from monitors.stats.performance.estimate import Z95
 
 MAD_TO_SD = 1.4826
 """Standard deviations of a normal distribution in one median absolute deviation,"""
 MEAN_DEVIATION_TO_SD = 1.2533
 """and in one mean absolute deviation."""
-_NORMAL_95 = 1.96
-"""Standard errors on either side of a value in its interval of 95%."""
 _DAY = timedelta(days=1)
 _UNUSABLE = (*SILENT, PointStatus.UNRIPE)
 
@@ -65,13 +65,12 @@ class PointReading:
 class Window:
     """One closed window of a rule, with the first reading that decides: value, feature and rows are of that one.
 
-    `grounds` are all that decide, and `readings` those of all comparisons, as they are written.
+    `readings` are those of all comparisons, as they are written.
     """
 
     start: datetime
     end: datetime
     reading: PointReading
-    grounds: tuple[PointReading, ...]
     readings: tuple[PointReading, ...]
     status: str
     is_breached: bool | None
@@ -207,13 +206,12 @@ def _judged(rule: Rule, start: datetime, history: "_History", *, are_labels_comi
         return readings[-1]
 
     verdict = decide(history.tree, read)
-    first = verdict.grounds[0]
+    first = verdict.ground
     is_unripe = any(_is_unripe(one, are_labels_coming=are_labels_coming) for one in readings)
     return Window(
         start=start,
         end=end_of(start, rule.judged_span) if first.point is None else first.point.end,
         reading=first,
-        grounds=verdict.grounds,
         readings=tuple(readings),
         status=PointStatus.UNRIPE
         if is_unripe
@@ -230,7 +228,7 @@ def _judged(rule: Rule, start: datetime, history: "_History", *, are_labels_comi
 def _is_unripe(reading: PointReading, *, are_labels_coming: bool) -> bool:
     if reading.point is not None:
         return reading.point.status == PointStatus.UNRIPE
-    return are_labels_coming and needs_labels(reading.term.metric)
+    return are_labels_coming and METRICS[reading.term.metric].needs_labels
 
 
 def _is_recovered(rule: Rule, verdict: TreeVerdict[PointReading], first: PointReading) -> bool:
@@ -283,31 +281,32 @@ class _History:
         """Say what a term finds in the window that starts then."""
         points = self._by_window.get((start, term.metric, term.segment), [])
         readings = [self._read_point(term, point) for point in points if term.feature in ("*", point.feature)]
-        return _speaking(readings) if readings else PointReading(term)
+        return _deciding(readings) if readings else PointReading(term)
 
     def _read_point(self, term: Term, point: MetricPoint) -> PointReading:
         limit = self._limit_of(term, point)
         reading = PointReading(term, None, limit, point)
         if reading.value is None or limit is None:
             return reading
-        if self._has_too_few_rows(point) and not _is_proven(point, limit, reading.operator):
-            return reading
-        return replace(reading, holds=_holds(reading, reading.value, limit))
+        holds = self._rule.breaks_at(point, limit, reading.operator)
+        if holds is not None and isinstance(term.right, OwnLimit):
+            holds = status_by_reference(point) in RAISED
+        return replace(reading, holds=holds)
 
     def _limit_of(self, term: Term, point: MetricPoint) -> float | None:
         match term.right:
             case FixedThreshold(threshold):
                 return threshold
             case OwnLimit():
-                is_said = status_by_reference(point) != PointStatus.NOT_INFORMATIVE
-                return point.threshold if is_said else None
+                is_informative = status_by_reference(point) != PointStatus.NOT_INFORMATIVE
+                return point.threshold if is_informative else None
             case TimesBefore(times, days):
                 before = self._series_of(point).at(point.start - days * _DAY)
                 return None if before is None else times * before
             case DeviationsAway(deviations, windows):
                 since = earlier(point.start, self._rule.judged_span, windows)
                 values = self._series_of(point).between(since, point.start)
-                if len(values) < max(5, windows / 2):
+                if len(values) < max(LAST_WINDOWS[0], windows / 2):
                     return None
                 middle, deviation = middle_and_deviation(values)
                 deviation = max(deviation, _standard_error(point))
@@ -318,38 +317,26 @@ class _History:
     def _series_of(self, point: MetricPoint) -> _Series:
         return self._series.get((point.metric, point.feature, point.segment)) or _Series()
 
-    def _has_too_few_rows(self, point: MetricPoint) -> bool:
-        return METRICS[point.metric].of_rows and point.n < self._rule.min_rows
-
     def _is_usable(self, point: MetricPoint) -> bool:
-        return point.value is not None and point.status not in _UNUSABLE and not self._has_too_few_rows(point)
+        return (
+            point.value is not None
+            and point.status not in _UNUSABLE
+            and not self._rule.has_too_few_rows(point)
+        )
 
 
 def _standard_error(point: MetricPoint) -> float:
     """Read how far chance moves a point from its interval of 95%; 0 where it has none."""
     if point.lower is None or point.upper is None:
         return 0.0
-    return (point.upper - point.lower) / (2 * _NORMAL_95)
+    return (point.upper - point.lower) / (2 * Z95)
 
 
-def _is_proven(point: MetricPoint, limit: float, operator: str) -> bool:
-    return point.value is not None and proves_beyond(
-        point.value, point.n, point.lower, point.upper, limit, is_below=operator == "below"
-    )
-
-
-def _holds(reading: PointReading, value: float, limit: float) -> bool:
-    if isinstance(reading.term.right, OwnLimit):
-        assert reading.point is not None
-        return status_by_reference(reading.point) in RAISED
-    return value > limit if reading.operator == "above" else value < limit
-
-
-def _speaking(readings: Sequence[PointReading]) -> PointReading:
+def _deciding(readings: Sequence[PointReading]) -> PointReading:
     """Choose the reading furthest beyond its limit, of those that are judged; where none is, of what was measured."""
     judged = [one for one in readings if one.holds is not None]
-    audible = [one for one in readings if one.value is not None and one.limit is not None]
-    return max(judged or audible or readings, key=_how_far)
+    valued = [one for one in readings if one.value is not None and one.limit is not None]
+    return max(judged or valued or readings, key=_how_far)
 
 
 def _how_far(reading: PointReading) -> tuple[bool, bool, float]:
@@ -370,13 +357,8 @@ def middle_and_deviation(values: Sequence[float]) -> tuple[float, float]:
     >>> middle_and_deviation([2.0, 2.0, 2.0]), middle_and_deviation([1.0, 1.0, 1.0, 1.0, 6.0])
     ((2.0, 0.0), (1.0, 1.2533))
     """
-    middle = _median(sorted(values))
-    distances = sorted(abs(value - middle) for value in values)
-    if (deviation := _median(distances)) > 0:
+    middle = median(values)
+    distances = [abs(value - middle) for value in values]
+    if (deviation := median(distances)) > 0:
         return middle, MAD_TO_SD * deviation
     return middle, MEAN_DEVIATION_TO_SD * sum(distances) / len(distances)
-
-
-def _median(ascending: Sequence[float]) -> float:
-    half = len(ascending) // 2
-    return ascending[half] if len(ascending) % 2 else (ascending[half - 1] + ascending[half]) / 2

@@ -20,6 +20,7 @@ from inference.prediction_log.queries.selectors import LogFrame
 from inference.registry.models import Model
 from monitors.definitions.models import MonitorKind, Reference
 from monitors.definitions.reference_rows import read_rows
+from monitors.definitions.text_features import with_text_statistics
 from monitors.metrics.context import Context
 from monitors.metrics.drift import CRITICAL_TIMES
 from monitors.metrics.models import JointNullDraws, MetricPoint, PointStatus
@@ -141,7 +142,7 @@ def _points(day: _Day) -> list[Point]:
     if len(usual.sample) < 2 * MIN_ROWS:
         why = f"A reference of {len(usual.sample)} rows is too small to compare with; use {2 * MIN_ROWS} or more."
         return _said(day, n, PointStatus.INSUFFICIENT, why)
-    columns = [_known_columns(frame) for frame in frames]
+    columns = [with_text_statistics(day.model, _known_columns(frame)) for frame in frames]
     alike = [set(usual.encoding.comparable(part)) for part in columns]
     names = [name for name in usual.sample.names if all(name in part for part in alike)]
     if not names:

@@ -159,6 +159,12 @@ class TestContent:
         assert send_due_digests(tomorrow(now)) == 0
         assert mail.outbox == []
 
+    def test_leaves_out_archived_projects(self, digest: Digest, rule: Rule, now: datetime) -> None:
+        open_incident(fire(rule, now), title="Log loss is high")
+        Project.objects.update(archived_at=now)
+
+        assert send_due_digests(tomorrow(now)) == 0
+
 
 class TestSending:
     def test_is_left_out_where_there_is_nothing_to_say(

@@ -27,8 +27,8 @@ def plainly(rule: AboveOne, values: list[float | None]) -> list[str]:
     since, is_firing, acted, first = 0, False, 0, 0
     shown = [{"keep": None, "alert": BAD, "ok": GOOD}[rule.no_data] if one is None else one for one in values]
     for place, value in enumerate(shown):
-        said, outcome = [one for one in shown[since : place + 1] if one is not None], ""
-        beyond = sum(one > 1.0 for one in said[-rule.among_windows :])
+        known, outcome = [one for one in shown[since : place + 1] if one is not None], ""
+        beyond = sum(one > 1.0 for one in known[-rule.among_windows :])
         was_critical = any(one is not None and one > 3.0 for one in shown[first:place])
         if value is None:
             pass
@@ -40,8 +40,8 @@ def plainly(rule: AboveOne, values: list[float | None]) -> list[str]:
             outcome, acted = "still_firing", place
         elif (
             is_firing
-            and len(said) >= rule.recover_windows
-            and max(said[-rule.recover_windows :]) <= rule.good_at
+            and len(known) >= rule.recover_windows
+            and max(known[-rule.recover_windows :]) <= rule.good_at
         ):
             is_firing, outcome, since = False, "resolved", place + 1
         seen.append(outcome)

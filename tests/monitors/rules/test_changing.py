@@ -1,13 +1,27 @@
-"""Two people change a rule at once: nothing of either is lost, and a deleted rule stays deleted."""
+"""What it takes to write a rule; and that of two people who change one at once, nothing of either is lost."""
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from driftline.accounts.models import Project
 from driftline.common.errors import Problem
 from inference.registry.models import Model
 from inference.registry.services import create_model
+from monitors.definitions.models import Monitor
 from monitors.rules.models import Rule
-from monitors.rules.services import create_rule, delete_rule, update_rule
+from monitors.rules.services import backtest, create_rule, delete_rule, update_rule
+from tests.driftline.pages.queries import reads_of
+from tests.worlds.approvals import DAY
+
+FOUR_COMPARISONS = {
+    "all": [
+        {"metric": "count", "threshold": 5},
+        {"metric": "accuracy", "operator": "below", "threshold": 0.9},
+        {"metric": "psi", "feature": "*", "threshold": 0.2},
+        {"metric": "missing_share", "feature": "*", "threshold": 0.1},
+    ]
+}
 
 
 @pytest.fixture
@@ -36,3 +50,29 @@ def test_is_not_found_once_the_rule_was_deleted(rule: Rule) -> None:
 
     assert (refused.value.status, refused.value.code) == (404, "rule_not_found")
     assert not Rule.objects.exists()
+
+
+class TestTheMonitorsOfARulesModel:
+    """They are read once, however many comparisons a rule has."""
+
+    def test_are_read_once_when_a_rule_is_created(self, rule: Rule) -> None:
+        with CaptureQueriesContext(connection) as asked:
+            create_rule(
+                project=rule.project, model=rule.model, actor="ada", name="much", condition=FOUR_COMPARISONS
+            )
+
+        assert len(reads_of(Monitor, asked)) == 1
+
+    def test_are_read_once_when_a_rule_is_changed(self, rule: Rule) -> None:
+        with CaptureQueriesContext(connection) as asked:
+            update_rule(rule=rule, actor="ada", condition=FOUR_COMPARISONS, min_rows=500)
+
+        assert len(reads_of(Monitor, asked)) == 1
+
+    def test_are_read_once_when_a_rule_is_tested_on_the_past(self, rule: Rule) -> None:
+        update_rule(rule=rule, actor="ada", condition=FOUR_COMPARISONS, min_rows=500)
+
+        with CaptureQueriesContext(connection) as asked:
+            backtest(rule=rule, start=DAY, end=DAY)
+
+        assert len(reads_of(Monitor, asked)) == 1

@@ -171,12 +171,22 @@ class TestAWindow:
         assert window.is_breached
         assert (window.feature, window.value, window.threshold) == ("income", 0.4, 0.25)
 
-    def test_has_all_comparisons_as_its_grounds_where_all_must_hold(self) -> None:
+    def test_is_decided_by_the_first_of_all_where_all_must_hold(self) -> None:
         rule = rule_of({"all": [ACCURACY, INCOME]})
 
         [window] = gather(rule, [point("accuracy", 0, 0.7), point("psi", 0, 0.4, feature="income")])
 
-        assert [ground.value for ground in window.grounds] == [0.7, 0.4]
+        assert window.is_breached
+        assert (window.value, window.threshold) == (0.7, 0.8)
+
+    def test_asks_for_no_rows_of_a_metric_that_is_measured_where_none_comes(self) -> None:
+        silent = point("silence", 0, 8.0, n=0)
+        rule = rule_of({"all": [{"metric": "silence", "threshold": 6}]})
+
+        [window] = gather(rule, [silent])
+
+        assert window.is_breached
+        assert rule.of_term(rule.terms[0], 6).breaks(silent)
 
     @pytest.mark.parametrize(("kind", "expected"), [("any", True), ("all", None)])
     def test_needs_no_value_that_changes_nothing(self, kind: str, expected: bool | None) -> None:
@@ -206,9 +216,9 @@ class TestAWindow:
         rule = rule_of({"metric": "count", "operator": "below", "times": 0.5, "days_before": 7})
         points = [point("count", day, 100.0) for day in range(8)] + [point("count", 8, 40.0)]
 
-        said = [window.is_breached for window in gather(rule, points)]
+        breaches = [window.is_breached for window in gather(rule, points)]
 
-        assert said == [None] * 7 + [False, True]
+        assert breaches == [None] * 7 + [False, True]
 
     def test_counts_deviations_that_an_outlier_before_does_not_widen(self) -> None:
         rule = rule_of({"metric": "mae", "deviations": 3, "last_windows": 6})
@@ -224,11 +234,11 @@ class TestAWindow:
         points = [point("mae", day, 0.0) for day in range(6)]
         wide, narrow = (replace_interval(point("mae", 6, 0.01), half) for half in (0.01, 0.001))
 
-        said = [
+        breaches = [
             gather(rule, [*points, last])[-1].is_breached for last in (point("mae", 6, 0.01), wide, narrow)
         ]
 
-        assert said == [None, False, True]
+        assert breaches == [None, False, True]
 
 
 def replace_interval(point: MetricPoint, half: float) -> MetricPoint:
@@ -311,8 +321,8 @@ def truth(document: Mapping[str, Any], table: Table, day: int) -> bool | None:
     """Whether a condition holds on a day, by the definition of each word: slow, and with no code of the product."""
     for kind, settled in (("all", False), ("any", True)):
         if kind in document:
-            said = [truth(one, table, day) for one in document[kind]]
-            return settled if settled in said else None if None in said else not settled
+            members = [truth(one, table, day) for one in document[kind]]
+            return settled if settled in members else None if None in members else not settled
     if "not" in document:
         inner = truth(document["not"], table, day)
         return None if inner is None else not inner
@@ -381,17 +391,17 @@ def judged_in_batches(rule: Rule, history: History, note: Callable[[int, Table],
 def test_a_rule_with_a_condition_does_what_its_words_say(
     document: dict[str, Any], history: History, for_windows: int, more: int, no_data: str
 ) -> None:
-    said: list[float | None] = []
+    values: list[float | None] = []
     rule = rule_of(
         document, for_windows=for_windows, of_windows=for_windows + more, recover_windows=2, no_data=no_data
     )
 
     def note(day: int, table: Table) -> None:
-        said.append({True: BAD, False: GOOD, None: NO_DATA}[truth(document, table, day)])
+        values.append({True: BAD, False: GOOD, None: NO_DATA}[truth(document, table, day)])
 
     outcomes = judged_in_batches(rule, history, note)
 
     plain = AboveOne(
         for_windows=for_windows, of_windows=for_windows + more, recover_windows=2, no_data=no_data
     )
-    assert outcomes == plainly(plain, said)
+    assert outcomes == plainly(plain, values)

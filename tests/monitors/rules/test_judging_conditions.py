@@ -102,14 +102,6 @@ class TestACondition:
         assert (incident.lead.value, incident.lead.threshold) == (0.4, 0.25)
         assert incident.rule.metric == "psi"
 
-    def test_keeps_what_else_decided_beside_it(self, logged: Model) -> None:
-        from_the_beginning(judged_by(logged, BOTH))
-
-        [opened] = judge_all(logged, drift(logged, 0.4, day=0), point(logged, 0.7, day=0))
-
-        [other] = opened.detail["also"]
-        assert (other["comparison"]["metric"], other["value"], other["threshold"]) == ("roc_auc", 0.7, 0.8)
-
     def test_began_with_the_first_of_the_windows_in_which_it_holds(self, logged: Model) -> None:
         from_the_beginning(judged_by(logged, BOTH, for_windows=2))
 

@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.db import connection
 from django.db.models import F
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
 from driftline.accounts.models import Project
@@ -118,3 +120,33 @@ class TestModelsToJudge:
 
         assert models_to_judge(first_ripe - A_MOMENT) == set()
         assert models_to_judge(first_ripe) == {model.pk}
+
+    def test_wait_for_a_rule_of_every_window_while_that_is_still_measured(self, project: Project) -> None:
+        model = make_model(project)
+        watch(model, "count", no_data="ok")
+        watch_no_labels(model)
+        send_days(model, 1)
+        assert models_to_judge(AFTER_A_DAY) == {model.pk}
+
+        touch(StaleWindow, [(model.pk, "day", DAY)], fields=("model_id", "span", "start"))
+
+        assert models_to_judge(AFTER_A_DAY) == set()
+
+    def test_are_found_by_as_many_queries_for_many_rules_as_for_one(self, project: Project) -> None:
+        model = make_model(project)
+        watch(model, "count", no_data="ok")
+        others = [
+            watch(model, metric, no_data="ok", enabled=False) for metric in ("throughput", "error_rate")
+        ]
+        watch_no_labels(model)
+        send_days(model, 1)
+
+        def queries() -> int:
+            with CaptureQueriesContext(connection) as asked:
+                assert models_to_judge(AFTER_A_DAY) == {model.pk}
+            return len(asked)
+
+        of_one = queries()
+        model.rules.filter(pk__in=[rule.pk for rule in others]).update(enabled=True)
+
+        assert queries() == of_one
