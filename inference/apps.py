@@ -5,5 +5,7 @@ class InferenceConfig(AppConfig):
     name = "inference"
 
     def ready(self) -> None:
+        from inference.edge import receivers as edge_receivers  # noqa: F401
+        from inference.hosts import receivers as host_receivers  # noqa: F401
         from inference.prediction_log import receivers as log_receivers  # noqa: F401
         from inference.registry import receivers  # noqa: F401

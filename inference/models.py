@@ -1,8 +1,11 @@
 """The app's models, each defined in the stage that owns it: one app label, one migration history."""
 
+from inference.edge.models import Device, DeviceGroup, Release, ReleaseTarget
+from inference.hosts.models import ServingHost
 from inference.prediction_log.erasure.models import Erasure
 from inference.prediction_log.events.models import EventHalf
 from inference.prediction_log.imports.models import Import, UploadedFile
+from inference.prediction_log.lake.models import Lake, LakeFile
 from inference.prediction_log.models import (
     Label,
     LabelChange,
@@ -17,6 +20,14 @@ from inference.prediction_log.models import (
     TouchedPeriod,
     UnpackedDay,
 )
+from inference.prediction_log.sources.models import (
+    DeadLetter,
+    Source,
+    SourceConsumer,
+    SourceObject,
+    SourcePosition,
+    SourceReader,
+)
 from inference.registry.models import (
     Alias,
     Dataset,
@@ -24,31 +35,46 @@ from inference.registry.models import (
     DeploymentChange,
     Model,
     PlanGeneration,
+    UnpublishedChange,
     Version,
 )
 
 __all__ = [
     "Alias",
     "Dataset",
+    "DeadLetter",
     "Deployment",
     "DeploymentChange",
+    "Device",
+    "DeviceGroup",
     "Erasure",
     "EventHalf",
     "Import",
     "Label",
     "LabelChange",
+    "Lake",
+    "LakeFile",
     "LogKey",
     "Model",
     "PackedDay",
     "PlanGeneration",
     "PredictionChunk",
     "PredictionRow",
+    "Release",
+    "ReleaseTarget",
     "RequestCount",
     "RequestWait",
+    "ServingHost",
+    "Source",
+    "SourceConsumer",
+    "SourceObject",
+    "SourcePosition",
+    "SourceReader",
     "SpoolCursor",
     "SummedDay",
     "TouchedPeriod",
     "UnpackedDay",
+    "UnpublishedChange",
     "UploadedFile",
     "Version",
 ]

@@ -18,12 +18,13 @@ class Feature(Struct, frozen=True):
     type: str
 
 
-class Signature(Struct, frozen=True):
+class Signature(Struct, frozen=True, omit_defaults=True):
     """What a version takes and gives.
 
     Either one input tensor [-1, F] with the columns `features` in order, or one input [-1, 1] for
     each feature, of the same name. `missing` maps a feature to the text that stands for a missing string.
-    `task` is "binary", "multiclass", "regression" or "ranking".
+    `task` is "binary", "multiclass", "regression" or "ranking". `embedding_output` is an output of one vector a row,
+    which is logged beside the features.
     """
 
     features: list[Feature]
@@ -35,6 +36,7 @@ class Signature(Struct, frozen=True):
     positive_class: str | None
     missing: dict[str, str]
     task: str
+    embedding_output: str | None = None
 
 
 class EndpointSpec(Struct, frozen=True):

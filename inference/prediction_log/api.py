@@ -42,7 +42,10 @@ _models: TtlCache[tuple[int, str], Model] = TtlCache()  # by project and name
 LINE_TYPES = ("application/x-ndjson", "application/jsonl", "application/jsonlines")
 
 
-def _body_schema(key: str, item: type[msgspec.Struct], *binary: str) -> dict[str, Any]:
+def body_schema(
+    key: str, item: type[msgspec.Struct], *binary: str, lines: tuple[str, ...] = LINE_TYPES[:1]
+) -> dict[str, Any]:
+    """Describe a body of many items for the OpenAPI document: as JSON, as `lines` of items, and in `binary` formats."""
     _, components = msgspec.json.schema_components([item], ref_template="#/{name}")
     schema = components[item.__name__]
     batch = {
@@ -53,7 +56,7 @@ def _body_schema(key: str, item: type[msgspec.Struct], *binary: str) -> dict[str
             "sent_at": {"type": "string", "format": "date-time"},
         },
     }
-    content = {kind: {"schema": batch} for kind in JSON_TYPES} | {LINE_TYPES[0]: {"schema": schema}}
+    content = {kind: {"schema": batch} for kind in JSON_TYPES} | {kind: {"schema": schema} for kind in lines}
     content |= {kind: {"schema": {"type": "string", "format": "binary"}} for kind in binary}
     return {"requestBody": {"required": True, "content": content}}
 
@@ -61,7 +64,7 @@ def _body_schema(key: str, item: type[msgspec.Struct], *binary: str) -> dict[str
 @router.post(
     "/models/{name}/predictions",
     auth=Scoped(SCOPE_OF["predictions"]),
-    openapi_extra=_body_schema("predictions", SentPrediction, *ARROW_TYPES),
+    openapi_extra=body_schema("predictions", SentPrediction, *ARROW_TYPES),
     response=BatchOut,
 )
 def receive_predictions(request: HttpRequest, name: str, atomic: bool = False) -> HttpResponse:
@@ -86,7 +89,7 @@ def receive_predictions(request: HttpRequest, name: str, atomic: bool = False) -
 @router.post(
     "/models/{name}/labels",
     auth=Scoped(SCOPE_OF["labels"]),
-    openapi_extra=_body_schema("labels", SentLabel),
+    openapi_extra=body_schema("labels", SentLabel),
     response=BatchOut,
 )
 def receive_labels(request: HttpRequest, name: str, atomic: bool = False) -> HttpResponse:

@@ -103,7 +103,8 @@ class PackedDay(DayOfRows):
 
 
 class SummedDay(DayOfRows):
-    """The dropped rows of a day, of a model that keeps none: the event clock goes on from here.
+    """The rows of a day that only summaries hold: of a model that keeps none, or summarised elsewhere. The event clock
+    goes on from here.
 
     Whoever deletes their chunks keeps it in step, in the commit that adds the rows to their summaries.
     """

@@ -19,6 +19,8 @@ from inference.prediction_log.retention.expiry import (
     find_expired_weeks,
     forget_summed_days,
 )
+from inference.prediction_log.sources.beat import delete_dead_consumers
+from inference.prediction_log.sources.dead_letters import delete_expired
 from inference.prediction_log.storage import partitions
 from inference.prediction_log.storage.compaction import find_unpacked, pack_next
 
@@ -45,6 +47,8 @@ def expire() -> None:
     forget_summed_days(moment)
     fold_labels()
     delete_orphans(moment)
+    delete_expired(moment)
+    delete_dead_consumers()
     forget_unused_keys()
 
 

@@ -159,6 +159,38 @@ def constant_classifier_by_feature(probability: float, names: list[str]) -> byte
     )
 
 
+def ranking_classifier(names: list[str], *, fails_above: float) -> bytes:
+    """A classifier by one input a feature that ranks by the first, and gathers beyond an end where the second is larger
+    than a number."""
+    return _model(
+        [
+            helper.make_node("ReduceMax", [names[1]], ["largest"], keepdims=0),
+            helper.make_node("Greater", ["largest", "limit"], ["is_too_large"]),
+            helper.make_node("Cast", ["is_too_large"], ["place"], to=TensorProto.INT64),
+            helper.make_node("Gather", ["nothings", "place"], ["nothing"]),
+            helper.make_node("Sum", names[1:], ["others"]),
+            helper.make_node("Mul", ["others", "nothing"], ["no_others"]),
+            helper.make_node("Mul", [names[0], "slope"], ["steep"]),
+            helper.make_node("Add", ["steep", "no_others"], ["logit"]),
+            helper.make_node("Sigmoid", ["logit"], ["positive"]),
+            helper.make_node("Sub", ["one", "positive"], ["negative"]),
+            helper.make_node("Concat", ["negative", "positive"], ["probabilities"], axis=1),
+            helper.make_node("ArgMax", ["probabilities"], ["label"], axis=1, keepdims=0),
+        ],
+        [helper.make_tensor_value_info(name, TensorProto.FLOAT, [None, 1]) for name in names],
+        [
+            helper.make_tensor_value_info("label", TensorProto.INT64, [None]),
+            helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, [None, 2]),
+        ],
+        [
+            helper.make_tensor("limit", TensorProto.FLOAT, [], [fails_above]),
+            helper.make_tensor("nothings", TensorProto.FLOAT, [1], [0.0]),
+            helper.make_tensor("slope", TensorProto.FLOAT, [1], [4.0]),
+            helper.make_tensor("one", TensorProto.FLOAT, [1], [1.0]),
+        ],
+    )
+
+
 def classifier_signature(features: int) -> Signature:
     """The constant classifier's signature."""
     return Signature(
@@ -171,6 +203,67 @@ def classifier_signature(features: int) -> Signature:
         positive_class="1",
         missing={},
         task="binary",
+    )
+
+
+def probability_model() -> bytes:
+    """Answers x, one column, as the probability of the second of two classes."""
+    return _model(
+        [helper.make_node("Identity", ["X"], ["probability"])],
+        [helper.make_tensor_value_info("X", TensorProto.FLOAT, [None, None])],
+        [helper.make_tensor_value_info("probability", TensorProto.FLOAT, [None, None])],
+        [],
+    )
+
+
+def probability_signature() -> Signature:
+    """The probability model's signature, which leaves the width of both tensors open."""
+    return Signature(
+        features=[Feature("x", "float")],
+        inputs=[TensorSpec("X", "FP32", [-1, -1])],
+        outputs=[TensorSpec("probability", "FP32", [-1, -1])],
+        prediction_output=None,
+        probabilities_output="probability",
+        classes=["idle", "busy"],
+        positive_class="idle",
+        missing={},
+        task="binary",
+    )
+
+
+def image_model() -> bytes:
+    """A regression that answers the sum of an image of 2 x 2."""
+    return _model(
+        [helper.make_node("ReduceSum", ["X", "axes"], ["y"], keepdims=0)],
+        [helper.make_tensor_value_info("X", TensorProto.FLOAT, [None, 2, 2])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [None])],
+        [helper.make_tensor("axes", TensorProto.INT64, [2], [1, 2])],
+    )
+
+
+def embedding_model() -> bytes:
+    """A regression of images that answers the sum of their pixels, and the pixels as their embedding."""
+    return _model(
+        [
+            helper.make_node("Flatten", ["X"], ["embedding"], axis=1),
+            helper.make_node("ReduceSum", ["embedding", "axes"], ["sum"], keepdims=1),
+        ],
+        [helper.make_tensor_value_info("X", TensorProto.FLOAT, [None, 3, 4, 4])],
+        [
+            helper.make_tensor_value_info("sum", TensorProto.FLOAT, [None, 1]),
+            helper.make_tensor_value_info("embedding", TensorProto.FLOAT, [None, 48]),
+        ],
+        [helper.make_tensor("axes", TensorProto.INT64, [1], [1])],
+    )
+
+
+def image_signature() -> Signature:
+    """The image model's signature, which has no columns."""
+    return msgspec.structs.replace(
+        linear_signature(),
+        features=[],
+        inputs=[TensorSpec("X", "FP32", [-1, 2, 2])],
+        outputs=[TensorSpec("y", "FP32", [-1])],
     )
 
 

@@ -6,15 +6,18 @@ predictions have been committed: a crash between the two leaves what a repetitio
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Literal
 
 import msgspec
 import orjson
-from django.db.models import QuerySet
+from django.db import transaction
+from django.db.models import QuerySet, Sum
+from django.db.models.functions import Length
 
+from driftline.common.advisory_locks import AdvisoryLock, lock
 from driftline.common.errors import Problem, invalid
 from driftline.common.periods import rfc3339
 from inference.prediction_log.events.models import EventHalf
@@ -31,6 +34,9 @@ log = logging.getLogger(__name__)
 
 WAIT = timedelta(hours=1)
 """How long a half waits. KServe tells both within its own timeouts, which are minutes; a half lies in clear."""
+
+MAX_POOL_BYTES = 64 << 20
+"""Of the halves that wait in the table for those of one batch."""
 
 FIRST_VERSION = "1"  # of a model that has no champion yet
 
@@ -68,7 +74,9 @@ def _is_logged(half: EventHalf) -> bool:
 
 
 def _keep(half: EventHalf, halves: QuerySet[EventHalf]) -> None:
-    EventHalf.objects.bulk_create([half], ignore_conflicts=True)
+    with transaction.atomic():
+        lock_halves(half.model)
+        EventHalf.objects.bulk_create([half], ignore_conflicts=True)
     kept = halves.filter(kind=half.kind).first()
     if kept is not None and bytes(kept.payload) != half.payload:
         detail = f"Another {half.kind} waits under the id {half.event_id!r}; the first one counts."
@@ -78,7 +86,7 @@ def _keep(half: EventHalf, halves: QuerySet[EventHalf]) -> None:
 def _join(half: EventHalf, other: EventHalf, halves: QuerySet[EventHalf], now: datetime) -> Taken:
     request, response = (half, other) if half.kind == EventHalf.Kind.REQUEST else (other, half)
     try:
-        body = msgspec.json.encode({"predictions": _predictions(request, response)})
+        body = msgspec.json.encode({"predictions": predictions_of(request, response)})
         batch = parse_predictions(body, lines=False, task=half.model.task, now=now)
         result = log_predictions(model=half.model, batch=batch, now=now, atomic=True)
     except Problem as problem:
@@ -89,8 +97,75 @@ def _join(half: EventHalf, other: EventHalf, halves: QuerySet[EventHalf], now: d
     return Taken("accepted" if result.accepted else "duplicate", result.accepted, result.duplicates)
 
 
+# -- many halves at once -----------------------------------------------------------------------------------------------
+def lock_halves(model: Model) -> None:
+    """Let one writer at a time keep halves of a model, so that of two that come at once one finds the other."""
+    lock(AdvisoryLock.EVENT_HALVES, model.pk)
+
+
+class HalvesTooLarge(Exception):
+    """The halves that wait for a batch are too large to be held at once; fewer events at a time will do."""
+
+
+class HalfPool:
+    """The halves of a batch with those that wait for them in the table; use it under `lock_halves` until commit.
+
+    Raises HalvesTooLarge where those of several events have more than `MAX_POOL_BYTES`.
+    """
+
+    def __init__(self, model: Model, event_ids: Collection[str]) -> None:
+        ids = set(event_ids)
+        self.model = model
+        stored = EventHalf.objects.filter(model=model, event_id__in=ids).select_related("model")
+        size = stored.aggregate(bytes=Sum(Length("payload"), default=0))["bytes"]
+        if size > MAX_POOL_BYTES and len(ids) > 1:
+            raise HalvesTooLarge
+        self._waiting = {(half.event_id, half.kind): half for half in stored}
+        first_rows = {f"{id_}:0" for id_ in ids}
+        rows = PredictionRow.objects.filter(model=model, prediction_id__in=ids | first_rows)
+        self._logged = {id_.removesuffix(":0") for id_ in rows.values_list("prediction_id", flat=True)}
+        self._done: set[str] = set()
+
+    def take(self, half: EventHalf) -> list[dict[str, Any]]:
+        """Return the predictions of an event that is whole now; none where it waits, or is logged already.
+
+        Raises Problem where the half does not fit the one that waits, which waits on.
+        """
+        if half.event_id in self._logged:
+            return []
+        same = self._waiting.get((half.event_id, half.kind))
+        if same is not None:
+            if bytes(same.payload) != half.payload:
+                detail = f"Another {half.kind} waits under the id {half.event_id!r}; the first one counts."
+                raise invalid("/id", detail, "conflict")
+            return []
+        is_request = half.kind == EventHalf.Kind.REQUEST
+        other_kind = EventHalf.Kind.RESPONSE if is_request else EventHalf.Kind.REQUEST
+        other = self._waiting.get((half.event_id, other_kind))
+        if other is None:
+            self._waiting[half.event_id, half.kind] = half
+            return []
+        return predictions_of(half, other) if is_request else predictions_of(other, half)
+
+    def finish(self, half: EventHalf) -> None:
+        """Note that the predictions of an event are in the log: nothing of it waits any more."""
+        self._done.add(half.event_id)
+
+    def waits(self, half: EventHalf) -> bool:
+        """Return whether a half was taken and waits for its other half."""
+        return half.event_id not in self._done and self._waiting.get((half.event_id, half.kind)) is half
+
+    def save(self, *, keep_new: bool = True) -> None:
+        """Keep the halves that wait from now on, and delete those that are logged."""
+        if keep_new:
+            waiting = (half for half in self._waiting.values() if half.pk is None)
+            kept = [half for half in waiting if half.event_id not in self._done]
+            EventHalf.objects.bulk_create(kept, ignore_conflicts=True)
+        EventHalf.objects.filter(model=self.model, event_id__in=self._done | self._logged).delete()
+
+
 # -- the predictions ---------------------------------------------------------------------------------------------------
-def _predictions(request: EventHalf, response: EventHalf) -> list[dict[str, Any]]:
+def predictions_of(request: EventHalf, response: EventHalf) -> list[dict[str, Any]]:
     """Write the predictions of an event as the logging API takes them."""
     version = _version(request, response)
     signature = _signature(request.model, version)

@@ -11,7 +11,10 @@ from numpy.typing import NDArray
 
 from driftline.common.periods import parse_timestamp, to_us
 from driftline.common.strict_json import printable
+from inference.data_files.vectors import lengths_of, matrix_of
 from inference.prediction_log.items import as_objects, class_text
+from inference.vector_names import MAX_DIMENSION, MIN_DIMENSION
+from inference.vectors import describe_vectors
 
 type Values = NDArray[Any]
 type Mask = NDArray[np.bool_]
@@ -74,6 +77,32 @@ def numbers(table: pa.Table, name: str, refusals: Refusals, code: str = "wrong_t
                         row, name, code, f"'{printable(text)}' in the column {name[:100]!r} is no number."
                     )
         return values
+
+
+def vectors(
+    table: pa.Table, name: str, refusals: Refusals
+) -> tuple[dict[str, NDArray[np.float64]], NDArray[np.int64]]:
+    """Read lists of numbers as the features that vectors become, and each row's dimension, 0 where it has none."""
+    column = table[name].combine_chunks()
+    dimensions = lengths_of(column)
+    given = column.is_valid().to_numpy(zero_copy_only=False)
+    outside = given & ((dimensions < MIN_DIMENSION) | (dimensions > MAX_DIMENSION))
+    refusals.where(
+        outside,
+        name,
+        "invalid_vector",
+        lambda row: (
+            f"A vector has {MIN_DIMENSION} to {MAX_DIMENSION:,} numbers; the column {name[:100]!r} holds "
+            f"{dimensions[row]:,} here."
+        ),
+    )
+    dimensions[outside] = 0
+    features: dict[str, NDArray[np.float64]] = {}
+    for dimension in np.unique(dimensions[dimensions > 0]).tolist():
+        places = np.flatnonzero(dimensions == dimension)
+        for part, values in describe_vectors(name, matrix_of(column, places)).items():
+            features.setdefault(part, np.full(len(dimensions), np.nan))[places] = values
+    return features, dimensions
 
 
 def texts(table: pa.Table, name: str, refusals: Refusals) -> Values:

@@ -10,17 +10,21 @@ from msgspec import Struct
 
 from driftline.common.errors import Problem, invalid
 from driftline.common.strict_json import escape_pointer
+from inference.data_files.vectors import is_vector
 from inference.prediction_log.imports.source import MAX_COLUMNS
 from inference.prediction_log.rows.sent_items import (
     MAX_FEATURE_NAME,
     MAX_FEATURES,
     MAX_TAGS,
+    MAX_VECTOR_NAME,
+    MAX_VECTORS,
     NUMERIC_TASKS,
 )
 from inference.registry.models import Model
 from inference.signatures import Signature
+from inference.vector_names import MAX_DIMENSION, part_names
 
-type Kind = Literal["number", "truth", "text"]
+type Kind = Literal["number", "truth", "text", "vector"]
 
 CLASS_PREFIX, TAG_PREFIX, OWN_PREFIX = "probability_", "tag_", "import_"
 LEFT_OUT = ("client_id",)  # an export has it; what was logged by id needs none
@@ -41,7 +45,12 @@ OF_LABELS = ("id", "label", "timestamp")
 _LOOKED_AT, _MOSTLY = 1_000, 0.9
 _TIMES = ("timestamp", "label_timestamp")
 _NUMBERS = ("probability", "latency_ms")
-_ARROW = {"number": pa.float64(), "truth": pa.bool_(), "text": pa.string()}
+_ARROW = {
+    "number": pa.float64(),
+    "truth": pa.bool_(),
+    "text": pa.string(),
+    "vector": pa.list_(pa.float64()),
+}
 
 
 class FileLayout(Struct, frozen=True):
@@ -160,12 +169,30 @@ def _features(sample: pa.Table, declared: Mapping[str, Kind]) -> dict[str, Kind]
             raise invalid(
                 _at(name), f"A feature's name has at most {MAX_FEATURE_NAME} characters.", "key_too_long"
             )
-    return {
+    kinds: dict[str, Kind] = {
         name: "number"
         if name not in declared and _looks_numeric(sample[name])
         else _kind(name, sample.schema.field(name).type, declared.get(name))
         for name in names
     }
+    _check_vectors([name for name, kind in kinds.items() if kind == "vector"], names)
+    return kinds
+
+
+def _check_vectors(vectors: Sequence[str], names: Sequence[str]) -> None:
+    if len(vectors) > MAX_VECTORS:
+        detail = f"{len(vectors)} columns of vectors; a prediction has at most {MAX_VECTORS}."
+        raise Problem(422, "too_many_columns", detail)
+    for name in vectors:
+        if len(name) > MAX_VECTOR_NAME:
+            detail = f"A vector's name has at most {MAX_VECTOR_NAME} characters."
+            raise invalid(_at(name), detail, "key_too_long")
+        for part in part_names(name, MAX_DIMENSION):
+            if part in names:
+                detail = (
+                    f"{part!r} is a number that is made of the vector {name!r}; rename one of the columns."
+                )
+                raise invalid(_at(part), detail, "name_taken")
 
 
 def _looks_numeric(column: pa.ChunkedArray) -> bool:
@@ -191,11 +218,14 @@ def _is_reserved(name: str) -> bool:
 
 def _kind(name: str, given: pa.DataType, declared: Kind | None) -> Kind:
     kind = _kind_of(given)
-    if kind is None:
+    if kind is None or (kind == "vector" and declared):
         detail = (
-            f"The column {name[:100]!r} is of type {given}; features are numbers, true or false, or text."
+            f"The column {name[:100]!r} is of type {given}; features are numbers, true or false, text, or lists of "
+            "numbers."
         )
         raise invalid(_at(name), detail, "wrong_type")
+    if kind == "vector":
+        return kind
     return declared if declared == "text" or (declared and kind != "truth") else kind
 
 
@@ -209,6 +239,8 @@ def _kind_of(given: pa.DataType) -> Kind | None:
         return "number"
     if kinds.is_string(given) or kinds.is_large_string(given):
         return "text"
+    if is_vector(given):
+        return "vector"
     return None
 
 
@@ -223,7 +255,8 @@ def _check_types(layout: FileLayout, schema: pa.Schema) -> None:
         given = schema.field(name).type
         is_time = name in _TIMES and (pa.types.is_timestamp(given) or pa.types.is_date(given))
         is_text = _kind_of(given) == "text" or pa.types.is_null(given)
-        if not (is_time or is_text or (name not in _TIMES and _kind_of(given))):
+        is_value = name not in _TIMES and _kind_of(given) not in (None, "vector")
+        if not (is_time or is_text or is_value):
             wanted = "a time or a text such as 2026-01-31T12:00:00Z" if name in _TIMES else "numbers or text"
             raise invalid(
                 _at(name), f"The column {name[:100]!r} is of type {given}; use {wanted}.", "wrong_type"

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from driftline.common.errors import Problem
+from inference.data_files.vectors import oversized_lists
 from inference.prediction_log.imports.source import Block, FilePosition, UnreadableFile, block_rows
 
 MAX_FOOTER_BYTES = 64 << 20
@@ -15,7 +16,7 @@ _BUFFER = 64 << 10  # of each column
 
 
 class ParquetSource:
-    """A Parquet file with flat columns; of nested ones nothing is read."""
+    """A Parquet file with columns of values and of lists of numbers."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -34,6 +35,8 @@ class ParquetSource:
             raise Problem(
                 422, "not_parquet", f"The Parquet file cannot be read: {str(error)[:200]}"
             ) from error
+        if fault := oversized_lists(self._file.metadata):
+            raise Problem(413, "lists_too_long", fault)
         self.start = FilePosition(0)
         self.total = int(self._file.metadata.num_rows)
         self.names = list(self._file.schema_arrow.names)
@@ -71,12 +74,18 @@ class ParquetSource:
                 skipped -= rows
                 continue
             for batch in self._file.iter_batches(
-                batch_size=block_rows(len(self.names)), row_groups=[group], use_threads=False
+                batch_size=block_rows(self._cells_in_row(group)), row_groups=[group], use_threads=False
             ):
                 dropped = min(skipped, batch.num_rows)
                 skipped -= dropped
                 if dropped < batch.num_rows:
                     yield batch.slice(dropped)
+
+    def _cells_in_row(self, group: int) -> int:
+        """Return how many values a row of a group has on average, those of its lists counted one by one."""
+        found = self._file.metadata.row_group(group)
+        values = sum(found.column(place).num_values for place in range(found.num_columns))
+        return max(len(self.names), -(-values // max(found.num_rows, 1)))
 
     def _block(self, table: pa.Table, start: FilePosition) -> Block:
         end = start.rows + table.num_rows

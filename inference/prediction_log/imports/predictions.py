@@ -83,7 +83,7 @@ def read_predictions(block: Block, reading: Reading) -> ReadRows:
         "subjects": reader.subjects(),
         "tags": reader.tags(),
     }
-    ids, times_us, features = reader.ids(), reader.times(), reader.features()
+    ids, times_us, (features, dimensions) = reader.ids(), reader.times(), reader.features()
     labels = reader.labels(ids) if "label" in layout.own else []
     _refuse_long_rows(features, refusals)
     hashed = {name: values for name, values in columns.items() if values is not None}
@@ -94,6 +94,7 @@ def read_predictions(block: Block, reading: Reading) -> ReadRows:
         times_us=times_us + reading.skew_us,
         features=features,
         body_hash=hash_items(times_us, hashed),
+        dimensions=dimensions,
         **columns,
     )
     kept = sent.take(refusals.good()) if refusals.faults else sent
@@ -238,13 +239,19 @@ class _Reader:
                 self._refusals.where(texts == text, "tags", "invalid_tags", detail)
         return as_objects([known.get(text) for text in texts])
 
-    def features(self) -> dict[str, Values]:
-        return {
-            name: cells.texts(self._table, name, self._refusals)
-            if kind == "text"
-            else cells.numbers(self._table, name, self._refusals)
-            for name, kind in self._reading.layout.features.items()
-        }
+    def features(self) -> tuple[dict[str, Values], dict[str, NDArray[np.int64]]]:
+        """Read the features, vectors as what is kept of them, and the dimensions of these."""
+        features: dict[str, Values] = {}
+        dimensions: dict[str, NDArray[np.int64]] = {}
+        for name, kind in self._reading.layout.features.items():
+            if kind == "vector":
+                parts, dimensions[name] = cells.vectors(self._table, name, self._refusals)
+                features |= parts
+            elif kind == "text":
+                features[name] = cells.texts(self._table, name, self._refusals)
+            else:
+                features[name] = cells.numbers(self._table, name, self._refusals)
+        return features, dimensions
 
     def labels(self, ids: Values) -> list[tuple[int, LabelItem]]:
         return read_labels(

@@ -1,6 +1,6 @@
 """What a model's own settings refuse of items that are right by themselves: types, a strict schema, retention."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -16,6 +16,7 @@ from inference.prediction_log.queries.event_clock import event_now
 from inference.prediction_log.queries.selectors import newest_arrival
 from inference.prediction_log.rows.sent_columns import SentColumns
 from inference.registry.models import Model, SchemaPolicy
+from inference.registry.vector_dimensions import Dimensions
 from inference.signatures import Feature, Signature
 
 _DAY = timedelta(days=1)
@@ -76,11 +77,66 @@ def _has(columns: SentColumns, name: str) -> _Mask:
     return np.ones(len(columns), bool) if absent is None else ~absent
 
 
+# -- vectors -----------------------------------------------------------------------------------------------------------
+def find_misfit_vectors(
+    columns: SentColumns, versions: Mapping[str, int], known: Dimensions
+) -> dict[int, ItemFault]:
+    """Find the items with a vector of another dimension than their version's, or with none, by their places.
+
+    `versions` are the keys of those that are there; of others the first item of the request counts.
+    """
+    faults = _Faults(columns)
+    for version, name, rows in vectors_by_version(columns):
+        lengths = columns.dimensions[name][rows]
+        wanted = known.get((versions.get(version, 0), name), int(lengths[0]))
+        for row, length in zip(rows[lengths != wanted], lengths[lengths != wanted], strict=True):
+            detail = (
+                f"The vectors {printable(name)!r} of version {version} have {wanted:,} numbers, and this one has "
+                f"{length:,}. Log what another encoder made under another version."
+            )
+            faults.add_feature([int(row)], "wrong_dimension", detail, name)
+    for version, name in _vector_names(columns, versions, known):
+        rows = np.flatnonzero((columns.versions == version) & _is_given(columns, name))
+        detail = f"The feature {printable(name)!r} of version {version} is a vector; send a list of numbers or null."
+        faults.add_feature(rows.tolist(), "wrong_type", detail, name)
+    return faults.found
+
+
+def _vector_names(
+    columns: SentColumns, versions: Mapping[str, int], known: Dimensions
+) -> set[tuple[str, str]]:
+    """Return the vectors of each version, those of the request and those that are known before."""
+    by_key = {key: version for version, key in versions.items()}
+    sent = {(version, name) for version, name, _ in vectors_by_version(columns)}
+    return sent | {(by_key[key], name) for key, name in known if key in by_key}
+
+
+def _is_given(columns: SentColumns, name: str) -> _Mask:
+    """Mark the items in which a feature has a value that is no vector."""
+    values = columns.features.get(name)
+    if values is None:
+        return np.zeros(len(columns), bool)
+    return np.fromiter((value is not None and value == value for value in values), bool, len(columns))
+
+
+def vectors_by_version(columns: SentColumns) -> Iterator[tuple[str, str, NDArray[np.intp]]]:
+    """List the vectors of each version: its name, the feature, and the items that have one."""
+    for name, lengths in columns.dimensions.items():
+        for version in sorted(set(columns.versions)):
+            rows = np.flatnonzero((columns.versions == version) & (lengths > 0))
+            if len(rows):
+                yield version, name, rows
+
+
 def _refuse_wrong_types(
     columns: SentColumns, rows: NDArray[np.intp], features: Iterable[Feature], faults: _Faults
 ) -> None:
     """Refuse items whose features are not of the declared types; nothing is coerced silently."""
     for feature in features:
+        lengths = columns.dimensions.get(feature.name)
+        if lengths is not None:
+            detail = f"Feature {feature.name!r} is a list; use {_expected(feature)} or null."
+            faults.add_feature(rows[lengths[rows] > 0], "wrong_type", detail, feature.name)
         values = columns.features.get(feature.name)
         if values is None or (values.dtype != object and feature.type != "string"):
             continue
@@ -96,8 +152,11 @@ def _is_misfit(value: Any, *, is_text: bool) -> bool:
 
 
 def _misfit(feature: Feature, value: object) -> str:
-    expected = "text" if feature.type == "string" else "a number"
-    return f"Feature {feature.name!r} is {str(value)[:64]!r}; use {expected} or null."
+    return f"Feature {feature.name!r} is {str(value)[:64]!r}; use {_expected(feature)} or null."
+
+
+def _expected(feature: Feature) -> str:
+    return "text" if feature.type == "string" else "a number"
 
 
 # -- the retention -----------------------------------------------------------------------------------------------------

@@ -39,6 +39,7 @@ from inference.prediction_log.rows.sent_items import (
 
 MAX_ITEMS = 10_000
 MAX_ITEM_BYTES = 64 << 10
+MAX_LINE_BYTES = 2 << 20  # with its vectors, of a line that is read by itself
 MAX_BATCH_DEPTH = 3 * MAX_DEPTH  # an item that nests deeper than MAX_DEPTH is refused alone
 SKEW = timedelta(seconds=30)  # below this, `sent_at` differs by the network, not by the clock
 _TELLING_ESCAPES = (
@@ -176,14 +177,22 @@ def _accept_each[Item](
             items.append(row)
             continue
         try:
-            if len(canonical) > MAX_ITEM_BYTES:
+            if len(canonical) > MAX_ITEM_BYTES and (size := _bytes_beside_vectors(row)) > MAX_ITEM_BYTES:
                 raise Refused(
-                    "item_too_large", "", f"An item has at most 64 KiB, not {len(canonical):,} bytes."
+                    "item_too_large", "", f"An item has at most 64 KiB beside vectors, not {size:,} bytes."
                 )
             items.append(accept(row))
         except Refused as refused:
             items.append(_fault(row.id, refused, _pointer(kind, index, lines)))
     return items
+
+
+def _bytes_beside_vectors(row: SentPrediction | SentLabel) -> int:
+    """Return the bytes of an item without its vectors, which have a bound of their own."""
+    if isinstance(row, SentPrediction):
+        others = {name: value for name, value in row.features.items() if type(value) is not list}
+        row = msgspec.structs.replace(row, features=others)
+    return len(_encoder.encode(row))
 
 
 def _pointer(kind: _Kind, index: int, lines: bool) -> str:
@@ -291,7 +300,7 @@ def _lines(body: bytes, kind: _Kind) -> Iterator[bytes]:
 
 def _typed_line(line: bytes, kind: _Kind, index: int) -> _Row:
     """Read one line by itself: a line that is no JSON does not spoil the others."""
-    if len(line) > 2 * MAX_ITEM_BYTES:
+    if len(line) > MAX_LINE_BYTES:
         return _fault(None, Refused("item_too_large", "", "An item has at most 64 KiB."), f"/{index}")
     try:
         value = decode_json(line)

@@ -18,7 +18,11 @@ from driftline.common.work import touch
 from inference.prediction_log.encryption.sealed_chunks import sealer
 from inference.prediction_log.ingest.arrival import in_arrival_week
 from inference.prediction_log.ingest.group_commit import GroupCommit
-from inference.prediction_log.ingest.model_policies import find_refused
+from inference.prediction_log.ingest.model_policies import (
+    find_misfit_vectors,
+    find_refused,
+    vectors_by_version,
+)
 from inference.prediction_log.ingest.request_counts import add_request_counts
 from inference.prediction_log.items import BatchResult, ItemFault, ItemResult
 from inference.prediction_log.labels import services as labels
@@ -31,6 +35,7 @@ from inference.prediction_log.storage import binary_copy, narrow_rows
 from inference.registry.models import Model, Version
 from inference.registry.selectors import privacy_of, signature_of, unlearnt_signature
 from inference.registry.services import external_version
+from inference.registry.vector_dimensions import dimensions_of, remember_dimensions
 from inference.signatures import Signature
 
 _ROWS_OF_A_CHUNK = 10_000  # no commit of several requests holds more
@@ -93,6 +98,7 @@ class _Version:
 
     pk: int
     declared: Signature | None
+    has_vectors: bool = False
 
     def signature(self, task: str) -> Signature:
         return self.declared or unlearnt_signature(task)
@@ -122,24 +128,30 @@ class _Part:
 
 
 def log_predictions(
-    *, model: Model, batch: PredictionBatch, now: datetime, atomic: bool = False
+    *, model: Model, batch: PredictionBatch, now: datetime, atomic: bool = False, alone: bool = False
 ) -> BatchResult:
     """Store the items of one request that can be kept in one commit, and say what became of each.
 
-    With `atomic`, one bad item refuses the whole request.
+    With `atomic`, one bad item refuses the whole request. With `alone` it shares no commit with other requests, so
+    that the caller's transaction may hold more.
     """
     versions = _find_versions(model, set(batch.columns.versions))
     faults = batch.faults
     if len(batch.columns):
         declared = {name: known.declared for name, known in versions.items() if known.declared}
         faults = faults | find_refused(model, batch.columns, declared, now)
+        if batch.columns.dimensions or any(known.has_vectors for known in versions.values()):
+            keys = {name: known.pk for name, known in versions.items()}
+            faults |= find_misfit_vectors(batch.columns, keys, dimensions_of(keys.values()))
     if atomic and faults:
         raise labels.refuse_atomic([faults[place] for place in sorted(faults)])
     columns = batch.columns
     if len(faults) > len(batch.faults):
         columns = columns.take(~np.isin(columns.places, list(faults)))
     request = _Request(model, columns, versions, now, atomic)
-    results = _commits_of(model.pk).share(request) if len(columns) else []
+    results: list[ItemResult] = []
+    if len(columns):
+        results = _commit_requests([request])[0] if alone else _commits_of(model.pk).share(request)
     rejected = [labels.rejected(place, fault) for place, fault in faults.items()]
     return BatchResult.of(sorted(rejected + results, key=attrgetter("index")))
 
@@ -158,10 +170,12 @@ def _find_versions(model: Model, names: set[str]) -> dict[str, _Version]:
     # written out: making it from a query set, and objects of its rows, costs six times as much as asking it
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT version, id, signature FROM inference_version WHERE model_id = %s AND version = ANY(%s)",
+            "SELECT version, id, signature, EXISTS (SELECT FROM inference_vectorfeature v WHERE v.version_id = w.id) "
+            "FROM inference_version w WHERE model_id = %s AND version = ANY(%s)",
             [model.pk, sorted(names)],
         )
-        return {name: _Version(pk, _declared(stored)) for name, pk, stored in cursor.fetchall()}
+        found = cursor.fetchall()
+    return {name: _Version(pk, _declared(stored), has_vectors) for name, pk, stored, has_vectors in found}
 
 
 @lru_cache(maxsize=256)
@@ -207,6 +221,11 @@ def _parts_of(place: int, request: _Request) -> Iterator[_Part]:
         sent = columns
         if len(groups) > 1:
             sent = columns.take((columns.versions == name) & (columns.roles == role))
+        if sent.dimensions:
+            found = {vector: rows[0] for _, vector, rows in vectors_by_version(sent)}
+            remember_dimensions(
+                version.pk, {vector: int(sent.dimensions[vector][row]) for vector, row in found.items()}
+            )
         kept = from_sent(
             sent,
             model_id=model.pk,

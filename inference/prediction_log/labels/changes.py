@@ -11,9 +11,10 @@ from typing import NamedTuple
 from django.db import connection
 from django.db.models import Min
 
-from driftline.common.periods import floor, from_us, to_us
+from driftline.common.periods import day_of, floor, from_us, to_us
 from inference.prediction_log.labels.selectors import Holding, current_labels
 from inference.prediction_log.models import LabelChange
+from inference.prediction_log.signals import days_changed
 from inference.prediction_log.storage.array_literals import integer_array, text_array
 from inference.registry.models import Model
 
@@ -94,6 +95,8 @@ def claim_label_changes(model: Model) -> list[ClaimedChange]:
         .select_for_update(skip_locked=True)[:MAX_CLAIMED]
     )
     LabelChange.objects.filter(pk__in=[change.pk for change in claimed]).delete()
+    days = {day_of(change.prediction_time) for change in claimed}
+    days_changed.send(sender=LabelChange, model=model, days=days)
     return [
         ClaimedChange(
             change.prediction_id, to_us(change.prediction_time), _summarised(change.value, change.known_us)

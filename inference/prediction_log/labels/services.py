@@ -63,14 +63,23 @@ def lock_summaries(model_id: int) -> None:
 
 # -- labels that arrive ------------------------------------------------------------------------------------------------
 def log_labels(
-    *, model: Model, items: Sequence[LabelItem | ItemFault], source: str, now: datetime, atomic: bool = False
+    *,
+    model: Model,
+    items: Sequence[LabelItem | ItemFault],
+    source: str,
+    now: datetime,
+    atomic: bool = False,
+    searched: Searched | None = None,
 ) -> BatchResult:
-    """Store the valid labels of one request in one commit and say what became of each."""
+    """Store the valid labels of one request in one commit and say what became of each.
+
+    Who calls it in a transaction gives what `search_ahead` found before, as the lock would be held while it searches.
+    """
     checked = [_checked(model, index, item) for index, item in enumerate(items)]
     if atomic and any(isinstance(item, ItemFault) for item in checked):
         raise refuse_atomic(checked)
-    given = list(dict.fromkeys(item.id for item in checked if isinstance(item, LabelItem)))
-    searched = Searched()
+    given = _ids_of(checked)
+    searched = searched or Searched()
     while True:
         with transaction.atomic():
             lock(model.pk, exclusive=True)
@@ -86,6 +95,16 @@ def log_labels(
                     )
                 return BatchResult.of(results)
         searched = search(model, [*searched.ids, *missing])
+
+
+def search_ahead(model: Model, items: Sequence[LabelItem | ItemFault]) -> Searched:
+    """Search the packed weeks for labels that no newer row takes, without a lock, before a transaction logs them."""
+    given = _ids_of(items)
+    return search(model, not_searched(model, given, find_targets(model.pk, given, Searched()), Searched()))
+
+
+def _ids_of(items: Iterable[LabelItem | ItemFault]) -> list[str]:
+    return list(dict.fromkeys(item.id for item in items if isinstance(item, LabelItem)))
 
 
 def _checked(model: Model, index: int, item: LabelItem | ItemFault) -> LabelItem | ItemFault:

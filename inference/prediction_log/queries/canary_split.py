@@ -4,9 +4,10 @@ import json
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 import pyarrow as pa
+from django.db.models import QuerySet
 
 from inference.prediction_log.encryption.sealed_chunks import ChunkDamaged
 from inference.prediction_log.models import PredictionChunk, PredictionRole
@@ -16,7 +17,7 @@ from inference.registry.models import Deployment
 from inference.registry.schemas import CanaryOut, SplitOut
 
 MISMATCH_P_VALUE = 0.001
-MAX_ROWS = 200_000  # newest first: enough to see a split that is off by a percent
+MAX_ROWS = 200_000  # the newest of both sides: enough to see a split that is off by a percent
 _OWN_ROW = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}):\d+")
 """A row of several under an id that serving made (`common.ids.row_ids`); a caller's own id may end in ":7" too."""
 
@@ -52,17 +53,26 @@ def compare_split(champion: int, canary: int, weight: float) -> Split:
     return Split(champion, canary, float(binomtest(canary, total, weight).pvalue))
 
 
-def split_of(deployment: Deployment) -> Split | None:
+SETTLING = timedelta(seconds=5)
+"""After a weight was set: serving processes take up a plan within a second."""
+
+
+def split_of(
+    deployment: Deployment, *, settling: timedelta = timedelta(), max_rows: int = MAX_ROWS
+) -> Split | None:
     """Count the keys that each side has answered since the canary's weight was set; None without a canary.
+
+    With `settling` the first requests do not count, which processes that had not heard of the weight may have answered.
+    The newest `max_rows` rows count, of both sides those of one period.
 
     Requests that name the champion's version are the champion's whatever their key, and the log does not tell them
     from the others: where many callers name it, the champion counts more keys than the weight leaves it.
     """
     if deployment.canary is None or deployment.canary_weight is None or deployment.canary_since is None:
         return None
-    since = deployment.canary_since
+    since = deployment.canary_since + settling
     keys: dict[str, set[str]] = {PredictionRole.CHAMPION: set(), PredictionRole.CANARY: set()}
-    for role, row_keys in _answered(deployment, since):
+    for role, row_keys in _answered(deployment, since, max_rows):
         keys[role].update(row_keys)
     return compare_split(
         len(keys[PredictionRole.CHAMPION]), len(keys[PredictionRole.CANARY]), deployment.canary_weight
@@ -89,16 +99,21 @@ def describe_split(deployment: Deployment, split: Split | None) -> CanaryOut | N
     )
 
 
-def _answered(deployment: Deployment, since: datetime) -> Iterator[tuple[str, list[str]]]:
-    """Give the keys of the newest rows that either side answered, a chunk at a time."""
+def _answered(deployment: Deployment, since: datetime, max_rows: int) -> Iterator[tuple[str, list[str]]]:
+    """Give the keys of the newest rows, a chunk at a time: of both sides all that came from one moment on.
+
+    Each side is packed into large chunks at its own times, so that the newest chunks of both cover different periods.
+    """
     chunks = PredictionChunk.objects.filter(
         model=deployment.model,
         version__in=[deployment.champion_id, deployment.canary_id],
         role__in=[PredictionRole.CHAMPION, PredictionRole.CANARY],
         day__in=days_stored_since(deployment.model, since),
         created_at__gte=since,
-    ).order_by("-pk")
-    rows = 0
+    )
+    start = _newest_start(chunks, max_rows)
+    if start is not None:
+        chunks, since = chunks.filter(created_at__gt=start), max(since, start)
     read = _key_reader(deployment.canary_key)
     for role, payload in chunks.values_list("role", "payload").iterator(chunk_size=50):
         try:
@@ -106,18 +121,32 @@ def _answered(deployment: Deployment, since: datetime) -> Iterator[tuple[str, li
         except ChunkDamaged:
             continue
         received = table["received"].to_pylist()
-        keys = [
-            key or _request_of(row_id)
-            for key, row_id, moment in zip(read(table), table["id"].to_pylist(), received, strict=True)
-            if moment >= since
-        ]
-        rows += len(keys)
-        yield role, keys
-        if rows >= MAX_ROWS:
-            return
+        yield (
+            role,
+            [
+                key or request_of(row_id)
+                for key, row_id, moment in zip(read(table), table["id"].to_pylist(), received, strict=True)
+                if moment >= since
+            ],
+        )
 
 
-def _request_of(row_id: str) -> str:
+def _newest_start(chunks: QuerySet[PredictionChunk], max_rows: int) -> datetime | None:
+    """Return the moment since which the newest `max_rows` rows came, in whole chunks; None where all are fewer.
+
+    The rows of a chunk came before its last one was stored: what came later lies in the chunks that were stored later.
+    """
+    rows, newer = 0, None
+    stored = chunks.order_by("-created_at").values_list("created_at", "rows")
+    for created_at, count in stored.iterator(chunk_size=500):
+        if rows >= max_rows and created_at != newer:
+            return created_at
+        rows, newer = rows + count, created_at
+    return None
+
+
+def request_of(row_id: str) -> str:
+    """Return the id of the request that a row belongs to; that of the row where its caller chose it."""
     own = _OWN_ROW.fullmatch(row_id)
     return own[1] if own else row_id
 

@@ -29,6 +29,7 @@ from inference.prediction_log.labels.selectors import (
 )
 from inference.prediction_log.models import PackedDay, PredictionChunk, size_of
 from inference.prediction_log.queries.filters import Filter
+from inference.prediction_log.queries.newest_rows import reading_cost
 from inference.prediction_log.queries.selectors import ChunkRows, describe_row, frame_from
 from inference.prediction_log.rows.sent_items import NUMERIC_TASKS
 from inference.prediction_log.schemas import ListedPrediction, UnreadableRows
@@ -43,8 +44,6 @@ PAGE_SIZE = 100
 MAX_PAGE_SIZE = 1_000
 MAX_ROWS = 100_000
 _GROUP_ROWS = 10_000  # read at once: one packed chunk, or as many fresh ones
-_MIN_ROWS = 100  # opening a chunk costs as much as this many rows
-_ROW_BYTES = 1 << 10  # and so much of it as one: a row may have 64 KiB
 _SALT = "driftline.cursor.predictions"
 _FAR = 2**62
 
@@ -79,7 +78,7 @@ class _Chunk(NamedTuple):
     @property
     def cost(self) -> int:
         """Tell how many rows of usual size it costs to look at it."""
-        return max(self.rows, self.size // _ROW_BYTES, _MIN_ROWS)
+        return reading_cost(self.rows, self.size)
 
 
 @dataclass(frozen=True)

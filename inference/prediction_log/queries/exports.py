@@ -4,7 +4,7 @@ The columns are those that an import takes, so that one installation's export is
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import IO, Any
@@ -33,6 +33,7 @@ from inference.prediction_log.storage.snapshot import one_snapshot
 from inference.registry.models import Model
 from inference.registry.selectors import get_version, signature_of
 from inference.signatures import Signature
+from inference.vector_names import vector_of
 
 GROUP_ROWS = 50_000
 GROUP_BYTES = 16 << 20  # or as many rows as take so much: an item may have 64 KiB
@@ -52,6 +53,8 @@ _AFTER: dict[str, pa.DataType] = {
     "label": pa.string(),
     "label_timestamp": _TIME,
 }
+LOG_COLUMNS = frozenset({*_BEFORE, *_AFTER, "prediction"})
+"""What every file has, whatever the features are."""
 
 
 @dataclass(frozen=True)
@@ -96,15 +99,8 @@ def export_predictions(*, wanted: Wanted, sink: IO[bytes], actor: str) -> Export
     Rows of a damaged chunk are left out; the file's metadata names them under `driftline.unreadable`.
     """
     refuse_without_rows(wanted.model, "An export")
-    chunks = wanted.chunks()
     with one_snapshot():
-        layout = _Layout.of(wanted.model, chunks)
-        with pq.ParquetWriter(sink, layout.schema, compression="zstd") as writer:
-            damaged: dict[int, str] = {}
-            rows = sum(_write_groups(writer, _tables(wanted, chunks, layout, damaged)))
-            exported = Exported(rows, _describe_damaged(chunks, damaged, layout))
-            if damaged:
-                writer.add_key_value_metadata({"driftline.unreadable": json.dumps(exported.unreadable)})
+        exported = write_rows(wanted, sink)
         record_audit(
             project=wanted.model.project,
             actor=actor,
@@ -115,10 +111,28 @@ def export_predictions(*, wanted: Wanted, sink: IO[bytes], actor: str) -> Export
                 "to": wanted.end.isoformat() if wanted.end else None,
                 "role": wanted.role or None,
                 "version": wanted.version or None,
-                "rows": rows,
-                **({"unreadable_rows": exported.unreadable_rows} if damaged else {}),
+                "rows": exported.rows,
+                **({"unreadable_rows": exported.unreadable_rows} if exported.unreadable else {}),
             },
         )
+    return exported
+
+
+def write_rows(
+    wanted: Wanted, sink: IO[bytes], *, reserved: Collection[str] = (), without: Collection[str] = ()
+) -> Exported:
+    """Write the rows to `sink`, in the caller's snapshot; a feature with a `reserved` name gets another.
+
+    Features `without` which the file is to be have no column, and neither have the numbers of such vectors.
+    """
+    chunks = wanted.chunks()
+    layout = _Layout.of(wanted.model, chunks, reserved, without)
+    with pq.ParquetWriter(sink, layout.schema, compression="zstd") as writer:
+        damaged: dict[int, str] = {}
+        rows = sum(_write_groups(writer, _tables(wanted, chunks, layout, damaged)))
+        exported = Exported(rows, _describe_damaged(chunks, damaged, layout))
+        if damaged:
+            writer.add_key_value_metadata({"driftline.unreadable": json.dumps(exported.unreadable)})
     return exported
 
 
@@ -162,7 +176,13 @@ class _Layout:
     signatures: dict[int, Signature]
 
     @classmethod
-    def of(cls, model: Model, chunks: QuerySet[PredictionChunk]) -> "_Layout":
+    def of(
+        cls,
+        model: Model,
+        chunks: QuerySet[PredictionChunk],
+        reserved: Collection[str],
+        without: Collection[str],
+    ) -> "_Layout":
         found = list(model.versions.select_related("model"))
         signatures = {version.pk: signature_of(version) for version in found}
         kinds, has_probability = _stored_columns(chunks)
@@ -173,8 +193,13 @@ class _Layout:
         elif has_probability:
             names |= {f"probability_{name}": pa.float64() for name in classes}
         names |= _AFTER
-        features = {name: f"feature_{name}" if name in names else name for name in kinds}
-        names |= {features[name]: kind for name, kind in kinds.items()}
+        taken = {*names, *reserved}
+        features = {
+            name: f"feature_{name}" if name in taken else name
+            for name in kinds
+            if name not in without and vector_of(name) not in without
+        }
+        names |= {column: kinds[name] for name, column in features.items()}
         return cls(
             pa.schema(list(names.items())),
             features,

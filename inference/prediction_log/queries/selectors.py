@@ -1,6 +1,6 @@
 """Reads of the prediction log, as arrays."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
 from typing import Any, Literal
@@ -165,9 +165,9 @@ def oldest_event(model: Model) -> datetime | None:
     return _oldest(*_everything(model))
 
 
-def oldest_row(model: Model) -> datetime | None:
-    """Tell the event time of the oldest row that is still there."""
-    return _oldest(*_rows(model))
+def oldest_row(model: Model, since: date = date.min) -> datetime | None:
+    """Tell the event time of the oldest row that is still there, of those from a day on."""
+    return _oldest(*(rows.filter(day__gte=since) for rows in _rows(model)))
 
 
 def first_answered(version: Version, *, role: str) -> datetime | None:
@@ -188,6 +188,12 @@ def compared_versions(model: Model) -> list[int]:
         days = compared.values_list("version_id").annotate(last=Max("day"))
         last |= {version_id: max(day, last.get(version_id, day)) for version_id, day in days}
     return sorted(last, key=lambda version_id: (last[version_id], version_id), reverse=True)
+
+
+def days_with_rows(model: Model, version: Version | None = None) -> list[date]:
+    """List the event days of which the log has rows, of one version or of all."""
+    parts = _rows(model) if version is None else [rows.filter(version=version) for rows in _rows(model)]
+    return sorted({day for rows in parts for day in rows.values_list("day", flat=True).distinct()})
 
 
 def days_stored_since(model: Model, moment: datetime) -> list[date]:
@@ -219,15 +225,16 @@ def frame_of(
     role: str | Sequence[str] = "champion",
     version_id: int | None = None,
     as_summarised: bool = False,
+    chunks: Collection[int] | None = None,
 ) -> LogFrame:
     """Read the rows of `[start, end)` that versions made in a role, or in any of several, with their labels.
 
     Rows of a damaged chunk are left out, and the chunk is named in `unreadable`. With `as_summarised` only the rows and
-    labels that the summaries count.
+    labels that the summaries count; with `chunks` only those of these chunks, by their keys.
     """
     roles = [role] if isinstance(role, str) else role
     labels: Labels = (summarised_labels if as_summarised else current_labels)(model, roles, start, end)
-    chunks = PredictionChunk.objects.filter(
+    stored = PredictionChunk.objects.filter(
         model=model,
         role__in=roles,
         day__gte=day_of(start),
@@ -236,13 +243,15 @@ def frame_of(
         end__gte=start,
     ).order_by("pk")
     if version_id is not None:
-        chunks = chunks.filter(version_id=version_id)
+        stored = stored.filter(version_id=version_id)
     if as_summarised:
-        chunks = chunks.filter(is_summarised=True)
-    parts, damaged = read_parts(chunks)
+        stored = stored.filter(is_summarised=True)
+    if chunks is not None:
+        stored = stored.filter(pk__in=chunks)
+    parts, damaged = read_parts(stored)
     frame = frame_from(parts, labels)
     if damaged:
-        frame = replace(frame, unreadable=tuple(describe_damaged(chunks, damaged)))
+        frame = replace(frame, unreadable=tuple(describe_damaged(stored, damaged)))
     inside = (frame.times_us >= to_us(start)) & (frame.times_us < to_us(end))
     kept = frame if inside.all() else frame.take(inside)
     is_ordered = (kept.times_us[1:] >= kept.times_us[:-1]).all()  # as packed chunks of live traffic are

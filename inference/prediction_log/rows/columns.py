@@ -15,6 +15,7 @@ from inference.prediction_log.items import as_objects
 from inference.prediction_log.rows.sent_columns import SentColumns
 from inference.prediction_log.spool.record import FeatureTable, LoggedBatch, feature_columns
 from inference.signatures import Signature
+from inference.vectors import Vectors, describe_vectors
 
 type Values = NDArray[Any]
 """float32, float64, int64, or object for texts; NaN or None is missing. A feature's objects may be texts and floats."""
@@ -172,7 +173,10 @@ def shape_of(batch: LoggedBatch) -> tuple[object, ...]:
     columns = (
         (table.kind, tuple(table.names))
         if isinstance(table, FeatureTable)
-        else tuple((column.name, column.kind) for column in table)
+        else tuple(
+            (column.name, column.kind, len(column.data) // len(batch.ids) if column.kind == "v4" else 0)
+            for column in table
+        )
     )
     return columns, type(batch.prediction), batch.probabilities is None
 
@@ -213,10 +217,20 @@ def _features_of(batches: Sequence[LoggedBatch]) -> dict[str, Values]:
         columns = np.frombuffer(data, _DTYPES[table.kind]).reshape(-1, len(table.names)).T.copy()
         return dict(zip(table.names, columns, strict=True))
     parts = [feature_columns(batch.features) for batch in batches]
-    return {
-        column.name: _feature_of([part[place].data for part in parts], column.kind)
-        for place, column in enumerate(table)
-    }
+    features: dict[str, Values] = {}
+    for place, column in enumerate(table):
+        held = [part[place].data for part in parts]
+        if column.kind == "v4":
+            rows = sum(len(batch.ids) for batch in batches)
+            features |= describe_vectors(column.name, _vectors_of(held, rows))
+        else:
+            features[column.name] = _feature_of(held, column.kind)
+    return features
+
+
+def _vectors_of(parts: Sequence[bytes | list[str | None]], rows: int) -> Vectors:
+    vectors: Vectors = np.frombuffer(b"".join(parts), "<f4").reshape(rows, -1)  # type: ignore[arg-type]
+    return vectors
 
 
 def _feature_of(parts: Sequence[bytes | list[str | None]], kind: str) -> Values:

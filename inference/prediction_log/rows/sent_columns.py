@@ -15,6 +15,7 @@ import numpy as np
 from msgspec import UNSET
 from numpy.typing import NDArray
 
+from driftline.common.errors import Problem
 from driftline.common.ids import ID_LENGTH, is_printable
 from driftline.common.periods import parse_timestamp, to_us
 from inference.prediction_log.items import Arrived, ItemFault, as_objects, class_text
@@ -25,6 +26,7 @@ from inference.prediction_log.rows.sent_items import (
     NUMERIC_TASKS,
     OPTIONAL_FIELDS,
     RETENTION,
+    FeatureValue,
     Refused,
     SentPrediction,
     Value,
@@ -34,15 +36,20 @@ from inference.prediction_log.rows.sent_items import (
     check_role,
     check_subject,
     check_tags,
+    check_vectors,
     check_version,
     is_latency,
     is_probability,
 )
+from inference.vector_names import DIRECTIONS, part_names
+from inference.vectors import describe_rows
 
 type Values = NDArray[Any]
 
 _NUMBERS = {float, int, bool, type(None)}
 _MANY_CHARACTERS = 5_000  # an item with fewer, in all its texts, stays below the cap on its bytes
+MAX_CELLS = 20_000_000
+"""Of a request: its items, times the features that any of them has."""
 _US = timedelta(microseconds=1)
 _PLAIN_TIME = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,6})?Z"
@@ -54,7 +61,8 @@ _encoder = msgspec.json.Encoder()
 class SentColumns:
     """Predictions that another server made, one entry an item in each column.
 
-    A feature's column holds float64 with NaN for missing, or objects as they were sent where any value is text;
+    A feature's column holds float64 with NaN for missing, or objects as they were sent where any value is text. Vectors
+    are there as the numbers that `inference.vectors` makes of them; `dimensions` tells how long each was, 0 for none.
     `probabilities` holds float64, objects where any item names its classes, or is None where no item has any.
     """
 
@@ -73,6 +81,7 @@ class SentColumns:
     absent: dict[str, NDArray[np.bool_]] = field(
         default_factory=dict
     )  # where items lack a feature others have
+    dimensions: dict[str, NDArray[np.int64]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -83,6 +92,7 @@ class SentColumns:
             probabilities=None if self.probabilities is None else self.probabilities[where],
             features={name: values[where] for name, values in self.features.items()},
             absent={name: mask[where] for name, mask in self.absent.items()},
+            dimensions={name: values[where] for name, values in self.dimensions.items()},
             **{name: getattr(self, name)[where] for name in _PLAIN},
         )
 
@@ -196,14 +206,15 @@ def _transposed(
         "subjects": as_objects(sent.given("subject")),
         "tags": as_objects([tags or None for tags in sent.given("tags")]),
     }
-    features = _features(sent)
+    features, dimensions = _features(sent)
     hashed = {name: values for name, values in columns.items() if name != "ids" and values is not None}
     hashed |= {f"features/{name}": values for name, values in features.items()}
     return SentColumns(
         places=np.arange(len(sent.id)) if places is None else np.array(places, np.int64),
         times_us=sent_us + (skew // _US if skew else 0),
         features=features,
-        absent=_absent(sent),
+        absent=_absent_parts(_absent(sent), dimensions),
+        dimensions=dimensions,
         body_hash=hash_items(sent_us, hashed),
         **columns,
     )
@@ -234,18 +245,46 @@ def _probabilities(given: Sequence[Any], *, task: str) -> Values | None:
     return numbers.clip(0.0, 1.0)
 
 
-def _features(sent: _Fields) -> dict[str, Values]:
-    """Turn rows into a column a feature; a feature that a row lacks is missing there."""
+def _features(sent: _Fields) -> tuple[dict[str, Values], dict[str, NDArray[np.int64]]]:
+    """Turn rows into a column a feature, and vectors into several with their dimensions; a feature that a row lacks is
+    missing there.
+    """
     if sent.numbers:
-        return _numeric_features(list(map(msgspec.structs.astuple, sent.features)), sent.numbers)
+        return _numeric_features(list(map(msgspec.structs.astuple, sent.features)), sent.numbers), {}
     rows, names = sent.features, tuple(dict.fromkeys(chain.from_iterable(sent.names)))
+    _check_cells(len(rows) * len(names))
     if len(names) < 2 or any(len(key) < len(names) for key in sent.names):
         table = [tuple([row.get(name) for name in names]) for row in rows]
     else:
         table = list(map(itemgetter(*names), rows))
     if set(map(type, chain.from_iterable(table))) <= _NUMBERS:
-        return _numeric_features(table, names)
-    return {name: _column(values) for name, values in zip(names, zip(*table, strict=True), strict=True)}
+        return _numeric_features(table, names), {}
+    features: dict[str, Values] = {}
+    dimensions: dict[str, NDArray[np.int64]] = {}
+    columns = dict(zip(names, zip(*table, strict=True), strict=True))
+    vectors = {name for name, values in columns.items() if list in set(map(type, values))}
+    _check_cells(len(rows) * (len(names) + DIRECTIONS * len(vectors)))
+    for name, values in columns.items():
+        if name in vectors:
+            parts, dimensions[name] = describe_rows(
+                name, [value if type(value) is list else None for value in values]
+            )
+            features |= parts
+            values = tuple(None if type(value) is list else value for value in values)
+            if values.count(None) == len(values):
+                continue
+        features[name] = _column(values)
+    return features, dimensions
+
+
+def _check_cells(cells: int) -> None:
+    """Raise Problem where items have so few names in common that a column for each name would fill the memory."""
+    if cells > MAX_CELLS:
+        detail = (
+            f"The items together have {cells:,} values, those counted that others have and they lack, and a vector as "
+            f"{DIRECTIONS + 1}; send up to {MAX_CELLS:,} at once, in several requests."
+        )
+        raise Problem(413, "too_many_values", detail)
 
 
 def _absent(sent: _Fields) -> dict[str, NDArray[np.bool_]]:
@@ -262,6 +301,19 @@ def _absent(sent: _Fields) -> dict[str, NDArray[np.bool_]]:
     }
 
 
+def _absent_parts(
+    absent: dict[str, NDArray[np.bool_]], dimensions: Mapping[str, NDArray[np.int64]]
+) -> dict[str, NDArray[np.bool_]]:
+    """Mark the items that lack a vector for each of the numbers that are made of it, too."""
+    of_parts = {
+        part: absent[name]
+        for name, lengths in dimensions.items()
+        if name in absent
+        for part in part_names(name, int(lengths.max()))
+    }
+    return absent | of_parts
+
+
 def _numeric_features(table: Sequence[tuple[Any, ...]], names: tuple[str, ...]) -> dict[str, Values]:
     numbers = _matrix(table, len(names)).reshape(len(table), len(names))
     return dict(zip(names, np.ascontiguousarray(numbers.T), strict=True))
@@ -275,7 +327,7 @@ def _matrix(table: Sequence[tuple[Any, ...]], width: int) -> NDArray[np.float64]
         return np.array(table, np.float64)
 
 
-def _column(values: Sequence[Value | None]) -> Values:
+def _column(values: Sequence[FeatureValue]) -> Values:
     return np.array(values, np.float64) if set(map(type, values)) <= _NUMBERS else as_objects(values)
 
 
@@ -290,6 +342,8 @@ def _is_plain(sent: _Fields, columns: SentColumns, *, task: str, now: datetime) 
         check_subject(subject)
     for names in sent.names:
         check_feature_names(names)
+    for features in sent.features if columns.dimensions else ():
+        check_vectors(features)
     for tags in filter(None, columns.tags):
         check_tags(tags)
     return (

@@ -2,6 +2,7 @@
 
 import math
 import re
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import Annotated, Any
@@ -12,11 +13,14 @@ from driftline.common.ids import ID_LENGTH, is_valid_id
 from driftline.common.periods import parse_timestamp, rfc3339
 from driftline.common.strict_json import escape_pointer, printable
 from inference.prediction_log.items import LabelItem, class_text
+from inference.vector_names import MAX_DIMENSION, MIN_DIMENSION, SUFFIX_LENGTH, part_names
 
 MAX_LABEL_LENGTH = 200
 MAX_FEATURE_NAME = 100
 MAX_FEATURES = 1_000
 MAX_TAGS = 50
+MAX_VECTORS = 16
+MAX_VECTOR_NAME = MAX_FEATURE_NAME - SUFFIX_LENGTH
 AHEAD = timedelta(minutes=10)
 RETENTION = timedelta(days=3650)
 NUMERIC_TASKS = ("regression", "ranking")
@@ -29,13 +33,14 @@ _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 type _Integer = Annotated[int, Meta(ge=-(2**63), le=2**63 - 1)]
 type Value = float | _Integer | bool | str
+type FeatureValue = Value | list[float] | None
 
 
 class SentPrediction(Struct, frozen=True, forbid_unknown_fields=True):
     id: str
     timestamp: str
     version: str
-    features: dict[str, Value | None]
+    features: dict[str, FeatureValue]
     prediction: Value
     probabilities: dict[str, float] | float | UnsetType | None = UNSET
     latency_ms: float | UnsetType | None = UNSET
@@ -66,6 +71,7 @@ def check_prediction(row: SentPrediction, *, task: str, now: datetime, skew: tim
     _check_id(row.id)
     check_version(row.version)
     check_feature_names(tuple(row.features))
+    check_vectors(row.features)
     _event_time(row.timestamp, now=now, skew=skew)
     check_outcome(row.prediction, task=task)
     check_probabilities(row.probabilities, task=task)
@@ -114,6 +120,29 @@ def check_feature_names(names: tuple[str, ...]) -> None:
         if not 0 < len(name) <= MAX_FEATURE_NAME:
             at = f"/features/{escape_pointer(name)}"
             raise Refused("key_too_long", at, f"A feature's name has 1 to {MAX_FEATURE_NAME} characters.")
+
+
+def check_vectors(features: Mapping[str, FeatureValue]) -> None:
+    """Raise Refused for vectors that are too many, too short or too long, or with parts that have another's name."""
+    vectors = {name: value for name, value in features.items() if type(value) is list}
+    if len(vectors) > MAX_VECTORS:
+        raise Refused("too_many_keys", "/features", f"A prediction has at most {MAX_VECTORS} vectors.")
+    for name, vector in vectors.items():
+        at = f"/features/{escape_pointer(name)}"
+        check_dimension(len(vector), at)
+        if len(name) > MAX_VECTOR_NAME:
+            raise Refused("key_too_long", at, f"A vector's name has 1 to {MAX_VECTOR_NAME} characters.")
+        for part in part_names(name, len(vector)):
+            if part in features:
+                detail = f"{part!r} is a number that is made of the vector {name!r}; give one of them another name."
+                raise Refused("name_taken", at, detail)
+
+
+def check_dimension(dimension: int, at: str) -> None:
+    """Raise Refused where a vector cannot have so many numbers."""
+    if not MIN_DIMENSION <= dimension <= MAX_DIMENSION:
+        detail = f"A vector has {MIN_DIMENSION} to {MAX_DIMENSION:,} numbers; this list has {dimension:,}."
+        raise Refused("invalid_vector", at, detail)
 
 
 def check_outcome(value: Value, *, task: str) -> None:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from inference.prediction_log.items import as_objects
 from inference.prediction_log.spool.record import FeatureColumn
+from inference.vector_names import vector_of
 
 type Values = NDArray[Any]
 
@@ -33,6 +34,15 @@ def read_hash_key(home: Path) -> bytes:
     return (home / KEY_FILE).read_bytes()
 
 
+def policy_of(policies: Mapping[str, str], feature: str) -> str:
+    """Return a feature's policy; a number that is made of a vector has the vector's, and is dropped for a hash."""
+    vector = vector_of(feature)
+    if feature in policies or vector is None:
+        return policies.get(feature, KEEP)
+    policy = policies.get(vector, KEEP)
+    return DROP if policy == HASH else policy
+
+
 class Privacy:
     """The policies of one model's features; what none names is kept."""
 
@@ -45,8 +55,8 @@ class Privacy:
         return bool(self._policies)
 
     def of(self, feature: str) -> str:
-        """Tell a feature's policy."""
-        return self._policies.get(feature, KEEP)
+        """Return a feature's policy; see `policy_of`."""
+        return policy_of(self._policies, feature)
 
     def hash_values(self, feature: str, values: Iterable[Any]) -> list[str | None]:
         """Hash the text of each value; equal values of a feature have one hash, and a hash stays as it is."""
@@ -83,7 +93,7 @@ class Privacy:
             if self.of(column.name) == HASH
             else column
             for column in columns
-            if self.of(column.name) != DROP
+            if self.of(column.name) != DROP and not (column.kind == "v4" and self.of(column.name) == HASH)
         ]
 
 

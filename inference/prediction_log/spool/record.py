@@ -7,11 +7,14 @@ import numpy as np
 from msgspec import Struct
 
 Role = Literal["champion", "shadow", "canary", "direct"]
-ColumnKind = Literal["f4", "f8", "i8", "s"]
+ColumnKind = Literal["f4", "f8", "i8", "s", "v4"]
 
 
 class FeatureColumn(Struct, frozen=True, array_like=True, gc=False):
-    """One feature's values: little-endian raw bytes (NaN is missing), or texts where `kind` is "s"."""
+    """One feature's values: little-endian raw bytes (NaN is missing), or texts where `kind` is "s".
+
+    Of "v4" each row has as many float32, one row after the other.
+    """
 
     name: str
     kind: ColumnKind

@@ -13,6 +13,7 @@ import fcntl
 import logging
 import mmap
 import os
+import secrets
 import shutil
 import struct
 import sys
@@ -74,6 +75,14 @@ def segment_sizes(home: Path) -> dict[Path, int]:
                 continue  # the drain has just discarded it
             sizes[path] = size if reached is None else _without_reserve(int(path.stem), size, reached)
     return sizes
+
+
+def spool_ends(home: Path) -> dict[str, tuple[int, int]]:
+    """Give how far each spool under `home` is written, by its name: the last segment and the bytes of it."""
+    ends: dict[str, tuple[int, int]] = {}
+    for path, size in segment_sizes(home).items():
+        ends[path.parent.name] = max(ends.get(path.parent.name, (0, 0)), (int(path.stem), size))
+    return ends
 
 
 class SpoolWriter:
@@ -403,8 +412,11 @@ def remove_segment(path: Path) -> None:
 
 
 def new_instance_name(kind: str) -> str:
-    """Name a spool after its writer: start in microseconds, process, and kind such as "main"."""
-    return f"{time.time_ns() // 1000:016d}-{os.getpid()}-{kind}"
+    """Name a spool after its writer: start in microseconds, process, chance, and kind such as "main".
+
+    Machines that log into one database may start processes of one number at the same time.
+    """
+    return f"{time.time_ns() // 1000:016d}-{os.getpid()}-{secrets.token_hex(4)}-{kind}"
 
 
 def _decode_payload(payload: bytes, checksum: int, key: SegmentKey | None, offset: int) -> Record | None:

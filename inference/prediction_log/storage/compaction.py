@@ -204,8 +204,11 @@ def ids_of(rows: pa.RecordBatch) -> list[str]:
     return [*rows.column("id").to_pylist(), *clients.to_pylist()]
 
 
-def add_to_day(days: type[DayOfRows], chunk: PredictionChunk, *, rows: int) -> None:
-    """Count `rows` of a chunk that its day has not counted yet; two writers of one day wait for each other here."""
+def add_to_day(days: type[DayOfRows], chunk: PredictionChunk | DayOfRows, *, rows: int) -> None:
+    """Count `rows` of a chunk, or of a part of a day, that its day has not counted yet.
+
+    Two writers of one day wait for each other here.
+    """
     with connection.cursor() as cursor:
         cursor.execute(
             _ADD_TO_DAY.format(table=connection.ops.quote_name(days._meta.db_table)),

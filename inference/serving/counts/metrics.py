@@ -39,6 +39,7 @@ SECONDS = (
 WAIT_SECONDS = SECONDS  # stored counts lie between these limits: they may not change
 ROWS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
 ANSWERED = "answered"
+INVALID = "invalid"  # refused for what it holds, before it is known who would answer
 DROPPED = "dropped"  # a row that was to be copied to a shadow
 MAX_RAW = 1024  # values that wait to be sorted into their buckets
 
@@ -49,7 +50,7 @@ def fault_of(status: int) -> str:
     """Name why a request was not answered, by the status of its answer."""
     if status in (429, 503):
         return "overloaded"
-    return "late" if status == 504 else "invalid"
+    return "late" if status == 504 else INVALID
 
 
 class Histogram:

@@ -200,7 +200,7 @@ def describe(run: BatchRun, outcome: Outcome) -> LoggedBatch:
         event_time_us=event_times,
         received_us=pendings[0].received_us,
         latency_us=_each_row(run, [(run.done_ns - pending.received_ns) // 1000 for pending in pendings]),
-        features=run.route.version.features(run.batch),
+        features=run.route.version.features(run.batch, outcome.outputs),
         prediction=outcome.prediction,
         probabilities=outcome.probabilities,
         subjects=subjects if any(subjects) else None,

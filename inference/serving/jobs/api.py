@@ -132,6 +132,10 @@ class JobApi:
     def _reason_for_no_room(self, project_id: int, is_open: Counter[int]) -> Refusal | None:
         """Refuse what there is no room for: 429 where the project itself takes its share, half of all."""
         limits = self._limits
+        if not limits.max_open:
+            return Refusal(
+                501, "This host keeps no jobs, as another could not answer for them: ask the main server."
+            )
         if 2 * is_open[project_id] >= limits.max_open:
             return too_many(
                 f"{is_open[project_id]} jobs of this project have not ended; wait for their answers first.",

@@ -17,12 +17,17 @@ def resident_bytes() -> int:
     return int(Path("/proc/self/statm").read_bytes().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-def half_of_memory() -> int:
-    """Give half of the memory in bytes, at least 4 GiB: what a serving process may hold unless a setting says more."""
+def memory_bytes() -> int:
+    """Return how much memory this machine or container has."""
     total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     with contextlib.suppress(OSError, ValueError):
         total = min(total, int(_LIMIT.read_text()))  # "max" where there is no limit
-    return max(total // 2, MIN_SERVING_BYTES)
+    return total
+
+
+def half_of_memory() -> int:
+    """Give half of the memory in bytes, at least 4 GiB: what a serving process may hold unless a setting says more."""
+    return max(memory_bytes() // 2, MIN_SERVING_BYTES)
 
 
 class MemoryKills:

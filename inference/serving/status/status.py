@@ -1,5 +1,7 @@
 """What each serving process tells of itself: DRIFTLINE_HOME/serving/<pid>.json, written every second.
 
+What processes on serving hosts tell is in serving/hosts/<name>.json, a file for each host.
+
 Counts outlive their process: whoever ends, or finds a process that died, adds its last counts to the file `totals`
 beside. So the sums over all files never go backwards, which Prometheus would take for a restart.
 """
@@ -23,7 +25,10 @@ if TYPE_CHECKING:
     from inference.serving.engine.engine import Engine
 
 STATUS_FOLDER = "serving"
+HOSTS_FOLDER = "hosts"
 STATUS_SECONDS = 1.0
+HOST_AWAY_SECONDS = 10.0
+"""A host that said nothing for so long does not count as one that serves."""
 TOTALS_FILE = "totals"
 LIMITS = [*SECONDS, *ROWS]
 COUNTS = ("series", "refusals", "shadow_drops", "jobs_ended", "upstream_calls", "unlogged_rows")
@@ -133,21 +138,81 @@ def is_ready(home: Path, pid: int) -> bool:
 
 
 def total_counts(home: Path) -> dict[str, Any]:
-    """Add up what all processes of this home have counted, those included that have ended."""
+    """Add up what all processes of this home and of its hosts have counted, those included that have ended."""
     folder = home / STATUS_FOLDER
     reports = [report for path in sorted(folder.glob("*.json")) if (report := _read(path)) is not None]
     totals = _read_totals(folder)  # after the files: whoever is missing there is in here
     for report in reports:
         if _instance(report) not in totals["ended"]:
             _add(totals, report)
+    for host in _host_files(home):
+        if host["counts"]["limits"] == LIMITS:
+            _add(totals, host["counts"])
     return {name: totals[name] for name in COUNTS}
+
+
+def local_reports(home: Path) -> Iterator[dict[str, Any]]:
+    """Read what the processes of this machine say that have not ended."""
+    for path in sorted((home / STATUS_FOLDER).glob("*.json")):
+        report = _read(path)
+        if report is not None and _lives(report["pid"]):
+            yield report
+
+
+def live_reports(home: Path) -> Iterator[dict[str, Any]]:
+    """Read what all processes say that have not ended; those of a serving host have its name as `host`."""
+    yield from local_reports(home)
+    for host in _host_files(home):
+        if time.time() - host["received_at"] < HOST_AWAY_SECONDS:
+            yield from ({**report, "host": host["name"]} for report in host["processes"])
+
+
+def write_host_status(home: Path, name: str, processes: list[dict[str, Any]], counts: dict[str, Any]) -> None:
+    """Keep what a host said of its processes, and what all that ever ran there have counted."""
+    folder = home / STATUS_FOLDER / HOSTS_FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    status = {"name": name, "received_at": time.time(), "processes": processes, "counts": counts}
+    _write(folder / f"{name}.json", status)
+
+
+def retire_host(home: Path, name: str) -> None:
+    """Add what a host has counted to the totals, and remove its file."""
+    path = home / STATUS_FOLDER / HOSTS_FOLDER / f"{name}.json"
+    if not path.exists():
+        return
+    with _locked(home / STATUS_FOLDER):
+        host, totals = _read(path), _read_totals(home / STATUS_FOLDER)
+        if host is not None and host["counts"]["limits"] == LIMITS:
+            _add(totals, host["counts"])
+            _write(home / STATUS_FOLDER / TOTALS_FILE, totals)
+        path.unlink(missing_ok=True)
+
+
+def counts_to_send(home: Path) -> dict[str, Any]:
+    """Give what a host says of its counts: with the limits of their buckets, as others cannot be added."""
+    return {"limits": LIMITS, **total_counts(home)}
+
+
+def _host_files(home: Path) -> list[dict[str, Any]]:
+    paths = (home / STATUS_FOLDER / HOSTS_FOLDER).glob("*.json")
+    return [status for path in sorted(paths) if (status := _read(path)) is not None]
+
+
+def _lives(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        pass  # it lives, as another user
+    return True
 
 
 def upstream_circuits(home: Path) -> dict[tuple[int, str], dict[str, int]]:
     """Count by model id and version in how many processes the circuit to another server has which state."""
     circuits: dict[tuple[int, str], dict[str, int]] = {}
-    for path in sorted((home / STATUS_FOLDER).glob("*.json")):
-        for one in (_read(path) or {}).get("upstreams", []):
+    for report in live_reports(home):
+        for one in report.get("upstreams", []):
             states = circuits.setdefault((one["model_id"], one["version"]), {})
             states[one["circuit"]] = states.get(one["circuit"], 0) + 1
     return circuits

@@ -26,6 +26,7 @@ from inference.serving.plan import PROCESS, PlanModel, PlanVersion
 from inference.serving.versions.cost_model import RunCost
 from inference.serving.versions.sample_inputs import Batch, RecentInputs
 from inference.signatures import Signature
+from inference.vector_names import MAX_DIMENSION, MIN_DIMENSION
 
 if TYPE_CHECKING:
     from inference.runtime.remote.session import RemoteSession
@@ -84,6 +85,7 @@ class LoadedVersion:
         self._outputs = [spec.name for spec in signature.outputs]
         self._reader = PredictionReader(signature)
         self._log = FeatureLog(signature)
+        self._embedding = _place(self._outputs, signature.embedding_output)
         self.remote = _open_remote(home, model, version, rules)
         self.isolated: IsolatedSession | None = None
         self._marked_as = 0 if self.runs_elsewhere else version.id  # what runs elsewhere crashes elsewhere
@@ -175,9 +177,15 @@ class LoadedVersion:
         kept.run_ns = outcome.run_ns
         return kept
 
-    def features(self, batch: dict[str, Array]) -> list[FeatureColumn] | FeatureTable:
-        """Give the batch's features by name, as the log keeps them."""
+    def features(
+        self, batch: dict[str, Array], outputs: Sequence[Array] = ()
+    ) -> list[FeatureColumn] | FeatureTable:
+        """Give the batch's features by name, as the log keeps them, and the embedding among `outputs` if it has one."""
         features = self._log.features(batch)
+        if self._embedding is not None and outputs and _are_vectors(outputs[self._embedding], batch):
+            vectors = outputs[self._embedding].astype("<f4", copy=False)
+            embedding = FeatureColumn(self._outputs[self._embedding], "v4", vectors.tobytes())
+            features = [*feature_columns(features), embedding]
         return self.privacy.protect_record(feature_columns(features)) if self.privacy else features
 
     def takes_same_inputs(self, other: "LoadedVersion") -> bool:
@@ -360,6 +368,17 @@ class FeatureLog:
             return FeatureColumn(name, "s", texts)
         kind, column = _storable(values)
         return FeatureColumn(name, kind, column.tobytes())
+
+
+def _are_vectors(output: Array, batch: dict[str, Array]) -> bool:
+    """Tell whether an output has a vector for each row of its batch: another server may answer what it likes."""
+    rows = len(next(iter(batch.values())))
+    return (
+        output.ndim == 2
+        and len(output) == rows
+        and output.dtype.kind == "f"
+        and MIN_DIMENSION <= output.shape[1] <= MAX_DIMENSION
+    )
 
 
 def _storable(values: Array) -> tuple[ColumnKind, Array]:

@@ -1,7 +1,7 @@
 """Whether a canary's callers are as many as its weight says, and what the monitors make of its rows."""
 
 import math
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import numpy as np
 import pytest
@@ -11,9 +11,12 @@ from driftline.common.clock import now
 from driftline.common.ids import new_id, row_ids
 from inference.prediction_log.ingest.arrival import in_arrival_week
 from inference.prediction_log.ingest.store import _store
+from inference.prediction_log.models import PredictionChunk, UnpackedDay
 from inference.prediction_log.queries.canary_split import compare_split, split_of
 from inference.prediction_log.rows.columns import from_batches
 from inference.prediction_log.spool.record import LoggedBatch
+from inference.prediction_log.storage import compaction
+from inference.prediction_log.storage.compaction import pack_next
 from inference.registry.models import Deployment, Model, Version
 from monitors.metrics.models import MetricPoint
 from monitors.metrics.services import measure
@@ -67,18 +70,25 @@ def begin_canary(model: Model, key: str) -> Deployment:
     return deployment
 
 
-def log(deployment: Deployment, role: str, subjects: list[str], ids: list[str] | None = None) -> None:
-    """Log one row for each subject, as the drain does."""
+def log(
+    deployment: Deployment,
+    role: str,
+    subjects: list[str],
+    ids: list[str] | None = None,
+    *,
+    moment: datetime | None = None,
+) -> None:
+    """Log one row for each subject, as the drain does; `moment` is when they came, by default now."""
     version = deployment.canary if role == "canary" else deployment.champion
     assert version is not None
     rows = len(subjects)
-    moment_us = int(now().timestamp() * 1e6)
+    moment_us = int((moment or now()).timestamp() * 1e6)
     batch = LoggedBatch(
         model_id=deployment.model_id,
         version_id=version.pk,
         role=role,  # type: ignore[arg-type]
         generation=1,
-        ids=ids or [f"{role}-{place}" for place in range(rows)],
+        ids=ids or [f"{role}-{moment_us}-{place}" for place in range(rows)],
         client_ids=None,
         keyed=False,
         event_time_us=[moment_us] * rows,
@@ -91,6 +101,28 @@ def log(deployment: Deployment, role: str, subjects: list[str], ids: list[str] |
         tags=None,
     )
     in_arrival_week(lambda week: _store(from_batches([batch], summing_signature(1)), week, all_new=False))
+    if moment is not None:
+        newest = PredictionChunk.objects.filter(is_packed=False).latest("pk")
+        PredictionChunk.objects.filter(pk=newest.pk, day=newest.day).update(created_at=moment)
+
+
+def log_minutes(deployment: Deployment, minutes: int, champion: int, canary: int) -> None:
+    """Log so many rows of both sides in each of the last minutes, each row of another caller."""
+    for minute in reversed(range(minutes)):
+        for role, rows in (("champion", champion), ("canary", canary)):
+            subjects = [f"{role}-{minute}-{place}" for place in range(rows)]
+            log(deployment, role, subjects, moment=now() - timedelta(minutes=minute + 1))
+
+
+def pack(*versions: Version | None) -> None:
+    """Pack what these versions answered up to now."""
+    for role in ("champion", "canary"):
+        fresh = PredictionChunk.objects.filter(is_packed=False, version__in=versions, role=role)
+        for model_id, version_id, day in set(fresh.values_list("model_id", "version_id", "day")):
+            unpacked = UnpackedDay(model_id=model_id, version_id=version_id, role=role, day=day)
+            UnpackedDay.objects.bulk_create([unpacked], ignore_conflicts=True)
+    while pack_next():
+        pass
 
 
 @pytest.fixture
@@ -138,6 +170,36 @@ class TestSplitOf:
 
         assert split is not None
         assert split.champion == 0
+
+    def test_counts_both_sides_over_one_period_when_they_are_packed_at_different_times(
+        self, model: Model, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(compaction, "CHUNK_ROWS", 100)
+        deployment = begin_canary(model, "subject")
+        log_minutes(deployment, 30, champion=20, canary=20)
+        pack(deployment.canary)
+
+        for packed_too in (None, deployment.champion):
+            pack(packed_too)
+            split = split_of(deployment, max_rows=300)
+
+            assert split is not None
+            assert abs(split.champion - split.canary) <= 20, split
+            assert 150 <= split.champion + split.canary <= 600
+
+    def test_counts_few_rows_of_one_side_over_the_period_of_the_other(
+        self, model: Model, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(compaction, "CHUNK_ROWS", 100)
+        deployment = begin_canary(model, "subject")
+        log_minutes(deployment, 30, champion=19, canary=1)
+        pack(deployment.champion)
+
+        split = split_of(deployment, max_rows=200)
+
+        assert split is not None
+        assert split.champion / split.canary == pytest.approx(19, rel=0.1)
+        assert split.champion < 400
 
 
 class TestMonitors:

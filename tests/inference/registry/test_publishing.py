@@ -1,18 +1,27 @@
 """What the plan file tells the serving processes."""
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
+from django.db import transaction
 from django.utils import timezone
 
 from driftline.accounts.models import Isolation, Project, digest_of
 from driftline.accounts.services import create_token, note_isolation, revoke_token
 from inference.registry.lineage import Lineage
-from inference.registry.models import Model
-from inference.registry.publishing import publish_model
-from inference.registry.services import Contents, create_model, external_version, register, update_version
+from inference.registry.models import Model, UnpublishedChange
+from inference.registry.publishing import publish_model, publish_overdue
+from inference.registry.services import (
+    Contents,
+    create_model,
+    external_version,
+    register,
+    update_model,
+    update_version,
+)
 from inference.serving.plan import Plan, changes_path, load_plan
 from tests.inference.onnx_models import summing_signature
 
@@ -163,3 +172,38 @@ class TestIsolation:
 
         assert plan(settings).generation == before
         assert not project.audit.filter(action="project.isolation").exists()
+
+
+class TestAWriterThatDiedBeforeItPublished:
+    def test_is_made_up_for_within_seconds(self, project: Project, settings: Any) -> None:
+        model = create_model(project=project, name="approvals", task="binary", actor="test")
+        self.change_and_die(model)
+        assert plan(settings).models[0].privacy == {}
+
+        publish_overdue()
+
+        assert plan(settings).models[0].privacy == {"income": "drop"}
+        assert not UnpublishedChange.objects.exists()
+
+    def test_is_not_published_twice(self, project: Project, settings: Any) -> None:
+        self.change_and_die(create_model(project=project, name="approvals", task="binary", actor="test"))
+        publish_overdue()
+        published = plan(settings).generation
+
+        publish_overdue()
+
+        assert plan(settings).generation == published
+
+    def change_and_die(self, model: Model) -> None:
+        """Commit a change, and end before what follows the commit."""
+        with transaction.atomic():
+            update_model(model=model, actor="test", privacy={"income": "drop"})
+            transaction.get_connection().run_on_commit.clear()
+        UnpublishedChange.objects.update(at=timezone.now() - timedelta(minutes=1))
+
+
+def test_a_change_that_is_published_is_not_overdue(project: Project, settings: Any) -> None:
+    create_model(project=project, name="approvals", task="binary", actor="test")
+    create_token(project=project, name="app", scopes=["infer"], actor="test")
+
+    assert not UnpublishedChange.objects.exists()

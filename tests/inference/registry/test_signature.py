@@ -135,3 +135,56 @@ class TestDeriveSignature:
         mixed = replace(CLASSIFIER, inputs=[TensorSpec("numbers", "FP32", [-1, 5]), CLASSIFIER.inputs[1]])
 
         assert _refusal(mixed, "{}", "binary") == ("incompatible_signature", None)
+
+
+EMBEDDING = TensorSpec("vector", "FP32", [-1, 64])
+
+
+def _with_output(spec: TensorSpec, seen: list[int] | None) -> Findings:
+    observed = {"vector": ObservedOutput(seen, finite=True, sums_to_one=False)} if seen else {}
+    return replace(
+        CLASSIFIER, outputs=[*CLASSIFIER.outputs, spec], observed={**CLASSIFIER.observed, **observed}
+    )
+
+
+class TestEmbedding:
+    @pytest.mark.parametrize(
+        ("spec", "seen"),
+        [(EMBEDDING, None), (EMBEDDING, [3, 64]), (TensorSpec("vector", "FP32", [-1, -1]), [3, 64])],
+    )
+    def test_is_an_output_that_the_upload_names(self, spec: TensorSpec, seen: list[int] | None) -> None:
+        metadata = parse_metadata(b'{"outputs": {"embedding": "vector"}}')
+
+        signature, _ = derive_signature(_with_output(spec, seen), metadata, task="binary")
+
+        assert signature.embedding_output == "vector"
+
+    @pytest.mark.parametrize(
+        ("spec", "seen"),
+        [
+            (TensorSpec("vector", "FP32", [-1, 1]), None),
+            (TensorSpec("vector", "INT64", [-1, 64]), None),
+            (TensorSpec("vector", "FP32", [-1, 8, 8]), None),
+            (TensorSpec("vector", "FP32", [-1, -1]), None),
+            (TensorSpec("vector", "FP32", [-1, 5_000]), None),
+        ],
+    )
+    def test_that_is_no_vector_a_row_is_refused(self, spec: TensorSpec, seen: list[int] | None) -> None:
+        refused = _refusal(_with_output(spec, seen), '{"outputs": {"embedding": "vector"}}', "binary")
+
+        assert refused == ("incompatible_signature", "/outputs/embedding")
+
+    def test_that_the_model_does_not_have_or_a_feature_is_called_is_refused(self) -> None:
+        assert _refusal(CLASSIFIER, '{"outputs": {"embedding": "vector"}}', "binary") == (
+            "incompatible_signature",
+            "/outputs/embedding",
+        )
+        taken = _with_output(TensorSpec("age", "FP32", [-1, 64]), None)
+        assert _refusal(taken, '{"outputs": {"embedding": "age"}}', "binary")[1] == "/outputs/embedding"
+
+    def test_that_nobody_names_is_an_output_like_any_other(self) -> None:
+        signature, _ = derive_signature(
+            _with_output(EMBEDDING, [3, 64]), parse_metadata(b"{}"), task="binary"
+        )
+
+        assert signature.embedding_output is None

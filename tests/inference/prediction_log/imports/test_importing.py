@@ -4,6 +4,9 @@ import resource
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from django.db import connection
 
@@ -21,6 +24,8 @@ from inference.prediction_log.models import Label, PredictionRow
 from inference.prediction_log.queries.selectors import frame_of, prediction
 from inference.prediction_log.rows.sent_columns import PredictionBatch, columns_of
 from inference.prediction_log.rows.sent_items import SentPrediction
+from inference.prediction_log.sources.objects.parquet_rows import read_parquet
+from inference.registry.datasets import store_reference
 from inference.registry.models import Model
 from tests.inference.prediction_log.imports.files import bad_rows, csv_file, imported, parquet_file, row
 from tests.worlds.approvals import DAY
@@ -329,6 +334,48 @@ class TestMemory:
         assert {(bad["import_column"], bad["import_code"]) for bad in bad_rows(job)} == {
             ("region", "item_too_large")
         }
+
+    @pytest.mark.parametrize(
+        ("lengths", "says"),
+        [
+            (
+                [20_000_000],
+                "hold 20,000,000 values in 1 rows of a row group; a vector has up to 4,096 numbers",
+            ),
+            (
+                [40_000_001] + [0] * 9_999,
+                "up to 40,000,000 are read at once; write the file with smaller row",
+            ),
+        ],
+    )
+    def test_a_small_file_of_long_lists_is_refused_unread(
+        self, model: Model, tmp_path: Path, lengths: list[int], says: str
+    ) -> None:
+        ends = pa.array(np.concatenate([[0], np.cumsum(lengths)]), pa.int32())
+        zeros = pa.array(np.zeros(sum(lengths), np.int8))
+        names = ["id", "timestamp", "prediction"]
+        table = pa.Table.from_pylist(
+            [{name: row(number)[name] for name in names} for number in range(len(lengths))]
+        ).append_column("photo", pa.ListArray.from_arrays(ends, zeros))
+        pq.write_table(table, tmp_path / "file", compression="zstd")
+        assert (tmp_path / "file").stat().st_size < 200_000
+
+        with pytest.raises(Problem) as refused:
+            imported(model, tmp_path / "file")
+        with pytest.raises(Problem) as of_reference, (tmp_path / "file").open("rb") as file:
+            store_reference(
+                model=model,
+                version="1",
+                stream=file,
+                content_type="application/vnd.apache.parquet",
+                actor="ada",
+            )
+        with pytest.raises(ValueError, match="hold"), (tmp_path / "file").open("rb") as file:
+            next(read_parquet(file, 0))
+
+        assert says in refused.value.detail
+        assert {refused.value.code, of_reference.value.code} == {"lists_too_long"}
+        assert not Import.objects.exists()
 
     def test_what_needs_more_than_its_budget_is_unreadable(self) -> None:
         before = resource.getrlimit(resource.RLIMIT_DATA)

@@ -20,8 +20,11 @@ NOW = datetime(2026, 5, 1, 12, tzinfo=UTC)
 
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=8)
 numbers = st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(2**63), 2**63 - 1)
+vectors = st.lists(st.floats(-1e6, 1e6) | st.integers(-9, 9), min_size=2, max_size=4)
 features = st.dictionaries(
-    st.text('abc:"\\{é', min_size=1, max_size=5), numbers | st.booleans() | st.none() | texts, max_size=6
+    st.text('abc:"\\{é', min_size=1, max_size=5),
+    numbers | st.booleans() | st.none() | texts | vectors,
+    max_size=6,
 )
 predictions = st.fixed_dictionaries(
     {
@@ -56,6 +59,7 @@ def plain(batch: PredictionBatch) -> dict[str, Any]:
     assert not batch.faults
     columns = {name: getattr(batch.columns, name) for name in SentColumns.__dataclass_fields__}
     columns |= {f"without {name}": mask for name, mask in columns.pop("absent").items()}
+    columns |= {f"dimensions of {name}": lengths for name, lengths in columns.pop("dimensions").items()}
     columns |= columns.pop("features")
     return {
         name: None if values is None else [None if value != value else value for value in values.tolist()]
@@ -268,3 +272,19 @@ def test_any_bytes_are_faults_or_a_problem(body: bytes, lines: bool) -> None:
             faults = batch.faults.values() if isinstance(batch, PredictionBatch) else batch.items
             assert all(isinstance(fault, ItemFault) for fault in faults)
             assert not isinstance(batch, PredictionBatch) or not len(batch.columns)
+
+
+@pytest.mark.parametrize(("items", "value"), [(1_200, 1.0), (600, [1.0, 2.0])])
+def test_items_with_no_names_in_common_are_refused_before_they_fill_the_memory(
+    items: int, value: object
+) -> None:
+    sent = [
+        {"id": f"p-{n}", "timestamp": "2026-01-05T10:00:00Z", "version": "1", "prediction": 1.0,
+         "features": {f"x{n}-{place}": value for place in range(16)}}
+        for n in range(items)
+    ]  # fmt: skip
+
+    with pytest.raises(Problem, match="up to 20,000,000 at once") as refused:
+        parse_predictions(orjson.dumps({"predictions": sent}), lines=False, task="regression", now=NOW)
+
+    assert (refused.value.status, refused.value.code) == (413, "too_many_values")

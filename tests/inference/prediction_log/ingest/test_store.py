@@ -8,6 +8,7 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from driftline.accounts.models import Project
+from driftline.common.errors import Problem
 from inference.prediction_log.ingest.store import _commit_requests, _find_versions, _Request
 from inference.prediction_log.labels import services as labels
 from inference.prediction_log.queries.selectors import prediction
@@ -50,6 +51,18 @@ def test_a_feature_is_a_number_for_one_and_text_for_another(model: Model) -> Non
 
     assert [item.status for found in results for item in found] == ["accepted", "accepted"]
     assert (income_of(model, number), income_of(model, text)) == (41.5, "high")
+
+
+def test_of_two_first_requests_with_vectors_of_other_dimensions_one_is_refused(model: Model) -> None:
+    first, second = rows_of_a_day(DAY, 2)
+    first.features["photo"], second.features["photo"] = [1.0] * 48, [1.0] * 64  # type: ignore[index]
+    late = request_of(model, [second])  # which was checked before the first one was there
+    log(model, [first])
+
+    with pytest.raises(Problem, match="have 48 numbers since a moment ago, and these have 64"):
+        _commit_requests([late])
+
+    assert prediction(model=model, prediction_id=second.id) is None
 
 
 def test_an_id_that_both_send_is_kept_once(model: Model) -> None:

@@ -32,6 +32,9 @@ def batches(draw: st.DrawFn) -> LoggedBatch:
     if draw(st.booleans()):
         texts = FeatureColumn("b", "s", [None if number % 2 else "x"] * n)
         features = [FeatureColumn("a", "f8", rng.random(n).tobytes()), texts]
+        if draw(st.booleans()):
+            vectors = rng.random((n, draw(st.sampled_from([3, 20])))).astype("<f4")
+            features.append(FeatureColumn("v", "v4", vectors.tobytes()))
     has_texts = draw(st.booleans())
     return LoggedBatch(
         model_id=1, version_id=draw(st.sampled_from([1, 2])), role="champion", generation=1,

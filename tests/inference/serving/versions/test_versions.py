@@ -6,6 +6,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from inference.prediction_log.spool.privacy import Privacy
 from inference.prediction_log.spool.record import FeatureColumn, FeatureTable, cut_columns
 from inference.runtime.session import Array, ModelRefused
 from inference.serving.plan import PlanModel
@@ -140,3 +141,43 @@ class TestLoadedVersion:
     def test_refuses_tensors_that_the_model_does_not_have(self, tmp_path: Path) -> None:
         with pytest.raises(ModelRefused, match="no tensor 'Z'"):
             self.load(tmp_path, msgspec.structs.replace(BINARY, inputs=[TensorSpec("Z", "FP32", [-1, 2])]))
+
+
+class TestEmbedding:
+    @pytest.fixture
+    def version(self, tmp_path: Path) -> LoadedVersion:
+        signature = msgspec.structs.replace(BINARY, embedding_output="probabilities")
+        stored = store(tmp_path, constant_classifier(0.5, 2), signature, id=1, version="1")
+        return LoadedVersion(tmp_path, PlanModel(1, 1, "m", 1, "1", [], [stored]), stored)
+
+    def test_is_logged_beside_the_features(self, version: LoadedVersion) -> None:
+        batch = {"X": np.array([[1, 2], [3, 4]], np.float32)}
+
+        columns = version.features(batch, version.run(batch).outputs)
+
+        assert [(column.name, column.kind) for column in columns] == [  # type: ignore[union-attr]
+            ("f0", "f4"),
+            ("f1", "f4"),
+            ("probabilities", "v4"),
+        ]
+        assert floats(columns[2].data) == [0.5, 0.5, 0.5, 0.5]  # type: ignore[index]
+
+    @pytest.mark.parametrize("policy", ["hash", "drop"])
+    def test_is_not_logged_where_it_may_not_be_kept(self, version: LoadedVersion, policy: str) -> None:
+        version.privacy = Privacy(1, {"probabilities": policy}, b"key")
+        batch = {"X": np.array([[1, 2]], np.float32)}
+
+        columns = version.features(batch, version.run(batch).outputs)
+
+        assert [column.name for column in columns] == ["f0", "f1"]  # type: ignore[union-attr]
+
+    @pytest.mark.parametrize("shape", [(1, 2), (2,), (2, 1), (2, 2, 2), (2, 5_000)])
+    def test_of_another_shape_than_a_vector_a_row_is_left_out(
+        self, version: LoadedVersion, shape: tuple[int, ...]
+    ) -> None:
+        """As another server may answer."""
+        batch = {"X": np.array([[1, 2], [3, 4]], np.float32)}
+
+        columns = version.features(batch, [np.array([0, 1]), np.zeros(shape, np.float32)])
+
+        assert isinstance(columns, FeatureTable)
