@@ -8,9 +8,14 @@ class DriftlineConfig(AppConfig):
 
     def ready(self) -> None:
         from monitors.alerts import hooks
+        from monitors.alerts.questions import ask_webhook, webhook_names
+        from monitors.workflows import hooks as workflow_hooks
         from monitors.workflows.selectors import describe_ongoing
 
-        hooks.describe_ongoing.provide(describe_ongoing)  # alerts and workflows do not know each other
+        # Alerts and workflows do not know each other.
+        hooks.describe_ongoing.provide(describe_ongoing)
+        workflow_hooks.list_webhooks.provide(webhook_names)
+        workflow_hooks.ask_webhook.provide(ask_webhook)
 
         # They configure the broker of tasks, register the checks, and audit work that fails.
         from driftline import celery, checks, long_work  # noqa: F401

@@ -10,14 +10,15 @@ import django
 from asgiref.sync import sync_to_async
 from django.conf import settings
 from django.core.handlers.asgi import ASGIHandler, ASGIRequest
-from django.db import connection
+from django.db import connection, connections
 from django.http import HttpRequest, HttpResponseBase
 
 from driftline.api.body_cap import cap_bodies
 from driftline.api.log_routes import answer_log_routes
 from driftline.api.probes import answer_probes
 from driftline.api.request_pools import THREAD, RequestPools, limit_requests
-from driftline.common.database.watch import WATCH
+from driftline.common.database.base import REPLICA
+from driftline.common.database.watch import REPLICA_WATCH, WATCH
 from driftline.observability.trace_settings import trace_options
 from inference.serving.http.asgi import App
 
@@ -39,7 +40,7 @@ class OneThreadHandler(ASGIHandler):
 
     def _respond(self, request: HttpRequest) -> HttpResponseBase:
         """Answer on the request's thread; an answer that is whole is closed there, and its thread is free."""
-        with WATCH.request():
+        with WATCH.request(), REPLICA_WATCH.request():
             response = self.get_response(request)
         response._handler_class = self.__class__  # type: ignore[attr-defined]  # as Django's own
         if not response.streaming:
@@ -57,6 +58,8 @@ django.setup(set_prefix=False)
 from driftline.health import probed_readiness  # noqa: E402  it loads models
 
 WATCH.start(connection.get_connection_params)
+if settings.REPLICA_URL:
+    REPLICA_WATCH.start(connections[REPLICA].get_connection_params)
 _pools = RequestPools(web_threads=settings.WEB_THREADS, log_threads=settings.LOG_THREADS)
 application = answer_log_routes(cap_bodies(limit_requests(cast(App, OneThreadHandler()), _pools)), _pools)
 application = answer_probes(application, probed_readiness())

@@ -10,7 +10,8 @@ from django.core.checks import CheckMessage, Error, Tags, Warning, register
 from driftline.api.request_pools import THREADS_BESIDE
 from driftline.services.listening import is_loopback
 from driftline.services.postgres import TUNING
-from monitors.workflows.trainers.catalogue import SHIPPED, TrainerNotAllowed, entry_point
+from inference.prediction_log.sources.selectors import MAX_SOURCES_READ
+from monitors.workflows.trainers.catalogue import REMOTE, SHIPPED, TrainerNotAllowed, entry_point
 
 # Of the drain, beat, the watches, commands that an operator runs, and what PostgreSQL itself reserves.
 OTHER_CONNECTIONS = 20
@@ -50,11 +51,11 @@ def check_allowed_hosts(app_configs: Any, **_: Any) -> Sequence[CheckMessage]:
 def check_trainers(app_configs: Any, **_: Any) -> Sequence[CheckMessage]:
     """Every trainer that the operator allows must exist."""
     warnings: list[CheckMessage] = []
-    for name in settings.TRAINERS:
+    for name in set(settings.TRAINERS) - {REMOTE}:
         try:
             entry_point(name, settings.TRAINERS)
         except TrainerNotAllowed:
-            hint = f"Install it, or use some of {', '.join(SHIPPED)}."
+            hint = f"Install it, or use some of {', '.join([*SHIPPED, REMOTE])}."
             warnings.append(
                 Warning(
                     f"DRIFTLINE_TRAINERS names {name!r}, which is no trainer.", hint=hint, id="driftline.W001"
@@ -67,7 +68,8 @@ def check_trainers(app_configs: Any, **_: Any) -> Sequence[CheckMessage]:
 def check_connections(app_configs: Any, **_: Any) -> Sequence[CheckMessage]:
     """All processes together leave the embedded database some of its connections."""
     threads = settings.WEB_THREADS + settings.LOG_THREADS + THREADS_BESIDE
-    connections = settings.WEB_WORKERS * threads + 2 * settings.TASK_WORKERS + OTHER_CONNECTIONS
+    beside = 2 * settings.TASK_WORKERS + MAX_SOURCES_READ + OTHER_CONNECTIONS
+    connections = settings.WEB_WORKERS * threads + beside
     most = int(TUNING["max_connections"])
     if settings.DATABASE_URL or connections <= most:
         return []

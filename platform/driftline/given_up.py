@@ -11,7 +11,7 @@ from django.db.models import QuerySet
 from driftline.accounts.models import Project
 from driftline.accounts.services import record_audit
 from driftline.common.clock import now
-from driftline.common.errors import not_found
+from driftline.common.errors import Problem, not_found
 from driftline.common.leased_work import LeasedWork
 from driftline.common.task_queue import Task, enqueue
 from driftline.long_work import KINDS, LongWorkKind
@@ -48,8 +48,8 @@ def late(project: Project | None = None) -> list[Piece]:
     since = now() - LATE_AFTER
     found = []
     for kind, rows in _rows(project):
-        waiting = rows.filter(pk__in=kind.waiting().values("pk"), touched_at__lt=since)
-        found += [_piece(kind, row, row.touched_at) for row in waiting.order_by("touched_at")[:SHOWN]]
+        waiting = rows.filter(pk__in=kind.startable().values("pk"), **{f"{kind.since}__lt": since})
+        found += [_piece(kind, row, getattr(row, kind.since)) for row in waiting.order_by(kind.since)[:SHOWN]]
     return sorted(found, key=lambda piece: piece.since)[:SHOWN]
 
 
@@ -75,10 +75,16 @@ def retry(*, kind: str, id: int, actor: str, project: Project | None = None) -> 
 
 
 def dismiss(*, kind: str, id: int, actor: str, project: Project | None = None) -> None:
-    """Stop telling of given-up work, which stays failed where it was asked for; raises Problem 404."""
+    """Stop telling of given-up work, which stays failed where it was asked for; raises Problem 404.
+
+    Raises Problem 409 for work that other work waits for.
+    """
     with transaction.atomic():
         row, owner = _given_up_row(kind, id, project)
-        type(row)._default_manager.filter(pk=row.pk).update(attempts=0)
+        rows = type(row)._default_manager.filter(pk=row.pk)
+        rows.update(attempts=0)
+        if rows.given_up().exists():  # type: ignore[attr-defined]
+            raise Problem(409, "work_needed", f"Other work waits for the {kind} {row}: have it tried again.")
         _record("work.dismiss", row, owner, actor)
 
 

@@ -23,6 +23,9 @@ from inference.prediction_log.erasure import services as erasures
 from inference.prediction_log.erasure.models import Erasure
 from inference.prediction_log.imports import services as imports
 from inference.prediction_log.imports.models import Import
+from inference.prediction_log.lake.days import files_to_write
+from inference.prediction_log.lake.models import LakeFile
+from inference.prediction_log.lake.writing import write_lake_file
 from monitors.definitions.models import Reference
 from monitors.definitions.services import build_reference
 from monitors.metrics.models import SegmentSearch, UnreadDay
@@ -33,7 +36,15 @@ from monitors.optimiser.models import Optimisation
 from monitors.reports.building import build, reports_to_build
 from monitors.reports.models import Report
 from monitors.workflows import engine
+from monitors.workflows.mlflow.models import MlflowReport, MlflowVersion
+from monitors.workflows.mlflow.registry_imports.importing import import_model
+from monitors.workflows.mlflow.registry_imports.listing import list_registry
+from monitors.workflows.mlflow.registry_imports.models import ImportedModel, RegistryImport
+from monitors.workflows.mlflow.reporting import send_report
+from monitors.workflows.mlflow.taking import take_version
 from monitors.workflows.models import ACTIVE_STATES, Run
+from monitors.workflows.pulls.models import Pull
+from monitors.workflows.pulls.pulling import do_pull
 
 LANE = "long"
 
@@ -49,6 +60,16 @@ class LongWorkKind:
     running: Callable[[], QuerySet[Any]]
     work: Callable[[int], object]
     model: type[LeasedWork] | None = None  # None where attempts are counted elsewhere
+    while_archived: bool = False  # goes on in an archived project; the rest stands still until it is restored
+    comes_last: bool = False  # waits while any other work of its project does
+
+    def startable(self) -> QuerySet[Any]:
+        """Select the rows that a worker may begin with now."""
+        return (
+            self.waiting()
+            if self.while_archived
+            else self.waiting().filter(**{f"{self.project}__archived_at": None})
+        )
 
 
 def _kind(
@@ -57,23 +78,34 @@ def _kind(
     *,
     project: str = "model__project",
     waiting: Callable[[], QuerySet[Any]] | None = None,
+    since: str = "touched_at",
+    while_archived: bool = False,
+    comes_last: bool = False,
 ) -> LongWorkKind:
     rows = model._default_manager.all
     return LongWorkKind(
         name=str(model._meta.verbose_name),
         project=project,
-        since="touched_at",
+        since=since,
         waiting=waiting or (lambda: rows().waiting()),  # type: ignore[attr-defined]
         running=lambda: rows().running(),  # type: ignore[attr-defined]
         work=work,
         model=model,
+        while_archived=while_archived,
+        comes_last=comes_last,
     )
 
 
 KINDS: tuple[LongWorkKind, ...] = (
     _kind(Reference, build_reference),
     _kind(Import, imports.resume_import, waiting=imports.resumable_imports),
-    _kind(Erasure, erasures.resume_erasure, project="project", waiting=erasures.resumable_erasures),
+    _kind(
+        Erasure,
+        erasures.resume_erasure,
+        project="project",
+        waiting=erasures.resumable_erasures,
+        while_archived=True,
+    ),
     LongWorkKind(
         name="ended day",
         project="model__project",
@@ -82,9 +114,22 @@ KINDS: tuple[LongWorkKind, ...] = (
         running=lambda: UnreadDay.objects.filter(lease_until__gt=now(), lease_token__isnull=False),
         work=read_days_beside,
     ),
+    _kind(
+        LakeFile,
+        write_lake_file,
+        waiting=files_to_write,
+        since="due_at",
+        while_archived=True,
+        comes_last=True,  # a new lake is filled with the days of years
+    ),
     _kind(SegmentSearch, do_search),
     _kind(Report, build, waiting=reports_to_build),
     _kind(Optimisation, optimiser.resume_optimisation, project="version__model__project"),
+    _kind(MlflowVersion, take_version),
+    _kind(Pull, do_pull),
+    _kind(RegistryImport, list_registry, project="project"),
+    _kind(ImportedModel, import_model, project="registry_import__project"),
+    _kind(MlflowReport, send_report, project="taken__model__project"),
     LongWorkKind(
         name="run",
         project="model__project",
@@ -104,12 +149,17 @@ class _Waiting:
     kind: LongWorkKind
     pk: int
 
+    @property
+    def place(self) -> tuple[bool, datetime]:
+        """Return by what the rows of one project are ordered."""
+        return self.kind.comes_last, self.since
+
 
 def run_next() -> bool:
     """Work on the row that is next; returns whether one waited."""
     oldest: dict[int, _Waiting] = {}
     for project_id, found in _oldest_rows():
-        if project_id not in oldest or found.since < oldest[project_id].since:
+        if project_id not in oldest or found.place < oldest[project_id].place:
             oldest[project_id] = found
     if not oldest:
         return False
@@ -122,14 +172,14 @@ def run_next() -> bool:
 
 def something_waits() -> bool:
     """Tell whether there is long work for a worker."""
-    return any(kind.waiting().exists() for kind in KINDS)
+    return any(kind.startable().exists() for kind in KINDS)
 
 
 def _oldest_rows() -> list[tuple[int, _Waiting]]:
     found = []
     for kind in KINDS:
         path = f"{kind.project}_id"
-        rows = kind.waiting().order_by(path, kind.since, "pk").distinct(path)
+        rows = kind.startable().order_by(path, kind.since, "pk").distinct(path)
         found += [
             (project_id, _Waiting(since, kind, pk))
             for project_id, since, pk in rows.values_list(path, kind.since, "pk")

@@ -1,4 +1,4 @@
-"""The tables of `driftline` itself: heartbeats, and the configurations that were applied."""
+"""The tables of `driftline` itself: heartbeats, sizes on disk, and the configurations that were applied."""
 
 from django.db import models
 
@@ -13,6 +13,22 @@ class Heartbeat(models.Model):
 
     def __str__(self) -> str:
         return f"{self.name} at {self.at:%H:%M:%S}"
+
+
+class DiskSample(models.Model):
+    """How large the database was at a moment, and how much its disk and the home's had free."""
+
+    at = models.DateTimeField(db_index=True)
+    database_bytes = models.BigIntegerField()
+    log_bytes = models.BigIntegerField(help_text="of predictions, their ids and labels, with their indexes")
+    summary_bytes = models.BigIntegerField(help_text="of summaries and metric points, with their indexes")
+    home_free_bytes = models.BigIntegerField()
+    database_free_bytes = models.BigIntegerField(
+        null=True, help_text="empty where the server is not ours: its disk is not seen from here"
+    )
+
+    def __str__(self) -> str:
+        return f"{self.database_bytes:,} bytes at {self.at:%Y-%m-%d %H:%M}"
 
 
 class AppliedConfiguration(models.Model):

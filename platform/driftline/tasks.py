@@ -8,6 +8,8 @@ from django.db.models import Min, QuerySet, Window
 from django.db.models.functions import Now, RowNumber
 
 from driftline.accounts.audit_chain import oldest_unsealed, seal_entries
+from driftline.accounts.invitations import waiting_letters
+from driftline.capacity.samples import record_disk
 from driftline.common.clock import now
 from driftline.common.task_queue import Task, enqueue
 from driftline.common.work import touch
@@ -17,6 +19,7 @@ from driftline.models import Heartbeat
 from inference.prediction_log.imports.services import remove_leftovers as remove_leftovers_of_imports
 from inference.prediction_log.models import TouchedPeriod
 from inference.registry.artifacts import remove_leftovers
+from inference.registry.publishing import publish_overdue
 from monitors.alerts.job_callbacks import forget_old_callbacks
 from monitors.alerts.models import ChannelTimer, Delivery, Incident
 from monitors.feed.services import forget_old_events
@@ -25,7 +28,8 @@ from monitors.reports.services import forget_old_reports
 from monitors.rules.models import Transition
 from monitors.rules.selectors import models_to_judge
 from monitors.summaries.models import StaleWindow
-from monitors.workflows.models import ACTIVE_STATES, Run, RunState
+from monitors.workflows.mlflow.models import MlflowConnection
+from monitors.workflows.models import ACTIVE_STATES, RemoteTraining, Run, RunState
 from monitors.workflows.reporting import remind_of_waiting_runs
 from monitors.workflows.steps.shadow import TRAFFIC
 
@@ -41,12 +45,18 @@ def sweep() -> None:
     _enqueue_for_models(Task.JUDGE, PendingEvaluation.objects.due())
     _enqueue_for_each(Task.ALERT, "transition_id", Transition.objects.filter(alerts_done_at=None))
     _enqueue_for_each(Task.START_WORKFLOW, "transition_id", Transition.objects.filter(workflows_done_at=None))
-    _enqueue_for_each(Task.ADVANCE_RUN, "run_id", Run.objects.filter(state__in=ACTIVE_STATES).due())
-    if ChannelTimer.objects.filter(due_at__lte=Now()).exists():
+    runs = Run.objects.filter(state__in=ACTIVE_STATES, model__project__archived_at=None)
+    _enqueue_for_each(Task.ADVANCE_RUN, "run_id", runs.due())
+    _enqueue_for_each(Task.STOP_PIPELINE, "training_id", RemoteTraining.objects.due_to_stop())
+    _enqueue_for_each(Task.POLL_MLFLOW, "connection_id", MlflowConnection.objects.due())
+    _enqueue_for_each(Task.REMOVE_PARTS, "training_id", RemoteTraining.objects.with_parts_to_remove())
+    _enqueue_for_each(Task.SEND_INVITATION, "invitation_id", waiting_letters(now=now()))
+    if ChannelTimer.objects.filter(due_at__lte=Now(), incident__project__archived_at=None).exists():
         enqueue(Task.NOTIFY)
     _enqueue_for_each(Task.RANK_CAUSES, "incident_id", Incident.objects.filter(causes_due_at__lte=Now()))
     if Delivery.objects.filter(state=Delivery.State.PENDING, next_attempt_at__lte=Now()).due().exists():
         enqueue(Task.DELIVER)
+    publish_overdue()
     if oldest_unsealed() is not None:
         enqueue(Task.SEAL_AUDIT)
 
@@ -87,7 +97,11 @@ def heartbeat() -> None:
 
 @shared_task(name=Task.TIDY)
 def tidy() -> None:
-    """Remove what killed uploads and imports left behind, and what is old; remind of runs that wait for a person."""
+    """Remove what killed uploads and imports left behind, and what is old; remind of runs that wait for a person.
+
+    It notes the sizes on disk too, of which capacity is computed.
+    """
+    record_disk(now())
     remove_leftovers(settings.HOME)
     remove_leftovers_of_imports()
     forget_old_callbacks()

@@ -13,11 +13,15 @@ from driftline.observability.metrics import metrics
 from driftline.observability.model_metrics import model_metrics
 from driftline.pages.digest import digest, digest_unsubscribe
 from driftline.pages.display import display
+from driftline.pages.joining import invitation
+from driftline.pages.profile import profile
+from driftline.pages.projects import project_list
 
 urlpatterns = [
     path("api/v1/", v1.urls),
     path("healthz", health.healthz, name="healthz"),
     path("readyz", health.readyz, name="readyz"),
+    path("scim/v2/", include("driftline.accounts.directory.views")),
     path("metrics", metrics, name="metrics"),
     path("metrics/models", model_metrics, name="model_metrics"),
     path("docs/", documentation, {"path": "index.html"}, name="documentation"),
@@ -28,6 +32,9 @@ urlpatterns = [
     path("accounts/display/", display, name="display"),
     path("accounts/digest/", digest, name="digest"),
     path("accounts/digest/unsubscribe/<token>/", digest_unsubscribe, name="digest_unsubscribe"),
+    path("accounts/profile/", profile, name="profile"),
+    path("accounts/projects/", project_list, name="projects"),
+    path("accounts/invitations/<token>/", invitation, name="invitation"),
     path("accounts/", include("allauth.urls")),
 ]
 if find_spec("driftline.pages.urls"):

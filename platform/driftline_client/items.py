@@ -10,7 +10,7 @@ from driftline_client.errors import DriftlineError
 
 Item = dict[str, Any]
 
-MAX_ITEM_BYTES = 64 << 10  # the server's limit
+MAX_ITEM_BYTES = 64 << 10  # the server's limit, beside vectors
 _encoder = json.JSONEncoder(allow_nan=False, ensure_ascii=False, separators=(",", ":"))
 
 
@@ -31,7 +31,7 @@ def prediction_item(
         "id": id,
         "timestamp": rfc3339(timestamp or datetime.now(UTC)),
         "version": version,
-        "features": {str(name): plain(value, f"feature {name}") for name, value in features.items()},
+        "features": {str(name): _feature(value, f"feature {name}") for name, value in features.items()},
         "prediction": _needed(prediction, "prediction"),
     }
     if isinstance(probabilities, Mapping):
@@ -63,9 +63,14 @@ def encode(item: Item) -> bytes:
         ) from error
     except (TypeError, ValueError) as error:
         raise DriftlineError(f"The item cannot be written as JSON: {error}.") from error
-    if len(line) > MAX_ITEM_BYTES:
-        raise DriftlineError(f"An item has at most 64 KiB; this one has {len(line):,} bytes.")
+    if len(line) > MAX_ITEM_BYTES and (size := _bytes_beside_vectors(item)) > MAX_ITEM_BYTES:
+        raise DriftlineError(f"An item has at most 64 KiB beside vectors; this one has {size:,} bytes.")
     return line
+
+
+def _bytes_beside_vectors(item: Item) -> int:
+    others = {name: value for name, value in item.get("features", {}).items() if not isinstance(value, list)}
+    return len(_encoder.encode(item | ({"features": others} if "features" in item else {})).encode())
 
 
 def rfc3339(moment: datetime) -> str:
@@ -73,6 +78,24 @@ def rfc3339(moment: datetime) -> str:
     if moment.utcoffset() is None:
         raise DriftlineError(f"The time {moment} has no zone; use datetime.now(UTC) or set tzinfo.")
     return moment.astimezone(UTC).isoformat().replace("+00:00", "Z")
+
+
+def _feature(value: Any, what: str) -> float | int | bool | str | list[float] | None:
+    """Turn a feature's value into JSON's own; a list, tuple or array of numbers is a vector."""
+    if isinstance(value, (str, bytes)) or not (
+        isinstance(value, (list, tuple)) or getattr(value, "ndim", 0) == 1
+    ):
+        return plain(value, what)
+    return [_number(one, what) for one in (value.tolist() if hasattr(value, "tolist") else value)]
+
+
+def _number(value: Any, what: str) -> float:
+    number = plain(value, what)
+    if number is None or isinstance(number, str):
+        raise DriftlineError(
+            f"The {what} is a vector that holds {value!r}; send numbers alone, or None for it all."
+        )
+    return float(number)
 
 
 def plain(value: Any, what: str) -> float | int | bool | str | None:

@@ -3,10 +3,16 @@
 Each line is a method, a path with the places of its URL pattern, and what it takes:
     public      anybody
     read ...    a token with that scope; reading is also open to the project's members by their session
+    signed      what MLflow signed: everybody else is unknown, whatever token they have
+    device      the code or the token of a device: everybody else is unknown, whatever token they have
+    host        the token of a serving host: everybody else is unknown, whatever token they have
     scrape      anybody on this machine, else a token with scope read
+    both        a token with the scopes read and deploy, which none of one scope is
 """
 
 from typing import NamedTuple
+
+from driftline.accounts.scopes import Scope
 
 API = """
 GET     api/v1/                                                     nothing
@@ -27,6 +33,7 @@ PATCH   api/v1/models/<name>/datasets/<int:dataset_id>              write
 DELETE  api/v1/models/<name>/datasets/<int:dataset_id>              admin
 DELETE  api/v1/models/<name>/imports/<int:import_id>                admin
 POST    api/v1/models/<name>/retry                                  write
+POST    api/v1/models/<name>/retention/preview                      read
 GET     api/v1/models/<name>/versions                               read
 POST    api/v1/models/<name>/versions                               deploy
 GET     api/v1/models/<name>/versions/<version>                     read
@@ -54,6 +61,24 @@ POST    api/v1/models/<name>/labels                                 label
 POST    api/v1/models/<name>/events                                 log
 POST    api/v1/events                                               log
 GET     api/v1/events                                               read
+GET     api/v1/lake                                                 read
+PUT     api/v1/lake                                                 admin
+DELETE  api/v1/lake                                                 admin
+GET     api/v1/lake/files                                           read
+GET     api/v1/sources                                              read
+POST    api/v1/sources                                              write
+POST    api/v1/sources/preview                                      write
+GET     api/v1/sources/<name>                                       read
+PATCH   api/v1/sources/<name>                                       write
+DELETE  api/v1/sources/<name>                                       write
+POST    api/v1/sources/<name>/pause                                 write
+POST    api/v1/sources/<name>/resume                                write
+GET     api/v1/sources/<name>/positions                             read
+GET     api/v1/sources/<name>/dead-letters                          read
+DELETE  api/v1/sources/<name>/dead-letters                          write
+POST    api/v1/sources/<name>/dead-letters/retry                    write
+DELETE  api/v1/sources/<name>/dead-letters/<int:letter_id>          write
+POST    api/v1/sources/<name>/dead-letters/<int:letter_id>/retry    write
 POST    api/v1/models/<name>/imports/predictions                    log
 POST    api/v1/models/<name>/imports/labels                         label
 GET     api/v1/models/<name>/imports                                read
@@ -81,6 +106,8 @@ DELETE  api/v1/models/<name>/annotations/<int:annotation_id>        write
 GET     api/v1/models/<name>/custom-metrics                         read
 POST    api/v1/models/<name>/custom-metrics                         write
 POST    api/v1/models/<name>/custom-metrics/evaluate                read
+POST    api/v1/models/<name>/summaries/layout                       log
+PUT     api/v1/models/<name>/summaries                              log
 PATCH   api/v1/models/<name>/custom-metrics/<int:custom_metric_id>  write
 DELETE  api/v1/models/<name>/custom-metrics/<int:custom_metric_id>  write
 GET     api/v1/models/<name>/segments                               read
@@ -98,6 +125,14 @@ GET     api/v1/models/<name>/runs/<int:run_id>                      read
 POST    api/v1/models/<name>/runs/<int:run_id>/approve              deploy
 POST    api/v1/models/<name>/runs/<int:run_id>/reject               deploy
 POST    api/v1/models/<name>/runs/<int:run_id>/cancel               deploy
+POST    api/v1/models/<name>/runs/<int:run_id>/pause                deploy
+POST    api/v1/models/<name>/runs/<int:run_id>/resume                deploy
+POST    api/v1/models/<name>/runs/<int:run_id>/roll-back            deploy
+GET     api/v1/runs/<int:run_id>/order                              both
+GET     api/v1/runs/<int:run_id>/snapshot                           both
+POST    api/v1/runs/<int:run_id>/progress                           deploy
+POST    api/v1/runs/<int:run_id>/failed                             deploy
+POST    api/v1/runs/<int:run_id>/artifact                           deploy
 GET     api/v1/models/<name>/reports                                read
 POST    api/v1/models/<name>/reports                                write
 DELETE  api/v1/models/<name>/reports/<int:report_id>                write
@@ -107,6 +142,19 @@ GET     api/v1/models/<name>/reports/<int:report_id>/file           read
 
 DELETE  api/v1/subjects/<path:key>                                  admin
 GET     api/v1/audit                                                admin
+GET     api/v1/audit/chain                                          admin
+GET     api/v1/audit/export                                         admin
+GET     api/v1/members                                              read
+PATCH   api/v1/members/<int:member_id>                              admin
+DELETE  api/v1/members/<int:member_id>                              admin
+GET     api/v1/teams                                                read
+POST    api/v1/teams                                                admin
+PATCH   api/v1/teams/<int:team_id>                                  admin
+DELETE  api/v1/teams/<int:team_id>                                  admin
+GET     api/v1/invitations                                          admin
+POST    api/v1/invitations                                          admin
+POST    api/v1/invitations/<int:invitation_id>/resend               admin
+DELETE  api/v1/invitations/<int:invitation_id>                      admin
 GET     api/v1/config                                               read
 GET     api/v1/config/differences                                   read
 POST    api/v1/config/plan                                          read
@@ -150,6 +198,49 @@ GET     api/v1/silences                                             read
 POST    api/v1/silences                                             write
 DELETE  api/v1/silences/<int:silence_id>                            write
 
+GET     api/v1/models/<name>/mlflow                                 read
+PUT     api/v1/models/<name>/mlflow                                 deploy
+DELETE  api/v1/models/<name>/mlflow                                 deploy
+POST    api/v1/models/<name>/mlflow/rotate-secret                   deploy
+POST    api/v1/models/<name>/mlflow/retry                           deploy
+GET     api/v1/models/<name>/mlflow/versions                        read
+POST    api/v1/integrations/mlflow/<token>                          signed
+
+GET     api/v1/mlflow-imports                                       read
+POST    api/v1/mlflow-imports                                       deploy
+GET     api/v1/mlflow-imports/<int:registry_import_id>              read
+DELETE  api/v1/mlflow-imports/<int:registry_import_id>              deploy
+GET     api/v1/mlflow-imports/<int:registry_import_id>/models       read
+POST    api/v1/mlflow-imports/<int:registry_import_id>/start        deploy
+POST    api/v1/mlflow-imports/<int:registry_import_id>/retry        deploy
+
+GET     api/v1/models/<name>/pulls                                  read
+POST    api/v1/models/<name>/pulls                                  deploy
+GET     api/v1/models/<name>/pulls/<int:pull_id>                    read
+POST    api/v1/models/<name>/pulls/<int:pull_id>/retry              deploy
+POST    api/v1/models/<name>/pulls/<int:pull_id>/cancel             deploy
+GET     api/v1/device-groups                                        read
+POST    api/v1/device-groups                                        deploy
+PATCH   api/v1/device-groups/<int:group_id>                         deploy
+GET     api/v1/device-groups/<int:group_id>/releases                read
+POST    api/v1/device-groups/<int:group_id>/releases                deploy
+POST    api/v1/device-groups/<int:group_id>/abort                   deploy
+GET     api/v1/devices                                              read
+POST    api/v1/devices                                              deploy
+GET     api/v1/devices/<int:device_id>                              read
+POST    api/v1/devices/<int:device_id>/code                         deploy
+POST    api/v1/devices/<int:device_id>/revoke                       deploy
+POST    api/v1/devices/enrol                                        device
+GET     api/v1/devices/self/assignment                              device
+GET     api/v1/devices/self/artifacts/<sha256>                      device
+POST    api/v1/devices/self/status                                  device
+POST    api/v1/devices/self/rows                                    device
+POST    api/v1/devices/self/summaries/layout                        device
+PUT     api/v1/devices/self/summaries                               device
+GET     api/v1/serving-hosts/self/plan                              host
+GET     api/v1/serving-hosts/self/artifacts/<sha256>                host
+POST    api/v1/serving-hosts/self/status                            host
+
 GET     healthz                                                     public
 GET     readyz                                                      public
 GET     metrics                                                     scrape
@@ -165,6 +256,10 @@ GET     demo                                    viewer
 GET     demo/progress                           viewer
 GET     models/                                 viewer
 POST    models/                                 editor
+GET     mlflow-imports/                         viewer
+POST    mlflow-imports/                         admin
+GET     mlflow-imports/<int:pk>                 viewer
+POST    mlflow-imports/<int:pk>                 admin
 GET     models/new                              viewer
 POST    models/new                              editor
 GET     models/<name>/                          viewer
@@ -231,6 +326,14 @@ GET     models/<name>/deployment                viewer
 POST    models/<name>/deployment                admin
 GET     models/<name>/settings                  viewer
 POST    models/<name>/settings                  editor
+GET     models/<name>/workflow                  viewer
+POST    models/<name>/workflow                  admin
+GET     models/<name>/pipeline                  viewer
+POST    models/<name>/pipeline                  admin
+GET     models/<name>/mlflow                    viewer
+POST    models/<name>/mlflow                    admin
+GET     models/<name>/pulls                     viewer
+POST    models/<name>/pulls                     admin
 GET     models/<name>/runs                      viewer
 POST    models/<name>/runs                      admin
 GET     models/<name>/runs/<int:pk>             viewer
@@ -252,10 +355,46 @@ GET     models/<name>/rules/<int:pk>/delete     viewer
 GET     incidents/                              viewer
 GET     incidents/<int:pk>                      viewer
 POST    incidents/<int:pk>                      editor
+GET     devices/                                viewer
+POST    devices/                                admin
+GET     devices/groups/<int:pk>                 viewer
+POST    devices/groups/<int:pk>                 admin
+GET     devices/<int:pk>/code                   viewer
+POST    devices/<int:pk>/code                   admin
+GET     devices/<int:pk>/revoke                 viewer
+POST    devices/<int:pk>/revoke                 admin
 GET     settings/tokens                         viewer
 POST    settings/tokens                         admin
 GET     settings/tokens/<int:pk>/revoke         viewer
 POST    settings/tokens/<int:pk>/revoke         admin
+GET     settings/audit                          admin
+GET     settings/audit/export                   admin
+GET     settings/teams                          viewer
+POST    settings/teams                          admin
+GET     settings/teams/<int:pk>                 viewer
+POST    settings/teams/<int:pk>                 admin
+GET     settings/teams/<int:pk>/remove          viewer
+POST    settings/teams/<int:pk>/remove          admin
+GET     settings/project                        viewer
+POST    settings/project                        admin
+GET     settings/members                        viewer
+POST    settings/members                        admin
+GET     settings/members/<int:pk>               viewer
+POST    settings/members/<int:pk>               admin
+GET     settings/members/<int:pk>/remove        viewer
+POST    settings/members/<int:pk>/remove        admin
+GET     settings/lake                           viewer
+POST    settings/lake                           admin
+GET     settings/lake/stop                      viewer
+GET     settings/sources                        viewer
+GET     settings/sources/new                    viewer
+POST    settings/sources/new                    editor
+GET     settings/sources/<int:pk>               viewer
+POST    settings/sources/<int:pk>               editor
+GET     settings/sources/<int:pk>/delete        viewer
+GET     settings/sources/<int:pk>/dead-letters  viewer
+POST    settings/sources/<int:pk>/dead-letters  editor
+GET     settings/sources/<int:pk>/dead-letters/discard  viewer
 GET     settings/channels                       viewer
 POST    settings/channels                       editor
 GET     settings/channels/<int:pk>              viewer
@@ -286,7 +425,24 @@ class Route(NamedTuple):
     path: str
     takes: str
 
+    @property
+    def needs_token(self) -> bool:
+        """Tell whether it takes a token with some scope."""
+        return self.takes in {*Scope, "both"}
+
+    @property
+    def is_operation(self) -> bool:
+        """Tell whether the API describes it."""
+        return self.needs_token or self.knows_no_token
+
+    @property
+    def knows_no_token(self) -> bool:
+        """Tell whether it takes no token of a project, because its callers have keys of their own."""
+        return self.takes in {"signed", "device", "host"}
+
 
 ROUTES = [Route(*line.split()) for line in API.splitlines() if line]
 # The links in messages: their signature decides (`tests/driftline/pages/test_acts.py`).
 LINKS = "act/"
+# What identity providers keep: their own tokens decide, and no other opens a route of it.
+SCIM = "scim/"

@@ -1,7 +1,9 @@
 """Settings that would break a promise stop the start."""
 
+import pytest
 from django.conf import LazySettings
 
+from driftline import checks
 from driftline.checks import check_connections
 
 
@@ -10,6 +12,17 @@ def test_the_shipped_settings_leave_the_database_connections(settings: LazySetti
     settings.WEB_WORKERS = 2
 
     assert check_connections(None) == []
+
+
+def test_the_sources_that_may_be_read_are_counted(
+    settings: LazySettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings.DATABASE_URL, settings.WEB_WORKERS = "", 2
+    monkeypatch.setattr(checks, "MAX_SOURCES_READ", 100)
+
+    [error] = check_connections(None)
+
+    assert error.id == "driftline.E002"
 
 
 def test_more_processes_than_the_embedded_database_has_connections_for_are_refused(

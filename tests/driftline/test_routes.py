@@ -15,7 +15,7 @@ from driftline.accounts.models import ApiToken, Membership, Project, User
 from driftline.accounts.scopes import Role, Scope
 from driftline.accounts.services import create_project, create_token, revoke_token
 from inference.prediction_log.imports.models import UploadedFile
-from tests.driftline.route_matrix import ACCOUNTS, ADMIN, LINKS, PAGES, ROUTES, Route
+from tests.driftline.route_matrix import ACCOUNTS, ADMIN, LINKS, PAGES, ROUTES, SCIM, Route
 from tests.shared_rows import rows_of_many_tests
 from tests.worlds.every_kind import World, furnish
 
@@ -105,9 +105,14 @@ def call(
     path = "/" + world.fill(route.path)
     kind = "" if route.method in ("GET", "DELETE") else "application/json"
     answer = client.generic(route.method, path, b"", kind, headers=headers, **extra)
-    if answer.streaming:
-        answer.getvalue()  # the client closes the file that it read to its end
+    read(answer)
     return answer.status_code
+
+
+def read(answer: Any) -> None:
+    """Read a file to its end, where the client closes it."""
+    if answer.streaming:
+        answer.getvalue()
 
 
 def verdict(status: int) -> str:
@@ -116,9 +121,7 @@ def verdict(status: int) -> str:
     return named.get(status, "let in" if status < 500 else f"failed {status}")
 
 
-@pytest.mark.parametrize(
-    "route", [r for r in ROUTES if r.takes in Scope], ids=lambda r: f"{r.method} {r.path}"
-)
+@pytest.mark.parametrize("route", [r for r in ROUTES if r.needs_token], ids=lambda r: f"{r.method} {r.path}")
 def test_a_route_lets_in_exactly_who_may(route: Route, world: World, people: People) -> None:
     sender = ApiToken.objects.get(
         prefix=people.tokens[Scope.LOG][:11]
@@ -158,18 +161,35 @@ BODIES: dict[str, tuple[bytes, str]] = {
     "<int:segment_id>": (b'{"conditions": [{"feature": "a", "lower": 0}]}', "application/json"),
     "POST custom-metrics": (b'{"name": "sum", "expression": "sum(a)"}', "application/json"),
     "evaluate": (b'{"expression": "sum(a)"}', "application/json"),
+    "layout": (b'{"version": "1"}', "application/json"),
+    "PUT summaries": (
+        b'{"batch": "b", "windows": [{"version": "1", "role": "champion", '
+        b'"hour": "2026-01-01T00:00:00Z", "summary": ""}]}',
+        "application/json",
+    ),
+    "<int:group_id>": (b'{"sampling": 0.5}', "application/json"),
     "<int:custom_metric_id>": (b'{"unit": "EUR"}', "application/json"),
     "segment-searches": (
         b'{"from": "2026-01-01T00:00:00Z", "to": "2026-01-02T00:00:00Z"}',
         "application/json",
     ),
     "POST annotations": (b'{"start": "2026-01-01T00:00:00Z", "text": "new prices"}', "application/json"),
+    "failed": (b'{"reason": "out of memory"}', "application/json"),
     "comments": (b'{"text": "looking"}', "application/json"),
     "snooze": (b'{"until": null}', "application/json"),
     "judge": (b'{"judgement": "real"}', "application/json"),
     "assign": (b'{"assignee": null}', "application/json"),
     "<monitor>": (b'{"span": "auto"}', "application/json"),
     "<alias>": (b'{"version": "1"}', "application/json"),
+    "POST releases": (b'{"version": "1"}', "application/json"),
+    "lake": (b'{"settings": {"bucket": "days"}}', "application/json"),
+    "PUT mlflow": (b'{"url": "https://127.0.0.1", "registered_model": "flights"}', "application/json"),
+    "POST mlflow-imports": (b'{"url": "https://127.0.0.1"}', "application/json"),
+    "POST pulls": (b'{"url": "https://127.0.0.1"}', "application/json"),
+    "<int:member_id>": (b'{"role": "viewer"}', "application/json"),
+    "<int:team_id>": (b'{"members": []}', "application/json"),
+    "teams": (b'{"name": "night shift"}', "application/json"),
+    "invitations": (b'{"email": "somebody@example.com"}', "application/json"),
     "<int:dataset_id>": (b'{"archived": false}', "application/json"),
     "<int:reference_id>": (b'{"archived": false}', "application/json"),
     "versions": (
@@ -188,12 +208,17 @@ def call_with_body(route: Route, world: World, token: str) -> int:
         body, kind = sent or (b"{}", "application/json")
     path = f"/{world.fill(route.path)}{QUERIES.get(name, '')}"
     headers = {"Authorization": f"Bearer {token}", "If-Match": "1"}
-    return nobody().generic(route.method, path, body, kind, headers=headers).status_code
+    answer = nobody().generic(route.method, path, body, kind, headers=headers)
+    read(answer)
+    return answer.status_code
+
+
+VERBS = ("get", "post", "put", "patch", "delete")
 
 
 class TestTheMatrix:
     def test_lists_every_route(self) -> None:
-        kept_elsewhere = (ADMIN, ACCOUNTS, LINKS)
+        kept_elsewhere = (ADMIN, ACCOUNTS, LINKS, SCIM)
 
         unlisted = {path for path in resolver_paths() if not path.startswith(kept_elsewhere)}
 
@@ -212,6 +237,8 @@ class TestTheMatrix:
             method: client.generic(method, "/" + world.fill(path), headers=headers) for method in METHODS
         }
 
+        for answer in answers.values():
+            read(answer)
         offered = {method for method, answer in answers.items() if answer.status_code != 405}
         assert offered == listed
         allowed = [answer["Allow"] for answer in answers.values() if answer.status_code == 405]
@@ -226,6 +253,16 @@ class TestOpenRoutes:
         statuses["anonymous"] = call(route, world)
 
         assert statuses == dict.fromkeys(statuses, 200)
+
+
+class TestRoutesOfOtherKeys:
+    @pytest.mark.parametrize("route", [r for r in ROUTES if r.knows_no_token], ids=lambda r: r.path)
+    def test_know_nobody_by_a_token_or_a_session(self, route: Route, world: World, people: People) -> None:
+        statuses = {role: call(route, world, client=client) for role, client in people.members.items()}
+        statuses |= {who: call(route, world, token=token) for who, token in people.tokens.items()}
+        statuses["anonymous"] = call(route, world)
+
+        assert statuses == dict.fromkeys(statuses, 401)
 
 
 @pytest.mark.parametrize("route", [r for r in ROUTES if r.takes == "scrape"], ids=lambda r: r.path)
@@ -313,8 +350,7 @@ def visit(route: Route, world: World, client: Client, **extra: Any) -> Any:
     data = {"do": "create"} if route.method == "POST" else None
     path = f"/p/ours/{world.fill(route.path)}{'?metric=accuracy' if route.path.endswith('.csv') else ''}"
     answer = getattr(client, route.method.lower())(path, data, **extra)
-    if answer.streaming:
-        answer.getvalue()  # the client closes the file that it read to its end
+    read(answer)
     return answer
 
 
@@ -326,6 +362,20 @@ def test_a_page_refuses_a_form_of_another_site(people: People, world: World) -> 
 
 
 class TestPagesOfOthers:
+    @pytest.mark.parametrize("path", sorted({p for p in set(resolver_paths()) if p.startswith(SCIM)}))
+    def test_accounts_of_providers_are_for_their_tokens(self, path: str, people: People) -> None:
+        address = "/" + re.sub(r"<[^>]*>", "1", path)
+        clients = (nobody(), *people.members.values())
+
+        by_session = {getattr(one, verb)(address).status_code for one in clients for verb in VERBS}
+        by_token = {
+            getattr(nobody(), verb)(address, headers={"Authorization": f"Bearer {token}"}).status_code
+            for token in people.tokens.values()
+            for verb in VERBS
+        }
+
+        assert by_session | by_token == {401}
+
     @pytest.mark.parametrize(
         "path",
         sorted(

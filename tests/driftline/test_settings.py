@@ -85,3 +85,67 @@ def test_a_wrong_setting_of_traces_stops_the_start_with_what_to_write(
 
     assert read.returncode != 0
     assert f"{name} is '{text}'; {expected}" in read.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "url"),
+    [
+        ("", ""),
+        ("s3://acme-training/driftline/", "s3://acme-training/driftline"),
+        ("file:///mnt/shared", "file:///mnt/shared"),
+    ],
+)
+def test_the_snapshot_store_is_a_bucket_or_a_folder(tmp_path: Path, text: str, url: str) -> None:
+    read = setting(tmp_path, "s.SNAPSHOT_STORE", DRIFTLINE_SNAPSHOT_STORE=text)
+
+    assert read.stdout.strip() == url, read.stderr
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "s3://key:secret@acme-training",
+        "s3://acme-training?endpoint_override=elsewhere",
+        "s3:///",
+        "file:///",
+        "file://host/shared",
+        "/mnt/shared",
+        "https://acme-training.example.com",
+    ],
+)
+def test_another_snapshot_store_stops_the_start_with_what_to_write(tmp_path: Path, text: str) -> None:
+    read = setting(tmp_path, "s.SNAPSHOT_STORE", DRIFTLINE_SNAPSHOT_STORE=text)
+
+    assert read.returncode != 0
+    assert "use a URL such as s3://bucket/driftline or file:///mnt/shared/driftline" in read.stderr
+
+
+@pytest.mark.parametrize(
+    "text", ["hub.example.com", "https://ada:s3cret@hub.example.com", "https://hub.example.com/?a=b"]
+)
+def test_another_address_of_the_hub_stops_the_start_with_what_to_write(tmp_path: Path, text: str) -> None:
+    read = setting(tmp_path, "s.HUGGING_FACE_URL", DRIFTLINE_HUGGING_FACE_URL=text)
+
+    assert read.returncode != 0
+    assert "use an address such as https://huggingface.co, without a query" in read.stderr
+
+
+def test_the_hub_may_be_a_mirror_below_a_path(tmp_path: Path) -> None:
+    read = setting(
+        tmp_path, "s.HUGGING_FACE_URL", DRIFTLINE_HUGGING_FACE_URL="https://mirror.example.com/huggingface/"
+    )
+
+    assert read.stdout.strip() == "https://mirror.example.com/huggingface", read.stderr
+
+
+def test_a_databases_url_may_say_how_its_tls_is_checked(tmp_path: Path) -> None:
+    url = "postgresql://ada:p%40ss@db.example.com:5433/driftline?sslmode=verify-full&sslrootcert=/etc/ca.pem"
+
+    read = setting(
+        tmp_path,
+        "[[d['OPTIONS'][k] for k in ('sslmode', 'sslrootcert', 'connect_timeout')] for d in s.DATABASES.values()]",
+        DRIFTLINE_DATABASE_URL=url,
+        DRIFTLINE_REPLICA_URL=url.replace("db.", "standby."),
+    )
+
+    assert read.stdout.strip() == str([["verify-full", "/etc/ca.pem", 5]] * 2), read.stderr

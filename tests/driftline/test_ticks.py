@@ -3,12 +3,15 @@
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.utils import timezone
 
 from driftline import tasks
-from driftline.accounts.models import Project
+from driftline.accounts.invitations import VALID_FOR
+from driftline.accounts.models import Invitation, Project
+from driftline.common.task_queue import Task
 from driftline.common.work import touch
 from inference.registry.models import Model
 from monitors.alerts.models import Channel, ChannelTimer, Incident
@@ -39,6 +42,22 @@ class TestSweep:
             tasks.sweep()
 
         assert (len(first), len(second)) == (tasks.MAX_TASKS, 3)
+
+    def test_enqueues_letters_of_invitations_that_got_lost(
+        self, db: None, settings: Any, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        settings.EMAIL_URL = "smtp://mail.example.com"
+        enqueued: list[tuple[str, Any]] = []
+        monkeypatch.setattr(tasks, "enqueue", lambda task, **what: enqueued.append((task, what)))
+        project = Project.objects.create(slug="fleet", name="Fleet")
+        lost = Invitation.objects.create(
+            project=project, email="guest@shop.example", role="viewer", created_by="test",
+            expires_at=timezone.now() + VALID_FOR - timedelta(minutes=5),
+        )  # fmt: skip
+
+        tasks.sweep()
+
+        assert (Task.SEND_INVITATION, {"invitation_id": lost.pk}) in enqueued
 
     def test_enqueues_notifications_once_some_are_due(
         self, db: None, monkeypatch: pytest.MonkeyPatch

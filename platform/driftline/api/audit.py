@@ -1,24 +1,40 @@
 """The audit trail over HTTP, for reading."""
 
+from django.conf import settings
 from django.http import HttpRequest
 from ninja import Router
 from ninja.params.functions import Query
 
+from driftline.accounts.audit_trail import JSON_LINES, AuditFilter, chain_state, export_file
 from driftline.accounts.http_auth import Scoped, caller_of
-from driftline.accounts.models import AuditEntry
+from driftline.accounts.schemas import AuditEntryOut
 from driftline.accounts.scopes import SCOPE_OF
-from driftline.api.schemas import AuditEntryOut
 from driftline.common.clock import now
+from driftline.common.downloads import Download
 from driftline.common.paging import PAGE_SIZE, page
-from driftline.common.request_values import moment
-from driftline.common.responses import Page
+from driftline.common.responses import Page, ResponseBody, Time, files
 
 router = Router(tags=["audit"])
+
+
+class AuditChainOut(ResponseBody, frozen=True):
+    """Whether the hash chain holds, checked at most once in five minutes.
+
+    `holds` is null where the chain is too long to check in a request; `manage.py verify_audit` does it then.
+    """
+
+    holds: bool | None
+    newest_number: int
+    checked_at: Time | None
 
 
 @router.get("/audit", auth=Scoped(SCOPE_OF["audit"]), response=Page[AuditEntryOut])
 def list_audit(
     request: HttpRequest,
+    search: str = Query("", max_length=200, description="words that stand anywhere in an entry"),
+    kind: str = Query(
+        "", max_length=60, description="of the object: the first word of an action, such as rule"
+    ),
     action: str = Query("", max_length=60),
     actor: str = Query("", max_length=200),
     correlation: str = Query("", max_length=64, description="the id of a request, or run-<id>"),
@@ -31,12 +47,40 @@ def list_audit(
 
     `number` and `hash` are the entry's place in the hash chain over the whole installation, null until it has one.
     """
-    entries = AuditEntry.objects.filter(project=caller_of(request).project)
-    for name, value in (("action", action), ("actor", actor), ("correlation", correlation)):
-        if value:
-            entries = entries.filter(**{name: value})
-    if start:
-        entries = entries.filter(at__gte=moment("from", start, now=now()))
-    if end:
-        entries = entries.filter(at__lt=moment("to", end, now=now()))
-    return page(entries, AuditEntryOut.of, by=("-pk",), cursor=cursor, limit=limit)
+    wanted = _filter(search, kind, action, actor, correlation, start, end)
+    rows = wanted.entries(caller_of(request).project)
+    return page(rows, AuditEntryOut.of, by=("-pk",), cursor=cursor, limit=limit)
+
+
+@router.get("/audit/export", auth=Scoped(SCOPE_OF["audit"]), openapi_extra=files(JSON_LINES))
+def export_audit(
+    request: HttpRequest,
+    search: str = Query("", max_length=200),
+    kind: str = Query("", max_length=60),
+    action: str = Query("", max_length=60),
+    actor: str = Query("", max_length=200),
+    correlation: str = Query("", max_length=64),
+    start: str = Query("", alias="from"),
+    end: str = Query("", alias="to"),
+) -> Download:
+    """Download the entries that fit as JSON Lines, the oldest first; each time leaves an audit row."""
+    caller = caller_of(request)
+    wanted = _filter(search, kind, action, actor, correlation, start, end)
+    return export_file(request, project=caller.project, wanted=wanted, actor=caller.actor)
+
+
+@router.get("/audit/chain", auth=Scoped(SCOPE_OF["audit"]), response=AuditChainOut)
+def read_chain(request: HttpRequest) -> AuditChainOut:
+    """Say whether the hash chain over the installation's entries holds."""
+    state = chain_state(settings.HOME, now=now())
+    return AuditChainOut(holds=state.holds, newest_number=state.newest, checked_at=state.checked_at)
+
+
+def _filter(
+    search: str, kind: str, action: str, actor: str, correlation: str, start: str, end: str
+) -> AuditFilter:
+    texts = {
+        "search": search, "kind": kind, "action": action, "actor": actor, "correlation": correlation,
+        "from": start, "to": end,
+    }  # fmt: skip
+    return AuditFilter.of(texts, now=now())

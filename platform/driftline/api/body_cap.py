@@ -20,6 +20,7 @@ PLAIN_CAP = MAX_BODY_BYTES + _SPARE_BYTES
 UPLOAD_CAP = MAX_UPLOAD_BYTES + _SPARE_BYTES
 UPLOADS = re.compile(
     r"(/api/v1|/p/[^/]+)?/models/[^/]+/(versions|reference|import|imports/(predictions|labels))"
+    r"|/api/v1/runs/\d+/artifact"
 )
 
 

@@ -30,7 +30,8 @@ _DOCUMENT: dict[str, Any] = {
 
 @router.get("/config", auth=Scoped(Scope.READ), openapi_extra=files(YAML))
 def read_config(request: HttpRequest) -> HttpResponse:
-    """Download the configuration of the project as YAML: models with their rules, channels without secrets, silences.
+    """Download the configuration of the project as YAML: models with their rules, channels and sources without
+    secrets, silences.
 
     Applied to an empty installation it makes the same again, but for what is trained and logged.
     """

@@ -6,7 +6,7 @@ from django.http import HttpRequest, HttpResponse
 
 from driftline.api.problems import problem_response
 from driftline.common.errors import Problem
-from monitors.alerts.channels.webhook import HOP_HEADER
+from driftline.common.outbound.transport import HOP_HEADER
 
 
 class RefuseHops:

@@ -10,8 +10,9 @@ from pydantic import Field
 
 from driftline.accounts.http_auth import Caller, Scoped, caller_of
 from driftline.accounts.scopes import SCOPE_OF, Scope
-from driftline.api.schemas import ModelOut, RetriedOut
+from driftline.api.schemas import ModelOut, RetentionPreviewOut, RetriedOut
 from driftline.common.bodies import Body
+from driftline.common.clock import now
 from driftline.common.paging import PAGE_SIZE, cut_page
 from driftline.common.responses import Page
 from driftline.progress import progress_of, progress_of_each
@@ -19,6 +20,8 @@ from driftline.stuck_work import retry, stuck_work, stuck_work_of_each
 from inference.registry import services
 from inference.registry.models import Model
 from inference.registry.selectors import get_model
+from inference.registry.services import MAX_RETENTION_DAYS
+from monitors import retention_preview
 from monitors.definitions.segments import set_segments
 from monitors.workflows.models import Workflow
 from monitors.workflows.services import configure_workflow
@@ -51,13 +54,43 @@ class Gate(Body):
     p99_cap_ms: float | None = Field(default=None, gt=0)
 
 
-class WorkflowChanges(Body):
+class RolloutStepIn(Body):
+    """A share of keys that the challenger answers, and the least that has to be seen before the next one."""
+
+    weight: float = Field(gt=0, lt=1)
+    seconds: int = Field(default=0, ge=0)
+    requests: int = Field(default=0, ge=0, description="of the challenger's own")
+
+
+class RolloutIn(Body):
+    """How a challenger that passed the gate takes over; without steps at once. It replaces the plan of before."""
+
+    steps: list[RolloutStepIn] = []
+    watch_seconds: int = Field(
+        default=0, ge=0, description="after the promotion, with the old champion as reverse shadow"
+    )
+    max_step_seconds: int = Field(
+        default=86_400, ge=1, description="after which a step that did not get what it needs asks a person"
+    )
+    check_seconds: int = Field(default=15, ge=1, description="between two looks of the guards")
+    report_only: list[str] = Field(
+        default=[], description="guards that say what they find and change nothing"
+    )
+    hooks: list[str] = Field(
+        default=[], description="webhook channels that are asked before each step and before the promotion"
+    )
+
+
+class WorkflowSettings(Body):
     """How the model is retrained and judged."""
 
     trainer: str = Field(default="", max_length=100)
     parameters: dict[str, Any] = {}
     training_days: int | None = None
     min_training_rows: int = 0
+    memory_mb: int | None = Field(
+        default=None, description="that a training may use, in MiB; null: 4096, or all that the machine has"
+    )
     pairs: int = 0
     max_pairs: int = 0
     gate: Gate = Field(default_factory=Gate)
@@ -70,9 +103,36 @@ class WorkflowChanges(Body):
     )
     schedule_zone: str = "UTC"
     every_labels: int | None = Field(default=None, description="new labelled rows that start a run")
+    on_new_reference: bool = Field(
+        default=False, description="whether a reference that replaces the champion's starts a run"
+    )
+    rollout: RolloutIn = Field(default_factory=RolloutIn)
+    remote: dict[str, str] = Field(
+        default={},
+        max_length=10,
+        description="the pipeline that the trainer remote starts: kind, url and the options of the kind",
+    )
+    training_hours: int = Field(default=24, description="that a pipeline may take")
 
 
-class ModelChanges(Body):
+class WorkflowChanges(WorkflowSettings):
+    """The same with the pipeline's secret, which is kept encrypted, never shown, and never part of a configuration."""
+
+    remote_secret: str = Field(
+        default="", max_length=4096, description="empty removes it; another url or kind removes it too"
+    )
+
+
+class RetentionChanges(Body):
+    retention_days: int | None = Field(default=None, ge=0, le=MAX_RETENTION_DAYS)
+    summary_retention_days: int | None = Field(default=None, ge=0, le=MAX_RETENTION_DAYS)
+    rows_kept: Literal["all", "none"] = Field(
+        "all",
+        description="none: each row is dropped once it is summarised, also those that are stored already",
+    )
+
+
+class ModelChanges(RetentionChanges):
     description: str = Field(default="", max_length=500)
     owner: str = Field(
         default="", max_length=200, description="the person or team that answers for the model"
@@ -82,15 +142,12 @@ class ModelChanges(Body):
     )
     autonomy: str = Field("approve", max_length=10)
     objectives: Objectives = Field(default_factory=Objectives)
-    retention_days: int | None = Field(default=None, ge=0, le=36_500)
-    summary_retention_days: int | None = Field(default=None, ge=0, le=36_500)
     privacy: dict[
         Annotated[str, Field(min_length=1, max_length=100)], Literal["keep", "hash", "drop", "summary"]
     ] = Field({}, max_length=1_000)
     schema_policy: str = Field("lenient", max_length=10)
-    rows_kept: Literal["all", "none"] = Field(
-        "all",
-        description="none: each row is dropped once it is summarised, also those that are stored already",
+    text_features: list[Annotated[str, Field(min_length=1, max_length=80)]] = Field(
+        [], max_length=50, description="features that are texts, of which lengths and scripts are compared"
     )
     segments: list[Annotated[str, Field(min_length=1, max_length=100)]] = Field([], max_length=100)
     archived: bool = Field(False, description="true: it is not listed, and its rules are not judged")
@@ -111,6 +168,7 @@ class ModelChanges(Body):
             "privacy",
             "schema_policy",
             "rows_kept",
+            "text_features",
         }
         return self.model_dump(include=kept & self.model_fields_set, exclude_unset=True)
 
@@ -211,6 +269,17 @@ def retry_failed(request: HttpRequest, name: str) -> RetriedOut:
     caller = caller_of(request)
     model = get_model(project=caller.project, name=name)
     return RetriedOut(retried=retry(model=model, actor=caller.actor))
+
+
+@router.post("/models/{name}/retention/preview", auth=Scoped(Scope.READ), response=RetentionPreviewOut)
+def preview_retention(request: HttpRequest, name: str, body: RetentionChanges) -> RetentionPreviewOut:
+    """Tell what a changed retention would delete, beside what is due to go anyway. Nothing is changed.
+
+    What is not sent stays as it is. Bytes are those of chunks and summaries, as they are stored.
+    """
+    model = get_model(project=caller_of(request).project, name=name)
+    changes = body.model_dump(exclude_unset=True)
+    return RetentionPreviewOut.of(retention_preview.preview_retention(model=model, now=now(), **changes))
 
 
 def _watch(model: Model, caller: Caller, body: ModelChanges) -> None:

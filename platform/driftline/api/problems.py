@@ -20,6 +20,7 @@ from msgspec import UNSET, Meta, UnsetType
 from ninja import NinjaAPI
 from ninja.errors import HttpError, ValidationError
 
+from driftline.common.bodies import TAG_MARK
 from driftline.common.errors import FieldFault, Problem
 from driftline.common.responses import ResponseBody, write_json
 from driftline.common.strict_json import escape_pointer, printable
@@ -143,7 +144,7 @@ def problem_of_fields(errors: Iterable[dict[str, Any]]) -> Problem:
     """Turn pydantic's errors into faults; `loc` is (source, parameter, place in it...)."""
     faults, in_body = [], False
     for error in errors:
-        source, *place = error["loc"]
+        source, *place = (part for part in error["loc"] if not str(part).startswith(TAG_MARK))
         in_body = in_body or source == "body"
         place = place[1:] if source == "body" else place[-1:]
         pointer = "".join(f"/{escape_pointer(str(part))}" for part in place)

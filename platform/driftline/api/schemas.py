@@ -1,16 +1,17 @@
-"""What the API answers about models, incidents and the audit trail."""
+"""What the API answers about models and incidents."""
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Self, TypedDict
 
-from driftline.accounts.models import AuditEntry
+from driftline.common.periods import start_of_day
 from driftline.common.responses import ResponseBody, Time, one_of
 from driftline.progress import STATUSES, Progress
 from driftline.stuck_work import StuckWork
 from inference.registry.models import Autonomy, Model, ModelTask, RowsKept, SchemaPolicy
 from monitors.alerts.models import Alert, Incident, IncidentEvent
 from monitors.alerts.schemas import DeliveryOut
+from monitors.retention_preview import RetentionPreview
 from monitors.rules.models import Severity
 from monitors.workflows.models import Run, RunState, Workflow
 from monitors.workflows.schemas import WorkflowOut
@@ -60,6 +61,7 @@ class ModelOut(ResponseBody, frozen=True):
     privacy: dict[str, str]
     schema_policy: Annotated[str, one_of(SchemaPolicy)]
     rows_kept: Annotated[str, one_of(RowsKept)]
+    text_features: list[str]
     segments: list[str]
     champion: str | None
     generation: int
@@ -90,6 +92,7 @@ class ModelOut(ResponseBody, frozen=True):
             privacy=model.privacy,
             schema_policy=model.schema_policy,
             rows_kept=model.rows_kept,
+            text_features=model.text_features,
             segments=sorted(segment.feature for segment in model.segment_features.all()),
             champion=champion.version if champion else None,
             generation=model.deployment.generation,
@@ -105,6 +108,41 @@ class RetriedOut(ResponseBody, frozen=True):
     """How much failed work is tried anew."""
 
     retried: int
+
+
+class RetentionPreviewOut(ResponseBody, frozen=True):
+    """What a changed retention deletes: rows, the event days they are of, and summaries, each with their bytes.
+
+    `rows_before` and `summaries_before` are the first days that are kept; null where nothing goes, or all rows do.
+    `rows_later` are those of `rows` that go once their ids need not be refused any more; the others go within an hour.
+    """
+
+    sentence: str
+    bytes: int
+    rows: int
+    rows_bytes: int
+    rows_days: int
+    rows_before: Time | None
+    rows_later: int
+    summaries: int
+    summaries_bytes: int
+    summaries_before: Time | None
+
+    @classmethod
+    def of(cls, preview: RetentionPreview) -> Self:
+        rows, summaries = preview.rows, preview.summaries
+        return cls(
+            sentence=preview.sentence,
+            bytes=preview.bytes,
+            rows=rows.rows,
+            rows_bytes=rows.bytes,
+            rows_days=rows.days,
+            rows_before=start_of_day(rows.before) if rows.before else None,
+            rows_later=rows.later,
+            summaries=summaries.count,
+            summaries_bytes=summaries.bytes,
+            summaries_before=start_of_day(summaries.before) if summaries.before else None,
+        )
 
 
 # -- incidents ---------------------------------------------------------------------------------------------------------
@@ -123,7 +161,7 @@ class CauseOut(TypedDict, total=False):
 
 
 class NamedRuleOut(ResponseBody, frozen=True):
-    """The rule that fired; `id` is null once it was deleted."""
+    """The rule that fired; `id` is null once it was deleted, and of `Rollout`, for which a run speaks."""
 
     id: int | None
     name: str
@@ -263,50 +301,6 @@ class IncidentDetailOut(IncidentOut, frozen=True):
 
     timeline: list[IncidentEventOut]
     deliveries: list[DeliveryOut]
-
-
-# -- the audit trail ---------------------------------------------------------------------------------------------------
-class NamedTokenOut(ResponseBody, frozen=True):
-    """The token with which something was done."""
-
-    id: int
-    name: str
-
-
-class AuditEntryOut(ResponseBody, frozen=True):
-    """Who did what; `number` and `hash` are its place in the hash chain, null until it has one."""
-
-    id: int
-    at: Time
-    actor: str
-    action: str
-    subject: str
-    before: Any
-    after: Any
-    address: str | None
-    token: NamedTokenOut | None
-    correlation: str | None
-    number: int | None
-    hash: str | None
-    redacted: bool
-
-    @classmethod
-    def of(cls, entry: AuditEntry) -> Self:
-        return cls(
-            id=entry.pk,
-            at=entry.at,
-            actor=entry.actor,
-            action=entry.action,
-            subject=entry.subject,
-            before=entry.before,
-            after=entry.after,
-            address=entry.address or None,
-            token=None if entry.token_id is None else NamedTokenOut(id=entry.token_id, name=entry.token_name),
-            correlation=entry.correlation or None,
-            number=entry.number,
-            hash=entry.hash or None,
-            redacted=entry.redaction_id is not None,
-        )
 
 
 class GrafanaAnnotationOut(ResponseBody, frozen=True, rename={"time_end": "timeEnd"}):

@@ -1,5 +1,6 @@
 """What the API demands of every request: a JSON body read by the strict gate, and no parameter that nobody reads."""
 
+import re
 from collections.abc import Callable
 from functools import wraps
 from typing import Any
@@ -16,16 +17,19 @@ from driftline.common.errors import not_found
 from driftline.common.request_values import media_type, read_body, refuse_parameter
 from driftline.common.responses import write_json
 from driftline.common.strict_json import printable, read_json
+from driftline.common.uploads import MAX_BODY_BYTES
 
 MAX_BYTES = 1 << 20
+_OF_SUMMARIES = re.compile(r"/api/v1/models/[^/]+/summaries")
 
 
 class StrictParser(Parser):
-    """Reads JSON bodies of up to 1 MiB."""
+    """Reads JSON bodies of up to 1 MiB; batches of summaries of as much as is read whole."""
 
     def parse_body(self, request: HttpRequest) -> DictStrAny:
         media_type(request, ("application/json",))
-        return read_json(read_body(request, cap=MAX_BYTES))
+        cap = MAX_BODY_BYTES if _OF_SUMMARIES.fullmatch(request.path_info) else MAX_BYTES
+        return read_json(read_body(request, cap=cap))
 
 
 class JsonRenderer(BaseRenderer):

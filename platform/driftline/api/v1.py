@@ -7,14 +7,19 @@ from django.urls import URLPattern, URLResolver
 from django.views.decorators.http import require_safe
 from ninja import NinjaAPI
 
-from driftline.api import audit, configuration, deletion, files, grafana, incidents, models
+from driftline.api import audit, configuration, deletion, files, grafana, incidents, members, models, teams
 from driftline.api.docs import ServerRenderedDocs
 from driftline.api.openapi import DescribedAPI
 from driftline.api.problems import handle_exceptions, with_problems
 from driftline.api.strictness import JsonRenderer, StrictParser, refuse_unknown_parameters
+from inference.edge import agent_api as edge_agents
+from inference.edge import api as edge
+from inference.hosts import host_api as serving_hosts
 from inference.prediction_log import api as prediction_log
 from inference.prediction_log.erasure import api as erasure
 from inference.prediction_log.imports import api as imports
+from inference.prediction_log.lake import api as lake
+from inference.prediction_log.sources import api as sources
 from inference.registry import api as registry
 from monitors.alerts import api as alerts
 from monitors.annotations import api as annotations
@@ -25,7 +30,13 @@ from monitors.metrics import api as metrics
 from monitors.optimiser import api as optimiser
 from monitors.reports import api as reports
 from monitors.rules import api as rules
+from monitors.summaries.uploads import api as summaries
+from monitors.summaries.uploads import device_api as device_summaries
 from monitors.workflows import api as workflows
+from monitors.workflows.mlflow import api as mlflow
+from monitors.workflows.mlflow.registry_imports import api as registry_imports
+from monitors.workflows.pulls import api as pulls
+from monitors.workflows.remote import api as remote_training
 
 ROUTERS = (
     models.router,
@@ -34,11 +45,18 @@ ROUTERS = (
     prediction_log.router,
     feed.router,  # with the one of halves of events, which has the same path
     imports.router,
+    sources.router,
+    lake.router,
     files.router,
     deletion.router,
     erasure.router,
+    edge.router,
+    edge_agents.router,
+    serving_hosts.router,
     definitions.router,
     custom_metrics.router,
+    summaries.router,
+    device_summaries.router,
     annotations.router,
     grafana.router,
     metrics.router,
@@ -46,8 +64,14 @@ ROUTERS = (
     incidents.router,
     alerts.router,
     workflows.router,
+    remote_training.router,
+    mlflow.router,
+    pulls.router,
+    registry_imports.router,
     reports.router,
     configuration.router,
+    members.router,
+    teams.router,
     audit.router,
 )
 

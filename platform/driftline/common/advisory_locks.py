@@ -19,6 +19,7 @@ class AdvisoryLock(IntEnum):
     METRIC_POINTS = 7_303  # model: one process at a time writes its points
     RULES = 7_304  # model: one process at a time judges its rules
     ALERTS = 7_306  # model: one process at a time changes its alerts and incidents
+    MESSAGE_GROUP = 7_307  # channel: one process at a time joins messages of its groups
     PARTITIONS = 7_305  # no key: one process at a time makes partitions
     SUMMARISE_TASK = 7_312  # model: one task at a time summarises it
     MEASURE_TASK = 7_313  # model: one task at a time measures it
@@ -28,7 +29,10 @@ class AdvisoryLock(IntEnum):
     ARRIVAL_WEEK = 7_324  # week: its writers share it; who has it alone knows that they have ended
     DATASET_FILES = 7_326  # no key: who records a data set shares it, who removes files has it alone
     REPORT_START = 7_331  # 0: one report at a time is begun
+    EVENT_HALVES = 7_341  # model: one writer at a time keeps halves of events; taken before LABEL_JOIN
+    LAKE_FILES = 7_343  # project: one worker at a time puts a file of its lake in its place
     FEED = 7_360  # no key: one process at a time gives events their places in the feed
+    INVITATION_LETTER = 7_389  # invitation: one worker at a time sends its letter
     AUDIT_SEALING = 7_390  # no key: one process at a time seals audit entries
 
 

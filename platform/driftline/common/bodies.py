@@ -8,6 +8,9 @@ from pydantic import BeforeValidator, ConfigDict
 
 from driftline.common.periods import parse_timestamp
 
+TAG_MARK = "kind="
+"""Begins the tags of unions; pydantic puts a tag into the place of an error, and no body has such a name there."""
+
 
 class Body(Schema):
     """A JSON body whose fields are exactly those named."""

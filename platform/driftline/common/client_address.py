@@ -34,6 +34,15 @@ def client_address(*, peer: str, forwarded_for: str, trusted_proxies: Sequence[s
     return address
 
 
+def is_address(text: str) -> bool:
+    """Return whether a text is an IP address."""
+    try:
+        ip_address(text)
+    except ValueError:
+        return False
+    return True
+
+
 def _contains(network: IPv4Network | IPv6Network, text: str) -> bool:
     try:
         return ip_address(text) in network

@@ -5,13 +5,27 @@ from collections.abc import Callable
 from django.http import HttpRequest, HttpResponse
 
 IDENTITY = "driftline.identity"  # key of the ASGI scope
+_READER = "_driftline_reader"
 
 
-def note_identity(request: HttpRequest, name: str) -> None:
-    """Note the token or person that a request was authenticated as."""
+def note_identity(request: HttpRequest, name: str, *, is_reader: bool = False) -> None:
+    """Note the token or person that a request was authenticated as, and whether it reads what people look at.
+
+    A device or a serving host does not: it acts on what it is answered, which must not be seconds old.
+    """
     scope = getattr(request, "scope", None)
     if scope is not None:
         scope[IDENTITY] = name
+    if is_reader:
+        setattr(request, _READER, name)
+
+
+def reader_of(request: HttpRequest) -> str | None:
+    """Name the person or the token that a request is of; None for others, and before anybody looked."""
+    person = getattr(request, "_cached_user", None)  # `request.user` would ask the database
+    if person is not None and person.is_authenticated:
+        return f"person {person.pk}"
+    return getattr(request, _READER, None)
 
 
 class NotePerson:
@@ -22,7 +36,6 @@ class NotePerson:
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         response = self.get_response(request)
-        person = getattr(request, "_cached_user", None)  # `request.user` would ask the database
-        if person is not None and person.is_authenticated:
-            note_identity(request, f"person {person.pk}")
+        if (reader := reader_of(request)) is not None:
+            note_identity(request, reader)
         return response

@@ -126,7 +126,7 @@ class WorkLease[Row: LeasedWork](Lease[Row]):
         if self.read().attempts >= MAX_ATTEMPTS:
             self.fail(f"It failed {MAX_ATTEMPTS} times. {reason}")
             return
-        self.write(error=_shortened(reason), lease_until=Now() + RETRY_AFTER, lease_token=None)
+        self.write(error=shortened(reason), lease_until=Now() + RETRY_AFTER, lease_token=None)
 
     def _checked(self, row: Row | None) -> Row:
         row = super()._checked(row)
@@ -204,13 +204,13 @@ def _try[Row: LeasedWork](lease: WorkLease[Row], work: Callable[[WorkLease[Row]]
 
 def _fail(row: LeasedWork, reason: str) -> None:
     """Write that work failed for good, in the caller's transaction, which has locked the row."""
-    row.state, row.error = FAILED, _shortened(reason)
+    row.state, row.error = FAILED, shortened(reason)
     type(row)._base_manager.filter(pk=row.pk).update(
         state=FAILED, error=row.error, finished_at=Now(), lease_until=None, lease_token=None
     )
     work_failed.send(sender=type(row), row=row)
 
 
-def _shortened(reason: str) -> str:
+def shortened(reason: str) -> str:
     """Cut a reason to what a page can show and the database holds."""
     return "".join(character if character.isprintable() else " " for character in reason)[:500]

@@ -39,6 +39,7 @@ class Task(StrEnum):
 
     # driftline/accounts
     SEND_RESET_MAIL = "accounts.send_reset_mail"  # email
+    SEND_INVITATION = "accounts.send_invitation"  # invitation_id
     # driftline: the clock sends all but LONG_WORK and SEAL_AUDIT
     SWEEP = "driftline.sweep"
     LONG_WORK = "driftline.long_work"  # projects take turns, so the work need not be the sender's
@@ -57,11 +58,15 @@ class Task(StrEnum):
     JUDGE = "monitors.judge"  # model_id
     ALERT = "monitors.alert"  # transition_id
     NOTIFY = "monitors.notify"
+    CATCH_UP = "monitors.catch_up"  # channel_id
     DELIVER = "monitors.deliver"
     SEND_DIGESTS = "monitors.send_digests"  # the clock sends it
     RANK_CAUSES = "monitors.rank_causes"  # incident_id
     START_WORKFLOW = "monitors.workflow"  # transition_id
     ADVANCE_RUN = "monitors.advance"  # run_id
+    STOP_PIPELINE = "monitors.stop_pipeline"  # training_id
+    POLL_MLFLOW = "monitors.poll_mlflow"  # connection_id
+    REMOVE_PARTS = "monitors.remove_parts"  # training_id
     START_DUE_RUNS = "monitors.start_due_runs"  # the clock sends it
 
 

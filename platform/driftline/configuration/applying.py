@@ -15,7 +15,16 @@ from driftline.configuration.document import Configuration
 from driftline.configuration.exporting import is_public, silence_key, unended_silences
 from driftline.configuration.items import Item, silence_item
 from driftline.configuration.planning import Action, ItemChange, plan
+from driftline.configuration.sources import nested
 from driftline.models import AppliedConfiguration
+from inference.prediction_log.lake.selectors import find_lake
+from inference.prediction_log.lake.services import set_lake, stop_lake
+from inference.prediction_log.lake.settings import LakeSettings
+from inference.prediction_log.lake.store import settings_of
+from inference.prediction_log.sources.kinds import read_settings
+from inference.prediction_log.sources.mapping import SourceMapping
+from inference.prediction_log.sources.selectors import get_source
+from inference.prediction_log.sources.services import create_source, delete_source, update_source
 from inference.registry.models import Model
 from inference.registry.selectors import get_model
 from inference.registry.services import archive_model, create_model, update_model
@@ -28,10 +37,9 @@ from monitors.definitions.expectations import expect
 from monitors.definitions.models import CustomMetric, Segment
 from monitors.definitions.monitors import choose_span
 from monitors.definitions.segments import change_segment, declare_segment, remove_segment, set_segments
+from monitors.dependents import users_of
 from monitors.rules.models import Rule
-from monitors.rules.selectors import rules_on_metric
 from monitors.rules.services import create_rule, delete_rule, update_rule
-from monitors.workflows.custom_metrics import has_margin
 from monitors.workflows.services import configure_workflow
 
 _DURATIONS = ("cooldown", "notify_within")
@@ -124,6 +132,43 @@ def _channel(context: _Applying, change: ItemChange) -> None:
         delete_channel(channel=channel, actor=context.actor)
     else:
         update_channel(channel=channel, actor=context.actor, **after)
+
+
+def _source(context: _Applying, change: ItemChange) -> None:
+    name, after = change.item.name, nested(change.after)
+    if change.action is Action.CREATE:
+        model = get_model(project=context.project, name=after.pop("model"))
+        settings, mapping = read_settings(after.pop("settings")), after.pop("mapping", {})
+        create_source(
+            project=context.project,
+            model=model,
+            actor=context.actor,
+            name=name,
+            settings=settings,
+            mapping=SourceMapping.model_validate(mapping),
+            **after,
+        )
+        return
+    source = get_source(project=context.project, name=name)
+    if change.action is Action.DELETE:
+        delete_source(source=source, confirm=name, actor=context.actor)
+        return
+    changed: dict[str, Any] = {"enabled": after.get("enabled")}
+    if "settings" in after:
+        changed["settings"] = read_settings(source.settings | after["settings"])
+    if "mapping" in after:
+        changed["mapping"] = SourceMapping.model_validate(source.mapping | after["mapping"])
+    update_source(source=source, actor=context.actor, **changed)
+
+
+def _lake(context: _Applying, change: ItemChange) -> None:
+    settings = change.after["settings"]
+    if settings is not None:
+        set_lake(project=context.project, settings=LakeSettings.model_validate(settings), actor=context.actor)
+        return
+    lake = find_lake(project=context.project)
+    if lake is not None:
+        stop_lake(lake=lake, confirm=settings_of(lake).location(), actor=context.actor)
 
 
 def _routing(context: _Applying, change: ItemChange) -> None:
@@ -226,10 +271,7 @@ def _custom_metric(context: _Applying, change: ItemChange) -> None:
 def _delete_unwatched_metric(context: _Applying, change: ItemChange) -> None:
     """Delete a custom metric that no rule and no margin names, so that what it reads may be hidden."""
     custom = _find_metric(context, change)
-    if custom is not None and not (
-        rules_on_metric(custom.model, custom.metric, custom.name).exists()
-        or has_margin(custom.model, custom.name)
-    ):
+    if custom is not None and not users_of(custom):
         delete_metric(custom=custom, actor=context.actor)
 
 
@@ -274,11 +316,19 @@ def _rule(context: _Applying, change: ItemChange) -> None:
 _STEPS: tuple[tuple[str, Action, Handler], ...] = (
     ("rule", Action.DELETE, _rule),  # before the segment that it watches
     ("silence", Action.DELETE, _silence),
+    (
+        "source",
+        Action.DELETE,
+        _source,
+    ),  # before another takes its topics, or its place among those a project may have
     ("expectation", Action.DELETE, _expectation),
     ("segment", Action.DELETE, _segment),
     ("custom_metric", Action.DELETE, _delete_unwatched_metric),
     ("model", Action.CREATE, _model),
     ("model", Action.CHANGE, _model),
+    ("source", Action.CHANGE, _source),
+    ("source", Action.CREATE, _source),
+    ("lake", Action.CHANGE, _lake),
     ("segment", Action.CREATE, _segment),
     ("segment", Action.CHANGE, _segment),
     ("custom_metric", Action.CREATE, _custom_metric),

@@ -7,20 +7,25 @@ from ninja.errors import ValidationError
 from pydantic import Field
 from pydantic import ValidationError as PydanticError
 
-from driftline.api.models import ChangedModel
+from driftline.api.models import ChangedModel, WorkflowSettings
 from driftline.api.problems import problem_of_fields
 from driftline.common.bodies import Body, Moment
 from driftline.common.periods import rfc3339
 from driftline.configuration.items import (
+    LAKE,
     ROUTING,
     Items,
     channel_item,
     model_item,
     part_of_model,
     silence_item,
+    source_item,
 )
+from driftline.configuration.sources import SourceConfig, given_fields
 from driftline.configuration.yaml_text import read_document
+from inference.prediction_log.lake.settings import LakeSettings
 from monitors.alerts.api import MAX_EVENTS, EventName
+from monitors.alerts.channels.webhook.formats import OWN
 from monitors.alerts.labels import MATCHED
 from monitors.alerts.routing.document import RoutingIn
 from monitors.definitions.api import FeatureExpectation, SegmentCondition
@@ -35,6 +40,7 @@ MAX_MODELS = 10_000
 class ModelConfig(ChangedModel):
     """A model with how it is watched; `segments` are features of which each value is a segment."""
 
+    workflow: WorkflowSettings = Field(default_factory=WorkflowSettings)  # type: ignore[assignment]  # without secret
     monitors: dict[Literal["drift", "quality", "performance", "service"], str] = Field(
         {}, description="the span of the windows that each kind judges, or auto"
     )
@@ -49,7 +55,7 @@ class ChannelConfig(Body):
 
     kind: str = Field(max_length=20)
     target: str | None = Field(None, max_length=500)
-    payload_format: str = Field("driftline", max_length=20)
+    payload_format: str = Field(OWN, max_length=20)
     template: dict[str, Any] | list[Any] | None = None
     min_severity: str = "warning"
     events: list[EventName] = Field([], max_length=MAX_EVENTS)
@@ -73,6 +79,10 @@ class Configuration(Body):
     channels: dict[Name, ChannelConfig] = Field({}, max_length=1_000)
     routing: RoutingIn | None = Field(None, description="null: the default tree")
     silences: list[SilenceConfig] = Field([], max_length=1_000)
+    sources: dict[Name, SourceConfig] = Field({}, max_length=1_000)
+    lake: LakeSettings | None = Field(
+        None, description="null: none; its secret is given elsewhere, and stays"
+    )
     models: dict[Name, ModelConfig] = Field({}, max_length=MAX_MODELS)
 
     def plain(self) -> dict[str, Any]:
@@ -94,6 +104,13 @@ class Configuration(Body):
                 for one in self.silences
             ]
             yield ("silence", ""), dict(silence_item(*silence) for silence in silences)
+        if "sources" in self.model_fields_set:
+            yield (
+                ("source", ""),
+                {source_item(name): given_fields(one) for name, one in self.sources.items()},
+            )
+        if "lake" in self.model_fields_set:
+            yield ("lake", ""), {LAKE: {"settings": self.lake.model_dump(mode="json") if self.lake else None}}
         for name, model in self.models.items():
             yield ("model", name), {model_item(name): _settings_of(model)}
             for kind, field in (
@@ -136,8 +153,10 @@ def _settings_of(model: ModelConfig) -> dict[str, Any]:
     given = model.model_dump(mode="json", exclude_unset=True, exclude=parts)
     for group in ("workflow", "monitors"):
         given |= {f"{group}.{name}": value for name, value in given.pop(group, {}).items()}
-    if "tags" in given:
-        given["tags"] = sorted(given["tags"])
+    if "workflow.rollout" in given:
+        given["workflow.rollout"] = model.workflow.rollout.model_dump(mode="json")  # it is stored as a whole
+    for name in {"tags", "text_features"} & given.keys():
+        given[name] = sorted(given[name])
     if "segments" in given:
         given["segments"] = sorted(set(given["segments"]))
     if "privacy" in given:

@@ -9,6 +9,7 @@ from driftline.accounts.models import Project
 from driftline.common.clock import now
 from driftline.common.periods import rfc3339
 from driftline.configuration.items import (
+    LAKE,
     ROUTING,
     Item,
     Items,
@@ -16,10 +17,16 @@ from driftline.configuration.items import (
     model_item,
     part_of_model,
     silence_item,
+    source_item,
 )
+from driftline.configuration.sources import nested, stored_fields
+from inference.prediction_log.lake.selectors import find_lake
+from inference.prediction_log.lake.services import describe_lake
+from inference.prediction_log.sources.selectors import sources
 from inference.registry.models import Model
 from monitors.alerts.channel_services import NEEDS_TARGET
 from monitors.alerts.channels.masking import mask_target
+from monitors.alerts.channels.webhook.formats import TEMPLATE
 from monitors.alerts.models import Channel, Silence
 from monitors.alerts.silences import ENDED, with_states
 from monitors.alerts.stored_routing import routing_of
@@ -33,7 +40,7 @@ from monitors.workflows.models import Workflow
 
 MODEL_FIELDS = (
     "task", "description", "owner", "tags", "autonomy", "objectives", "retention_days", "summary_retention_days",
-    "privacy", "schema_policy", "rows_kept",
+    "privacy", "schema_policy", "rows_kept", "text_features",
 )  # fmt: skip
 RULE_FIELDS = (
     "metric", "feature", "segment", "condition", "span", "operator", "threshold", "for_windows", "of_windows",
@@ -42,7 +49,8 @@ RULE_FIELDS = (
 )  # fmt: skip
 WORKFLOW_FIELDS = (
     "trainer", "parameters", "training_days", "min_training_rows", "pairs", "max_pairs", "gate", "max_runs_a_day",
-    "cooldown_hours", "schedule", "schedule_zone", "every_labels",
+    "cooldown_hours", "memory_mb", "schedule", "schedule_zone", "every_labels", "on_new_reference",
+    "rollout", "remote", "training_hours",
 )  # fmt: skip
 
 
@@ -56,6 +64,10 @@ def read_items(project: Project, models: Collection[str] | None = None) -> dict[
     for silence in unended_silences(project):
         item, fields = silence_item(*silence_key(silence))
         items[item] = fields
+    for source in sources(project=project).order_by("name"):
+        items[source_item(source.name)] = stored_fields(source)
+    lake = find_lake(project=project)
+    items[LAKE] = {"settings": describe_lake(lake) if lake else None}
     chosen = Model.objects.filter(project=project).select_related("workflow")
     chosen = chosen.prefetch_related(
         "monitors", "segment_features", "segments", "custom_metrics", "expectations", "rules"
@@ -88,6 +100,8 @@ def export(project: Project, *, with_targets: bool = True) -> dict[str, Any]:
         },
         "routing": items[ROUTING]["tree"],
         "silences": [fields for item, fields in items.items() if item.kind == "silence"],
+        "sources": {item.name: nested(fields) for item, fields in items.items() if item.kind == "source"},
+        "lake": items[LAKE]["settings"],
         "models": {name: _nested(name, of_model) for name, of_model in of_models.items()},
     }
 
@@ -112,7 +126,8 @@ def silence_key(silence: Silence) -> tuple[str | None, str, str, str, dict[str, 
 def _channel(channel: Channel) -> dict[str, Any]:
     is_wanted = channel.enabled or channel.disabled_reason == NEEDS_TARGET
     target = {"target": channel.target} if channel.target else {}
-    of_webhook = {"payload_format": channel.payload_format, "template": channel.template}
+    template = channel.template if channel.payload_format == TEMPLATE else None
+    of_webhook = {"payload_format": channel.payload_format, "template": template}
     return {
         "kind": channel.kind,
         **target,
@@ -169,13 +184,7 @@ def rule_fields(rule: Rule) -> dict[str, Any]:
 
 def _nested(model: str, items: Items) -> dict[str, Any]:
     """Write one model as the document has it: settings, groups of settings, and the parts by their names."""
-    written: dict[str, Any] = {}
-    for name, value in items[model_item(model)].items():
-        group, dot, field = name.partition(".")
-        if dot:
-            written.setdefault(group, {})[field] = value
-        else:
-            written[name] = value
+    written = nested(items[model_item(model)])
     for kind, field in (
         ("expectation", "expectations"),
         ("segment", "declared_segments"),

@@ -10,6 +10,8 @@ _LIST_OF = {
     "channel": "channels",
     "routing": "routing",
     "silence": "silences",
+    "source": "sources",
+    "lake": "lake",
     "segment": "declared_segments",
     "custom_metric": "custom_metrics",
     "expectation": "expectations",
@@ -44,8 +46,17 @@ def channel_item(name: str) -> Item:
     return Item("channel", "", name)
 
 
+def source_item(name: str) -> Item:
+    """Return the item of a source."""
+    return Item("source", "", name)
+
+
 ROUTING = Item("routing", "", "")
 """The routing tree of the project; it is always there."""
+
+
+LAKE = Item("lake", "", "")
+"""The lake of the project; its settings are null where it has none."""
 
 
 def model_item(name: str) -> Item:

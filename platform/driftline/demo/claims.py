@@ -22,6 +22,7 @@ from driftline.demo.flights_data import read_flights
 from driftline.demo.inference_request import ModelInputs
 from driftline.demo.plan import ModelPlan, PlantedChallenger, PlantedFault
 from driftline.demo.setup import (
+    ROLLOUT,
     TRAINER,
     DemoModel,
     ensure_default_rules,
@@ -43,8 +44,10 @@ far, which is the flight itself."""
 
 PARAMETERS: dict[str, Any] = {"trees": 60, "leaves": 15, "learning_rate": 0.08}
 DAYS, ROWS_A_DAY, TRAINING_ROWS, TRAINING_DAYS = 45, 2_000, 10_000, 20
-OBJECTIVE = 0.55
-"""The log loss is 0.50 before the labels change and 0.58 after it; a model that learnt the new meaning reaches 0.54."""
+OBJECTIVE, RETRAIN_ABOVE = 0.56, 0.55
+"""The log loss is 0.51 before the labels change and 0.58 after it, and a model that learnt the new meaning reaches
+0.546; a day of 2,000 rows gives or takes 0.012. One day in ten of that model is above the objective. Of the other's,
+19 in 20 are, and nearly all above the limit that starts a retrain, which takes seven days in a row."""
 LABEL_LAG = timedelta(hours=3)
 CANDIDATE_AFTER, MEANING_AFTER = 2 * DAY, 10 * DAY
 WORKFLOW = {
@@ -54,6 +57,7 @@ WORKFLOW = {
     "min_training_rows": 10_000,
     "pairs": 10_000,  # five whole days: the gate's intervals come from resampling days
     "max_pairs": 16_000,
+    "rollout": ROLLOUT,
 }
 MODEL = DemoModel(
     name="delay-claims",
@@ -74,11 +78,11 @@ MODEL = DemoModel(
 )
 QUALITY_RULE = "Quality misses its objective"
 RETRAIN_RULE = {
-    "name": "Quality misses its objective for a week",
+    "name": "Quality is low for a week",
     "metric": "log_loss",
     "span": "day",
     "operator": "above",
-    "threshold": OBJECTIVE,
+    "threshold": RETRAIN_ABOVE,
     "for_windows": 7,
     "recover_windows": 2,
     "cooldown": 14 * 86_400,
@@ -211,7 +215,7 @@ class Claims(DrawnStory):
         if run is None:
             return
         self._change_challenger(1, run=run["id"], version=run["challenger"] or "")
-        if run["state"] == "promoted":
+        if run["state"] == "promoted" or (run["rollout"] or {}).get("state") == "watching":
             self.change_fault(end=start)
 
     def _newest_run(self) -> dict[str, Any] | None:
@@ -274,4 +278,5 @@ def make_plan(project: str, began: datetime) -> ModelPlan:
 
 
 def _auc(trained: TrainingResult) -> float:
+    assert trained.report.out_of_fold is not None
     return float(trained.report.out_of_fold.metrics["roc_auc"])

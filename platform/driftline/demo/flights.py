@@ -18,6 +18,7 @@ from driftline.demo.plan import ModelPlan, load_plan, save_plan
 from driftline.demo.progress import SETUP, ReplayProgress, load_progress, save_progress
 from driftline.demo.setup import (
     DAY_S,
+    ROLLOUT,
     TRAINER,
     DemoModel,
     ensure_model,
@@ -36,6 +37,7 @@ WORKFLOW = {
     "min_training_rows": 5_000,
     "pairs": 5_000,  # six days: the gate's intervals come from resampling days, and need five
     "max_pairs": 7_000,
+    "rollout": ROLLOUT,
 }
 OBJECTIVES = {"quality": {"metric": "roc_auc", "floor": 0.65}, "latency_p99_ms": 50}
 FLIGHTS = DemoModel(

@@ -22,6 +22,13 @@ from monitors.workflows.trainers.report import REPORT_FILE, TrainingResult
 TRAINER = "lightgbm"
 TRAINING_TIMEOUT_S = 300.0
 
+ROLLOUT = {
+    "steps": [{"weight": weight, "seconds": 5, "requests": 50} for weight in (0.05, 0.25, 0.5)],
+    "watch_seconds": 30,
+    "check_seconds": 2,
+}
+"""The steps that a new model has, in seconds instead of hours: days of the demo pass as fast."""
+
 DAY_S = 86_400
 NOTIFY_WITHIN_S = 400 * DAY_S
 """History is months old when it is replayed, and its incidents are the point: people are still notified of them."""

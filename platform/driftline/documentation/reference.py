@@ -25,6 +25,8 @@ from driftline.settings.environment import CHECKOUT, every_setting
 from monitors.alerts.channels import KINDS
 from monitors.metrics.catalogue import METRICS
 from monitors.metrics.glossary import meaning_of
+from monitors.workflows.remote.orchestrators import ORCHESTRATORS
+from monitors.workflows.remote.orchestrators.base import Option
 
 BEGIN = "<!-- written by `manage.py write_reference` -->"
 END = "<!-- end of what is written -->"
@@ -161,6 +163,32 @@ def channels_table() -> str:
     )
 
 
+def pipelines_table() -> str:
+    """List every kind of pipeline with its options, and what it was tried with."""
+    return _table(
+        ("kind", "name", "url", "options", "secret", "once for a key", "polled", "ended", "tried with"),
+        (
+            (
+                f"`{name}`",
+                kind.title,
+                kind.url,
+                ", ".join(_option(option) for option in kind.options) or "none",
+                kind.secret,
+                "yes" if kind.starts_once else "no",
+                "yes" if kind.can_poll else "no",
+                "yes" if kind.can_stop else "no",
+                kind.tested_with or "*untested*",
+            )
+            for name, kind in ORCHESTRATORS.items()
+        ),
+    )
+
+
+def _option(option: Option) -> str:
+    optional = "" if option.is_required else ", optional"
+    return f"`{option.name}` ({option.title}{optional})"
+
+
 def prometheus_table() -> str:
     """List every Prometheus metric with its type and labels."""
     with tempfile.TemporaryDirectory() as empty_home:
@@ -222,6 +250,7 @@ TABLES: dict[Path, Callable[[], str]] = {
     Path("reference/scopes.md"): scopes_table,
     Path("reference/metrics.md"): metrics_table,
     Path("reference/channels.md"): channels_table,
+    Path("reference/pipelines.md"): pipelines_table,
     Path("reference/prometheus.md"): prometheus_table,
     Path("architecture/layers.md"): layers_table,
 }

@@ -22,7 +22,11 @@ from driftline.observability.serving import ServingCollector
 from driftline.progress import STATUSES, progress_of_each
 from driftline.stuck_work import failed_work
 from inference.prediction_log.events.models import EventHalf
+from inference.prediction_log.lake.models import Lake
+from inference.prediction_log.lake.selectors import count_due_files
 from inference.prediction_log.models import TouchedPeriod
+from inference.prediction_log.sources.models import Source
+from inference.prediction_log.sources.selectors import statuses_of
 from inference.registry.models import Model
 from monitors.alerts.models import Delivery, Incident
 from monitors.metrics.models import PendingEvaluation
@@ -97,9 +101,41 @@ class BacklogCollector(Collector):
         yield _family("driftline_runs_active", runs.count())
         halves = self._mine(EventHalf.objects.all(), "model__project").count()
         yield _family("driftline_event_halves_waiting", halves)
+        yield from self._sources()
+        yield from self._lakes()
         newest = Heartbeat.objects.filter(name="worker").first()
         if newest is not None:
             yield _family("driftline_worker_heartbeat_timestamp_seconds", newest.at.timestamp())
+
+    def _sources(self) -> Iterable[Metric]:
+        """Give how far behind each source is, and what of it could not be stored."""
+        lag, objects = _family("driftline_source_lag_messages"), _family("driftline_source_lag_objects")
+        letters = _family("driftline_source_dead_letters")
+        consumers = _family("driftline_source_consumers")
+        found = list(self._mine(Source.objects.select_related("project", "model").order_by("pk"), "project"))
+        statuses = statuses_of(found)
+        for source in found:
+            names, status = [source.project.slug, source.name], statuses[source.pk]
+            if status.lag_messages is not None:
+                lag.add_metric(names, status.lag_messages)
+            if status.lag_objects is not None:
+                objects.add_metric(names, status.lag_objects)
+            letters.add_metric(names, status.dead_letters)
+            consumers.add_metric(names, status.consumers)
+        yield from (lag, objects, letters, consumers)
+
+    def _lakes(self) -> Iterable[Metric]:
+        """Give what is still to be written to each lake, and since when one cannot be written to."""
+        due, failing = (
+            _family("driftline_lake_files_due"),
+            _family("driftline_lake_failing_since_timestamp_seconds"),
+        )
+        counts = count_due_files()
+        for lake in self._mine(Lake.objects.select_related("project").order_by("pk"), "project"):
+            due.add_metric([lake.project.slug], counts.get(lake.project_id, 0))
+            if lake.failing_since is not None:
+                failing.add_metric([lake.project.slug], lake.failing_since.timestamp())
+        yield from (due, failing)
 
     def _mine(self, rows: QuerySet[Any], project: str) -> QuerySet[Any]:
         return rows if self._caller is None else rows.filter(**{project: self._caller.project})
@@ -120,6 +156,24 @@ _BACKLOG: dict[str, tuple[str, tuple[str, ...]]] = {
     ),
     "driftline_runs_active": ("Retrain runs under way.", ()),
     "driftline_event_halves_waiting": ("Halves of events without their other half.", ()),
+    "driftline_source_lag_messages": (
+        "Messages of a source behind those that are stored, as its broker last said.",
+        ("project", "source"),
+    ),
+    "driftline_source_lag_objects": (
+        "Objects of a source that are not read yet, as its last pass over the listing found.",
+        ("project", "source"),
+    ),
+    "driftline_source_dead_letters": (
+        "Messages of a source that could not be stored.",
+        ("project", "source"),
+    ),
+    "driftline_source_consumers": ("Processes that read a source at present.", ("project", "source")),
+    "driftline_lake_files_due": ("Files of a lake that could be written now.", ("project",)),
+    "driftline_lake_failing_since_timestamp_seconds": (
+        "Since when a lake cannot be written to; absent while it can. Retention keeps the rows meanwhile.",
+        ("project",),
+    ),
     "driftline_worker_heartbeat_timestamp_seconds": ("When a worker last consumed a tick.", ()),
 }
 """Help and labels of each metric."""

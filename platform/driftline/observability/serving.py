@@ -14,10 +14,9 @@ from prometheus_client.core import (
 from prometheus_client.registry import Collector
 
 from driftline.observability.aliases import Labelled, alias_metrics
-from inference.registry.rollout import live_reports
 from inference.serving.counts.metrics import ROWS, SECONDS, read_label_key
 from inference.serving.jobs.store import count_open, waiting_callbacks
-from inference.serving.status.status import total_counts, upstream_circuits
+from inference.serving.status.status import live_reports, total_counts, upstream_circuits
 
 LABELS = ("project", "model", "version", "role")
 
@@ -73,7 +72,7 @@ class ServingCollector(Collector):
         yield _gauge(
             "driftline_spool_waiting_bytes",
             "Bytes that wait in the spools for the drain.",
-            max((report["spool"]["waiting_bytes"] for report in live), default=0),
+            _waiting_bytes(live),
         )
         for name, help_text, combine in _LOAD:
             values = [report["load"][name] for report in live]
@@ -114,6 +113,15 @@ class ServingCollector(Collector):
         for key, count in self._labelled(self._counts[name.removeprefix("driftline_")]):
             family.add_metric(list(key), count)
         return family
+
+
+def _waiting_bytes(live: list[dict[str, Any]]) -> int:
+    """Add up what waits on each machine; the processes of one say the same of it, at different moments."""
+    waiting: dict[str, int] = {}
+    for report in live:
+        host = report.get("host", "")
+        waiting[host] = max(waiting.get(host, 0), report["spool"]["waiting_bytes"])
+    return sum(waiting.values())
 
 
 _LOAD: tuple[tuple[str, str, Callable[[list[Any]], float]], ...] = (

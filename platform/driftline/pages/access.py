@@ -1,6 +1,6 @@
 """Who looks at a page: the current project of a signed-in person, and what their role lets them do."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import wraps
 from typing import Any
@@ -8,29 +8,59 @@ from typing import Any
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
 from django.core.exceptions import PermissionDenied
-from django.db.models import Case, QuerySet, When
-from django.http import FileResponse, Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.db.models import Case, F, QuerySet, When
+from django.http import (
+    Http404,
+    HttpRequest,
+    HttpResponse,
+    HttpResponseRedirect,
+    QueryDict,
+    StreamingHttpResponse,
+)
 from django.shortcuts import render
 from django.views.decorators.http import require_http_methods
 
 from driftline.accounts.http_auth import SESSION_PROJECT
-from driftline.accounts.models import ApiToken, Membership, Project, User
+from driftline.accounts.members import note_seen
+from driftline.accounts.models import ApiToken, Membership, Project, Team, User
 from driftline.accounts.project_prefix import slug_in_path
+from driftline.accounts.projects import refuse_archived
 from driftline.accounts.rights import check_rights
 from driftline.accounts.scopes import SCOPE_OF, SCOPES_OF_ROLE, Scope
+from driftline.accounts.services import MAX_NAME_CHARACTERS
+from driftline.common.clock import now
 from driftline.common.errors import Problem
+from inference.edge.models import Device, DeviceGroup
+from inference.prediction_log.sources.models import Source
 from inference.registry.models import Model
 from monitors.alerts.models import Channel, Incident, Silence
+from monitors.workflows.mlflow.registry_imports.models import RegistryImport
 
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 _MODEL_OF_ROUTE: dict[str | None, Any] = {
     "incident": Incident,
     "token_revoke": ApiToken,
+    "team": Team,
+    "team_remove": Team,
+    "member": Membership,
+    "member_remove": Membership,
     "silence_end": Silence,
     "channel": Channel,
     "channel_delete": Channel,
+    "source": Source,
+    "source_delete": Source,
+    "dead_letters": Source,
+    "letters_discard": Source,
+    "mlflow_import": RegistryImport,
+    "device_group": DeviceGroup,
+    "device_code": Device,
+    "device_revoke": Device,
 }
 """The model of the object that a route names by its number alone."""
+
+
+_WHILE_ARCHIVED = frozenset({"project", "audit"})
+"""What an admin may do in an archived project too: restore it, and read its trail."""
 
 
 @dataclass(frozen=True)
@@ -43,16 +73,25 @@ class Visitor:
 
     @property
     def scopes(self) -> frozenset[Scope]:
-        """The scopes of this person's role."""
-        return SCOPES_OF_ROLE[self.role]
+        """The scopes of this person's role; of an archived project they are to read."""
+        scopes = SCOPES_OF_ROLE[self.role]
+        return scopes if self.project.archived_at is None else scopes & {Scope.READ}
 
     def may(self, thing: str) -> bool:
         """Return whether this person may change a thing, a key of `SCOPE_OF`."""
-        return SCOPE_OF[thing] in self.scopes
+        return SCOPE_OF[thing] in self._scopes_for([thing])
 
     def check_rights(self, changed: Mapping[str, str]) -> None:
         """Refuse a change of things that need other scopes; see `driftline.accounts.scopes`."""
-        check_rights(self.scopes, changed, actor=self.actor)
+        check_rights(self._scopes_for(changed.values()), changed, actor=self.actor)
+
+    def check_not_archived(self, thing: str) -> None:
+        """Refuse what the role allows and an archived project does not."""
+        if SCOPE_OF[thing] in SCOPES_OF_ROLE[self.role] and thing not in _WHILE_ARCHIVED:
+            refuse_archived(self.project)
+
+    def _scopes_for(self, things: Iterable[str]) -> frozenset[Scope]:
+        return SCOPES_OF_ROLE[self.role] if _WHILE_ARCHIVED.issuperset(things) else self.scopes
 
     @property
     def may_edit(self) -> bool:
@@ -68,8 +107,12 @@ class Visitor:
 
     @property
     def actor(self) -> str:
-        """The name that audit rows get."""
-        return self.user.email
+        """The name that audit rows get, and columns that say who made something; as long as those are."""
+        return self.user.email[:MAX_NAME_CHARACTERS]
+
+    @property
+    def may_read_trail(self) -> bool:
+        return self.may("audit")
 
 
 class PageRequest(HttpRequest):
@@ -78,7 +121,7 @@ class PageRequest(HttpRequest):
     visitor: Visitor
 
 
-type View = Callable[..., HttpResponse | FileResponse]
+type View = Callable[..., HttpResponse | StreamingHttpResponse]
 
 
 def page(*methods: str, writes: str = "") -> Callable[[View], View]:
@@ -92,7 +135,7 @@ def page(*methods: str, writes: str = "") -> Callable[[View], View]:
         @require_http_methods([*methods, *(["HEAD"] if "GET" in methods else [])])
         @login_required
         @wraps(view)
-        def guarded(request: PageRequest, *args: Any, **kwargs: Any) -> HttpResponse | FileResponse:
+        def guarded(request: PageRequest, *args: Any, **kwargs: Any) -> HttpResponse | StreamingHttpResponse:
             visitor = visitor_of(request)
             if visitor is None:
                 return _explain_no_project(request)
@@ -102,6 +145,7 @@ def page(*methods: str, writes: str = "") -> Callable[[View], View]:
             _remember_project(request)
             try:
                 if request.method not in _SAFE_METHODS and not visitor.may(writes):
+                    visitor.check_not_archived(writes)
                     return _refuse(request, view, args, kwargs)
                 return view(request, *args, **kwargs)
             except Problem as problem:
@@ -119,13 +163,18 @@ def visitor_of(request: HttpRequest) -> Visitor | None:
     """
     if not isinstance(request.user, User):
         return None
-    memberships = Membership.objects.filter(user=request.user).select_related("project").order_by("pk")
+    archived_last = F("project__archived_at").asc(nulls_first=True)
+    memberships = Membership.objects.filter(user=request.user).select_related("project")
+    memberships = memberships.order_by(archived_last, "pk")
     if slug := slug_in_path(request):
         membership = memberships.filter(project__slug=slug).first()
     else:
         seen = request.session.get(SESSION_PROJECT)
         membership = (memberships.filter(project=seen).first() if seen else None) or memberships.first()
-    return Visitor(request.user, membership.project, membership.role) if membership else None
+    if membership is None:
+        return None
+    note_seen(membership, now=now())
+    return Visitor(request.user, membership.project, membership.role)
 
 
 def _explain_no_project(request: HttpRequest) -> HttpResponse:
@@ -168,15 +217,19 @@ def _project_of_object(request: HttpRequest, visitor: Visitor) -> Project | None
 
 
 def _refuse(request: PageRequest, view: View, args: Any, kwargs: Any) -> HttpResponse:
-    """A role too low; but what this project does not have looks missing, whoever asks."""
-    method, request.method = request.method, "GET"
+    """A role too low; but what this project does not have looks missing, whoever asks.
+
+    The view is asked for the page as if nothing had been sent: it must find no form that it could act on.
+    """
+    method, sent = request.method, request.POST
+    request.method, request.POST = "GET", QueryDict()
     try:
         view(request, *args, **kwargs)
     except Problem as problem:
         if problem.status == 404:
             raise
     finally:
-        request.method = method
+        request.method, request.POST = method, sent
     raise PermissionDenied
 
 

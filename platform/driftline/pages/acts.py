@@ -21,7 +21,7 @@ from driftline.accounts.project_prefix import slug_in_path
 from driftline.common.clock import now
 from driftline.common.errors import Problem
 from driftline.pages.access import Visitor, visitor_of
-from driftline.pages.deployment import generation_of, report_rollout, rollback_effect
+from driftline.pages.deployment import generation_of, report_uptake, rollback_effect
 from driftline.pages.silences import plan_silence
 from inference.registry.services import rollback
 from monitors.alerts import acting, services
@@ -81,7 +81,7 @@ def act(request: HttpRequest, token: str) -> HttpResponse:
     slug = slug_in_path(request)
     if not slug:
         raise Http404
-    project = get_object_or_404(Project, slug=slug)
+    project = get_object_or_404(Project, slug=slug, archived_at=None)
     try:
         link = read_link(token, project=project, now=now())
     except LinkRefused as refusal:
@@ -236,7 +236,7 @@ def _roll_back(attempt: Attempt) -> str:
     )
     acting.note_rollback(incident=incident, version=version, actor=attempt.actor)
     what = f"Roll back to version {version.version}"
-    report_rollout(attempt.request, incident.model, what)
+    report_uptake(attempt.request, incident.model, what)
     return f"{incident.model.name} is rolled back to version {version.version}."
 
 

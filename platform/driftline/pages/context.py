@@ -3,6 +3,7 @@
 from typing import Any
 
 from django.conf import settings
+from django.db.models import Q
 from django.http import HttpRequest
 from django.urls import reverse
 
@@ -46,6 +47,12 @@ NAVIGATION = [
             "report",
             "report_delete",
             "model_settings",
+            "workflow",
+            "pipeline",
+            "mlflow",
+            "mlflow_imports",
+            "mlflow_import",
+            "pulls",
             "segments",
             "rules",
             "rule",
@@ -54,15 +61,29 @@ NAVIGATION = [
         ),
     ),
     ("incidents", "Incidents", ("incidents", "incident")),
+    ("devices", "Devices", ("devices", "device_group", "device_code", "device_revoke")),
     (
         "tokens",
         "Settings",
         (
             "tokens",
             "token_revoke",
+            "audit",
+            "project",
+            "teams",
+            "team",
+            "team_remove",
+            "members",
+            "member",
+            "member_remove",
             "channels",
             "channel",
             "channel_delete",
+            "sources",
+            "source",
+            "source_new",
+            "source_delete",
+            "dead_letters",
             "routing",
             "silences",
             "silence_end",
@@ -89,11 +110,17 @@ def frame(request: HttpRequest) -> dict[str, Any]:
         "visitor": visitor,
         "api_url": f"{request.scheme}://{request.get_host()}/api/v1",
         "project_path": Project.path_of(visitor.project.slug),
-        "projects": list(Project.objects.filter(members=visitor.user).order_by("name", "pk")),
+        "projects": _projects(visitor),
         "navigation": navigation,
         "open_count": open_incidents(project=visitor.project).count(),
         "demo": demo_progress(),
     }
+
+
+def _projects(visitor: Visitor) -> list[Project]:
+    """List what the person switches between: archived projects are left out, but for the one that is open."""
+    shown = Q(archived_at=None) | Q(pk=visitor.project.pk)
+    return list(Project.objects.filter(shown, members=visitor.user).order_by("name", "pk"))
 
 
 def _navigation(visitor: Visitor) -> list[tuple[str, str, tuple[str, ...]]]:

@@ -1,11 +1,10 @@
 """The pages of custom metrics: all of a model's, one with its chart, and the question before it is deleted."""
 
-from collections.abc import Sequence
 from typing import Any
 
 from django import forms
 from django.contrib import messages
-from django.db.models import QuerySet
+from django.db.models import OuterRef, QuerySet, Subquery
 from django.http import HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 
@@ -32,12 +31,10 @@ from monitors.definitions.custom_metrics.services import (
     delete_metric,
     describe_metric,
 )
-from monitors.definitions.models import CustomMetric
+from monitors.definitions.models import CUSTOM, CUSTOM_OF_LABELS, CustomMetric
+from monitors.dependents import users_of
 from monitors.metrics.limits import PointJudge
 from monitors.metrics.models import MetricPoint
-from monitors.rules.models import Rule
-from monitors.rules.selectors import rules_on_metric
-from monitors.workflows.custom_metrics import has_margin
 
 
 class ExpressionForm(forms.Form):
@@ -74,10 +71,9 @@ def custom_metrics(request: PageRequest, name: str) -> HttpResponse:
                 return redirect("custom_metric", name=name, pk=custom.pk)
         except Problem as problem:
             explain(form, problem)
-    defined = model.custom_metrics.order_by("name")
     frame |= _names(model) | {
         "form": form,
-        "custom_metrics": [(one, _newest_point(one)) for one in defined],
+        "custom_metrics": _with_newest_day(model),
         "most": MAX_CUSTOM_METRICS,
     }
     return render(request, "pages/custom_metrics.html", frame, status=422 if form.errors else 200)
@@ -112,7 +108,7 @@ def custom_metric(request: PageRequest, name: str, pk: int) -> HttpResponse:
     frame |= _names(model) | {
         "form": form,
         "custom": custom,
-        "rules": _rules_of(custom),
+        "users": users_of(custom),
         "charts": [_chart(custom, frame["range"])],
         "managed": managed(model.project, part_of_model("custom_metric", model.name, custom.name)),
     }
@@ -126,31 +122,24 @@ def delete(request: PageRequest, name: str, pk: int) -> HttpResponse:
     """Say what depends on a custom metric and what is deleted with it."""
     frame = frame_of(request, name, "model_settings")
     custom = _find(frame["model"], pk)
-    rules = _rules_of(custom)
-    is_gated = has_margin(custom.model, custom.name)
-    watching = f"It is refused while rules watch it: {', '.join(rule.name for rule in rules)}."
-    gated = "It is refused while the gate of promotions has a margin for it."
+    users = users_of(custom)
     frame |= {
         "custom": custom,
         "title": f"Delete the custom metric {custom.name}",
         "effects": [
-            *([watching] if rules else []),
-            *([gated] if is_gated else []),
+            *users.reasons,
             "Its points are deleted, on every page and for everybody.",
             "Defined again, only rows that the log still has come back.",
         ],
         "yes": "Yes, delete it",
-        "may_confirm": request.visitor.may_edit and not rules and not is_gated,
+        "may_confirm": request.visitor.may_edit,
+        "is_refused": bool(users),
     }
     return render(request, "pages/custom_metric_delete.html", frame)
 
 
 def _find(model: Model, pk: int) -> CustomMetric:
     return get_object_or_404(CustomMetric.objects.select_related("model__project"), model=model, pk=pk)
-
-
-def _rules_of(custom: CustomMetric) -> Sequence[Rule]:
-    return list(rules_on_metric(custom.model, custom.metric, custom.name).order_by("name"))
 
 
 def _names(model: Model) -> dict[str, Any]:
@@ -169,24 +158,38 @@ def _preview(model: Model, expression: str) -> str:
     value = "not defined" if one.value is None else f"{figure(one.value)}{interval}"
     left_out = f"; {found.left_out:,} rows lack a value and are left out" if found.left_out else ""
     return (
-        f"Over {found.rows:,} rows from {found.start:%-d %b %Y} to {found.end:%-d %b %Y} it is {value}, of {one.n:,} "
-        f"rows that count{left_out}."
+        f"Over {found.rows:,} rows from {found.start:%-d %b %Y %H:%M} to {found.end:%-d %b %Y %H:%M} it is {value}, of "
+        f"{one.n:,} rows that count{left_out}."
     )
 
 
-def _points(custom: CustomMetric) -> QuerySet[MetricPoint]:
+def _with_newest_day(model: Model) -> QuerySet[CustomMetric]:
+    """Read the custom metrics of a model, each with start and value of its newest day that has one."""
+    valued = _points(model).filter(feature=OuterRef("name"), value__isnull=False)
+    return model.custom_metrics.order_by("name").annotate(
+        newest_day=Subquery(valued.order_by("-start").values("start")[:1]),
+        newest_value=Subquery(valued.order_by("-start").values("value")[:1]),
+    )
+
+
+def _points(model: Model) -> QuerySet[MetricPoint]:
+    """Select the points of days of a model's custom metrics."""
     return MetricPoint.objects.filter(
-        model=custom.model, metric=custom.metric, feature=custom.name, segment="", role="champion", version="",
+        model=model,
+        metric__in=(CUSTOM, CUSTOM_OF_LABELS),
+        segment="",
+        role="champion",
+        version="",
         span="day",
-    )  # fmt: skip
-
-
-def _newest_point(custom: CustomMetric) -> MetricPoint | None:
-    return _points(custom).filter(value__isnull=False).order_by("-start").first()
+    )
 
 
 def _chart(custom: CustomMetric, chosen: TimeRange) -> Chart:
-    points = _points(custom).filter(start__gte=chosen.start, start__lt=chosen.end).order_by("start")
+    points = (
+        _points(custom.model)
+        .filter(feature=custom.name, start__gte=chosen.start, start__lt=chosen.end)
+        .order_by("start")
+    )
     judged = PointJudge(custom.model).judge(points)
     newest = queries.newest_judged(judged)
     summary = "It was not measured in this range."

@@ -21,7 +21,7 @@ from inference.registry.models import Model
 from monitors.alerts.models import Alert, Delivery
 from monitors.alerts.story import OPENED, UPDATED
 from monitors.metrics.causes import LABELS
-from monitors.workflows.models import ACTIVE_STATES, Run
+from monitors.workflows.models import ACTIVE_STATES, Rollout, Run, RunState
 
 
 @dataclass(frozen=True)
@@ -34,6 +34,8 @@ class ChallengerRow:
     live: float | None = None
     reason: str = ""
     run: Run | None = None
+    repair: dict[str, Any] | None = None
+    """The paired difference after the promotion, with the old champion as reverse shadow."""
 
     @property
     def is_right(self) -> bool:
@@ -123,12 +125,20 @@ def _challenger(project: Project, plan: ModelPlan, one: PlantedChallenger) -> Ch
     evidence = {step.name: step.evidence for step in run.steps.all()}
     return ChallengerRow(
         planted=one,
-        decision="" if run.state in ACTIVE_STATES else run.state,
+        decision=_decision(run),
         held_out=_gain(evidence.get("validate", {}).get("metrics")),
         live=_gain(evidence.get("gate", {}).get("comparison", {}).get("metrics")),
         reason=next(iter((run.verdict or {}).get("reasons", [])), ""),
         run=run,
+        repair=run.rollout.repair if hasattr(run, "rollout") else None,
     )
+
+
+def _decision(run: Run) -> str:
+    """Say how a run ended; one that only watches what it has promoted has decided."""
+    if hasattr(run, "rollout") and run.rollout.state == Rollout.State.WATCHING:
+        return RunState.PROMOTED
+    return "" if run.state in ACTIVE_STATES else run.state
 
 
 def _gain(metrics: dict[str, Any] | None) -> float | None:

@@ -15,7 +15,7 @@ from driftline.pages.model import frame_of
 from inference.registry import services
 from inference.registry.canary import KEY, CanaryWanted
 from inference.registry.models import Deployment, Model, Version
-from inference.registry.rollout import await_rollout
+from inference.registry.plan_uptake import await_uptake
 from inference.registry.selectors import get_version
 from monitors.alerts import selectors
 from monitors.alerts.acting import note_rollback
@@ -59,7 +59,7 @@ def deployment(request: PageRequest, name: str) -> HttpResponse:
         change.apply(model, version, _confirmed(request))
         if incident is not None and action == "rollback":
             note_rollback(incident=incident, version=version, actor=request.visitor.actor)
-        report_rollout(request, model, change.title.format(version=version.version))
+        report_uptake(request, model, change.title.format(version=version.version))
         if incident is not None:
             return redirect("incident", pk=incident.pk)
         return redirect("version", name=name, version=version.version)
@@ -110,16 +110,16 @@ def generation_of(text: str) -> int:
     return int(text)
 
 
-def report_rollout(request: HttpRequest, model: Model, what: str) -> None:
+def report_uptake(request: HttpRequest, model: Model, what: str) -> None:
     """Say which serving processes have the change, and which have not and why."""
-    rollout = await_rollout(model=model, home=settings.HOME)
-    for pid, reason in rollout.missing.items():
-        messages.warning(request, f"Serving process {pid} has not taken up the change yet: {reason}")
-    count = len(rollout.reported)
-    if count and not rollout.missing:
+    uptake = await_uptake(model=model, home=settings.HOME)
+    for process, reason in uptake.missing.items():
+        messages.warning(request, f"Serving process {process} has not taken up the change yet: {reason}")
+    count = len(uptake.reported)
+    if count and not uptake.missing:
         where = "the serving process has" if count == 1 else f"all {count} serving processes have"
         messages.success(request, f"{what}: done, and {where} it.")
-    elif not rollout.missing:
+    elif not uptake.missing:
         messages.success(
             request, f"{what}: done. No serving process runs here now; the next one starts with it."
         )

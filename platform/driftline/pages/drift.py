@@ -1,6 +1,7 @@
 """The page of drift: which features moved, and when?"""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 from django.db.models import QuerySet
@@ -17,7 +18,9 @@ from driftline.pages.rendering import render_with_charts
 from driftline.pages.segment_searches import grown_segments
 from driftline.pages.timerange import TimeRange
 from inference.registry.models import Model
+from inference.vector_names import vectors_in
 from monitors.definitions.models import MonitorKind
+from monitors.definitions.monitors import span_of
 from monitors.definitions.services import drift_method
 from monitors.metrics.catalogue import ANSWER_COLUMNS, METRICS
 from monitors.metrics.evidence import evidence_sentence
@@ -29,7 +32,7 @@ from monitors.stats.drift.judging import Method
 from monitors.stats.mergeable.sketches import NumericSummary
 
 DECISION_TITLE = "Deciding statistic"
-KINDS = {"": "any", "number": "numbers", "category": "categories"}
+KINDS = {"": "any", "number": "numbers", "category": "categories", "vector": "vectors"}
 
 
 @page("GET")
@@ -38,12 +41,13 @@ def drift(request: PageRequest, name: str) -> HttpResponse:
     model, chosen = frame["model"], frame["range"]
     metric = _metric(request)
     kind_of_windows = METRICS[metric].kind if metric in METRICS else MonitorKind.DRIFT
-    span = queries.span_of(model, kind_of_windows)
+    span = span_of(model, kind_of_windows)
     points = PointJudge(model, looks_back=False).judge(_stored(model, metric, chosen, span))
     newest = window(chosen.last_day, span)
     reference = queries.reference_of(model, newest)
     heat = heat_map(model, points, reference, chosen, span)
     marks = queries.marks_in(model, chosen.start, chosen.end)
+    dimensions = queries.vector_dimensions(model)
     wanted = request.GET.get("feature", "").strip().lower()
     kind = request.GET.get("kind", "")
     frame |= {
@@ -57,7 +61,7 @@ def drift(request: PageRequest, name: str) -> HttpResponse:
         ],
         "without_verdict": _without_verdict(heat.rows),
         "rows": [
-            row
+            replace(row, dimension=dimensions.get(row.feature))
             for row in heat.rows
             if wanted in row.feature.lower() and kind in ("", _kind_of(reference, row.feature))
         ],
@@ -119,6 +123,8 @@ def _without_verdict(rows: Sequence[HeatMapRow]) -> dict[str, list[str]]:
 
 
 def _kind_of(reference: LoadedReference | None, name: str) -> str:
+    if reference and name in vectors_in(reference.summary.features):
+        return "vector"
     column = queries.column_of(reference.summary, name) if reference else None
     return "" if column is None else "number" if isinstance(column, NumericSummary) else "category"
 
@@ -150,7 +156,7 @@ def evidence_chart(model: Model, metric: str, chosen: TimeRange, feature: str = 
 
     The windows are those that drift is judged by, or days where drift is judged by windows that are not added up.
     """
-    spans = dict.fromkeys([queries.span_of(model, MonitorKind.DRIFT), "day"])
+    spans = dict.fromkeys([span_of(model, MonitorKind.DRIFT), "day"])
     of_spans = (
         list(queries.points_in(model, [metric], chosen.start, chosen.end, span=span, feature=feature))
         for span in spans

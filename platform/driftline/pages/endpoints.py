@@ -20,7 +20,7 @@ from driftline.pages.model import frame_of
 from inference.registry.endpoints.schemas import RemoteVersionIn
 from inference.registry.endpoints.services import register_endpoint
 from inference.registry.models import Model, Version
-from inference.registry.rollout import await_rollout
+from inference.registry.plan_uptake import await_uptake
 
 PROTOCOLS = [
     ("v2", "Open Inference Protocol V2: Triton, KServe, MLServer"),
@@ -90,7 +90,7 @@ def _add_version(request: PageRequest, model: Model, form: EndpointForm) -> Vers
     if not is_new:
         messages.info(request, f"This endpoint is version {version.version} already.")
         return version
-    await_rollout(model=model, home=settings.HOME)
+    await_uptake(model=model, home=settings.HOME)
     messages.success(request, f"Version {version.version} is added. {Intake.of(version).sentence}")
     return version
 

@@ -25,8 +25,10 @@ from driftline.pages.rendering import render_with_charts
 from driftline.pages.templatetags.figures import decision_of, figure, measured, percent
 from driftline.pages.timerange import TimeRange, window_of
 from inference.registry.models import Model, RowsKept
+from inference.vector_names import norm_of
 from monitors.definitions.expectations import schema_of
 from monitors.definitions.models import MonitorKind
+from monitors.definitions.monitors import span_of
 from monitors.metrics.catalogue import ANSWER_COLUMNS, DRIFT_METRICS, METRICS, QUALITY_METRICS
 from monitors.metrics.impossible import METRIC as IMPOSSIBLE
 from monitors.metrics.limits import JUDGED, NOT_SIGNIFICANT, RAISED, PointJudge, is_drifted
@@ -73,31 +75,38 @@ def feature(request: PageRequest, name: str, feature: str) -> HttpResponse:
     shown = _windows(model, points, asked, by_quality=by_quality)
     drift, quality = shown.get(MonitorKind.DRIFT), shown.get(MonitorKind.QUALITY)
     window = drift or quality
+    dimension = queries.vector_dimensions(model).get(feature)
+    column = feature if dimension is None else _number_of_vector(feature, drift)
     if request.GET.get("part") == "losses":
         part = {
             "model": model,
             "feature": feature,
             "window": window,
-            "losses": _losses(model, feature, window),
+            "losses": _losses(model, column, window),
         }
         return render(request, "partials/value_losses.html", part | {"range": chosen})
     reference = queries.reference_of(model, window.period if window else Period(chosen.start, chosen.end))
-    known = queries.column_of(reference.summary, feature) if reference else None
-    current = queries.column_in(model, feature, window.period) if window else None
+    known = queries.column_of(reference.summary, column) if reference else None
+    current = queries.column_in(model, column, window.period) if window else None
+    changes = describe_change(known, current) if known and current else []
     impossible = _impossible(quality)
     frame |= {
         "feature": feature,
         "window": window,
         "drift_window": drift,
         "quality_window": quality,
-        "overlay": overlay_of(feature, known, [current]) if known and current else None,
+        "dimension": dimension,
+        "column": column,
+        "overlay": overlay_of(column, known, [current]) if known and current else None,
         "columns": _columns(known, current),
         "judged_by": queries.judged_by(model, [MonitorKind.DRIFT, MonitorKind.QUALITY], chosen.newest),
         "course": _course_chart(model, feature, points[MonitorKind.DRIFT], chosen),
         "evidence": evidence_chart(model, "drift_evidence_by_feature", chosen, feature),
-        "comparison": compare_feature(request, model, feature, chosen),
-        "quantiles": _quantile_chart(model, feature, known, chosen),
-        "summary": _summary(feature, drift, describe_change(known, current) if known and current else []),
+        "comparison": compare_feature(request, model, column, chosen),
+        "quantiles": _quantile_chart(model, column, known, chosen),
+        "summary": _summary(
+            feature, drift, changes if column == feature else [f"{column}: {one}" for one in changes]
+        ),
         "advice": _advice(drift),
         "status": _status(drift),
         "reference": reference,
@@ -108,7 +117,7 @@ def feature(request: PageRequest, name: str, feature: str) -> HttpResponse:
         "impossible": impossible,
         "impossible_url": _rows_with(model, feature, quality, impossible),
         "suggested": _suggested(model, feature, impossible),
-        "losses": _losses(model, feature, window) if request.GET.get("show") == "losses" else None,
+        "losses": _losses(model, column, window) if request.GET.get("show") == "losses" else None,
     }
     return render_with_charts(request, "pages/feature.html", frame)
 
@@ -118,7 +127,7 @@ def _widened(model: Model, chosen: TimeRange, asked: datetime | None) -> Period:
     """Widen a range to the windows that are asked for, which may lie outside of it."""
     if asked is None:
         return Period(chosen.start, chosen.end)
-    ends = [end_of(asked, queries.span_of(model, kind)) for kind in METRICS_OF]
+    ends = [end_of(asked, span_of(model, kind)) for kind in METRICS_OF]
     return Period(min(chosen.start, floor(asked, "day")), max(chosen.end, *ends))
 
 
@@ -128,7 +137,7 @@ def _points(model: Model, feature: str, read: Period) -> dict[MonitorKind, list[
     return {
         kind: judge.judge(
             queries.points_in(
-                model, metrics, read.start, read.end, feature=feature, span=queries.span_of(model, kind)
+                model, metrics, read.start, read.end, feature=feature, span=span_of(model, kind)
             )
         )
         for kind, metrics in METRICS_OF.items()
@@ -149,7 +158,7 @@ def _windows(
     first, second = MonitorKind.DRIFT, MonitorKind.QUALITY
     if by_quality or not points[first]:
         first, second = second, first
-    spans = {kind: queries.span_of(model, kind) for kind in METRICS_OF}
+    spans = {kind: span_of(model, kind) for kind in METRICS_OF}
     start = _start(points[first], asked, spans[first])
     if start is None:
         return {}
@@ -251,6 +260,12 @@ def _movers(model: Model, drift: ShownWindow | None, feature: str) -> list[Metri
         one for one in queries.drift_on(model, drift.start) if is_drifted(one) and one.feature != feature
     ]
     return others[:MAX_MOVERS]
+
+
+def _number_of_vector(feature: str, drift: ShownWindow | None) -> str:
+    """Name the number that is kept of a vector which stands out most in the window; its length where none does."""
+    deciding = _deciding(drift.points) if drift else None
+    return str((deciding.detail or {}).get("column", norm_of(feature)) if deciding else norm_of(feature))
 
 
 # -- impossible values, and what is expected ---------------------------------------------------------------------------

@@ -27,3 +27,21 @@ def explain(form: forms.Form, problem: Problem) -> None:
         )
     if not problem.errors:
         form.add_error(None, problem.detail)
+
+
+def explain_settings(form: forms.Form, error: Exception) -> None:
+    """Put what a problem, or pydantic, refuses at the fields of a form, which is flat where settings are nested."""
+    if isinstance(error, Problem):
+        explain(form, _at_fields(error))
+        return
+    for fault in error.errors():  # type: ignore[attr-defined]  # pydantic's
+        name = str(fault["loc"][0]) if fault["loc"] else None
+        form.add_error(name if name in form.fields else None, str(fault["msg"]))
+
+
+def _at_fields(problem: Problem) -> Problem:
+    faults = []
+    for fault in problem.errors:
+        parts = [part for part in fault.pointer.split("/")[1:] if part not in ("settings", "mapping")]
+        faults.append(type(fault)(f"/{parts[0]}" if parts else "", fault.code, fault.detail))
+    return Problem(problem.status, problem.code, problem.detail, faults)

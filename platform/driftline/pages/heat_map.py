@@ -40,6 +40,7 @@ class HeatMapRow:
     drifted: int
     newest: MetricPoint | None
     advice: str = ""  # what would tell more, where the newest window cannot tell
+    dimension: int | None = None  # of a vector
 
 
 @dataclass(frozen=True)

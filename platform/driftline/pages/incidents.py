@@ -20,6 +20,7 @@ from driftline.pages import queries
 from driftline.pages.access import PageRequest, page
 from driftline.pages.charts import Chart, ChartLine
 from driftline.pages.rendering import render_with_charts
+from driftline.pages.rollout import describe_rollout
 from driftline.pages.timerange import in_address
 from driftline.pages.verdict import Phrase, Statement
 from inference.prediction_log.queries.event_clock import event_now, event_nows
@@ -33,12 +34,21 @@ from monitors.alerts.silences import active_silences
 from monitors.alerts.snoozing import is_snoozed
 from monitors.alerts.story import effects_of, worst_value
 from monitors.alerts.way_back import way_back
-from monitors.alerts.wording import at_worst, compared, duration, evidence_of, measured, moment, stands
+from monitors.alerts.wording import (
+    at_worst,
+    compared,
+    duration,
+    evidence_of,
+    measured,
+    moment,
+    sentence_of_run,
+    stands,
+)
 from monitors.definitions.models import MonitorKind
+from monitors.definitions.monitors import span_of
 from monitors.metrics.catalogue import METRICS, is_drift
 from monitors.metrics.causes import FAULT, LABELS, SEGMENT
 from monitors.metrics.limits import PointJudge
-from monitors.rules.models import Rule
 from monitors.rules.sentences import describe_tree
 from monitors.rules.services import shown_points
 
@@ -109,14 +119,16 @@ def incident(request: PageRequest, pk: int) -> HttpResponse:
         return _act(request, detail.incident)
     one, clock = detail.incident, event_now(model=detail.incident.model, now=now())
     opening = one.opening
-    chart, worst = _chart(one, clock), worst_value(one, until=one.resolved_at or clock)
+    is_of_run, runs = bool(sentence_of_run(opening)), runs_of_each([one])[one.pk]
+    chart = None if is_of_run else _chart(one, clock)
+    worst = worst_value(one, until=one.resolved_at or clock)
     context = {
         "incident": one,
         "verdict": _verdict(one, worst),
         "alerts": one.alerts.all(),
         "transition": opening,
         "measured": measured(opening),
-        "condition": _condition(opening.rule),
+        "condition": describe_tree(opening.rule.tree, opening.rule.judged_span),
         "evidence": evidence_of(opening),
         "effects": effects_of(one, opening),
         "way_back": way_back(one),
@@ -129,12 +141,14 @@ def incident(request: PageRequest, pk: int) -> HttpResponse:
         "worst": worst,
         "lasted": _lasted(one, clock),
         "causes": _causes(one),
+        "is_of_run": is_of_run,
         "is_drift": is_drift(one.rule.metric),
         "timeline": detail.timeline,
         "deliveries": detail.deliveries,
         "waits": describe_waits(one),
         "labels": _routed_labels(one),
-        "runs": runs_of_each([one])[one.pk],
+        "runs": runs,
+        "rollout": describe_rollout(runs[0]) if is_of_run and runs else None,
         "similar": _similar(one),
     }
     return render_with_charts(request, "pages/incident.html", context)
@@ -171,6 +185,8 @@ def _acknowledge(request: PageRequest, one: Incident) -> str:
 
 def _resolve(request: PageRequest, one: Incident) -> str:
     services.resolve(incident=one, actor=request.visitor.actor, now=now())
+    if sentence_of_run(one.opening):
+        return "Resolved."
     return "Resolved. It opens again if its rule still fires at the end of the cooldown."
 
 
@@ -228,13 +244,11 @@ _ACTS: dict[str, Callable[[PageRequest, Incident], str]] = {
 }
 
 
-def _condition(rule: Rule) -> str:
-    """Say what a rule of several comparisons asks for; empty of a rule of one."""
-    return describe_tree(rule.tree, rule.judged_span) if rule.condition is not None else ""
-
-
 def _verdict(one: Incident, worst: float | None) -> Statement:
     opening = one.opening
+    if sentence := sentence_of_run(opening):
+        closed = f" {one.close_reason}, on {one.closed_at:%-d %b %Y %H:%M} UTC." if one.closed_at else ""
+        return Statement("notice" if one.closed_at else one.severity, [Phrase(f"{sentence}{closed}")])
     what, stood = measured(opening), stands(opening)
     since = f"{one.since:%-d %b %Y %H:%M} UTC"
     if one.closed_at:
@@ -332,6 +346,6 @@ def _feature_url(one: Incident, cause: dict[str, Any]) -> str:
         return ""
     kind = MonitorKind.QUALITY if cause.get("kind") == FAULT else MonitorKind.DRIFT
     last = one.opening.window_end - timedelta(microseconds=1)
-    start = floor(last, queries.span_of(one.model, kind))
+    start = floor(last, span_of(one.model, kind))
     query = urlencode({"day": in_address(start), "to": f"{last:%Y-%m-%d}", "by": kind})
     return f"{reverse('feature', args=[one.model.name, cause['feature']])}?{query}"

@@ -4,8 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from django.template.defaultfilters import filesizeformat
-
+from driftline.common.byte_sizes import format_bytes
 from inference.registry.models import Version
 
 FILLS = {"typical": "ordinary values", "missing": "missing values", "unseen": "categories it never saw"}
@@ -85,7 +84,7 @@ class Intake:
             f"Opened by a child process {_walls(report.get('sandbox') or {})}.",
             f"ONNX IR version {report['ir_version']} and opset {report['opset']}, which this server runs.",
             f"{report['node_count']:,} operators of {len(report.get('ops') or {})} kinds, all of the allowed domains.",
-            f"Weights of {_size(report['initializer_bytes'])}, all inside the file.",
+            f"Weights of {format_bytes(report['initializer_bytes'])}, all inside the file.",
             f"Its inputs and outputs fit the task: {_names(report['inputs'])} to {_names(report['outputs'])}.",
             *_runs(self.dry_runs),
             *_reference(report.get("reference")),
@@ -103,7 +102,9 @@ def _walls(sandbox: Mapping[str, Any]) -> str:
         )
         if sandbox.get(key)
     ]
-    memory = f"at most {_size(sandbox['memory_bytes'])} of memory" if sandbox.get("memory_bytes") else ""
+    memory = (
+        f"at most {format_bytes(sandbox['memory_bytes'])} of memory" if sandbox.get("memory_bytes") else ""
+    )
     return ", ".join([*walls, *([memory] if memory else [])]) or "with limits on memory and time"
 
 
@@ -128,7 +129,3 @@ def _reference(run: Mapping[str, Any] | None) -> list[str]:
     if run.get("error"):
         return [f"Fails on rows of the reference: {run['error']}"]
     return [f"Ran on {run['rows']:,} rows of the reference in {run['milliseconds']:.1f} ms."]
-
-
-def _size(count: int) -> str:
-    return filesizeformat(count).replace("\xa0", " ")

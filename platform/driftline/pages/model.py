@@ -34,6 +34,7 @@ from inference.registry.selectors import get_model
 from inference.registry.services import create_model
 from monitors.alerts.silences import active_silences
 from monitors.definitions.models import MonitorKind
+from monitors.definitions.monitors import span_of
 from monitors.metrics.catalogue import DRIFT_METRICS, METRICS, QUALITY_METRICS
 from monitors.metrics.limits import JUDGED, NOT_SIGNIFICANT, RAISED, PointJudge
 from monitors.metrics.models import MetricPoint
@@ -73,6 +74,7 @@ def frame_of(request: PageRequest, name: str, tab: str) -> dict[str, Any]:
             ("predictions", "Predictions"),
             ("versions", "Versions"),
             ("runs", "Runs"),
+            ("workflow", "Workflow"),
             ("rules", "Rules"),
             ("model_settings", "Settings"),
         ],
@@ -99,7 +101,7 @@ def health(request: PageRequest, name: str) -> HttpResponse:
     model, chosen = frame["model"], frame["range"]
     main = main_metric(model)
     points = queries.judged_points(model, SERVICE_SHOWN, chosen.start, chosen.end)
-    span = queries.span_of(model, METRICS[main].kind)
+    span = span_of(model, METRICS[main].kind)
     metrics = [*queries.performance_metrics(model), "label_coverage"]
     points |= queries.judged_points(model, metrics, chosen.start, chosen.end, span=span)
     drifted = queries.drifted_by_window(model, chosen.start, chosen.end)
@@ -276,7 +278,7 @@ def drift_share_chart(
     model: Model, drifted: dict[datetime, tuple[int, int]], chosen: TimeRange, marks: list[Any]
 ) -> Chart:
     """Draw the share of features that drifted, a bar a window."""
-    span = queries.span_of(model, MonitorKind.DRIFT)
+    span = span_of(model, MonitorKind.DRIFT)
     dots = [
         Dot(start, end_of(start, span), moved / judged, judged, status="warning" if moved else "ok")
         for start, (moved, judged) in drifted.items()

@@ -1,13 +1,12 @@
-"""A model's settings: what it is, what it owes, how it is retrained, and which of its rows and features are kept."""
+"""A model's settings: what it is, what it owes, and which of its rows and features are kept."""
 
+from functools import partial
 from typing import Any
 
 from django.contrib import messages
-from django.db import transaction
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
 
-from driftline.common.errors import Problem
 from driftline.configuration.differences import managed
 from driftline.configuration.items import model_item
 from driftline.pages.access import PageRequest, page
@@ -17,15 +16,18 @@ from driftline.pages.settings_parts import (
     KeepingForm,
     ObjectivesForm,
     SettingsPart,
-    WorkflowForm,
-    explain_in,
+    store_parts,
 )
+from inference.prediction_log.lake.selectors import content_of_model, find_lake
 from inference.registry.models import Model
 from inference.registry.services import update_model
-from monitors.workflows.services import configure_workflow
 
 MAX_DATASETS = 50
-PARTS = {"about": AboutForm, "objectives": ObjectivesForm, "workflow": WorkflowForm, "keeping": KeepingForm}
+PARTS = {
+    "about": AboutForm,
+    "objectives": ObjectivesForm,
+    "keeping": KeepingForm,
+}
 
 
 @page("GET", "POST", writes="model")
@@ -36,18 +38,9 @@ def model_settings(request: PageRequest, name: str) -> HttpResponse:
     frame["datasets"] = datasets.filter(archived_at=None)[:MAX_DATASETS]
     frame["archived_datasets"] = datasets.exclude(archived_at=None)[:MAX_DATASETS]
     parts: dict[str, Any] = {key: part(model, request.visitor, sent) for key, part in PARTS.items()}
-    is_valid = [part.is_valid() for part in parts.values()]  # each shows its faults
-    if sent is not None and all(is_valid):
-        request.visitor.check_rights(
-            {pointer: thing for part in parts.values() for pointer, thing in part.changed_things().items()}
-        )
-        try:
-            _save(model, parts, request.visitor.actor)
-        except Problem as problem:
-            explain_in(parts, problem)
-        else:
-            messages.success(request, "The settings are saved; serving applies them within a second.")
-            return redirect("model_settings", name=model.name)
+    if store_parts(parts, request.visitor, partial(_save, model, parts, request.visitor.actor)):
+        messages.success(request, "The settings are saved; serving applies them within a second.")
+        return redirect("model_settings", name=model.name)
     frame |= parts | {
         "parts": list(parts.values()),
         "managed": managed(model.project, model_item(model.name)),
@@ -61,18 +54,16 @@ def _save(model: Model, parts: dict[str, Any], actor: str) -> None:
     """Store what was changed, all of it or nothing."""
     all_parts: list[SettingsPart] = list(parts.values())
     changes = {name: value for part in all_parts for name, value in part.changes().items()}
-    workflow: WorkflowForm = parts["workflow"]
-    with transaction.atomic():
-        if changes:
-            update_model(model=model, actor=actor, **changes)
-        if of_workflow := workflow.workflow_changes():
-            configure_workflow(model=model, actor=actor, **of_workflow)
+    if changes:
+        update_model(model=model, actor=actor, **changes)
 
 
 def _facts(model: Model) -> dict[str, Any]:
     """Give what the page says and does not change."""
     champion = model.deployment.champion
     return {
+        "lake": find_lake(project=model.project),
+        "in_lake": content_of_model(model),
         "positive_class": (champion.signature or {}).get("positive_class") if champion else None,
         "segment_features": sorted(model.segment_features.values_list("feature", flat=True)),
         "segment_names": sorted(model.segments.values_list("name", flat=True)),

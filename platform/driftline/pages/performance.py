@@ -22,6 +22,7 @@ from driftline.pages.segment_searches import found_segments
 from driftline.pages.timerange import TimeRange
 from inference.registry.models import Model
 from monitors.definitions.models import MonitorKind
+from monitors.definitions.monitors import span_of
 from monitors.metrics.catalogue import ESTIMATED, METRICS
 from monitors.metrics.fairness import COMPARED
 from monitors.metrics.limits import JUDGED
@@ -43,7 +44,7 @@ MAX_CLASSES = 12  # of which a confusion matrix can be read
 def performance(request: PageRequest, name: str) -> HttpResponse:
     frame = frame_of(request, name, "performance")
     model, chosen = frame["model"], frame["range"]
-    judged = queries.span_of(model, MonitorKind.PERFORMANCE)
+    judged = span_of(model, MonitorKind.PERFORMANCE)
     spans = [*dict.fromkeys([judged, "day"]), *(["hour"] if chosen.days <= MAX_HOURLY_DAYS else [])]
     span = wanted if (wanted := request.GET.get("span")) in spans else judged
     shown = queries.SHOWN_METRICS[model.task]
@@ -358,7 +359,7 @@ def _segments(model: Model, metric: str, chosen: TimeRange) -> list[MetricPoint]
 def _gaps(model: Model, chosen: TimeRange) -> list[MetricPoint]:
     """The newest gap of each metric between the groups of each segment's feature."""
     names = [f"{name}_gap" for name in COMPARED]
-    span = queries.span_of(model, MonitorKind.PERFORMANCE)
+    span = span_of(model, MonitorKind.PERFORMANCE)
     points = queries.points_in(model, names, chosen.start, chosen.end, span=span).filter(value__isnull=False)
     newest = {(point.metric, point.feature): point for point in points}
     return [newest[key] for key in sorted(newest)]

@@ -92,6 +92,7 @@ def predictions(request: PageRequest, name: str) -> HttpResponse:
         "versions": model.versions.order_by("-pk")[:MAX_VERSIONS],
         "outside": _outside(model),
         "keeps_no_rows": model.rows_kept == RowsKept.NONE,
+        "rows_elsewhere": model.summary_batches.aggregate(rows=Sum("rows"))["rows"],
     }
     return render(request, "pages/predictions.html", frame)
 

@@ -20,6 +20,7 @@ PLACES = {
     "predictions": "predictions",
     "shadow_rows": "shadow rows",
     "labels": "labels",
+    "lake_rows": "rows of the lake",
     "jobs": "jobs",
     "callbacks": "waiting callbacks",
     "deliveries": "messages about jobs",

@@ -12,7 +12,7 @@ from driftline.common.errors import Problem
 from driftline.pages.access import PageRequest, page
 from driftline.pages.model import frame_of
 from inference.registry.models import Model, Version
-from inference.registry.rollout import await_rollout
+from inference.registry.plan_uptake import await_uptake
 from inference.registry.selectors import get_version
 from inference.registry.services import update_version
 from inference.serving.crashes import CRASH_SECONDS, MAX_CRASHES, read_crashes
@@ -85,7 +85,7 @@ def _effects(model: Model, version: Version) -> list[str]:
 
 def _lift(request: PageRequest, version: Version) -> None:
     update_version(version=version, actor=request.visitor.actor, lift_quarantine=True)
-    rollout = await_rollout(model=version.model, home=settings.HOME)
+    uptake = await_uptake(model=version.model, home=settings.HOME)
     messages.success(request, f"The quarantine of version {version.version} is lifted.")
-    for pid, reason in rollout.missing.items():
-        messages.warning(request, f"Serving process {pid} has not taken up the change: {reason}")
+    for process, reason in uptake.missing.items():
+        messages.warning(request, f"Serving process {process} has not taken up the change: {reason}")

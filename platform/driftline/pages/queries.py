@@ -15,9 +15,10 @@ from driftline.accounts.models import Project
 from driftline.common.periods import Period, floor, longest, named
 from driftline.pages.charts import NOTE, SHADOW_LOOKS, ChartLine, Dot, Mark
 from inference.prediction_log.queries.selectors import oldest_event
-from inference.registry.models import DeploymentChange, Model, ModelQuerySet, Version
+from inference.registry.models import DeploymentChange, Model, ModelQuerySet, VectorFeature, Version
 from monitors.alerts.models import Alert, Incident
 from monitors.definitions.models import Monitor, MonitorKind, Reference
+from monitors.definitions.monitors import span_of
 from monitors.metrics.catalogue import ANSWER_COLUMNS, METRICS, QUALITY_METRICS
 from monitors.metrics.change_points import sentence_of
 from monitors.metrics.fitting import rows_judged
@@ -105,14 +106,6 @@ def reference_of(model: Model, window: Period) -> LoadedReference | None:
 
 
 # -- which windows are judged ------------------------------------------------------------------------------------------
-def span_of(model: Model, kind: str) -> str:
-    """Return the span of the windows that a monitor of a model judges; read once, as pages ask several times."""
-    spans: dict[str, str] | None = model.__dict__.get("_spans_of_monitors")
-    if spans is None:
-        spans = model.__dict__["_spans_of_monitors"] = dict(model.monitors.values_list("kind", "span"))
-    return spans.get(kind, "day")
-
-
 def judged_by(model: Model, kinds: Sequence[str], newest: datetime | None) -> str:
     """Say by which windows some monitors judge a model, and how many rows one usually has."""
     kinds_by_windows: dict[str, list[str]] = {}
@@ -374,6 +367,12 @@ def column_in(model: Model, name: str, window: Period) -> ColumnSummary | None:
     """Read one feature (or `prediction`, `score`) of a window, of all that callers were answered together."""
     summary = merged_summary(model=model, start=window.start, end=window.end, features=[name])
     return column_of(summary, name) if summary else None
+
+
+def vector_dimensions(model: Model) -> dict[str, int]:
+    """Return how many numbers each vector among the features has, by its name; the newest version has the last word."""
+    found = VectorFeature.objects.filter(version__model=model).order_by("version_id")
+    return dict(found.values_list("feature", "dimension"))
 
 
 def column_of(summary: WindowSummary, name: str) -> ColumnSummary | None:

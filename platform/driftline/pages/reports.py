@@ -1,4 +1,4 @@
-"""Reports by Evidently: asked for on a window, followed while a worker makes them, looked at in a sandbox."""
+"""Reports by Evidently and evidence packs: asked for, followed while a worker makes them, looked at in a sandbox."""
 
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
@@ -11,7 +11,7 @@ from django.views.decorators.clickjacking import xframe_options_exempt
 
 from driftline.common.errors import Problem
 from driftline.common.periods import Period
-from driftline.pages.access import PageRequest, page
+from driftline.pages.access import PageRequest, Visitor, page
 from driftline.pages.evidently import is_comparable, verdicts_beside
 from driftline.pages.forms import explain
 from driftline.pages.model import frame_of
@@ -21,13 +21,14 @@ from inference.registry.selectors import find_model
 from monitors.reports.api import SANDBOX
 from monitors.reports.choices import MAX_ROWS, METHODS, SEED, presets_of
 from monitors.reports.models import Preset
-from monitors.reports.selectors import about, get_report, open_report, reports_of
+from monitors.reports.selectors import about, get_report, open_report, reports_of, right_of
 from monitors.reports.services import (
     ACTIVE,
     NONE,
     PERIOD,
     ReportRequest,
     delete_report,
+    request_evidence,
     request_report,
     retry_report,
 )
@@ -106,6 +107,24 @@ class ReportForm(forms.Form):
         )
 
 
+class EvidenceForm(forms.Form):
+    """Of which days an evidence pack is to be."""
+
+    first = forms.DateField(label="From", widget=_Date(format="%Y-%m-%d"))
+    last = forms.DateField(
+        label="To", widget=_Date(format="%Y-%m-%d"), help_text="The last day, included; in UTC."
+    )
+
+    def __init__(self, chosen: TimeRange, data: Any = None) -> None:
+        initial = {"first": chosen.start.date(), "last": chosen.last_day.date()}
+        super().__init__(data, initial=initial)
+
+    @property
+    def period(self) -> Period:
+        """Read a valid form."""
+        return _period(self.cleaned_data["first"], self.cleaned_data["last"])
+
+
 def _period(first: date, last: date) -> Period:
     start, end = (datetime(day.year, day.month, day.day, tzinfo=UTC) for day in (first, last))
     return Period(start, end + _DAY)
@@ -138,6 +157,8 @@ def reports(request: PageRequest, name: str) -> HttpResponse:
         return render(request, "partials/reports.html", {"model": model, **_list(model)})
     frame = frame_of(request, name, "reports")
     model = frame["model"]
+    if request.POST.get("do") == "evidence":
+        return _take_evidence(request, frame)
     form = ReportForm(model, frame["range"], request.POST or None)
     if request.method == "POST" and form.is_valid():
         try:
@@ -147,14 +168,37 @@ def reports(request: PageRequest, name: str) -> HttpResponse:
         else:
             messages.success(request, "The report is being made; you may leave this page.")
             return redirect("report", name=model.name, pk=report.pk)
+    return _show_list(request, frame, form, EvidenceForm(frame["range"]))
+
+
+def _take_evidence(request: PageRequest, frame: dict[str, Any]) -> HttpResponse:
+    request.visitor.check_rights({"": "evidence"})
+    model, form = frame["model"], EvidenceForm(frame["range"], request.POST)
+    if form.is_valid():
+        try:
+            report = request_evidence(model=model, period=form.period, actor=request.visitor.actor)
+        except Problem as problem:
+            explain(form, problem)
+        else:
+            messages.success(request, "The evidence pack is being made; you may leave this page.")
+            return redirect("report", name=model.name, pk=report.pk)
+    return _show_list(request, frame, ReportForm(model, frame["range"]), form)
+
+
+def _show_list(
+    request: PageRequest, frame: dict[str, Any], form: ReportForm, evidence: EvidenceForm
+) -> HttpResponse:
+    model = frame["model"]
     frame |= {
         "form": form,
+        "evidence": evidence,
         "keeps_no_rows": model.rows_kept == RowsKept.NONE,
         "most_rows": MAX_ROWS,
         "seed": SEED,
         **_list(model),
     }
-    return render(request, "pages/reports.html", frame, status=422 if form.errors else 200)
+    has_errors = bool(form.errors or evidence.errors)
+    return render(request, "pages/reports.html", frame, status=422 if has_errors else 200)
 
 
 def _list(model: Model) -> dict[str, Any]:
@@ -167,16 +211,18 @@ def report(request: PageRequest, name: str, pk: int) -> HttpResponse:
     """Show one report, or how far it is; a POST tries a failed one again, or deletes any."""
     if request.GET.get("part") == "report":
         model = find_model(project=request.visitor.project, name=name)
-        return render(request, "partials/report.html", {"model": model, **_one(model, pk)})
+        return render(request, "partials/report.html", {"model": model, **_one(request.visitor, model, pk)})
     if request.GET.get("part") == "beside":
         model = find_model(project=request.visitor.project, name=name)
         found = get_report(model=model, report_id=pk)
         beside = {"model": model, "report": found, "beside": verdicts_beside(found)}
         return render(request, "partials/beside_evidently.html", beside)
     frame = frame_of(request, name, "reports")
-    frame |= _one(frame["model"], pk)
+    frame |= _one(request.visitor, frame["model"], pk)
     if request.GET.get("show") == "beside":
         frame["beside"] = verdicts_beside(frame["report"])
+    if request.method == "POST":
+        request.visitor.check_rights({"": right_of(frame["report"])})
     wanted = request.POST.get("do")
     if wanted == "delete":
         delete_report(report=frame["report"], actor=request.visitor.actor)
@@ -189,9 +235,15 @@ def report(request: PageRequest, name: str, pk: int) -> HttpResponse:
     return render(request, "pages/report.html", frame)
 
 
-def _one(model: Model, pk: int) -> dict[str, Any]:
+def _one(visitor: Visitor, model: Model, pk: int) -> dict[str, Any]:
     report = get_report(model=model, report_id=pk)
-    return {"report": report, "about": about(report), "is_comparable": is_comparable(report)}
+    return {
+        "report": report,
+        "about": about(report),
+        "is_comparable": is_comparable(report),
+        "may_change": visitor.may(right_of(report)),
+        "may_open": visitor.may("evidence") or not report.is_evidence,
+    }
 
 
 @page("GET")
@@ -204,10 +256,12 @@ def delete(request: PageRequest, name: str, pk: int) -> HttpResponse:
         "title": f"Delete report {pk}",
         "effects": [
             "It is being made, which stops." if one.is_unfinished else "Its files go with it, for everybody.",
-            "The rows that it is about stay; the same report can be asked for again as long as they do.",
+            "What it was made of stays; a pack of the same period shows that as it is by then."
+            if one.is_evidence
+            else "The rows that it is about stay; the same report can be asked for again as long as they do.",
         ],
         "yes": "Yes, delete it",
-        "may_confirm": request.visitor.may_edit,
+        "may_confirm": request.visitor.may(right_of(one)),
     }
     return render(request, "pages/report_delete.html", frame)
 
@@ -215,10 +269,22 @@ def delete(request: PageRequest, name: str, pk: int) -> HttpResponse:
 @xframe_options_exempt
 @page("GET")
 def view(request: PageRequest, name: str, pk: int) -> FileResponse:
-    """Give a report to the frame on its page, where its scripts run without this origin."""
+    """Give a report to the frame on its page, where its scripts run without this origin.
+
+    An evidence pack takes the right to it; `?download=html` or `json` gives it as a file.
+    """
     model: Model = find_model(project=request.visitor.project, name=name)
-    content = open_report(get_report(model=model, report_id=pk))
-    response = FileResponse(content, content_type="text/html; charset=utf-8")
+    found = get_report(model=model, report_id=pk)
+    wanted = request.GET.get("download", "")
+    if found.is_evidence:
+        request.visitor.check_rights({"": "evidence"})
+    is_json = wanted == "json"
+    response = FileResponse(
+        open_report(found, is_json=is_json),
+        as_attachment=wanted in ("html", "json"),
+        filename=f"{name}-{found.preset}-{found.pk}.{'json' if is_json else 'html'}",
+        content_type="application/json" if is_json else "text/html; charset=utf-8",
+    )
     response["Content-Security-Policy"] = SANDBOX
     response["Cache-Control"] = "private, no-store"
     return response

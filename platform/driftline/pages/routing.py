@@ -221,6 +221,9 @@ def _timing(route: AlertRoute) -> Iterator[str]:
     yield f"Waits {_length(route.group_wait)} for more alerts" if route.group_wait else "Sends at once"
     if route.group_interval:
         yield f"Changes at most every {_length(route.group_interval)}"
+    if route.group_by is not None:
+        shared = f" of the same {', '.join(route.group_by)}" if route.group_by else ""
+        yield f"One message for the incidents{shared}, to e-mail and chats"
     if route.repeat_interval:
         yield f"Reminds every {_length(route.repeat_interval)} until somebody acknowledges"
     if route.escalate_after:

@@ -27,10 +27,10 @@ from inference.prediction_log.queries.selectors import newest_event
 from inference.registry.models import Model
 from monitors.alerts.models import Alert
 from monitors.alerts.precision import precision_of
-from monitors.definitions.expectations import kinds_of_features
+from monitors.definitions.expectations import judged_features
 from monitors.definitions.models import Monitor, MonitorKind
 from monitors.definitions.monitors import AUTO
-from monitors.metrics.catalogue import METRICS, is_of_task
+from monitors.metrics.catalogue import METRICS
 from monitors.metrics.fitting import set_span
 from monitors.rules.condition_trees import document_of
 from monitors.rules.defaults import add_default_rules, missing_default_rules
@@ -195,8 +195,8 @@ def _initial(rule: Rule | None) -> dict[str, Any]:
         values = {name: getattr(rule, name) for name in ("name", "metric", "threshold", *DEFAULTS)}
     values["condition"] = ""
     if rule is not None and rule.condition is not None:
-        said = dict.fromkeys(("feature", "segment", "threshold"))
-        values |= said | {"condition": write_yaml(document_of(rule.tree))}
+        of_comparison = dict.fromkeys(("feature", "segment", "threshold"))
+        values |= of_comparison | {"condition": write_yaml(document_of(rule.tree))}
     for name in ("cooldown", "notify_within"):
         values[f"{name}_hours"] = values.pop(name).total_seconds() / 3600
     return {name: int(v) if isinstance(v, float) and v == int(v) else v for name, v in values.items()}
@@ -211,8 +211,8 @@ def rules(request: PageRequest, name: str) -> HttpResponse:
     listed = list(with_firing.select_related("model").order_by("-enabled", "name"))
     reach = Reach(listed)
     for rule in listed:
-        rule.explained = explain_state(rule, rule.state if hasattr(rule, "state") else None)
-        rule.says = describe_tree(rule.tree, rule.judged_span) if rule.condition is not None else ""
+        rule.explained = explain_state(rule)
+        rule.asks_for = describe_tree(rule.tree, rule.judged_span)
         rule.cannot_fire = reach.cannot_fire_because(rule) if rule.enabled else ""
     frame |= {
         "rules": listed,
@@ -281,7 +281,7 @@ def _edit(request: PageRequest, name: str, pk: int | None) -> HttpResponse:
         request.visitor.check_rights(rights_of_change(rule, request.POST.get("action", "")))
     tried = _tried(rule, request.GET.get("threshold", ""))
     form = RuleForm(request.POST or None, initial=_initial(tried))
-    of_task = {metric for metric in METRICS if is_of_task(metric, model.task)}
+    of_task = {name for name, metric in METRICS.items() if metric.is_of_task(model.task)}
     form.offer_metrics(of_task | ({rule.metric} if rule else set()))
     if not request.visitor.may("rule.retrain") and not (rule and rule.action == Rule.Action.RETRAIN):
         form.offer_alerts_alone()
@@ -310,11 +310,11 @@ def _edit(request: PageRequest, name: str, pk: int | None) -> HttpResponse:
         "would_fire": would_fire,
         "chart": would_fire.chart if would_fire else None,
         "sentence": sentence_of(shown) if shown and would_fire else "",
-        "features": ["*", *sorted(kinds_of_features(model)), "prediction", "score"],
+        "features": ["*", *sorted(judged_features(model)), "prediction", "score"],
         "custom_metrics": model.custom_metrics.order_by("name"),
         "segments": known_segments(model),
         "spans": SPANS,
-        "state": explain_state(rule, rule.state) if rule and hasattr(rule, "state") else None,
+        "state": explain_state(rule) if rule else None,
         "precision": precision_of(rule) if rule else None,
         "managed": managed(model.project, part_of_model("rule", model.name, rule.name)) if rule else None,
     }

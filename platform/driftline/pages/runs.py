@@ -10,30 +10,53 @@ from django.shortcuts import redirect, render
 from driftline.common.errors import Problem
 from driftline.pages.access import PageRequest, page
 from driftline.pages.model import frame_of
+from driftline.pages.rendering import render_with_charts
+from driftline.pages.rollout import describe_rollout
 from driftline.pages.verdict import Phrase, Statement
 from monitors.alerts.selectors import incident_of
 from monitors.metrics.catalogue import METRICS
-from monitors.workflows import selectors, services, triggers
-from monitors.workflows.models import ACTIVE_STATES, Run, RunState, Step, Workflow
+from monitors.workflows import selectors, services
+from monitors.workflows.models import ACTIVE_STATES, Rollout, Run, RunState, Step, Workflow
+from monitors.workflows.rollouts.services import pause_rollout, resume_rollout, roll_back_run
 from monitors.workflows.steps.shadow import PERSON
+from monitors.workflows.triggers import due_runs
 
 RUNS_SHOWN = 50
 PURPOSES = {
     "snapshot": "Freeze the labelled rows to learn from, the newest held out",
     "check_labels": "Check whether the newest labels are complete and unbiased",
-    "train": "Train in a subprocess",
+    "check_data": "Check whether the rows are sound, and those held out are new",
+    "train": "Train in a subprocess, or in a pipeline elsewhere",
     "convert": "Convert to ONNX and check that it predicts the same",
     "validate": "Compare with the champion on the held-out rows",
     "register": "Register as a version",
     "shadow": "Predict on copies of live requests beside the champion",
     "gate": "Judge on the labelled pairs",
+    "rollout": "Answer growing shares of the requests, as long as no guard finds harm",
     "promote": "Take the champion's place",
+    "watch": "Measure the repair, with the old champion on copies of the same requests",
 }
 CONFIRM = {
     "approve": "Version {challenger} will answer every request in the place of version {champion}.",
-    "trust": "The run goes on and learns from these labels; version {champion} still answers every request.",
+    "begin": "Version {challenger} will answer a share of the requests, which grows as its rollout plan says.",
+    "trust": "The run goes on and learns from these rows and labels; version {champion} still answers every request.",
     "reject": "The run ends and version {champion} stays the champion.",
     "cancel": "The run stops within seconds; version {champion} stays the champion.",
+    "pause": "Version {challenger} keeps its share until somebody resumes the rollout; guards may still roll it back.",
+    "resume": "The rollout of version {challenger} is resumed.",
+    "end_watch": "Version {challenger} stays the champion, and version {champion} gets no more copies.",
+    "roll_back": "Version {champion} answers every request again within seconds, and the run ends.",
+}
+
+
+ACTIONS = {
+    "approve": "Approve",
+    "reject": "Reject",
+    "pause": "Pause",
+    "resume": "Resume",
+    "end_watch": "End the watch",
+    "roll_back": "Roll back",
+    "cancel": "Cancel",
 }
 
 
@@ -53,16 +76,26 @@ def runs(request: PageRequest, name: str) -> HttpResponse:
     listed = list(selectors.runs_of(model)[:RUNS_SHOWN])
     frame |= {
         "runs": listed,
+        "newest": _newest(listed[0]) if listed else "",
         "newest_status": _verdict(listed[0], None).status if listed else "no_data",
         "is_active": any(run.state in ACTIVE_STATES for run in listed),
-        "workflow": Workflow.of(model),
         "challengers": selectors.possible_challengers(model),
-        "would_happen": triggers.what_would_happen(model),
+        "would_happen": due_runs.what_would_happen(model),
         "incidents": {
             run.pk: incident_of(transition_id=run.transition_id) for run in listed if run.transition_id
         },
     }
     return render(request, "pages/runs.html", frame)
+
+
+def _newest(newest: Run) -> str:
+    """Say how the newest run stands."""
+    if newest.waiting_for:
+        return f"Run {newest.pk}, the newest, waits for {newest.waiting_for}."
+    state = newest.state.replace("_", " ")
+    if newest.state in ACTIVE_STATES or newest.state == RunState.FAILED:
+        return f"Run {newest.pk}, the newest, {state if newest.state == RunState.FAILED else f'is {state}'}."
+    return f"Run {newest.pk}, the newest, was {state}."
 
 
 @page("GET", "POST", writes="run")
@@ -80,43 +113,87 @@ def run(request: PageRequest, name: str, pk: int) -> HttpResponse:
         "is_active": one.state in ACTIVE_STATES,
         "incident": incident_of(transition_id=one.transition_id) if one.transition_id else None,
         "gate": _gate(gate),
+        "actions": [(name, ACTIONS[name]) for name in _actions(one)],
+        "rollout": describe_rollout(one),
         "confirm": _confirmation(request, one),
     }
     part = request.GET.get("part")
-    return render(request, "partials/run_live.html" if part == "live" else "pages/run.html", frame)
+    return render_with_charts(
+        request, "partials/run_live.html" if part == "live" else "pages/run.html", frame
+    )
 
 
 def _act(request: PageRequest, one: Run) -> HttpResponse:
     action, actor = request.POST.get("action", ""), request.visitor.actor
-    if action == "approve":
-        services.approve(run=one, actor=actor)
-        messages.success(request, "Approved; the run goes on within seconds.")
-    elif action == "reject":
-        services.reject(run=one, actor=actor, reason=request.POST.get("reason", "")[:500])
-        messages.success(request, "Rejected; the champion stays.")
-    elif action == "cancel":
-        services.cancel(run=one, actor=actor)
-        messages.success(request, "Cancelled.")
-    else:
-        raise Problem(
-            422, "unknown_action", f"{action[:40]!r} is not an action here; use approve, reject or cancel."
-        )
+    reason = request.POST.get("reason", "")[:500]
+    match action:
+        case "approve":
+            services.approve(run=one, actor=actor)
+            messages.success(request, "Approved; the run goes on within seconds.")
+        case "reject":
+            services.reject(run=one, actor=actor, reason=reason)
+            messages.success(request, "Rejected; the champion stays.")
+        case "cancel":
+            services.cancel(run=one, actor=actor)
+            messages.success(request, "Cancelled.")
+        case "pause":
+            pause_rollout(run=one, actor=actor)
+            messages.success(request, "Paused.")
+        case "resume" | "end_watch":
+            resume_rollout(run=one, actor=actor)
+            messages.success(request, "The run goes on within seconds.")
+        case "roll_back":
+            roll_back_run(run=one, actor=actor, reason=reason)
+            messages.success(request, f"Rolled back to version {one.champion.version}.")
+        case _:
+            raise Problem(
+                422,
+                "unknown_action",
+                f"{action[:40]!r} is not an action here; use one of {', '.join(ACTIONS)}.",
+            )
     return redirect("run", name=one.model.name, pk=one.pk)
 
 
 def _confirmation(request: PageRequest, one: Run) -> dict[str, str] | None:
     """What the page asks before it acts: `?confirm=approve` states the effect."""
     action = request.GET.get("confirm", "")
-    if action not in ("approve", "reject", "cancel") or one.state not in ACTIVE_STATES:
-        return None
-    if action == "approve" and one.needs != PERSON:
+    if action == "approve" and _rollout_state(one) == Rollout.State.PAUSED:
+        action = "resume"
+    if action not in _actions(one):
         return None  # a link in a message, which somebody else answered meanwhile
     challenger = one.challenger.version if one.challenger else "to come"
-    effect = CONFIRM["trust" if action == "approve" and one.challenger is None else action]
+    effect = CONFIRM[_effect_of(action, one)]
     return {
         "action": action,
+        "question": ACTIONS[action],
         "effect": effect.format(champion=one.champion.version, challenger=challenger),
     }
+
+
+def _effect_of(action: str, one: Run) -> str:
+    if action == "approve" and one.challenger is None:
+        return "trust"
+    if action == "approve" and not _rollout_state(one) and Workflow.of(one.model).rollout.get("steps"):
+        return "begin"
+    return action
+
+
+def _actions(one: Run) -> list[str]:
+    """List what a person can do about a run now."""
+    if one.state not in ACTIVE_STATES:
+        return []
+    match _rollout_state(one):
+        case Rollout.State.PROGRESSING:
+            return [*(["approve"] if one.needs == PERSON else []), "pause", "roll_back", "cancel"]
+        case Rollout.State.PAUSED:
+            return ["resume", "roll_back", "cancel"]
+        case Rollout.State.WATCHING:
+            return ["end_watch", "roll_back"]
+    return ["approve", "reject", "cancel"] if one.needs == PERSON else ["cancel"]
+
+
+def _rollout_state(one: Run) -> str:
+    return one.rollout.state if hasattr(one, "rollout") else ""
 
 
 def _verdict(one: Run, gate: Step | None) -> Statement:
@@ -139,6 +216,15 @@ def _verdict(one: Run, gate: Step | None) -> Statement:
                 else ""
             )
             return Statement("critical", [Phrase(f"{started}failed{why}")])
+        case RunState.ROLLED_BACK:
+            return Statement(
+                "critical",
+                [
+                    Phrase(
+                        f"{started}was rolled back from {challenger} to {champion}: {_why_rolled_back(one)}"
+                    )
+                ],
+            )
         case RunState.CANCELLED:
             return Statement("no_data", [Phrase(f"{started}was cancelled; {champion} stayed.")])
         case RunState.WAITING:
@@ -147,6 +233,11 @@ def _verdict(one: Run, gate: Step | None) -> Statement:
             )
     step = one.steps.exclude(state__in=Step.OVER).order_by("position").first()
     return Statement("notice", [Phrase(f"{started}is {one.state}{f' at step {step.name}' if step else ''}.")])
+
+
+def _why_rolled_back(one: Run) -> str:
+    history = one.rollout.history if hasattr(one, "rollout") else []
+    return f"{history[-1]['reason'] if history else 'by hand'}."
 
 
 def _because(gate: Step | None) -> str:

@@ -1,4 +1,4 @@
-"""How serving is now: what each live process of this home counted in its last minute, for one model."""
+"""How serving is now: what each live process, here and on serving hosts, counted in its last minute for a model."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -8,8 +8,9 @@ from typing import Any
 
 from driftline.common.number_format import format_number
 from inference.registry.models import Model
-from inference.registry.rollout import live_reports
+from inference.registry.plan_uptake import ServingProcessName
 from inference.serving.counts.metrics import PHASES, ROWS, SECONDS, read_label_key
+from inference.serving.status.status import live_reports
 
 PHASE_WORDS = {
     "decode": "Reading the request",
@@ -44,7 +45,7 @@ class Phase:
 class ProcessLoad:
     """One serving process and this model's requests in it."""
 
-    pid: int
+    process: ServingProcessName
     since: datetime
     generation: int
     trouble: str
@@ -91,7 +92,7 @@ class ServingNow:
     def sentence(self) -> str:
         """Say how many processes answer, how much, and what waits."""
         if not self.processes:
-            return "No serving process runs on this machine now."
+            return "No serving process runs now."
         count = len(self.processes)
         who = "One serving process runs" if count == 1 else f"{count} serving processes run"
         waiting = sum(process.waiting_requests for process in self.processes)
@@ -131,7 +132,7 @@ def _process(model: Model, report: dict[str, Any], series: list[dict[str, Any]])
     runs = sum(sum(counts["batch_rows"]["counts"]) for counts in series)
     load = report["load"]
     return ProcessLoad(
-        pid=report["pid"],
+        process=ServingProcessName.of(report),
         since=datetime.fromtimestamp(report["started_at"], UTC),
         generation=report["generation"],
         trouble=report["stale_models"].get(str(model.pk), "")

@@ -1,24 +1,22 @@
 """The forms of a model's settings page: each holds some settings, and says which of them were changed to what."""
 
-import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from django import forms
 from django.conf import settings
 from django.forms import BoundField
 
+from driftline.common.clock import now
 from driftline.common.errors import Problem
 from driftline.pages.access import Visitor
 from inference.prediction_log.spool.privacy import DROP, HASH, KEEP, SUMMARY
-from inference.registry.models import Autonomy, Model, ModelTask, RowsKept, SchemaPolicy
+from inference.registry.models import Model, ModelTask, RowsKept, SchemaPolicy
 from inference.registry.services import MAX_RETENTION_DAYS
-from monitors.definitions.expectations import kinds_of_features
+from monitors.definitions.expectations import compared_features
 from monitors.definitions.models import MonitorKind
 from monitors.metrics.catalogue import METRICS
-from monitors.stats.promotion.gate import CUSTOM_PREFIX, RELATIVE_MARGINS, GatePolicy
-from monitors.workflows.custom_metrics import custom_margins
-from monitors.workflows.models import Workflow
+from monitors.retention_preview import preview_retention
 from monitors.workflows.pairs import JUDGED
 
 MAX_HOURS = 87_600
@@ -29,7 +27,6 @@ POLICIES = [
     (DROP, "dropped: neither kept nor summarised"),
 ]
 NUMBER_POLICIES = [one for one in POLICIES if one[0] != HASH]
-_GATE_DEFAULTS = GatePolicy(objective="")
 
 
 class SettingsPart(forms.Form):
@@ -72,7 +69,7 @@ class AboutForm(SettingsPart):
     owner = forms.CharField(
         max_length=200,
         required=False,
-        help_text="The person or team that answers for it, such as payments@bank.",
+        help_text="The person or team that answers for it; Settings, Teams lists the models of each team.",
     )
     tags = forms.CharField(
         max_length=1_100,
@@ -86,8 +83,16 @@ class AboutForm(SettingsPart):
         label="Items with other features than the version declares",
     )
 
+    text_features = forms.CharField(
+        max_length=4_200,
+        required=False,
+        label="Features that are texts",
+        help_text="With commas between: review, title. Their lengths and scripts are compared, not their values.",
+    )
+
     def stored(self) -> dict[str, Any]:
-        return super().stored() | {"tags": " ".join(self.model.tags)}
+        texts = ", ".join(self.model.text_features)
+        return super().stored() | {"tags": " ".join(self.model.tags), "text_features": texts}
 
     def prepare(self) -> None:
         if self.model.versions.exists():
@@ -95,6 +100,9 @@ class AboutForm(SettingsPart):
             self.fields["task"].help_text = "It stays from the first version on, as answers are read by it."
         else:
             self.fields["task"].help_text = "It can be changed until the first version is there."
+
+    def clean_text_features(self) -> list[str]:
+        return [name.strip() for name in str(self.cleaned_data["text_features"]).split(",") if name.strip()]
 
     def clean_tags(self) -> list[str]:
         return str(self.cleaned_data["tags"]).replace(",", " ").split()
@@ -152,167 +160,13 @@ class ObjectivesForm(SettingsPart):
         }
 
 
-class WorkflowForm(SettingsPart):
-    """How the model is retrained, and what a challenger must show before it is promoted."""
-
-    autonomy = forms.ChoiceField(choices=Autonomy.choices, required=False, label="Autonomy")
-    trainer = forms.ChoiceField(required=False)
-    parameters = forms.CharField(
-        required=False, max_length=4_000, widget=forms.Textarea(attrs={"rows": 3}), label="Its parameters",
-        help_text="One a line, such as trees = 200. Empty: the trainer's own.",
-    )  # fmt: skip
-    training_days = forms.IntegerField(
-        required=False, min_value=1, max_value=10_000_000, label="Train on the newest (days)",
-        help_text="Empty: all days that the log has.",
-    )  # fmt: skip
-    min_training_rows = forms.IntegerField(
-        required=False, min_value=1, max_value=10_000_000, label="Train on at least (labelled rows)"
-    )
-    max_runs_a_day = forms.IntegerField(
-        required=False,
-        min_value=1,
-        max_value=10_000_000,
-        label="Runs that nobody starts by hand, at most (a day)",
-    )
-    cooldown_hours = forms.IntegerField(
-        required=False, min_value=0, max_value=10_000_000, label="Between two of them, at least (hours)"
-    )
-    schedule = forms.CharField(
-        required=False, max_length=100, label="Start runs by a schedule",
-        help_text="Minute, hour, day, month and weekday, as cron has them: 0 3 * * 1 is Mondays at 3:00. Empty: none.",
-    )  # fmt: skip
-    schedule_zone = forms.CharField(required=False, max_length=64, label="Time zone of the schedule")
-    every_labels = forms.IntegerField(
-        required=False, min_value=1, max_value=10_000_000, label="Start a run after (new labelled rows)",
-        help_text="Of the days after the data of the newest run that trained. Empty: none.",
-    )  # fmt: skip
-    pairs = forms.IntegerField(
-        required=False, min_value=1, max_value=10_000_000, label="First verdict after (labelled pairs)",
-        help_text="A pair is one request that champion and challenger both answered.",
-    )  # fmt: skip
-    max_pairs = forms.IntegerField(
-        required=False,
-        min_value=1,
-        max_value=10_000_000,
-        label="Reject when undecided after (labelled pairs)",
-    )
-    objective = forms.ChoiceField(required=False, label="The challenger must be better by")
-    min_segment_labelled = forms.IntegerField(
-        required=False, min_value=1, max_value=10_000_000, label="Segments are judged from (labelled pairs)"
-    )
-    p99_ratio = forms.FloatField(
-        required=False, min_value=1, label="p99 latency: at most (times the champion's)"
-    )
-    p99_cap_ms = forms.FloatField(
-        required=False,
-        min_value=0.001,
-        label="or in any case below (ms)",
-        help_text="Empty: as the objectives say.",
-    )
-
-    def stored(self) -> dict[str, Any]:
-        self.workflow = Workflow.of(self.model)
-        gate = self.workflow.gate
-        own = {name: getattr(self.workflow, name) for name in _OF_WORKFLOW}
-        judged = {name: gate.get(name, getattr(_GATE_DEFAULTS, name)) for name in _OF_GATE}
-        margins = {f"margin_{name}": margin for name, margin in self._margins().items()}
-        parameters = "\n".join(
-            f"{name} = {_as_text(value)}" for name, value in self.workflow.parameters.items()
-        )
-        return own | judged | margins | {
-            "autonomy": self.model.autonomy, "parameters": parameters, "objective": gate.get("objective", ""),
-        }  # fmt: skip
-
-    def prepare(self) -> None:
-        trainers = dict.fromkeys([*settings.TRAINERS, self.workflow.trainer])
-        self.fields["trainer"].choices = [(name, name) for name in trainers]  # type: ignore[attr-defined]
-        judged = JUDGED.get(self.model.task, ())
-        self.fields["objective"].choices = [  # type: ignore[attr-defined]
-            ("", "the metric of its quality objective, else the first of these"),
-            *((name, METRICS[name].title) for name in judged),
-        ]
-        for name in dict.fromkeys([*judged, *custom_margins(self.model), *self._margins()]):
-            unit = " (share of the champion's)" if name in RELATIVE_MARGINS else ""
-            title = METRICS[name].title if name in METRICS else name.removeprefix(CUSTOM_PREFIX)
-            self.fields[f"margin_{name}"] = forms.FloatField(
-                required=False, min_value=0, label=f"{title}: worse by at most{unit}"
-            )
-
-    def margin_fields(self) -> Iterator[BoundField]:
-        """Give the fields of the margins."""
-        return (self[name] for name in self.fields if name.startswith("margin_"))
-
-    def thing_of(self, name: str) -> str:
-        return "model.autonomy" if name == "autonomy" else "model.workflow"
-
-    def clean_parameters(self) -> dict[str, Any]:
-        lines = [line for line in str(self.cleaned_data["parameters"]).splitlines() if line.strip()]
-        if wrong := next((line for line in lines if "=" not in line), None):
-            raise forms.ValidationError(f"{wrong.strip()[:64]!r} has no '='; write one as trees = 200.")
-        pairs = (line.split("=", 1) for line in lines)
-        return {name.strip(): _as_value(value.strip()) for name, value in pairs}
-
-    def clean(self) -> dict[str, Any]:
-        values = super().clean() or {}
-        for name in self.changed_data:
-            if name in _NEEDED and values.get(name) is None and name not in self.errors:
-                self.add_error(name, "Enter a whole number from 1.")
-        return values
-
-    def changes(self) -> dict[str, Any]:
-        return {"autonomy": self.cleaned_data["autonomy"]} if "autonomy" in self.changed_data else {}
-
-    def workflow_changes(self) -> dict[str, Any]:
-        """Return the new values of what was changed, as the workflow's service takes them."""
-        changed, values = set(self.changed_data), self.cleaned_data
-        found = {name: values[name] for name in (*_OF_WORKFLOW, "parameters") if name in changed}
-        gate = dict(self.workflow.gate)
-        for name in changed & {"objective", *_OF_GATE}:
-            gate[name] = values[name]
-        if any(name.startswith("margin_") for name in changed):
-            margins = {
-                name.removeprefix("margin_"): values[name]
-                for name in self.fields
-                if name.startswith("margin_")
-            }
-            gate["margins"] = {name: margin for name, margin in margins.items() if margin is not None}
-        gate = {name: value for name, value in gate.items() if value not in (None, "")}
-        return found | ({"gate": gate} if gate != self.workflow.gate else {})
-
-    def _margins(self) -> Mapping[str, float]:
-        """Give the margins in force; of the usual ones those of metrics that are judged here."""
-        judged = JUDGED.get(self.model.task, ())
-        usual = {name: margin for name, margin in _GATE_DEFAULTS.margins.items() if name in judged}
-        margins: Mapping[str, float] = self.workflow.gate.get("margins", usual)
-        return margins
-
-
-_OF_WORKFLOW = (
-    "trainer", "training_days", "min_training_rows", "pairs", "max_pairs", "max_runs_a_day", "cooldown_hours",
-    "schedule", "schedule_zone", "every_labels",
-)  # fmt: skip
-_NEEDED = ("min_training_rows", "pairs", "max_pairs", "max_runs_a_day", "cooldown_hours", "schedule_zone")
-_OF_GATE = ("min_segment_labelled", "p99_ratio", "p99_cap_ms")
-
-
-def _as_value(text: str) -> Any:
-    """Read a parameter's value: a number, true, false, null or a list as JSON writes them, else the text itself."""
-    try:
-        return text if "\\u0000" in text else json.loads(text, parse_constant=_refuse_constant)
-    except ValueError:
-        return text
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON")
-
-
-def _as_text(value: Any) -> str:
-    return value if isinstance(value, str) and _as_value(value) == value else json.dumps(value)
-
-
 class KeepingForm(SettingsPart):
     """Days, a policy for each feature that is known, and a confirmation of what destroys data."""
+
+    asks = False
+    """Whether something is to be confirmed."""
+    proposal = ""
+    """What was shown to whoever confirms; what they send back with it must be the same."""
 
     rows_kept = forms.ChoiceField(
         choices=RowsKept.choices,
@@ -357,20 +211,32 @@ class KeepingForm(SettingsPart):
 
     def clean(self) -> dict[str, Any]:
         values = super().clean() or {}
-        if not values.get("sure") and not self.errors and self._destroys(values):
-            self.add_error("sure", "This deletes data, or stops keeping it; confirm it.")
+        if not self.errors:
+            self._ask(values)
         return values
 
-    def _destroys(self, values: dict[str, Any]) -> bool:
-        """Tell whether rows or summaries go earlier than before, or a feature is no longer kept as it is."""
-        if (self.model.rows_kept, values["rows_kept"]) == (RowsKept.ALL, RowsKept.NONE):
-            return True
-        is_shorter = any(
+    def _ask(self, values: dict[str, Any]) -> None:
+        """Have what destroys data confirmed, by somebody who was shown what it deletes."""
+        keeps_less = self._keeps_less(values)
+        self.asks = keeps_less or any(policy != KEEP for policy in self._policies(values).values())
+        chosen = {name: values[name] for name in ("rows_kept", *_USUAL_DAYS)}
+        self.proposal = " ".join(map(str, chosen.values())) if keeps_less else ""
+        if not self.asks or (values.get("sure") and self.data.get("shown", "") == self.proposal):
+            return
+        sentence = "This deletes data, or stops keeping it; confirm it."
+        if keeps_less:
+            sentence = f"{preview_retention(model=self.model, now=now(), **chosen).sentence} Confirm it."
+        self.add_error("sure", sentence)
+        self.data = {**self.data, "sure": ""}  # it was ticked for something else, if at all
+        self.fields["sure"].widget.attrs["autofocus"] = True
+
+    def _keeps_less(self, values: dict[str, Any]) -> bool:
+        """Tell whether rows or summaries go earlier than before."""
+        return (self.model.rows_kept, values["rows_kept"]) == (RowsKept.ALL, RowsKept.NONE) or any(
             _kept_days(values[name], getattr(settings, setting))
             < _kept_days(getattr(self.model, name), getattr(settings, setting))
             for name, setting in _USUAL_DAYS.items()
         )
-        return is_shorter or any(policy != KEEP for policy in self._policies(values).values())
 
     def changes(self) -> dict[str, Any]:
         plain = {
@@ -400,12 +266,31 @@ def _kept_days(days: int | None, default: int) -> float:
 
 def _features_of(model: Model) -> dict[str, bool]:
     """List the features that are known, and whether each is a number; hashed ones are text."""
-    known = kinds_of_features(model)
+    known = compared_features(model)
     known |= {name: known.get(name, False) for name in model.privacy}
     return dict(sorted(known.items()))
 
 
-def explain_in(parts: Mapping[str, SettingsPart], problem: Problem) -> None:
+def store_parts(parts: Mapping[str, SettingsPart], visitor: Visitor, store: Callable[[], None]) -> bool:
+    """Store what a form sent, all of it or nothing, and return whether it was; the parts say what is wrong with it.
+
+    Nothing is stored of a page that is only looked at. Raises Problem where the visitor may not change it.
+    """
+    is_valid = [part.is_valid() for part in parts.values()]  # each shows its faults
+    if not all(is_valid):
+        return False
+    visitor.check_rights(
+        {pointer: thing for part in parts.values() for pointer, thing in part.changed_things().items()}
+    )
+    try:
+        store()
+    except Problem as problem:
+        explain_in(parts, problem)
+        return False
+    return True
+
+
+def explain_in(parts: Mapping[str, forms.Form], problem: Problem) -> None:
     """Put the faults of a problem at their fields, and what belongs to none above the first form."""
     faults = [(fault.pointer.strip("/").split("/"), fault.detail) for fault in problem.errors]
     for names, detail in faults or [([""], problem.detail)]:

@@ -10,7 +10,7 @@ from django.shortcuts import redirect, render
 
 from driftline.pages.access import PageRequest, page
 from inference.registry.models import Version
-from inference.registry.rollout import await_rollout
+from inference.registry.plan_uptake import await_uptake
 from inference.registry.selectors import find_model, get_version
 from monitors.metrics.quality_effect import main_metric
 from monitors.optimiser.models import Variant
@@ -112,7 +112,7 @@ def _register(request: PageRequest, version: Version, kind: str) -> HttpResponse
     request.visitor.check_rights({"/register": "variant.register"})
     variant = get_variant(version=version, kind=kind[:20])
     made, is_new = register_variant(variant=variant, actor=request.visitor.actor)
-    await_rollout(model=version.model, home=settings.HOME)
+    await_uptake(model=version.model, home=settings.HOME)
     outcome = "is added; it answers nobody until it is deployed" if is_new else "holds these bytes already"
     messages.success(request, f"Version {made.version} {outcome}.")
     return redirect("version", name=version.model.name, version=made.version)

@@ -17,8 +17,9 @@ from driftline.watching import LEARNING, NOT_MONITORED, OK, Watch, waits_for, wa
 from inference.prediction_log.queries.selectors import newest_event
 from inference.registry.models import Model
 from monitors.alerts.models import Incident
-from monitors.alerts.wording import measured
+from monitors.alerts.wording import measured, sentence_of_run
 from monitors.definitions.models import MonitorKind
+from monitors.definitions.monitors import span_of
 from monitors.metrics.catalogue import METRICS, is_drift
 from monitors.metrics.causes import FAULT
 from monitors.metrics.limits import NOT_SIGNIFICANT, RAISED, is_drifted
@@ -133,6 +134,8 @@ def _complaint(incident: Incident) -> list[Phrase]:
     how = "has changed" if incident.severity == "notice" else "has been degraded"
     rule, newest = incident.rule, queries.newest_of(incident)
     measure, url = measured(incident.opening), reverse("incident", args=[incident.pk])
+    if sentence_of_run(incident.opening):
+        return [Phrase(incident.title, url), Phrase(".")]
     if incident.opening.lacks_data:
         return [
             Phrase(f"{incident.model.name} lacks data since {_day(incident.since)}: "),
@@ -165,7 +168,7 @@ def _causes(
         if name := cause.get("feature") or cause.get("segment"):
             named.setdefault(name, []).append(cause)
     if not named:
-        return _no_cause(unresolved)
+        return [] if sentence_of_run(incident.opening) else _no_cause(unresolved)
     now = {point.feature: point for point in features}
     is_over = all(_no_longer_drifts(now.get(name)) for name in list(named)[:MAX_CAUSES])
     parts = [Phrase(" Likely cause when it began: " if is_over else " Likely cause: ")]
@@ -245,7 +248,7 @@ def _lacking(model: Model, watch: Watch) -> list[Phrase]:
 
 def _performance_lately(model: Model, newest: datetime) -> list[MetricPoint]:
     """List the points of performance of the newest window in which the main metric was judged, or any of them."""
-    span, metrics = queries.span_of(model, MonitorKind.PERFORMANCE), queries.performance_metrics(model)
+    span, metrics = span_of(model, MonitorKind.PERFORMANCE), queries.performance_metrics(model)
     since = newest - longest(span) * queries.PERFORMANCE_WINDOWS
     points = queries.judged_points(model, metrics, since, newest, span=span)
     return queries.judged_with(points, main_metric(model))

@@ -5,23 +5,23 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from inference.registry.models import Model, Version
-from inference.registry.rollout import InProcess, live_reports, serving_of
+from inference.registry.plan_uptake import InProcess, ServingProcessName, serving_of
 from inference.serving.counts.metrics import read_label_key
-from inference.serving.status.status import total_counts
+from inference.serving.status.status import live_reports, total_counts
 
 
 @dataclass(frozen=True)
 class ProcessReport:
     """How one serving process has a version, in words; `status` is a badge's state."""
 
-    pid: int
+    process: ServingProcessName
     status: str
     words: str
 
 
 def version_in_processes(version: Version, home: Path) -> list[ProcessReport]:
     """Tell of each live process whether it holds the version, where it runs, and why it does not."""
-    return [ProcessReport(one.pid, *_words(one)) for one in serving_of(version, live_reports(home))]
+    return [ProcessReport(one.process, *_words(one)) for one in serving_of(version, live_reports(home))]
 
 
 def _words(one: InProcess) -> tuple[str, str]:

@@ -30,9 +30,10 @@ from inference.prediction_log.queries.selectors import oldest_event
 from inference.registry.downloads import open_artifact
 from inference.registry.lineage import Lineage
 from inference.registry.models import DeploymentChange, Model, Version
-from inference.registry.rollout import await_rollout
+from inference.registry.plan_uptake import await_uptake
 from inference.registry.selectors import find_model, get_version
 from inference.registry.services import upload_version
+from monitors.definitions.monitors import span_of
 from monitors.metrics.catalogue import METRICS
 from monitors.metrics.limits import JUDGED
 from monitors.metrics.models import MetricPoint
@@ -144,7 +145,7 @@ def _add_version(request: PageRequest, model: Model, form: UploadForm) -> Versio
     if not is_new:
         messages.info(request, f"These bytes with this metadata are version {version.version} already.")
         return version
-    await_rollout(model=model, home=settings.HOME)
+    await_uptake(model=model, home=settings.HOME)
     messages.success(request, f"Version {version.version} is added. {Intake.of(version).sentence}")
     return version
 
@@ -332,7 +333,7 @@ def newest_points(model: Model, version: Version) -> list[MeasuredMetric]:
     wanted = dict.fromkeys([main, "log_loss", "accuracy", "mae", "latency_p50", "latency_p99", "error_rate"])
     of_span = Q()
     for metric in wanted:
-        of_span |= Q(metric=metric, span=queries.span_of(model, METRICS[metric].kind))
+        of_span |= Q(metric=metric, span=span_of(model, METRICS[metric].kind))
     points = MetricPoint.objects.filter(
         of_span, model=model, version=version.version, segment="", feature="",
         status__in=JUDGED, value__isnull=False,

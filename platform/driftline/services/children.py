@@ -78,8 +78,18 @@ def _application(installation: Installation) -> list[Child]:
             "--without-mingle",
             "--without-gossip",
         ),
+        _sources(installation),
         _web(installation),  # the last to start and the first to stop: it drains while the rest still works
     ]
+
+
+def _sources(installation: Installation) -> Child:
+    return Child(
+        name="sources",
+        command=_manage("consume"),
+        environment=_environment(installation),
+        stop_seconds=20,  # a batch is stored, and groups of consumers are left
+    )
 
 
 def _web(installation: Installation) -> Child:

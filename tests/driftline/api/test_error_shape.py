@@ -7,7 +7,7 @@ from django.db import OperationalError
 from django.test import Client
 
 from driftline.accounts.scopes import Scope
-from monitors.alerts.channels.webhook import HOP_HEADER
+from driftline.common.outbound.transport import HOP_HEADER
 from tests.driftline.api.conftest import Api, caller
 from tests.driftline.api.shape import assert_problem
 from tests.driftline.route_matrix import ROUTES, Route
@@ -75,9 +75,13 @@ def takes_body(route: Route) -> bool:
     verb = route.path.rsplit("/", 1)[1]
     return verb not in (
         "runs",
+        "resend",
         "approve",
         "reject",
         "cancel",
+        "pause",
+        "resume",
+        "roll-back",
         "acknowledge",
         "resolve",
         "test",
@@ -87,6 +91,8 @@ def takes_body(route: Route) -> bool:
         "variants",
         "register",
         "rotate-secret",
+        "code",
+        "revoke",
     )
 
 

@@ -12,6 +12,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from driftline import observability
 from driftline.models import Heartbeat
+from inference.prediction_log.lake.models import Lake
+from inference.prediction_log.sources.mapping import SourceMapping
+from inference.prediction_log.sources.models import Source, SourcePosition
+from inference.prediction_log.sources.objects.settings import ObjectsSettings
 from inference.registry.services import create_model
 from tests.driftline.api.conftest import Api
 from tests.driftline.api.promql import metrics_of
@@ -36,6 +40,12 @@ def scraped(shared_api: Api, tmp_path_factory: pytest.TempPathFactory) -> dict[s
     write_report(home, os.getpid(), flights.pk)
     with override_settings(HOME=home):
         furnish(shared_api.project, "lent")
+        bucket = Source.objects.create(
+            project=shared_api.project, name="bucket", kind="objects", model=flights, what="predictions",
+            settings=ObjectsSettings(bucket="scores").model_dump(), mapping=SourceMapping().model_dump(),
+        )  # fmt: skip
+        SourcePosition.objects.create(source=bucket, partition="objects", next_offset=1, end_offset=3)
+        Lake.objects.update(failing_since=timezone.now())
         Heartbeat.objects.create(name="worker", at=timezone.now())
         page = Client().get("/metrics").content.decode()
     labels: dict[str, set[str]] = {}
@@ -72,7 +82,7 @@ def test_each_choice_is_of_a_label_that_a_scrape_has(scraped: dict[str, set[str]
 def test_each_legend_names_labels_that_its_query_leaves(scraped: dict[str, set[str]]) -> None:
     targets = [target for panel in PANELS for target in panel["targets"]]
     named = [
-        (label, name, labels if "sum" in target["expr"] else scraped[name])
+        (label, name, labels if re.search(r"\bsum\b", target["expr"]) else scraped[name])
         for target in targets
         for label in re.findall(r"\{\{(\w+)\}\}", target["legendFormat"])
         for name, labels in metrics_of(target["expr"])

@@ -2,18 +2,24 @@
 
 import os
 from collections.abc import Iterator
+from datetime import date
 from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db import OperationalError
+from django.db import OperationalError, connection
 from django.test import Client
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from prometheus_client.parser import text_string_to_metric_families
 
 from driftline import health
+from driftline.accounts.models import Project
+from driftline.common.clock import now
 from driftline.models import Heartbeat
+from inference.prediction_log.lake.models import Lake, LakeFile
 from inference.registry.models import Model
+from inference.registry.services import create_model
 from inference.serving.counts.metrics import SECONDS
 from inference.serving.jobs.store import JOBS_FOLDER
 from inference.serving.status.status import retire_dead
@@ -180,3 +186,30 @@ class TestMetrics:
         assert metrics["driftline_work_due['delivery']"] == 1
         assert metrics["driftline_incidents_open['warning']"] == 1
         assert metrics["driftline_runs_active[]"] == 1
+
+    def test_say_how_far_sources_are_behind(self, api: Api) -> None:
+        furnish(api.project)
+
+        metrics = self.read()
+
+        assert metrics["driftline_source_lag_messages['flights', 'ours']"] == 2
+        assert metrics["driftline_source_dead_letters['flights', 'ours']"] == 1
+        assert metrics["driftline_source_consumers['flights', 'ours']"] == 0
+
+    def test_count_the_due_files_of_all_lakes_by_one_query(self, api: Api) -> None:
+        for number in range(2):
+            project = Project.objects.create(slug=f"p{number}", name="P")
+            Lake.objects.create(project=project, settings={"bucket": "days"})
+            model = create_model(project=project, name="m", task="binary", actor="test")
+            for day in range(number + 1):
+                LakeFile.objects.create(
+                    model=model, day=date(2026, 1, 5 + day), number=0, path="a", state="waiting", due_at=now()
+                )
+
+        with CaptureQueriesContext(connection) as queries:
+            metrics = self.read()
+
+        assert metrics["driftline_lake_files_due['p0']"] == 1
+        assert metrics["driftline_lake_files_due['p1']"] == 2
+        counts = [query["sql"] for query in queries if 'COUNT("inference_lakefile"' in query["sql"]]
+        assert len([sql for sql in counts if "due_at" in sql]) == 1

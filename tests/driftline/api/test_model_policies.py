@@ -7,6 +7,7 @@ import pytest
 
 from driftline.common.clock import now
 from driftline.common.periods import rfc3339
+from inference.prediction_log.models import PredictionChunk
 from inference.registry.models import Model, Version
 from tests.driftline.api.conftest import Api
 
@@ -132,3 +133,35 @@ class TestRetention:
         rows = [item("new", {"a": 1}), item("old", {"a": 1}, age=timedelta(days=3_000))]
 
         assert api.post(PATH, {"predictions": rows}).json()["accepted"] == 2
+
+
+class TestRetentionPreview:
+    PREVIEW = "/models/flights/retention/preview"
+
+    def test_says_what_would_be_deleted_and_deletes_nothing(self, api: Api, flights: Model) -> None:
+        items = [item(f"{days}", {"age": 3}, age=timedelta(days=days)) for days in (0, 40, 41)]
+        api.post(PATH, {"predictions": items})
+
+        preview = api.post(self.PREVIEW, {"retention_days": 30}).json()
+
+        assert (preview["rows"], preview["rows_days"], preview["rows_later"]) == (2, 2, 2)
+        assert preview["bytes"] == preview["rows_bytes"] > 0
+        assert preview["sentence"].startswith("This deletes ")
+        assert preview["rows_before"] == f"{now() - timedelta(days=30):%Y-%m-%d}T00:00:00Z"
+        assert PredictionChunk.objects.count() == 3
+        flights.refresh_from_db()
+        assert flights.retention_days is None
+
+    def test_of_what_is_not_sent_nothing_changes(self, api: Api, flights: Model) -> None:
+        api.post(PATH, {"predictions": [item("old", {"age": 3}, age=timedelta(days=40))]})
+
+        preview = api.post(self.PREVIEW, {}).json()
+
+        assert (preview["rows"], preview["summaries"], preview["rows_before"]) == (0, 0, None)
+
+    @pytest.mark.parametrize("days", [-1, 36_501, "many", 1.5])
+    def test_refuses_days_that_nobody_can_keep(self, api: Api, flights: Model, days: Any) -> None:
+        answer = api.post(self.PREVIEW, {"retention_days": days})
+
+        assert answer.status_code == 422
+        assert answer.json()["errors"][0]["pointer"] == "/retention_days"

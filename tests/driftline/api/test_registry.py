@@ -21,8 +21,8 @@ from pytest_django import DjangoDbBlocker
 from driftline.accounts.models import AuditEntry
 from inference.registry.intake import inspect_artifact
 from inference.registry.models import PlanGeneration, Version
-from inference.registry.rollout import live_reports
 from inference.serving.plan import PLAN_FILE, PlanCanary, load_plan
+from inference.serving.status.status import live_reports
 from tests.driftline.api.conftest import Api
 from tests.driftline.api.shape import assert_problem
 from tests.driftline.api.uploads import METADATA, onnx_file
@@ -610,22 +610,22 @@ class TestDeployment:
 
     def test_says_which_serving_process_has_it(self, api: Api, two: None, monkeypatch: Any) -> None:
         PlanGeneration.objects.update_or_create(pk=1, defaults={"value": 5})
-        monkeypatch.setattr("inference.registry.api.await_rollout", quick_rollout)
+        monkeypatch.setattr("inference.registry.api.await_uptake", quick_uptake)
         with serving_process(generation=5):
             promoted = api.post(f"{MODEL}/promote", {"version": "2"}, If_Match="1").json()
         with serving_process(generation=4):
             rolled_back = api.post(f"{MODEL}/rollback", If_Match="2").json()
 
-        assert promoted["reported"] == [{"pid": os.getpid(), "generation": 2}]
+        assert promoted["reported"] == [{"pid": os.getpid(), "host": None, "generation": 2}]
         assert promoted["missing"] == []
         assert rolled_back["reported"] == []
         assert [late["pid"] for late in rolled_back["missing"]] == [os.getpid()]
 
 
-def quick_rollout(**arguments: Any) -> Any:
-    from inference.registry.rollout import await_rollout
+def quick_uptake(**arguments: Any) -> Any:
+    from inference.registry.plan_uptake import await_uptake
 
-    return await_rollout(**arguments, timeout=0)
+    return await_uptake(**arguments, timeout=0)
 
 
 class serving_process:

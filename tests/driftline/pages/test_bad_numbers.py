@@ -22,9 +22,11 @@ RULE = {
     "cooldown_hours": "24", "notify_within_hours": "24",
 }  # fmt: skip
 SETTINGS = (
-    "label_lag_hours", "latency_p99_ms", "requests_per_second", "training_days", "min_training_rows", "max_runs_a_day",
-    "pairs", "max_pairs", "min_segment_labelled", "p99_ratio", "p99_cap_ms", "retention_days",
-    "summary_retention_days",
+    "label_lag_hours", "latency_p99_ms", "requests_per_second", "retention_days", "summary_retention_days",
+)  # fmt: skip
+WORKFLOW = (
+    "training_days", "min_training_rows", "max_runs_a_day", "pairs", "max_pairs", "min_segment_labelled", "p99_ratio",
+    "p99_cap_ms", "parameter_trees",
 )  # fmt: skip
 
 UNBOUNDED = ("latency_p99_ms", "requests_per_second", "p99_ratio", "p99_cap_ms")
@@ -77,13 +79,15 @@ def test_of_a_rule(client: Client, known: Model, field: str, bad: str) -> None:
 
 
 @pytest.mark.parametrize("bad", BAD)
-@pytest.mark.parametrize("field", SETTINGS)
+@pytest.mark.parametrize("field", [*SETTINGS, *WORKFLOW])
 def test_of_the_settings_of_a_model(client: Client, known: Model, field: str, bad: str) -> None:
     if field in UNBOUNDED and bad == "9" * 30:
         pytest.skip("it may be any positive number")
     before = known.objectives
 
-    outcome = refused(client, f"/models/{known.name}/settings", {field: bad}, field)
+    outcome = refused(
+        client, f"/models/{known.name}/{'workflow' if field in WORKFLOW else 'settings'}", {field: bad}, field
+    )
 
     assert outcome == (422, True)
     known.refresh_from_db()

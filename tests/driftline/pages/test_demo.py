@@ -15,6 +15,8 @@ from driftline.demo.progress import StoryProgress, save_story
 from inference.registry.models import DeploymentChange, Model
 from inference.registry.services import external_version
 from monitors.alerts.models import Incident
+from monitors.workflows.models import Rollout, Run
+from monitors.workflows.rollouts.plan import staged_plan
 from tests.driftline.pages.visitors import viewer_of
 from tests.markup import markup
 from tests.shared_rows import rows_of_many_tests
@@ -168,3 +170,51 @@ class TestDemo:
 
         assert "No demo plays in this project" in page
         assert ">Demo</a>" not in page
+
+
+REPAIR = {
+    "metric": "log_loss", "higher_is_better": False, "pairs": 1_204, "old": 0.58, "new": 0.54, "difference": -0.04,
+    "lower": -0.06, "upper": -0.02, "verdict": "better",
+}  # fmt: skip
+REPAIRED = (
+    "Measured repair: Log loss 0.5400 against 0.5800 of the old champion on 1,204 labelled requests that both "
+    "answered: -0.0400 (-0.0600 to -0.0200), better"
+)
+
+
+class TestMeasuredRepair:
+    @pytest.fixture
+    def run(self, incident: Incident, promoted: Model) -> Run:
+        """A run that the incident started, and that watches what it has promoted."""
+        alert = incident.alerts.get()
+        transition = alert.rule.transitions.filter(kind="opened").latest("window_end")
+        run = Run.objects.create(
+            model=promoted, transition=transition, trigger="rule", state="waiting", data_until=now(),
+            champion=promoted.deployment.previous, challenger=promoted.deployment.champion,
+        )  # fmt: skip
+        Rollout.objects.create(
+            run=run, plan=staged_plan(), state="watching", position=3, weight=1.0, since=now(), events_since=now(),
+            next_check_at=now(), repair=REPAIR,
+        )  # fmt: skip
+        return run
+
+    def test_is_on_the_page_of_the_incident(self, client: Client, incident: Incident, run: Run) -> None:
+        assert REPAIRED in markup(client.get(f"/incidents/{incident.pk}"))
+
+    def test_is_on_the_page_of_the_demo(
+        self, client: Client, run: Run, tmp_path: Path, settings: object
+    ) -> None:
+        settings.HOME = tmp_path  # type: ignore[attr-defined]
+        challenger = PlantedChallenger(what="Retrained.", expected="promoted", run=run.pk)
+        save_plan(
+            tmp_path,
+            ModelPlan(
+                number=1, project="bank", model="approvals", title="Labels change", data="Real rows.",
+                started_at=now(), quiet_from=DAY, challengers=[challenger],
+            ),
+        )  # fmt: skip
+
+        page = markup(client.get("/demo"))
+
+        assert REPAIRED in page
+        assert "Promoted" in page

@@ -12,7 +12,6 @@ from inference.prediction_log.models import PredictionChunk
 from inference.prediction_log.queries.selectors import frame_of
 from inference.registry.models import Model
 from inference.registry.services import create_model
-from monitors.workflows.models import Workflow
 from tests.driftline.pages.visitors import viewer_of
 from tests.markup import markup
 from tests.pages_client import PagesClient
@@ -39,25 +38,64 @@ def test_says_what_to_do_before_any_feature_is_known(client: Client, path: str) 
     assert "Empty: for ever, as the server says" in page
 
 
-def test_keeps_rows_for_fewer_days_only_after_a_confirmation(
-    client: Client, logged: Model, path: str
-) -> None:
-    sent = {
+def shown_by(answer: Any) -> dict[str, str]:
+    """Return what a page asks to be confirmed, as its form sends it back."""
+    return {"shown": re.findall(r'name="shown" value="([^"]*)"', answer.content.decode())[0], "sure": "on"}
+
+
+class TestFewerDays:
+    FORM = {
+        "rows_kept": "all",
         "retention_days": "30",
         "summary_retention_days": "",
         "feature_0": "keep",
         "feature_1": "keep",
     }
 
-    refused = client.post(path, sent)
-    taken = client.post(path, sent | {"sure": "on"}, follow=True)
+    @pytest.fixture
+    def two_months(self, logged: Model) -> Model:
+        log(logged, rows_of_a_day(DAY + timedelta(days=60), 5))
+        work(logged)
+        return logged
 
-    assert refused.status_code == 422
-    assert "deletes data, or stops keeping it" in markup(refused)
-    assert "The settings are saved" in markup(taken)
-    logged.refresh_from_db()
-    assert (logged.retention_days, logged.summary_retention_days) == (30, None)
-    assert AuditEntry.objects.get(action="model.update").after == {"retention_days": 30}
+    def test_are_kept_after_a_confirmation_of_what_they_delete(
+        self, client: Client, two_months: Model, path: str
+    ) -> None:
+        refused = client.post(path, self.FORM)
+        taken = client.post(path, self.FORM | shown_by(refused), follow=True)
+
+        assert refused.status_code == 422
+        page = markup(refused)
+        assert re.search(
+            r"This deletes [\d.]+ KB: 5 rows of 1 day, from before 2026-02-04, all of them once", page
+        )
+        assert "The settings are saved" in markup(taken)
+        two_months.refresh_from_db()
+        assert (two_months.retention_days, two_months.summary_retention_days) == (30, None)
+        assert AuditEntry.objects.get(action="model.update").after == {"retention_days": 30}
+
+    def test_are_not_taken_by_a_tick_for_other_days(
+        self, client: Client, two_months: Model, path: str
+    ) -> None:
+        asked = shown_by(client.post(path, self.FORM | {"retention_days": "90"}))
+
+        answer = client.post(path, self.FORM | asked)
+
+        assert answer.status_code == 422
+        assert "5 rows of 1 day" in markup(answer)
+        assert not re.search(r'name="sure"[^>]*checked', answer.content.decode())
+        two_months.refresh_from_db()
+        assert two_months.retention_days is None
+
+    def test_are_confirmed_where_nothing_is_old_enough_too(
+        self, client: Client, logged: Model, path: str
+    ) -> None:
+        page = markup(client.post(path, self.FORM))
+
+        assert "Nothing that is stored is old enough to be deleted now." in page
+
+    def test_are_not_asked_about_on_a_page_that_is_only_looked_at(self, client: Client, path: str) -> None:
+        assert 'name="sure"' not in client.get(path).content.decode()
 
 
 def test_hashes_a_text_and_offers_no_hash_for_a_number(
@@ -79,6 +117,15 @@ def test_hashes_a_text_and_offers_no_hash_for_a_number(
     assert b"hmac:" in newest
 
 
+def test_a_value_is_not_dropped_before_that_is_confirmed(client: Client, logged: Model, path: str) -> None:
+    answer = client.post(path, {"feature_0": "drop", "feature_1": "keep"})
+
+    assert answer.status_code == 422
+    assert "This deletes data, or stops keeping it; confirm it." in markup(answer)
+    logged.refresh_from_db()
+    assert logged.privacy == {}
+
+
 def test_lets_values_of_a_number_go_once_they_are_summarised(
     client: Client, logged: Model, path: str
 ) -> None:
@@ -92,7 +139,8 @@ def test_lets_values_of_a_number_go_once_they_are_summarised(
 def test_longer_days_and_a_policy_taken_back_need_no_confirmation(
     client: Client, logged: Model, path: str
 ) -> None:
-    client.post(path, {"retention_days": "30", "feature_0": "drop", "feature_1": "keep", "sure": "on"})
+    form = {"retention_days": "30", "feature_0": "drop", "feature_1": "keep"}
+    client.post(path, form | shown_by(client.post(path, form)))
 
     answer = client.post(path, {"retention_days": "0", "feature_0": "keep", "feature_1": "keep"})
 
@@ -117,10 +165,10 @@ class TestAbout:
     ) -> None:
         form = {"description": "Who pays back?", "owner": " risk ", "tags": "eu, credit eu"}
 
-        said = markup(client.post(path, form, follow=True))
+        page = markup(client.post(path, form, follow=True))
 
         model.refresh_from_db()
-        assert "The settings are saved" in said
+        assert "The settings are saved" in page
         assert (model.description, model.owner, model.tags) == ("Who pays back?", "risk", ["credit", "eu"])
         entry = AuditEntry.objects.get(action="model.update")
         assert entry.after == {"description": "Who pays back?", "owner": "risk", "tags": ["credit", "eu"]}
@@ -170,44 +218,6 @@ class TestObjectives:
         assert "Name both, the metric and its limit" in markup(answer)
 
 
-class TestRetraining:
-    def test_is_changed_by_its_trainer_parameters_and_margins(
-        self, client: Client, model: Model, path: str
-    ) -> None:
-        shown = markup(client.get(path))
-        form = {
-            "autonomy": "auto", "parameters": "trees = 200\nlearning = fast", "training_days": "30",
-            "objective": "roc_auc", "margin_log_loss": "0.05", "margin_accuracy": "", "p99_ratio": "2",
-        }  # fmt: skip
-
-        client.post(path, form)
-
-        model.refresh_from_db()
-        workflow = Workflow.of(model)
-        assert "Log loss: worse by at most" in shown
-        assert model.autonomy == "auto"
-        assert workflow.parameters == {"trees": 200, "learning": "fast"}
-        assert (workflow.training_days, workflow.pairs) == (30, 2000)
-        assert workflow.gate == {
-            "objective": "roc_auc", "p99_ratio": 2, "margins": {"roc_auc": 0.01, "log_loss": 0.05},
-        }  # fmt: skip
-        assert sorted(AuditEntry.objects.get(action="workflow.update").after) == [
-            "gate", "parameters", "training_days",
-        ]  # fmt: skip
-        assert "trees = 200" in client.get(path).content.decode()
-
-    def test_that_is_refused_changes_nothing_else(self, client: Client, model: Model, path: str) -> None:
-        answer = client.post(path, {"description": "rides along", "pairs": "500", "max_pairs": "10"})
-
-        assert answer.status_code == 422
-        assert "max_pairs is 10; use at least pairs, 500" in markup(answer)
-        model.refresh_from_db()
-        assert (model.description, Workflow.objects.filter(model=model).exists()) == ("", False)
-
-    def test_says_how_a_parameter_is_written(self, client: Client, path: str) -> None:
-        assert "write one as trees = 200" in markup(client.post(path, {"parameters": "trees"}))
-
-
 def test_an_editor_describes_a_model_and_is_offered_no_more(model: Model, path: str) -> None:
     editor = PagesClient()
     user = User.objects.create_user("editor@bank.example")
@@ -216,11 +226,11 @@ def test_an_editor_describes_a_model_and_is_offered_no_more(model: Model, path: 
 
     page = editor.get(path).content.decode()
     taken = editor.post(path, {"description": "d"})
-    refused = editor.post(path, {"description": "e", "autonomy": "auto"})
+    refused = editor.post(path, {"description": "e", "label_lag_hours": "3"})
 
     assert re.search(r'name="description"[^>]*>', page)
-    assert "disabled" in re.search(r'<select name="autonomy"[^>]*>', page)[0]  # type: ignore[index]
+    assert "disabled" in re.search(r'<input[^>]*name="label_lag_hours"[^>]*>', page)[0]  # type: ignore[index]
     assert "disabled" not in re.search(r'<input type="text" name="owner"[^>]*>', page)[0]  # type: ignore[index]
     assert (taken.status_code, refused.status_code) == (302, 403)
     model.refresh_from_db()
-    assert (model.description, model.autonomy) == ("d", "approve")
+    assert (model.description, model.objectives) == ("d", {"label_lag_hours": 0})

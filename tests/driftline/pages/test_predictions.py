@@ -12,6 +12,7 @@ from driftline.accounts.models import AuditEntry
 from inference.prediction_log.items import LabelItem
 from inference.prediction_log.queries import exploring
 from inference.registry.models import Model
+from monitors.summaries.uploads.models import SummaryBatch
 from tests.markup import markup
 from tests.worlds.approvals import DAY, label, log, rows_of_a_day, truths
 
@@ -110,6 +111,16 @@ def test_an_empty_log_says_what_to_do_next(client: Client, model: Model) -> None
     assert "No prediction of this model is in the log yet" in page
     assert 'href="/p/bank/start/?model=approvals"' in page
     assert 'href="/p/bank/models/approvals/import"' in page
+
+
+def test_a_log_of_summaries_alone_says_how_many_rows_they_are_of(client: Client, model: Model) -> None:
+    SummaryBatch.objects.create(
+        model=model, name="a", sha256="0" * 64, windows=24, rows=1_200_000, added_by="spark"
+    )
+
+    page = text_of(client)
+
+    assert "1,200,000 predictions were summarised elsewhere" in page
 
 
 def test_what_did_not_get_in_is_counted(client: Client, model: Model, rows: list[Any]) -> None:

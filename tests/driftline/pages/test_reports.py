@@ -9,7 +9,7 @@ from django.test import Client
 from django.utils import timezone
 from msgspec.structs import replace
 
-from driftline.accounts.models import Project
+from driftline.accounts.models import Membership, Project, Role
 from inference.registry.models import Model
 from monitors.reports.building import build
 from monitors.reports.models import Report
@@ -240,3 +240,58 @@ def test_the_references_to_choose_from_are_named(client: Client, model: Model) -
     assert "The newest file of the version" in page
     answer = client.post(PAGE, ORDER | {"reference": str(reference.pk + 1)})
     assert answer.status_code == 422
+
+
+class TestEvidence:
+    """An admin has a pack made; others see that it exists."""
+
+    ORDER = {"do": "evidence", "first": "2026-01-05", "last": "2026-01-05"}
+
+    @pytest.fixture
+    def pack(self, client: Client, logged: Model) -> Report:
+        client.post(PAGE, self.ORDER)
+        report = Report.objects.get()
+        build(report.pk)
+        return report
+
+    def test_is_asked_for_shown_and_downloaded(self, client: Client, pack: Report) -> None:
+        shown = text(client, f"{PAGE}/{pack.pk}")
+        page = client.get(f"{PAGE}/{pack.pk}/view?download=html")
+        document = client.get(f"{PAGE}/{pack.pk}/view?download=json")
+
+        assert "Download HTML" in shown
+        assert b"What was not monitored" in b"".join(page)
+        assert page["Content-Disposition"] == f'attachment; filename="approvals-evidence-{pack.pk}.html"'
+        assert b'"driftline-evidence-1"' in b"".join(document)
+
+    def test_is_made_of_a_model_that_keeps_no_rows(self, client: Client, logged: Model) -> None:
+        Model.objects.filter(pk=logged.pk).update(rows_kept="none")
+
+        client.post(PAGE, self.ORDER)
+
+        assert Report.objects.get().is_evidence
+
+    def test_a_period_that_ends_before_it_starts_is_explained(self, client: Client, logged: Model) -> None:
+        answer = client.post(PAGE, self.ORDER | {"last": "2026-01-01"})
+
+        assert answer.status_code == 422
+        assert "The end must lie after the start" in markup(answer)
+
+    def test_a_viewer_neither_opens_nor_deletes_it(self, pack: Report, project: Project) -> None:
+        viewer = viewer_of(project)
+
+        shown = text(viewer, f"{PAGE}/{pack.pk}")
+
+        assert "Admins of this project open evidence packs" in shown
+        assert "Download" not in shown
+        assert viewer.get(f"{PAGE}/{pack.pk}/view").status_code == 403
+        assert viewer.post(f"{PAGE}/{pack.pk}", {"do": "delete"}).status_code == 403
+
+    def test_an_editor_sees_it_and_does_not_delete_it(self, pack: Report, project: Project) -> None:
+        viewer = viewer_of(project)
+        Membership.objects.filter(user__email="viewer@bank.example").update(role=Role.EDITOR)
+
+        refused = viewer.post(f"{PAGE}/{pack.pk}", {"do": "delete"})
+
+        assert refused.status_code == 403
+        assert Report.objects.filter(pk=pack.pk).exists()

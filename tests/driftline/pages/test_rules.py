@@ -10,6 +10,7 @@ from django.urls import reverse
 
 from driftline.accounts.services import create_token
 from inference.registry.models import Model
+from inference.registry.services import create_model
 from monitors.definitions.segments import declare_segment, set_segments
 from monitors.rules.models import Rule
 from monitors.rules.services import update_rule
@@ -122,6 +123,17 @@ def test_a_rule_of_some_windows_of_more_says_so_where_it_is_listed(watched: Mode
     assert "3 of 5 days" in markup(client.get(reverse("rules", args=[watched.name])))
 
 
+def test_a_rule_of_one_comparison_is_listed_by_the_sentence_of_its_page(
+    watched: Model, client: Client
+) -> None:
+    fields = {"segment": "rich", "operator": "below"}
+    client.post(reverse("rule_new", args=[watched.name]), form("accuracy", fields))
+
+    listed = " ".join(markup(client.get(reverse("rules", args=[watched.name]))).split())
+
+    assert "Accuracy where rich is below 0.2 for 1 day" in listed
+
+
 def test_a_good_value_on_the_wrong_side_of_the_threshold_is_refused(watched: Model, client: Client) -> None:
     fields = {"feature": "income", "recovery_threshold": "0.3"}
 
@@ -206,6 +218,19 @@ def test_the_form_has_the_metrics_of_the_models_task_alone(watched: Model, clien
 
     assert 'value="roc_auc"' in shown
     for other in ("rmse", "ndcg", "estimated_mae", "mae_gap"):
+        assert f'value="{other}"' not in shown
+
+
+def test_the_form_of_a_model_of_numbers_has_its_metrics_and_custom_ones_of_labels(
+    model: Model, client: Client
+) -> None:
+    create_model(project=model.project, name="prices", task="regression", actor="test")
+
+    shown = markup(client.get(reverse("rule_new", args=["prices"])))
+
+    for name in ("rmse", "estimated_mae", "label_coverage", "custom", "custom_of_labels"):
+        assert f'value="{name}"' in shown
+    for other in ("roc_auc", "ndcg", "label_coverage_by_class"):
         assert f'value="{other}"' not in shown
 
 

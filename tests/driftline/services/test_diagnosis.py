@@ -6,11 +6,14 @@ from pathlib import Path
 
 import pytest
 
+from driftline.accounts.models import Project
 from driftline.common.clock import now
 from driftline.models import Heartbeat
 from driftline.services.diagnosis import Finding, diagnose
 from driftline.services.ownership import Owner, own
 from driftline.services.paths import HomePaths
+from inference.hosts.models import ServingHost
+from inference.prediction_log.lake.models import Lake
 from tests.embedded import make_home
 
 pytestmark = pytest.mark.django_db
@@ -53,6 +56,17 @@ class TestDiagnose:
 
         assert finding.is_fine
 
+    def test_warns_of_a_lake_that_cannot_be_written_to(self, paths: HomePaths) -> None:
+        project = Project.objects.create(slug="bank", name="Bank")
+        lake = Lake.objects.create(project=project, settings={"bucket": "days"})
+        assert find(paths, "lake of bank").is_fine
+
+        lake.failing_since, lake.error = now(), "It answered 403 AccessDenied."
+        lake.save()
+
+        assert find(paths, "lake of bank").text.endswith("UTC: It answered 403 AccessDenied.")
+        assert "retention keeps rows" in find(paths, "lake of bank").remedy
+
     def test_names_the_supervisor_that_runs_the_home(self, paths: HomePaths) -> None:
         with own(paths, Owner(os.getpid(), "http://here", now().isoformat())):
             finding = find(paths, "supervisor")
@@ -71,3 +85,15 @@ class TestDiagnose:
         finding = find(HomePaths(tmp_path / "nowhere"), "home")
 
         assert "DRIFTLINE_HOME" in finding.remedy
+
+    def test_warns_of_a_serving_host_that_is_away(self, paths: HomePaths) -> None:
+        ServingHost.objects.create(
+            name="serving-2", token_digest="a", last_seen_at=now() - timedelta(minutes=5)
+        )
+        ServingHost.objects.create(name="serving-3", token_digest="b", last_seen_at=now(), generation=7)
+
+        away, well = find(paths, "serving host serving-2"), find(paths, "serving host serving-3")
+
+        assert away.text.startswith("away since")
+        assert "serving_host revoke serving-2" in away.remedy
+        assert (well.text, well.remedy) == ("serves plan 7", "")

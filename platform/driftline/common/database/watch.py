@@ -155,3 +155,4 @@ class _Probe:
 
 
 WATCH = DatabaseWatch()
+REPLICA_WATCH = DatabaseWatch()

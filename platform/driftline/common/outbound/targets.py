@@ -53,10 +53,10 @@ class OutboundTarget:
     encrypted: bool
 
 
-def parse_target(text: str) -> OutboundTarget:
+def parse_target(text: str, *, max_length: int = MAX_LENGTH) -> OutboundTarget:
     """Read a URL, without resolving its name; raises `UrlNotAllowed`."""
-    if len(text) > MAX_LENGTH:
-        raise UrlNotAllowed(f"The URL has {len(text)} characters; use at most {MAX_LENGTH}.")
+    if len(text) > max_length:
+        raise UrlNotAllowed(f"The URL has {len(text)} characters; use at most {max_length:,}.")
     if not text.isprintable() or " " in text:
         raise UrlNotAllowed("The URL holds spaces or control characters; remove them.")
     url = _prepared(text)
@@ -79,10 +79,10 @@ def parse_target(text: str) -> OutboundTarget:
     return OutboundTarget(url, host, port, encrypted)
 
 
-def check_target(text: str, pointer: str) -> OutboundTarget:
+def check_target(text: str, pointer: str, *, max_length: int = MAX_LENGTH) -> OutboundTarget:
     """Read a URL that may be called, as far as can be known when it is saved; raises a `Problem` at `pointer`."""
     try:
-        target = parse_target(text)
+        target = parse_target(text, max_length=max_length)
         _check_addresses(target)
     except UrlNotAllowed as error:
         raise invalid(pointer, str(error), code="url_not_allowed") from error

@@ -6,6 +6,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand
 
 from driftline.common.priority import lower_priority
+from inference.prediction_log.erasure.spool import overwrite_until
 from inference.prediction_log.ingest.drain import drain_until
 from monitors.alerts.job_callbacks import hand_over_until
 
@@ -24,5 +25,8 @@ class Command(BaseCommand):
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())
         threading.Thread(target=hand_over_until, args=(settings.HOME, stop), daemon=True).start()
+        if settings.HOST_TOKEN:  # erasures on the main server cannot reach this disk
+            overwrite = threading.Thread(target=overwrite_until, args=(settings.HOME, stop), daemon=True)
+            overwrite.start()
         rows = drain_until(settings.HOME, stop)
         self.stdout.write(f"Drained {rows} rows.")

@@ -30,7 +30,7 @@ class Command(BaseCommand):
         for expired in find_expired(moment, without=weeks):
             for packed in expired.packed:
                 self.stdout.write(f"{packed.day}  {packed.model}  {packed.role}  {packed.rows:,} rows")
-            days += 1
+            days += bool(expired.packed or expired.whole)
             rows += expired.rows if dry_run else delete_expired_day(expired)
         if not dry_run:
             fold_labels()

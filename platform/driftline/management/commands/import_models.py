@@ -11,7 +11,7 @@ from inference.registry.importers.planning import PlannedModel, plan_model, with
 from inference.registry.importers.registering import Registered, find_model, foresee, register
 from inference.registry.importers.source_model import MigrationRefused, SourceModel
 from inference.registry.models import ModelTask
-from inference.registry.rollout import await_rollout
+from inference.registry.plan_uptake import await_uptake
 
 _ACTOR = "command line"
 _COLUMN = 34
@@ -60,7 +60,7 @@ class Command(BaseCommand):
         else:
             result = register(planned, project=project, actor=_ACTOR)
             if result.new and (model := find_model(project, found.name)):
-                await_rollout(model=model, home=settings.HOME)
+                await_uptake(model=model, home=settings.HOME)
         self._show(planned, result, options["dry_run"])
         return result
 

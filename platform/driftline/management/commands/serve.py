@@ -5,20 +5,23 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
+from driftline.backup.mark import describe_mark
 from driftline.common.outbound.targets import outbound_rules
 from driftline.common.ports import grpc_port_beside
 from driftline.observability.trace_settings import trace_options
 from driftline.services.listening import UnableToListen, check_listening, server_certificate
+from inference.hosts.joining import join
 from inference.registry.publishing import publish
 from inference.runtime.isolated.limits import IsolationLimits
-from inference.serving.job_limits import JobLimits
+from inference.serving.job_limits import MAX_OPEN_JOBS, JobLimits
 from inference.serving.main import serve_forever
 from inference.serving.options import EngineOptions
 from inference.serving.status.machine_memory import half_of_memory
 
 
-def _engine_options() -> EngineOptions:
+def _engine_options(*, takes_jobs: bool) -> EngineOptions:
     jobs = JobLimits(
+        max_open=MAX_OPEN_JOBS if takes_jobs else 0,
         deadline_seconds=settings.JOB_DEADLINE_SECONDS,
         keep_seconds=settings.JOB_KEEP_SECONDS,
         max_bytes=settings.JOB_MAX_BYTES,
@@ -42,6 +45,11 @@ class Command(BaseCommand):
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--only", choices=["inference", "web"], help="serve one plane alone, for scale")
         parser.add_argument(
+            "--join",
+            metavar="URL",
+            help="serve what the main server at URL publishes, with DRIFTLINE_HOST_TOKEN; needs --only inference",
+        )
+        parser.add_argument(
             "--host", default=settings.LISTEN_HOST, help="address to listen on (default DRIFTLINE_HOST)"
         )
         parser.add_argument("--port", type=int, default=settings.PORT, help="port (default DRIFTLINE_PORT)")
@@ -55,15 +63,20 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         only = options["only"]
+        if reason := describe_mark(settings.HOME):
+            raise CommandError(reason)
         try:
             for warning in check_listening(options["host"]):
                 self.stderr.write(self.style.WARNING(warning))
             certificate = server_certificate()
         except UnableToListen as error:
             raise CommandError(str(error)) from error
-        if only != "inference":
+        side_commands = [] if only == "web" else [["drain_spool"]]
+        if options["join"]:
+            self._join(options["join"], only)
+            side_commands.append(["follow_plan", options["join"]])
+        elif only != "inference":
             publish()  # an inference server starts from the plan file alone, with the database down
-        drain = [sys.executable, sys.argv[0], "drain_spool"]
         serve_forever(
             settings.HOME,
             options["host"],
@@ -71,7 +84,20 @@ class Command(BaseCommand):
             grpc_port=None if only == "web" else grpc_port_beside(options["port"], options["grpc_port"]),
             workers=options["workers"],
             asgi_app=None if only == "inference" else "driftline.asgi:application",
-            options=_engine_options(),
+            options=_engine_options(takes_jobs=not options["join"]),
             certificate=certificate,
-            side_processes=[] if only == "web" else [drain],
+            side_processes=[[sys.executable, sys.argv[0], *command] for command in side_commands],
         )
+
+    def _join(self, url: str, only: str | None) -> None:
+        """Bring the first plan to a serving host."""
+        if only != "inference":
+            raise CommandError("A serving host answers inference alone: add --only inference to --join.")
+        if not settings.DATABASE_URL:
+            raise CommandError(
+                "A serving host drains its log into the database of the main server: set DRIFTLINE_DATABASE_URL."
+            )
+        try:
+            join(settings.HOME, url, self.stderr.write)
+        except ValueError as error:
+            raise CommandError(str(error)) from error

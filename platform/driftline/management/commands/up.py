@@ -8,6 +8,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import connection
 
 from driftline.accounts.bootstrap import PROJECT, Credentials, working_credentials
+from driftline.backup.mark import describe_mark
 from driftline.common.ports import grpc_port_beside
 from driftline.services.children import Installation, stages
 from driftline.services.demos import DEMOS
@@ -39,6 +40,8 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         installation = _installation(options["demo"], options["host"])
+        if reason := describe_mark(installation.paths.home):
+            raise CommandError(reason)
         try:
             for warning in check_listening(installation.host):
                 self.stderr.write(self.style.WARNING(warning))

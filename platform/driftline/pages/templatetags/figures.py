@@ -17,6 +17,7 @@ from driftline.common.number_format import format_number
 from driftline.common.periods import counted, is_span, named, parse_timestamp, rfc3339
 from driftline.pages import charts, timerange
 from driftline.pages.display import localise
+from inference.prediction_log.sources.selectors import SourceStatus
 from monitors.alerts import wording
 from monitors.alerts.channels import KINDS
 from monitors.alerts.channels.masking import mask_target, without_acts
@@ -53,8 +54,10 @@ LOOKS = {  # which of the shapes a state is drawn with
     "ok": "ok", "resolved": "ok", "sent": "ok", "done": "ok", "promoted": "ok", "normal": "ok", "ready": "ok",
     "warning": "warning", "notice": "notice", "acknowledged": "notice", "pending": "notice", "waiting": "notice",
     "running": "notice", "queued": "notice", "building": "notice", "open": "notice", "firing": "warning",
-    "recovering": "notice",
+    "recovering": "notice", "active": "ok", "completed": "ok", "silent": "warning", "expired": "warning",
     "critical": "critical", "error": "critical", "failed": "critical", "rejected": "warning",
+    "rolled_back": "critical", "aborted": "critical", "paused": "warning", "progressing": "notice",
+    "watching": "notice", "succeeded": "ok", "compared": "ok", "champion": "ok", "registered": "ok", "listed": "ok",
 }  # fmt: skip
 _SHAPES = {
     "ok": '<circle cx="8" cy="8" r="7"/><path class="ink" d="M4.6 8.2l2.4 2.4 4.4-5"/>',
@@ -281,6 +284,17 @@ def badge(state: str, word: str = "") -> SafeString:
     )  # fmt: skip
 
 
+@register.filter
+def repair_sentence(repair: dict[str, Any]) -> str:
+    """Write the measured repair of a promotion: both champions on the same requests, and whether that is better."""
+    has_interval = repair["lower"] is not None and repair["upper"] is not None
+    bounds = f" ({repair['lower']:+.4f} to {repair['upper']:+.4f})" if has_interval else ""
+    return (
+        f"{repair['new']:.4f} against {repair['old']:.4f} of the old champion on {repair['pairs']:,} labelled requests "
+        f"that both answered: {repair['difference']:+.4f}{bounds}, {repair['verdict']}"
+    )
+
+
 @register.filter("state")
 def state_word(name: str) -> str:
     """Write a state as its word alone."""
@@ -381,6 +395,14 @@ def view_link(context: Context) -> str:
 def field(bound: BoundField, unit: str = "") -> dict[str, Any]:
     """Write a form's field with its label, help and errors, tied together for screen readers."""
     return {"field": bound, "unit": unit, "help_id": f"{bound.id_for_label}_help"}
+
+
+@register.filter
+def lag(status: SourceStatus) -> str:
+    """Write how far behind a source is, in what its kind counts."""
+    if status.lag_objects is not None:
+        return f"{count(status.lag_objects)} {'object' if status.lag_objects == 1 else 'objects'}"
+    return count(status.lag_messages)
 
 
 @register.filter("json")

@@ -1,0 +1,32 @@
+from argparse import ArgumentParser
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from driftline.backup.making import NotMade, make_backup
+
+
+class Command(BaseCommand):
+    help = "Backs up database, files and keys into a new folder, while Driftline runs or is stopped."
+    requires_system_checks = ()
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("folder", type=Path, help="the folder to make, such as /backups/2026-11-29")
+        parser.add_argument(
+            "--keys",
+            type=Path,
+            help="a folder for the keys, apart from what they open (default: beside the rest)",
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        folder = options["folder"].absolute()
+        try:
+            manifest = make_backup(folder, options["keys"] and options["keys"].absolute(), self.stdout.write)
+        except NotMade as error:
+            raise CommandError(str(error)) from error
+        size = sum(part.bytes for part in manifest.parts.values())
+        self.stdout.write(
+            f"{folder} holds everything up to {manifest.moment}: {sum(manifest.rows.values()):,} rows of "
+            f"{len(manifest.rows)} tables, {size / 1e6:,.1f} MB. `manage.py restore {folder}` restores it."
+        )

@@ -1,0 +1,130 @@
+import signal
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import InterfaceError, OperationalError, close_old_connections, connection
+
+from driftline.common.priority import lower_priority
+from inference.prediction_log.sources.beat import Beat
+from inference.prediction_log.sources.consuming import SourceConsumption
+from inference.prediction_log.sources.models import Source
+from inference.prediction_log.sources.selectors import MAX_SOURCES_READ, read_elsewhere, sources_to_read
+
+NICENESS = 2  # to the serving processes, beside which it is started
+LOOK_SECONDS = 2.0
+NOT_READ = (
+    f"This process reads {MAX_SOURCES_READ} sources, as many as it may. "
+    "Run `manage.py consume --source` with the name of this one."
+)
+
+
+class Command(BaseCommand):
+    help = (
+        "Reads sources until it is stopped: one by its name, or every one of the installation that is not paused. "
+        "Several of these commands share the partitions of a source."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument(
+            "--source", help="the name of one; without it all are read, each in its own thread"
+        )
+        parser.add_argument("--project", help="of the source, where several projects have one of this name")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        lower_priority(NICENESS)
+        stop = threading.Event()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, lambda *_: stop.set())
+        if options["source"] is None:
+            _read_all(stop)
+            return
+        source = _find_source(options["source"], options["project"])
+        rows = _read_one(source, stop)
+        self.stdout.write(f"Stored {rows:,} rows.")
+
+
+def _find_source(name: str, project: str | None) -> Source:
+    found = Source.objects.filter(name=name).select_related("project")
+    if project is not None:
+        found = found.filter(project__slug=project)
+    sources = list(found[:2])
+    if not sources:
+        raise CommandError(f"There is no source {name!r}; create one on the page Sources or by the API.")
+    if len(sources) > 1:
+        raise CommandError(f"Several projects have a source {name!r}; add --project SLUG.")
+    return sources[0]
+
+
+def _read_one(source: Source, stop: threading.Event) -> int:
+    """Read a source until it is stopped or deleted, also after pauses and changes; returns the rows that were new."""
+    rows = 0
+    while not stop.is_set() and _exists(source):
+        reading = SourceConsumption(source.pk, stop)
+        reading.run()
+        rows += reading.total.rows
+        stop.wait(LOOK_SECONDS)
+    return rows
+
+
+def _exists(source: Source) -> bool:
+    try:
+        return Source.objects.filter(pk=source.pk).exists()
+    except (OperationalError, InterfaceError):
+        close_old_connections()
+        return True
+
+
+def _read_all(stop: threading.Event) -> None:
+    """Read the sources that are to be read, as many as this process may, until it is stopped or cannot go on."""
+    reading = _Reading(stop)
+    try:
+        while not stop.wait(LOOK_SECONDS):
+            try:
+                reading.start(list(sources_to_read().values_list("pk", flat=True)))
+            except (OperationalError, InterfaceError):
+                close_old_connections()
+    finally:
+        stop.set()  # also where a thread could not be started: whoever started this process starts it again
+        reading.end()
+
+
+class _Reading:
+    """A thread for each source that is read, and a row that says why for each that is not."""
+
+    def __init__(self, stop: threading.Event) -> None:
+        self._stop = stop
+        self._threads: dict[int, threading.Thread] = {}
+        self._unread: dict[int, Beat] = {}
+
+    def start(self, wanted: Sequence[int]) -> None:
+        """Start threads for the sources that have none; one that ended, for whatever reason, is started again."""
+        self._threads = {pk: thread for pk, thread in self._threads.items() if thread.is_alive()}
+        for source_id in wanted:
+            if source_id not in self._threads and len(self._threads) < MAX_SOURCES_READ:
+                thread = threading.Thread(target=_read_in_thread, args=(source_id, self._stop))
+                thread.start()
+                self._threads[source_id] = thread
+        self._say_unread(set(wanted) - set(self._threads))
+
+    def _say_unread(self, unread: set[int]) -> None:
+        for source_id in set(self._unread) - unread:
+            self._unread.pop(source_id).end()
+        for source_id in unread - set(read_elsewhere(unread)):
+            beat = self._unread.setdefault(source_id, Beat(source_id))
+            if beat.is_due():
+                beat.renew("waiting", NOT_READ)
+
+    def end(self) -> None:
+        """Wait for the threads, and remove the rows."""
+        self._say_unread(set())
+        for thread in self._threads.values():
+            thread.join()
+
+
+def _read_in_thread(source_id: int, stop: threading.Event) -> None:
+    try:
+        SourceConsumption(source_id, stop).run()
+    finally:
+        connection.close()

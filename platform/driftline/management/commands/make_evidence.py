@@ -1,0 +1,66 @@
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from driftline.accounts.services import record_audit
+from driftline.common.clock import now
+from driftline.common.durable_files import write_file
+from driftline.common.errors import Problem
+from driftline.common.periods import Period
+from driftline.management.import_command import add_model_arguments, find_model
+from driftline.management.moments import read_moment
+from monitors.reports.evidence.pack import make_pack
+from monitors.reports.evidence.sections import EvidenceSubject
+from monitors.reports.services import check_period
+
+
+class Command(BaseCommand):
+    help = (
+        "make_evidence FOLDER --model M --from A: writes the evidence pack of a period as HTML and as JSON, without a "
+        "worker."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("folder", type=Path, help="where both files are written")
+        add_model_arguments(parser)
+        parser.add_argument(
+            "--from",
+            dest="start",
+            required=True,
+            help="RFC 3339 with a zone, or a distance back, as in --from=-90d",
+        )
+        parser.add_argument("--to", dest="end", help="the same; now where it is not given")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        model, moment = find_model(options), now()
+        start, end = read_moment(options["start"]), read_moment(options["end"]) or moment
+        assert start is not None
+        period = Period(start, end)
+        try:
+            check_period("/to", period)
+        except Problem as problem:
+            raise CommandError(problem.detail) from problem
+        pack = make_pack(EvidenceSubject(model, period, moment))
+        folder: Path = options["folder"]
+        name = f"{model.name}-evidence-{start:%Y%m%d}-{end:%Y%m%d}"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            write_file(folder / f"{name}.html", pack.html.encode(), mode=0o600)
+            write_file(folder / f"{name}.json", pack.json, mode=0o600)
+        except OSError as error:
+            raise CommandError(f"The files cannot be written: {error}.") from error
+        record_audit(
+            project=model.project,
+            actor="command line",
+            action="evidence.made",
+            subject=model.name,
+            after={
+                "sha256_of_json": pack.sha256,
+                "sha256_of_html": hashlib.sha256(pack.html.encode()).hexdigest(),
+            },
+        )
+        self.stdout.write(
+            f"2 files in {folder}: {name}.html and {name}.json; SHA-256 of the JSON {pack.sha256}."
+        )

@@ -1,0 +1,39 @@
+from argparse import ArgumentParser
+from pathlib import Path
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from driftline.backup.restoring import NotRestored, restore_backup
+from driftline.common.clock import now
+
+
+class Command(BaseCommand):
+    help = "Restores what `manage.py backup` made into this home and its database; Driftline must be stopped."
+    requires_system_checks = ()
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("folder", type=Path, help="the folder that `manage.py backup` made")
+        parser.add_argument("--keys", type=Path, help="where the keys are, if they were kept apart")
+        parser.add_argument(
+            "--replace",
+            action="store_true",
+            help="put what the home holds aside, in a folder before-restore-... of it, and restore in its place",
+        )
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        folder, keys = options["folder"].absolute(), options["keys"]
+        try:
+            manifest = restore_backup(
+                folder,
+                keys and keys.absolute(),
+                replace=options["replace"],
+                now=now(),
+                say=self.stdout.write,
+            )
+        except NotRestored as error:
+            raise CommandError(str(error)) from error
+        self.stdout.write(
+            f"Restored as of {manifest.moment}: {sum(manifest.rows.values()):,} rows of {len(manifest.rows)} tables, "
+            "the counts equal to the backup's. Start Driftline as before."
+        )

@@ -1,0 +1,378 @@
+"""The form of each kind of source: where it reads, with help."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from django import forms
+
+from driftline.pages.source_forms import SourceForm
+from driftline.pages.store_form import StoreForm
+from inference.prediction_log.sources.adapters import mapping_of, settings_of
+from inference.prediction_log.sources.kafka.settings import KafkaSettings, Security
+from inference.prediction_log.sources.models import Source
+from inference.prediction_log.sources.mqtt.settings import MqttSettings
+from inference.prediction_log.sources.nats.settings import NatsSettings
+from inference.prediction_log.sources.objects.settings import ObjectsSettings
+from inference.prediction_log.sources.sql.settings import SqlSettings
+
+_MECHANISMS = ("SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN")
+_PEM = forms.Textarea({"rows": 4, "spellcheck": "false", "class": "code"})
+
+
+class KafkaSourceForm(SourceForm):
+    kind = "kafka"
+    secret_after = "user"
+    where_to_read = (
+        "brokers",
+        "topics",
+        "start",
+        "group",
+        "security",
+        "mechanism",
+        "user",
+        "ca_certificate",
+        "client_certificate",
+        "registry_url",
+        "registry_user",
+    )
+
+    brokers = forms.CharField(
+        max_length=4_000,
+        help_text="host:port, several apart by spaces or commas, such as kafka.example.com:9093.",
+    )
+    topics = forms.CharField(max_length=4_000, help_text="Several apart by spaces or commas.")
+    start = forms.ChoiceField(
+        choices=[("earliest", "With the earliest message"), ("latest", "With those that come from now on")],
+        label="Begin",
+        help_text="Where a partition is begun that was never read.",
+    )
+    group = forms.CharField(
+        max_length=200, required=False, label="Consumer group", help_text="Empty: one of its own."
+    )
+    security = forms.ChoiceField(
+        choices=Security.choices,
+        label="Protection",
+        help_text="Without TLS only networks of DRIFTLINE_OUTBOUND_ALLOW are called.",
+    )
+    mechanism = forms.ChoiceField(choices=[(one, one) for one in _MECHANISMS], label="SASL mechanism")
+    user = forms.CharField(max_length=255, required=False)
+    ca_certificate = forms.CharField(
+        required=False,
+        widget=_PEM,
+        label="Certificate of the authority",
+        help_text="PEM; empty: the system's.",
+    )
+    client_certificate = forms.CharField(
+        required=False, widget=_PEM, label="Client's certificate", help_text="PEM, for mutual TLS."
+    )
+    registry_url = forms.CharField(
+        max_length=300,
+        required=False,
+        label="Schema registry",
+        help_text="For messages of Avro or Protobuf, such as https://registry.example.com; empty: messages are JSON.",
+    )
+    registry_user = forms.CharField(
+        max_length=255,
+        required=False,
+        label="User of the registry",
+        help_text="Empty: the secret below, if there is one, is a token.",
+    )
+    registry_secret = forms.CharField(
+        required=False,
+        strip=False,
+        widget=forms.Textarea({"rows": 2, "spellcheck": "false", "autocomplete": "off", "class": "code"}),
+        label="Password or token of the registry",
+        help_text="Kept encrypted and not shown again. Empty: what is stored stays.",
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["secret"].label = "Password, or private key of the client's certificate"
+
+    def read_settings(self) -> KafkaSettings:
+        """Return where to read; raises ValueError with what pydantic says."""
+        values = {name: self.cleaned_data[name] for name in self.where_to_read}
+        lists = {name: _words(values[name]) for name in ("brokers", "topics")}
+        return KafkaSettings.model_validate(values | lists)
+
+
+class ObjectsSourceForm(StoreForm, SourceForm):
+    kind = "objects"
+    secret_after = "access_key_id"
+    where_to_read = (
+        "bucket",
+        "endpoint",
+        "region",
+        "access_key_id",
+        "folder",
+        "prefix",
+        "glob",
+        "format",
+        "delimiter",
+        "interval_seconds",
+        "reread_changed",
+    )
+
+    folder = forms.CharField(
+        max_length=500,
+        required=False,
+        help_text="Instead of a bucket: a path of this server, below one of DRIFTLINE_SOURCE_FOLDERS.",
+    )
+    prefix = forms.CharField(  # type: ignore[assignment]  # a form takes its fields out of its class
+        max_length=500,
+        required=False,
+        help_text="With which the names of the objects begin, such as scores/2026/.",
+    )
+    glob = forms.CharField(
+        max_length=500,
+        initial="*",
+        label="Pattern",
+        help_text="Of the whole name, such as *.parquet; * is any text, slashes too, and ? one character.",
+    )
+    format = forms.ChoiceField(
+        choices=[
+            ("auto", "By the ending of each name"),
+            ("parquet", "Parquet"),
+            ("csv", "CSV with a header"),
+            ("ndjson", "NDJSON: a JSON object a line"),
+        ],
+        label="Files",
+        help_text="By the ending: .parquet, .csv, .ndjson and .jsonl, the last three also with .gz.",
+    )
+    delimiter = forms.ChoiceField(
+        choices=[(",", "Comma"), (";", "Semicolon"), ("\t", "Tab"), ("|", "Vertical bar")],
+        label="Cells of CSV are apart by",
+    )
+    interval_seconds = forms.IntegerField(
+        min_value=5,
+        max_value=86_400,
+        initial=60,
+        label="Seconds between two passes",
+        help_text="Each pass lists all objects with the prefix, and reads the new ones in the order of their names.",
+    )
+    reread_changed = forms.BooleanField(
+        required=False,
+        label="Read objects again that were replaced",
+        help_text="Otherwise a notice says so. Rows with ids that are in the log already count as duplicates.",
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["secret"].label = "Secret access key"
+        help_of_id = "A column, or dotted; $position is the object's name and row, $time its last change."
+        self.fields["id"].help_text = help_of_id
+        self.fields["envelope"].label = "What a row holds"
+
+    def read_settings(self) -> ObjectsSettings:
+        """Return where to read; raises ValueError with what pydantic says."""
+        return ObjectsSettings.model_validate({name: self.cleaned_data[name] for name in self.where_to_read})
+
+
+class SqlSourceForm(SourceForm):
+    kind = "sql"
+    secret_after = "user"
+    where_to_read = (
+        "engine",
+        "host",
+        "port",
+        "database",
+        "user",
+        "tls",
+        "ca_certificate",
+        "schema_name",
+        "table",
+        "columns",
+        "watermark",
+        "keys",
+        "lag_seconds",
+        "interval_seconds",
+    )
+
+    engine = forms.ChoiceField(choices=[("postgresql", "PostgreSQL"), ("mysql", "MariaDB or MySQL")])
+    host = forms.CharField(
+        max_length=253,
+        help_text="Addresses of your own networks have to be in DRIFTLINE_OUTBOUND_ALLOW.",
+    )
+    port = forms.IntegerField(
+        min_value=0, max_value=65_535, initial=0, help_text="0: that of the engine, 5432 or 3306."
+    )
+    database = forms.CharField(max_length=128)
+    user = forms.CharField(max_length=128, help_text="One that may only read this table.")
+    tls = forms.ChoiceField(
+        choices=[("verify", "TLS, with the certificate checked"), ("none", "None")],
+        label="Protection",
+        help_text="Without TLS only networks of DRIFTLINE_OUTBOUND_ALLOW are called.",
+    )
+    ca_certificate = forms.CharField(
+        required=False,
+        widget=_PEM,
+        label="Certificate of the authority",
+        help_text="PEM; empty: the system's.",
+    )
+    schema_name = forms.CharField(
+        max_length=128, required=False, label="Schema", help_text="Empty: that of the user."
+    )
+    table = forms.CharField(max_length=128, label="Table or view")
+    columns = forms.CharField(
+        max_length=100_000,
+        required=False,
+        widget=forms.Textarea({"rows": 3, "spellcheck": "false", "class": "code"}),
+        help_text="Apart by commas or lines; empty: all.",
+    )
+    watermark = forms.CharField(
+        max_length=128, help_text="A column that grows, such as updated_at, and has an index."
+    )
+    keys = forms.CharField(
+        max_length=700,
+        label="Key columns",
+        help_text="Apart by commas; they tell rows of one watermark apart, and are together unique.",
+    )
+    lag_seconds = forms.IntegerField(
+        min_value=0,
+        max_value=86_400,
+        initial=60,
+        label="Seconds of lag",
+        help_text="Only older rows are read, so that transactions that end late are seen. 0 where the watermark "
+        "is no time.",
+    )
+    interval_seconds = forms.IntegerField(
+        min_value=1, max_value=86_400, initial=10, label="Seconds between two looks for new rows"
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["secret"].label = "Password"
+        self.fields["id"].help_text = "A column; $position is the table and a count, $time the watermark."
+
+    def read_settings(self) -> SqlSettings:
+        """Return where to read; raises ValueError with what pydantic says."""
+        values = {name: self.cleaned_data[name] for name in self.where_to_read}
+        lists = {name: _names(values[name]) for name in ("columns", "keys")}
+        return SqlSettings.model_validate(values | lists)
+
+
+class MessageServerForm(SourceForm):
+    """What the forms of kinds with one server share."""
+
+    secret_after = "user"
+
+    tls = forms.ChoiceField(
+        choices=[("verify", "TLS, with the certificate checked"), ("none", "None")],
+        label="Protection",
+        help_text="Without TLS only networks of DRIFTLINE_OUTBOUND_ALLOW are called.",
+    )
+    user = forms.CharField(max_length=255, required=False)
+    ca_certificate = forms.CharField(
+        required=False,
+        widget=_PEM,
+        label="Certificate of the authority",
+        help_text="PEM; empty: the system's.",
+    )
+
+
+class NatsSourceForm(MessageServerForm):
+    kind = "nats"
+    where_to_read = ("server", "stream", "subject", "start", "tls", "user", "ca_certificate")
+
+    server = forms.CharField(max_length=260, help_text="host:port, such as nats.example.com:4222.")
+    stream = forms.CharField(max_length=200, help_text="Of JetStream.")
+    subject = forms.CharField(
+        max_length=200, required=False, help_text="Such as scores.*; empty: all messages of the stream."
+    )
+    start = forms.ChoiceField(
+        choices=[("earliest", "With the earliest message"), ("latest", "With those that come from now on")],
+        label="Begin",
+        help_text="Where a stream is begun that was never read.",
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["user"].help_text = "Empty: the secret, if any, is a token."
+        self.fields["secret"].label = "Password or token"
+
+    def read_settings(self) -> NatsSettings:
+        """Return where to read; raises ValueError with what pydantic says."""
+        return NatsSettings.model_validate({name: self.cleaned_data[name] for name in self.where_to_read})
+
+
+class MqttSourceForm(MessageServerForm):
+    kind = "mqtt"
+    where_to_read = ("server", "topics", "tls", "user", "ca_certificate")
+
+    server = forms.CharField(max_length=260, help_text="host:port, such as mqtt.example.com:8883.")
+    topics = forms.CharField(
+        max_length=4_000,
+        help_text="Several apart by spaces or commas; + stands for one level, # for all that follow.",
+    )
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["secret"].label = "Password"
+        help_of_id = (
+            "Dotted, such as data.id. Of messages without an id, two that are equal count as one row."
+        )
+        self.fields["id"].help_text = help_of_id
+
+    def read_settings(self) -> MqttSettings:
+        """Return where to read; raises ValueError with what pydantic says."""
+        values = {name: self.cleaned_data[name] for name in self.where_to_read}
+        return MqttSettings.model_validate(values | {"topics": _words(values["topics"])})
+
+
+_FORMS = (KafkaSourceForm, NatsSourceForm, MqttSourceForm, ObjectsSourceForm, SqlSourceForm)
+KIND_FORMS: Mapping[str, type[SourceForm]] = {form.kind: form for form in _FORMS}
+
+KIND_TEXTS = {
+    "kafka": (
+        "Topics of Kafka",
+        "Messages as they come, shared by as many consumers as there are partitions.",
+    ),
+    "nats": (
+        "A stream of NATS JetStream",
+        "Messages of a stream, or of a subject of it, in the order of their sequences.",
+    ),
+    "mqtt": (
+        "Topics of MQTT",
+        "Messages of devices and gateways, which the broker keeps for Driftline until they are stored.",
+    ),
+    "objects": (
+        "Files in a bucket or a folder",
+        "Parquet, CSV or NDJSON in S3 or what speaks its protocol; each object is read once.",
+    ),
+    "sql": (
+        "Rows of a table or view",
+        "PostgreSQL, MariaDB or MySQL, followed by a column that grows, such as the time of the last change.",
+    ),
+}
+"""How each kind is offered: a title, and what it reads."""
+
+
+def form_of(source: Source, data: Any) -> SourceForm:
+    """Return the form that changes a source; its kind, its model and what it holds stay."""
+    form = KIND_FORMS[source.kind](source.project, data, initial=_initial(source))
+    del form.fields["model"], form.fields["what"]
+    for field, secret in (("secret", source.secret), ("registry_secret", source.registry_secret)):
+        if secret and field in form.fields:
+            form.fields[field].widget.attrs["placeholder"] = "••••••••"
+    return form
+
+
+def _initial(source: Source) -> dict[str, Any]:
+    mapping, settings = mapping_of(source), settings_of(source)
+    values = mapping.model_dump(exclude={"tags", "feature_paths"}) | settings.model_dump()
+    if isinstance(settings, KafkaSettings):
+        values |= {"brokers": ", ".join(settings.brokers), "topics": ", ".join(settings.topics)}
+    if isinstance(settings, MqttSettings):
+        values |= {"topics": ", ".join(settings.topics)}
+    if isinstance(settings, SqlSettings):
+        values |= {"columns": "\n".join(settings.columns), "keys": ", ".join(settings.keys)}
+    tags = "\n".join(f"{name} {path}" for name, path in mapping.tags.items())
+    return values | {"name": source.name, "tags": tags}
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.replace("\n", ",").split(",") if name.strip()]
+
+
+def _words(text: str) -> list[str]:
+    return text.replace(",", " ").split()
