@@ -5,7 +5,7 @@
 #   make test             the test suite on the embedded services; ARGS="-k promote" passes options to pytest; it
 #                         prints its ten slowest tests, and the seed of its order and examples, which
 #                         ARGS="--randomly-seed=N" repeats
-#   make e2e              the browser tests, and the suite on real PostgreSQL, Redis and RabbitMQ
+#   make e2e              browsers, whole installations, and what depends on a server on real PostgreSQL, Redis and RabbitMQ
 #   make chaos            a minute of random kills and stalls under load, and kills while 200 incidents open and end, with
 #                         what was counted and delivered; it prints the seed, and
 #                         DRIFTLINE_TEST_CHAOS_SEED=N deals the same blows again, and DRIFTLINE_SPOOL_FSYNC=group
@@ -13,8 +13,15 @@
 #   make attacks          the corpus of attacks, then a minute of all of them by one tenant, and what another one noticed
 #   make e2e-frameworks   pushes XGBoost, PyTorch and Keras models from environments of their own (3 GB)
 #   make e2e-upstreams    puts a real MLServer and a real TorchServe (Java 17) behind Driftline and kills them
+#   make e2e-orchestrators has real Prefect, Airflow, MLflow and Dask train, hold and read, and kills either side (2 GB)
+#   make e2e-sso          signs in by a real identity provider (Node.js 18 or newer)
+#   make e2e-edge         20 agents on devices behind a proxy that cuts, delays and doubles, killed 50 times, twice
+#   make e2e-streams      kills consumers while they read topics of a real broker (JSON, Avro, Protobuf), streams of NATS and MQTT, objects of an S3 server and tables of
+#                         PostgreSQL and MariaDB, and has a real Spark (Java 17 or newer) and a real Flink (Python 3.12)
+#                         summarise a lake (1.3 GB); DRIFTLINE_TEST_STREAM_ROWS=1000000 reads more than 100,000 rows
 #   make check            format, lint, templates, types, import contracts, migrations, documentation, deployment checks;
 #                         ARGS=templates runs that one alone
+#   make sbom             the bill of materials of what is installed, with licences, in build/sbom.cdx.json
 #   make docs             the documentation, which `make run` serves under /docs/; a warning is an error
 #   make bench            the benchmarks, printed as a table and written to bench-results.json
 #   make bench-detection  who notices which drift at the same rate of false alarms, beside NannyML, which it installs apart
@@ -28,7 +35,7 @@ ARGS ?=
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := run
-.PHONY: run test e2e chaos attacks e2e-frameworks e2e-upstreams check docs bench bench-detection bench-peers setup setup-dev format requirements protocol clean
+.PHONY: run test e2e chaos attacks e2e-frameworks e2e-upstreams e2e-orchestrators e2e-streams e2e-sso e2e-edge check sbom docs bench bench-detection bench-peers setup setup-dev format requirements protocol clean
 
 run: setup
 	@$(MAKE) --no-print-directory build/docs/index.html || echo "The pages under /docs/ could not be built."
@@ -55,13 +62,29 @@ e2e-frameworks: setup-dev
 e2e-upstreams: setup-dev
 	@exec $(PYTHON) -m pytest -n 0 -m upstreams tests/upstreams $(ARGS)
 
+e2e-orchestrators: setup-dev
+	@exec $(PYTHON) -m pytest -n 0 -m orchestrators tests/orchestrators $(ARGS)
+
+e2e-streams: setup-dev
+	@exec $(PYTHON) -m pytest -n 0 -m streams tests/streams $(ARGS)
+
+e2e-sso: setup-dev
+	@exec $(PYTHON) -m pytest -n 0 -m sso tests/sso $(ARGS)
+
+e2e-edge: setup-dev
+	@DRIFTLINE_TEST_AGENTS=20 DRIFTLINE_TEST_AGENT_KILLS=50 exec $(PYTHON) -m pytest -n 0 -s \
+		tests/driftline_agent/test_fleet.py $(ARGS)
+
 check: setup-dev
 	@exec .ci/check $(ARGS)
+
+sbom: setup
+	@exec .ci/sbom $(ARGS)
 
 docs: setup
 	@exec .ci/docs
 
-build/docs/index.html: $(shell find docs platform/driftline_client -not -name '*.pyc') requirements.txt
+build/docs/index.html: $(shell find docs platform/driftline_agent platform/driftline_client -not -name '*.pyc') requirements.txt
 	@echo "Building the documentation ..."
 	@.ci/docs
 	@touch $@
@@ -96,6 +119,6 @@ protocol: setup-dev
 
 # Removes the environment and the caches; the state in var/ stays.
 clean:
-	rm -rf .venv .venv-clients .venv-clients.lock build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache \
+	rm -rf .venv .venv-clients .venv-clients.lock .venv-sbom .venv-sbom.lock build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache \
 		bench-results.json bench-detection.json .bench-peers
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
