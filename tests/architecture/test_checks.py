@@ -80,6 +80,17 @@ def test_a_page_with_a_dead_reference_fails(checkout: Path) -> None:
     assert output.count("WARNING") == 1
 
 
+def test_a_package_under_a_licence_that_is_not_allowed_fails(checkout: Path) -> None:
+    (checkout / "requirements.txt").write_text("tzdata==1.0 --hash=sha256:00\npytest==1.0 --hash=sha256:00\n")
+    project = checkout / "pyproject.toml"
+    project.write_text(project.read_text().replace('"MIT", ', ""))
+
+    output = fail(checkout, "licences")
+
+    assert "pytest is under MIT, which [tool.driftline.licences] does not allow." in output
+    assert "tzdata is under" not in output
+
+
 def test_an_unknown_check_is_refused(checkout: Path) -> None:
     result = subprocess.run([checkout / ".ci/check", "spelling"], capture_output=True, text=True, check=False)
 

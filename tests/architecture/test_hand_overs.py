@@ -68,6 +68,7 @@ class TestTasks:
     def test_keep_their_names_on_the_wire(self) -> None:
         """Messages of an older version may wait in the broker while a newer one starts."""
         assert {task.value for task in Task} == {
+            "accounts.send_invitation",
             "accounts.send_reset_mail",
             "driftline.close_windows",
             "driftline.heartbeat",
@@ -79,15 +80,19 @@ class TestTasks:
             "inference.pack",
             "monitors.advance",
             "monitors.alert",
+            "monitors.catch_up",
             "monitors.deliver",
             "monitors.notify",
+            "monitors.poll_mlflow",
             "monitors.expire",
             "monitors.judge",
             "monitors.measure",
             "monitors.measure_ended",
             "monitors.rank_causes",
+            "monitors.remove_parts",
             "monitors.send_digests",
             "monitors.start_due_runs",
+            "monitors.stop_pipeline",
             "monitors.summarise",
             "monitors.workflow",
         }

@@ -9,7 +9,13 @@ import pytest
 CHECKOUT = Path(__file__).resolve().parents[2]
 PACKAGES = [
     init.parent
-    for folder in ("platform/driftline", "platform/driftline_client", "inference", "monitors")
+    for folder in (
+        "platform/driftline",
+        "platform/driftline_agent",
+        "platform/driftline_client",
+        "inference",
+        "monitors",
+    )
     for init in sorted((CHECKOUT / folder).rglob("__init__.py"))
     if "migrations" not in init.parts
 ]

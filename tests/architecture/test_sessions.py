@@ -13,6 +13,7 @@ MAY_OPEN = {
     "inference/registry/trials",
     "monitors/definitions/importance/examination.py",
     "monitors/workflows/trainers",  # a subprocess, with a model that it made itself
+    "platform/driftline_agent",  # runs on devices
     "platform/driftline_client",  # runs where its user runs it
 }
 CHILDREN_ALONE = {

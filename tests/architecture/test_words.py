@@ -28,7 +28,6 @@ ALLOWED = {
     ("monitors/rules/models.py", "standing"),
     ("monitors/rules/models.py", "Standing"),
     ("monitors/rules/schemas.py", "standing"),
-    ("monitors/alerts/channels/webhook/transport.py", "GONE"),  # the status of HTTP
     ("inference/runtime/providers.py", "asked"),  # what status files call the provider of a version
     ("inference/registry/intake/report.py", "least"),  # of a report that the API shows
 }
@@ -46,7 +45,8 @@ def sources() -> list[Source]:
     return [
         (str(path), tree)
         for path, tree in product_trees().items()
-        if not {"migrations", "driftline_client"} & set(path.parts) and not path.name.endswith("_pb2.py")
+        if not {"migrations", "driftline_agent", "driftline_client"} & set(path.parts)
+        and not path.name.endswith("_pb2.py")
     ]
 
 

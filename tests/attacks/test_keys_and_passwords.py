@@ -16,8 +16,13 @@ from driftline.accounts.models import User
 from driftline.accounts.services import create_project
 from driftline.common.paging import page
 from driftline.common.secrets_at_rest import SecretUnreadable, decrypt, encrypt
+from inference.registry.services import create_model
 from monitors.alerts.channel_services import create_channel
 from monitors.alerts.models import Channel
+from monitors.workflows.mlflow.models import MlflowConnection
+from monitors.workflows.mlflow.registry_imports.models import RegistryImport
+from monitors.workflows.models import Workflow
+from monitors.workflows.pulls.models import Pull
 from tests.pages_client import PagesClient
 
 pytestmark = pytest.mark.django_db
@@ -104,6 +109,19 @@ class TestSecretKey:
             "migrated_codes": [encrypt("code").decode()],
             "used_mask": 5,
         }
+        model = create_model(project=project, name="approvals", task="binary", actor="test")
+        Workflow.objects.create(model=model, remote_secret=encrypt("password of Airflow"))
+        MlflowConnection.objects.create(
+            model=model, url="https://mlflow.example.com", registered_model="approvals", webhook_token="t",
+            secret=encrypt("token of MLflow"), webhook_secret=encrypt("key of webhooks"),
+        )  # fmt: skip
+        pull = Pull.objects.create(
+            model=model, source="url", url="https://example.com/m.onnx", secret=encrypt("token of a hub"),
+            query=encrypt("sig=a signature"),
+        )  # fmt: skip
+        registry = RegistryImport.objects.create(
+            project=project, url="https://mlflow.example.com", secret=encrypt("token of a registry")
+        )
         factor = Authenticator.objects.create(user=project.members.get(), type="totp", data=sealed)
         settings.SECRET_KEY, settings.SECRET_KEY_FALLBACKS = NEW_KEY, [OLD_KEY]
         lost = Channel.objects.create(
@@ -114,10 +132,18 @@ class TestSecretKey:
 
         settings.SECRET_KEY_FALLBACKS = []
         assert decrypt(Channel.objects.get(pk=channel.pk).secret) == secret
+        assert decrypt(Workflow.objects.get(model=model).remote_secret) == "password of Airflow"
+        connection = MlflowConnection.objects.get(model=model)
+        assert decrypt(connection.secret) == "token of MLflow"
+        assert decrypt(connection.webhook_secret) == "key of webhooks"
+        pull.refresh_from_db()
+        assert (decrypt(pull.secret), decrypt(pull.query)) == ("token of a hub", "sig=a signature")
+        registry.refresh_from_db()
+        assert decrypt(registry.secret) == "token of a registry"
         factor.refresh_from_db()
         assert decrypt(factor.data["secret"].encode()) == "TOTP"
         assert decrypt(factor.data["migrated_codes"][0].encode()) == "code"
         assert factor.data["used_mask"] == 5
         with pytest.raises(SecretUnreadable):
             decrypt(Channel.objects.get(pk=lost.pk).secret)
-        assert capsys.readouterr().out == "3 secrets encrypted anew, 1 under a key that is not here.\n"
+        assert capsys.readouterr().out == "9 secrets encrypted anew, 1 under a key that is not here.\n"

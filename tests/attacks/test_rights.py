@@ -41,6 +41,12 @@ RULE_FORM = {
     "notify_within_hours": "24",
 }  # fmt: skip
 WINDOW = {"from": "2026-01-01T00:00:00Z", "to": "2026-01-02T00:00:00Z"}
+KAFKA = {"brokers": ["203.0.113.1:9093"], "topics": ["t"], "security": "tls"}
+KAFKA_FORM = {
+    "name": "new", "brokers": "203.0.113.1:9093", "topics": "t", "start": "earliest", "security": "tls",
+    "mechanism": "PLAIN", "envelope": "json",
+}  # fmt: skip
+LAKE = {"bucket": "lake", "region": "us-east-1"}
 SETTINGS = {"rows_kept": "all", "sure": "on", "feature_0": "keep"}
 
 READING = {
@@ -97,20 +103,29 @@ CHANGES = [
     of_new_model("model.retention_days", "retention_days", 1),
     of_new_model("model.summary_retention_days", "summary_retention_days", 1),
     of_new_model("model.schema_policy", "schema_policy", "strict"),
+    of_new_model("model.text_features", "text_features", ["a"]),
     of_new_model("model.segments", "segments", ["a"]),
     of_model("description", "d", "models/flights/settings", description="d"),
     of_model("owner", "o", "models/flights/settings", owner="o"),
     of_model("tags", ["t"], "models/flights/settings", tags="t"),
-    of_model("autonomy", "auto", "models/flights/settings", autonomy="auto"),
+    of_model("autonomy", "auto", "models/flights/workflow", autonomy="auto"),
     of_model("objectives", {"latency_p99_ms": 5000}, "models/flights/settings", latency_p99_ms="5000"),
-    of_model("workflow", {"pairs": 1}, "models/flights/settings", pairs="1"),
+    of_model("workflow", {"pairs": 1}, "models/flights/workflow", pairs="1"),
     of_model("schema_policy", "strict", "models/flights/settings", schema_policy="strict"),
+    of_model("text_features", ["a"], "models/flights/settings", text_features="a"),
     of_model("privacy", {"a": "drop"}, "models/flights/settings", feature_0="drop"),
-    of_model("rows_kept", "none", "models/flights/settings", rows_kept="none"),
-    of_model("retention_days", 1, "models/flights/settings", retention_days="1"),
-    of_model("summary_retention_days", 1, "models/flights/settings", summary_retention_days="1"),
+    of_model("rows_kept", "none", "models/flights/settings", rows_kept="none", shown="none None None"),
+    of_model("retention_days", 1, "models/flights/settings", retention_days="1", shown="all 1 None"),
+    of_model("summary_retention_days", 1, "models/flights/settings", summary_retention_days="1", shown="all None 1"),
     Change("model.segments", "PATCH /models/flights", {"segments": []}, "models/flights/segments", {"values": "a"}),
     Change("version", "POST /models/flights/versions", FORM, "models/flights/versions", {"metadata": "{}"}),
+    Change(
+        "version", "POST /models/flights/pulls", {"url": "https://127.0.0.1"},
+        "models/flights/pulls", {"do": "pull", "address": "https://127.0.0.1"},
+    ),
+    Change(
+        "version", "POST /mlflow-imports", {"url": "https://127.0.0.1"}, "mlflow-imports/", {"url": "https://127.0.0.1"},
+    ),
     Change("version", "PATCH /models/flights/versions/1", {}, "models/flights/versions/1/quarantine"),
     Change("version", "", None, "models/flights/endpoint", {"url": "http://127.0.0.1:1"}),
     Change("version.artifact", "GET /models/flights/versions/1/artifact"),
@@ -139,6 +154,9 @@ CHANGES = [
     Change("alias", "DELETE /models/flights/aliases/stable", None, "models/flights/alias?do=remove&alias=stable"),
     Change("run", "POST /models/flights/runs", None, "models/flights/runs"),
     Change("run", "POST /models/flights/runs/{run}/approve", None, "models/flights/runs/{run}", {"do": "approve"}),
+    Change("run", "POST /models/flights/runs/{run}/pause", None, "models/flights/runs/{run}", {"do": "pause"}),
+    Change("run", "POST /models/flights/runs/{run}/resume", None, "models/flights/runs/{run}", {"do": "resume"}),
+    Change("run", "POST /models/flights/runs/{run}/roll-back", None, "models/flights/runs/{run}", {"do": "roll_back"}),
     Change(
         "reference", "POST /models/flights/reference", {"kind": "trailing"},
         "models/flights/reference", {"kind": "trailing", "trailing-days": "7", "trailing-gap_days": "1"},
@@ -191,6 +209,10 @@ CHANGES = [
         "models/flights/reports/{report}", {"do": "delete"},
     ),
     Change(
+        "evidence", "POST /models/flights/reports", WINDOW | {"preset": "evidence"},
+        "models/flights/reports", {"do": "evidence", "first": "2026-01-01", "last": "2026-01-01"}, "write",
+    ),
+    Change(
         "rule", "POST /rules", RULE | {"name": "n"},
         "models/flights/rules/new", RULE_FORM | {"name": "n", "action": "notify"},
     ),
@@ -241,9 +263,31 @@ CHANGES = [
         {"do": "save", "name": "mail", "target": "", "min_severity": "critical", "enabled": "on"},
     ),
     Change(
+        "source", "POST /sources", {"name": "new", "model": "flights", "what": "predictions", "settings": KAFKA},
+        "settings/sources/new", KAFKA_FORM | {"model": "flights", "what": "predictions"}, "log",
+    ),
+    Change(
+        "source", "PATCH /sources/flights", {"name": "other"},
+        "settings/sources/{source}", {"do": "pause"},
+    ),
+    Change(
+        "source", "PATCH /sources/flights", {"settings": KAFKA},
+        "settings/sources/{source}", KAFKA_FORM | {"do": "save"}, "log",
+    ),
+    Change(
+        "source", "POST /sources/flights/dead-letters/retry", None,
+        "settings/sources/{source}/dead-letters", {"do": "retry"},
+    ),
+    Change(
+        "source", "DELETE /sources/flights?confirm=flights", None,
+        "settings/sources/{source}", {"do": "delete"},
+    ),
+    Change(
         "routing", "PUT /routing", {"route": {"channels": []}}, "settings/routing",
         {"do": "save", "yaml": "route: {channels: []}"},
     ),
+    Change("lake", "PUT /lake", {"settings": LAKE}, "settings/lake", LAKE | {"do": "save"}),
+    Change("lake", "DELETE /lake?confirm=s3://lake", None, "settings/lake", {"do": "stop"}),
     Change("routing", "DELETE /routing", None, "settings/routing", {"do": "reset"}),
     Change(
         "configuration", "POST /config/apply", ("application/yaml", b"version: 1"), "settings/configuration",
@@ -287,7 +331,36 @@ CHANGES = [
         "dataset.delete", "DELETE /models/flights/datasets/{dataset}", None,
         "models/flights/datasets/{dataset}/delete",
     ),
+    Change(
+        "device", "POST /device-groups", {"name": "new", "model": "flights"},
+        "devices/", {"do": "create", "name": "new", "model": "flights", "sampling": "100"},
+    ),
+    Change(
+        "device", "PATCH /device-groups/{group}", {"sampling": 0.5},
+        "devices/groups/{group}", {"do": "sampling", "sampling": "50"},
+    ),
+    Change("device", "", None, "devices/groups/{group}", {"do": "device", "name": "new"}),
+    Change(
+        "device", "POST /device-groups/{group}/releases", {"version": "1"},
+        "devices/groups/{group}", {"do": "release", "version": "1", "rings": "100", "percent": "20"},
+    ),
+    Change("device", "POST /device-groups/{group}/abort", None, "devices/groups/{group}", {"do": "abort"}),
+    Change("device", "POST /devices/{device}/code", None, "devices/{device}/code"),
+    Change("device", "POST /devices/{device}/revoke", None, "devices/{device}/revoke"),
     Change("token", "", None, "settings/tokens", {"do": "create", "name": "t", "scopes": "admin"}),
+    Change("team", "POST /teams", {"name": "new"}, "settings/teams", {"name": "new"}),
+    Change("team", "PATCH /teams/{team}", {"members": []}, "settings/teams/{team}"),
+    Change("team", "DELETE /teams/{team}", None, "settings/teams/{team}/remove"),
+    Change("project", "", None, "settings/project", {"do": "rename", "name": "Ours"}),
+    Change(
+        "member", "PATCH /members/{member}", {"role": "viewer"}, "settings/members/{member}", {"role": "viewer"},
+        "read",  # nobody gives a role with what they lack
+    ),
+    Change("member", "DELETE /members/{member}", None, "settings/members/{member}/remove"),
+    Change("invitation", "", None, "settings/members", {"do": "invite", "email": "new@example.com", "role": "viewer"}),
+    Change("invitation", "POST /invitations", {"email": "other@example.com"}, beside="read"),
+    Change("invitation", "POST /invitations/{invitation}/resend", None, beside="read"),
+    Change("invitation", "DELETE /invitations/{invitation}", None),
     Change("subject", "DELETE /subjects/nobody", None, "settings/privacy", {"key": "nobody", "sure": "on"}),
     Change("audit", "GET /audit"),
     Change("failed_work", "", None, "models/flights/", {"retry": "1"}),
@@ -325,9 +398,15 @@ class Place:
             "file",
             "dataset",
             "reference",
+            "device",
+            "member",
+            "team",
+            "invitation",
         ):
             text = text.replace("{" + name + "}", str(getattr(self.world, name).pk))
+        text = text.replace("{source}", str(self.world.dead_letter.source_id))
         self.world.fill("")  # the file that waits is there again
+        text = text.replace("{group}", str(self.world.device.group_id))
         return text.replace("{retraining}", str(self.retraining.pk))
 
 

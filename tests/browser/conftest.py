@@ -8,6 +8,8 @@ from typing import Any, Literal
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
+from tests.flows.installation.running import Installation
+from tests.ports import free_port
 from tests.worlds.drifted import PASSWORD, World, furnish
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -16,6 +18,7 @@ FLAGS = [
     "--disable-component-update", "--disable-sync",
 ]  # fmt: skip
 WIDE, PHONE = 1440, 390
+INSTALLATION_PATIENCE_MS = 60_000
 
 type SignIn = Callable[..., Page]
 type Scheme = Literal["light", "dark"]
@@ -65,3 +68,25 @@ def sign_in(browser: Browser, live_server: Any, world: World) -> Iterator[SignIn
     yield open_page
     for context in contexts:
         context.close()
+
+
+@pytest.fixture
+def installation(tmp_path: Path) -> Iterator[Installation]:
+    """A whole installation in a home of its own, up and answering."""
+    installation = Installation(tmp_path / "home", free_port())
+    try:
+        installation.start()
+        yield installation
+    finally:
+        installation.end()
+
+
+@pytest.fixture
+def page(browser: Browser, installation: Installation) -> Iterator[Page]:
+    """A page of that installation, before anybody has signed in."""
+    context = browser.new_context(
+        base_url=f"http://127.0.0.1:{installation.port}", viewport={"width": WIDE, "height": 900}
+    )
+    context.set_default_timeout(INSTALLATION_PATIENCE_MS)
+    yield context.new_page()
+    context.close()

@@ -10,16 +10,15 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from email import message_from_bytes, policy
-from email.message import EmailMessage
 from pathlib import Path
 from typing import Any, cast
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
 import driftline_client
+from tests.browser.conftest import INSTALLATION_PATIENCE_MS as PATIENCE_MS
 from tests.browser.conftest import WIDE
 from tests.browser.newcomer_files import (
     FEATURES,
@@ -30,37 +29,16 @@ from tests.browser.newcomer_files import (
     write_plain_file,
     write_training_file,
 )
+from tests.browser.people import add_an_address, log_in, mail_about, text_of
 from tests.browser.pictures import save_picture
 from tests.flows.installation.running import Installation
-from tests.ports import free_port
 from tests.waiting import wait_until
 
 pytestmark = pytest.mark.browser
 
-PATIENCE_MS = 60_000
 SECONDS_TO_NOTICE = 120
 
 type Look = Callable[[str], None]
-
-
-@pytest.fixture
-def installation(tmp_path: Path) -> Iterator[Installation]:
-    installation = Installation(tmp_path / "home", free_port())
-    try:
-        installation.start()
-        yield installation
-    finally:
-        installation.end()
-
-
-@pytest.fixture
-def page(browser: Browser, installation: Installation) -> Iterator[Page]:
-    context = browser.new_context(
-        base_url=f"http://127.0.0.1:{installation.port}", viewport={"width": WIDE, "height": 900}
-    )
-    context.set_default_timeout(PATIENCE_MS)
-    yield context.new_page()
-    context.close()
 
 
 @pytest.fixture
@@ -141,9 +119,8 @@ def test_python(page: Page, installation: Installation, look: Look, tmp_path: Pa
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert sent.returncode == 0, sent.stdout + sent.stderr
-    add_an_address(
-        page
-    )  # first: who adds it after the rules have opened an incident is not notified of that one
+    # First: who adds it after the rules have opened an incident is not notified of that one.
+    add_an_address(page)
     add_the_default_rules(page, "approvals")
     look("default rules")
 
@@ -186,14 +163,6 @@ def test_onnx(page: Page, installation: Installation, look: Look, tmp_path: Path
 
 
 # -- steps -------------------------------------------------------------------------------------------------------------
-def log_in(page: Page, installation: Installation) -> None:
-    known = installation.credentials
-    page.goto("/")
-    page.fill("[name=login]", known["email"])
-    page.fill("[name=password]", known["password"])
-    page.click("main button")
-
-
 def add_a_model(page: Page, name: str) -> None:
     page.goto("/start/?with=csv")
     page.click("#tasks >> text=Add a model")
@@ -246,14 +215,6 @@ def add_the_default_rules(page: Page, model: str) -> None:
     page.click("main form button >> text=/Add (it|these)/")
 
 
-def add_an_address(page: Page) -> None:
-    page.click("nav[aria-label=Main] >> text=Settings")
-    page.click("text=Channels")
-    page.fill("[name=name]", "me")
-    page.fill("[name=target]", "me@example.com")
-    page.click("main form button >> text=Add")
-
-
 def see_the_drift(page: Page, model: str, look: Look) -> None:
     page.goto(f"/models/{model}/drift")
     wait_until(lambda: tells_of(page, "credit_score"), seconds=SECONDS_TO_NOTICE, what="the drift page")
@@ -280,16 +241,3 @@ def see_the_incident_and_its_mail(page: Page, installation: Installation, look: 
     assert "missing" in text, text
     assert "credit_score" in causes.first.inner_text()
     assert "Page not found" not in page.title()
-
-
-def mail_about(words: str, folder: Path) -> EmailMessage | None:
-    for file in sorted(folder.glob("*")):
-        mail = cast(EmailMessage, message_from_bytes(file.read_bytes(), policy=policy.default))
-        if words in text_of(mail):
-            return mail
-    return None
-
-
-def text_of(mail: EmailMessage) -> str:
-    body = mail.get_body(("plain",))
-    return body.get_content() if body is not None else ""

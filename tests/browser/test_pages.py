@@ -132,7 +132,10 @@ class TestWithoutScripts:
         page.goto(world.pages["run"])
 
         page.click("text=Approve…")
-        assert "Version 2 will answer every request in the place of version 1" in page.inner_text(".confirm")
+        assert (
+            "Version 2 will answer a share of the requests, which grows as its rollout plan says"
+            in page.inner_text(".confirm")
+        )
         page.click("text=Yes, approve")
 
         assert Run.objects.get().approved_by == world.owner.email

@@ -69,6 +69,37 @@ class TestTwoFactorAuthentication:
         expect(page.locator("main")).to_contain_text(world.model.name)
 
 
+class TestPasskeys:
+    def test_are_added_and_sign_in_after_the_password(self, sign_in: SignIn, world: World) -> None:
+        page = sign_in()
+        devices = page.context.new_cdp_session(page)
+        devices.send("WebAuthn.enable")
+        options = {
+            "protocol": "ctap2", "transport": "internal", "hasResidentKey": True, "hasUserVerification": True,
+            "isUserVerified": True, "automaticPresenceSimulation": True,
+        }  # fmt: skip
+        devices.send("WebAuthn.addVirtualAuthenticator", {"options": options})
+        page.click(".person >> text=Two-factor")
+        page.click("text=Add a key")
+        confirm_password(page)
+        page.fill("[name=name]", "Desk")
+        page.click("main button >> text=Add")
+        expect(page.locator("#recovery_codes")).to_be_visible()
+        page.goto("/accounts/profile/")
+        expect(page.locator("main")).to_contain_text("with recovery codes")
+        page.goto("/accounts/2fa/webauthn/")
+        expect(page.locator("main table")).to_contain_text("Desk")
+        page.click("text=Sign out")
+
+        page.goto("/accounts/login/")
+        page.fill("[name=login]", world.owner.email)
+        confirm_password(page)
+        page.click("text=Use a security key")
+
+        expect(page.locator(".person")).to_contain_text(world.owner.email)
+        assert Authenticator.objects.get(user=world.owner, type="webauthn").last_used_at is not None
+
+
 class TestNewPassword:
     def test_is_chosen_by_the_link_of_a_mail(self, sign_in: SignIn, world: World, live_server: Any) -> None:
         page = sign_in()

@@ -5,6 +5,8 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from msgspec.structs import replace
 from pytest_django import DjangoDbBlocker
@@ -13,6 +15,8 @@ from driftline.accounts.models import AuditEntry, Project, User
 from driftline.accounts.services import create_project
 from driftline.common.errors import Problem
 from inference.prediction_log.items import LabelItem
+from inference.prediction_log.models import TouchedPeriod
+from inference.prediction_log.queries.newest_rows import MIN_COST
 from inference.prediction_log.rows.sent_items import SentPrediction
 from inference.registry.models import Model, RowsKept
 from inference.registry.services import update_model
@@ -27,7 +31,7 @@ from monitors.metrics.models import MetricPoint, PointName
 from monitors.rules.models import Transition
 from monitors.rules.services import backtest, create_rule
 from monitors.summaries.checking import compare_with_rows
-from monitors.summaries.models import Summary
+from monitors.summaries.models import StaleWindow, Summary
 from monitors.workflows.selectors import paired_comparison
 from monitors.workflows.services import configure_workflow
 from tests.driftline.api.conftest import caller
@@ -304,7 +308,7 @@ class TestGate:
         with pytest.raises(Problem, match="'richest' cannot have a margin: pairs are compared by count, sum"):
             configure_workflow(model=model, actor="test", gate={"margins": {"custom:richest": 0.5}})
 
-        page = markup(client.get("/models/approvals/settings"))
+        page = markup(client.get("/models/approvals/workflow"))
         assert "margin_custom:income" in page
         assert "margin_custom:richest" not in page
 
@@ -349,14 +353,27 @@ class TestChanges:
         work(model)
         assert list(hours.values_list("value", flat=True)) == [10.0] * 24
 
+    def test_to_delete_one_measures_nothing_again(self, model: Model) -> None:
+        define(model, "rows", "count()")
+        custom = define(model, "income", "mean(income)")
+
+        delete_metric(custom=custom, actor="test")
+
+        assert not StaleWindow.objects.filter(model=model).unfinished().exists()
+        assert not TouchedPeriod.objects.filter(model=model).unfinished().exists()
+        of_custom = MetricPoint.objects.filter(model=model, metric="custom")
+        assert set(of_custom.values_list("feature", flat=True)) == {"rows"}
+
     def test_one_that_was_deleted_meanwhile_is_not_found(self, model: Model) -> None:
         custom = define(model, "income", "mean(income)")
         delete_metric(custom=CustomMetric.objects.get(pk=custom.pk), actor="test")
 
-        with pytest.raises(Problem) as refused:
+        with pytest.raises(Problem) as change_refused:
             change_metric(custom=custom, actor="test", unit="EUR")
+        with pytest.raises(Problem) as deletion_refused:
+            delete_metric(custom=custom, actor="test")
 
-        assert refused.value.status == 404
+        assert change_refused.value.status == deletion_refused.value.status == 404
 
     def test_a_feature_that_rows_no_longer_have_leaves_them_out(self, model: Model) -> None:
         custom = define(model, "income", "mean(income)")
@@ -458,6 +475,42 @@ class TestPages:
         assert "Its points are deleted" in question
         assert not model.custom_metrics.exists()
 
+    def test_many_are_listed_with_their_newest_day_by_as_many_queries_as_one(
+        self, client: PagesClient, model: Model
+    ) -> None:
+        def queries() -> int:
+            with CaptureQueriesContext(connection) as asked:
+                client.get(self.ADDRESS)
+            return len(asked)
+
+        define(model, "rows", "count()", unit="rows")
+        queries()  # the first visit also notes that this member was here
+        of_one = queries()
+        define(model, "income", "mean(income)")
+        define(model, "cost", COST)
+
+        assert queries() == of_one
+        shown = markup(client.get(self.ADDRESS))
+        assert "300 rows" in shown
+        assert "5 Jan 2026" in shown
+
+    def test_the_preview_names_the_time_that_fits_where_seven_days_are_too_many(
+        self, client: PagesClient, project: Project, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        model, rows = make_model(project, "busy"), rows_of_a_day(DAY, 240)
+        for begin in range(0, 240, 60):
+            log(model, rows[begin : begin + 60])
+        monkeypatch.setattr(
+            "monitors.definitions.custom_metrics.preview.MAX_PREVIEW_ROWS",
+            2 * MIN_COST,  # two of the chunks
+        )
+
+        answer = client.post(
+            "/models/busy/custom-metrics", {"name": "rows", "expression": "count()", "do": "preview"}
+        )
+
+        assert "Over 120 rows from 5 Jan 2026 11:54 to 6 Jan 2026 00:00 it is 120" in markup(answer)
+
     def test_the_question_before_a_deletion_names_conditions_and_a_margin(
         self, client: PagesClient, project: Project, model: Model
     ) -> None:
@@ -473,11 +526,16 @@ class TestPages:
         create_rule(project=project, model=model, actor="test", name="any of them", **of_any)
         configure_workflow(model=model, actor="test", gate={"margins": {"custom:income": 0.5}})
 
+        shown = markup(client.get(f"{self.ADDRESS}/{custom.pk}"))
         question = markup(client.get(f"{self.ADDRESS}/{custom.pk}/delete"))
 
-        assert "It is refused while rules watch it: rich and busy." in question
-        assert "It is refused while the gate of promotions has a margin for it." in question
+        assert "A rule watches the custom metric &#x27;income&#x27; (&#x27;rich and busy&#x27;);" in question
+        assert "The gate of promotions has a margin for the custom metric &#x27;income&#x27;;" in question
         assert "any of them" not in question
+        assert "Yes, delete it" not in question
+        assert "The gate of promotions has a margin for it." in shown
+        with pytest.raises(Problem, match=r"A rule watches .* The gate of promotions has a margin"):
+            delete_metric(custom=custom, actor="test")
 
     def test_says_at_the_field_what_is_wrong(self, client: PagesClient, model: Model) -> None:
         answer = client.post(self.ADDRESS, {"name": "income", "expression": "mean(incom)"})

@@ -15,10 +15,13 @@ from django.db import connection
 from msgspec.structs import replace
 
 from driftline.accounts.models import Project
+from driftline.common.clock import now
 from driftline.common.periods import Period, rfc3339
 from driftline.invariants import check_all
 from driftline.settings.home_keys import key_of_home
 from inference.data_files.columns import ColumnRole, FileKind
+from inference.hosts.services import add_host
+from inference.hosts.statuses import HostStatus, record_status
 from inference.prediction_log.encryption.sealed_chunks import is_sealed
 from inference.prediction_log.erasure import rows, services, spool
 from inference.prediction_log.erasure.models import Erasure
@@ -28,7 +31,7 @@ from inference.prediction_log.imports.services import FileSender, import_upload,
 from inference.prediction_log.imports.staging import ReadingChoice, stage_file
 from inference.prediction_log.ingest.drain import drain_once
 from inference.prediction_log.items import LabelItem
-from inference.prediction_log.models import Label, PackedDay, PredictionChunk, PredictionRow
+from inference.prediction_log.models import Label, PackedDay, PredictionChunk, PredictionRow, SpoolCursor
 from inference.prediction_log.queries.selectors import frame_of
 from inference.prediction_log.rows.sent_items import SentPrediction
 from inference.prediction_log.spool.record import FeatureColumn, LoggedBatch, encode_record
@@ -40,6 +43,8 @@ from inference.registry.selectors import privacy_of, signature_of
 from inference.registry.services import update_model
 from inference.serving.jobs.store import Job, JobStore
 from inference.serving.plan import PlanCallback
+from inference.serving.status.host_status import all_counts
+from inference.serving.status.status import counts_to_send
 from monitors.alerts.job_callbacks import hand_over
 from monitors.alerts.models import Channel, Delivery, Incident
 from monitors.annotations.models import Annotation
@@ -477,6 +482,36 @@ class TestTheCanary:
         writer.append([encode_record(replace(spool_batch(model), ids=["next"]))], sync=False)
         stored, read = drain_once(home)
         assert (stored, read > 0) == (1, True)  # the writer and the drain go on where they were
+
+    def test_waits_for_word_from_serving_hosts_and_for_their_spools(
+        self, api: Api, model: Model, home: Path
+    ) -> None:
+        log(model, customers(DAY, 3))
+        host, _ = add_host(name="serving-2", actor="test")
+        receipt = erase(api)
+
+        def waits_for() -> str:
+            services.resume_erasure(receipt["id"])
+            return str(api.get(f"/erasures/{receipt['id']}").json()["waiting_for"])
+
+        before = waits_for()
+        ends = {"main-of-the-host": (1, 100)}
+        counts = all_counts(counts_to_send(home))
+        status = HostStatus(
+            instance="a", generation=1, failure="", spool_ends=ends, processes=[], counts=counts
+        )
+        later = now() + spool.HOST_SETTLED_AFTER
+        record_status(host=host, status=status, home=home, now=later)
+        with_rows = waits_for()
+        SpoolCursor.objects.create(name="main-of-the-host", segment=1, offset=100)
+        done = go_on_until_done(api, receipt)
+
+        assert before == "word from serving host serving-2; if it will not come back, revoke it"
+        assert (
+            with_rows
+            == "the drain of serving host serving-2: start it, or revoke it if it will not come back"
+        )
+        assert done["state"] == "done"
 
     def test_is_found_in_what_is_sealed_and_waits_for_a_key_that_is_missing(
         self, api: Api, model: Model, home: Path, settings: Any

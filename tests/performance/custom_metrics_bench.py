@@ -127,10 +127,11 @@ def _log_day(model: Any, day: datetime, rows: int) -> dict[str, Any]:
 def _cpu_in_memory(model: Any, day: datetime) -> float:
     """Measure what summarising the rows of a day takes once they are in memory."""
     from inference.prediction_log.queries.selectors import frame_of
-    from monitors.definitions.segment_masks import DeclaredSegments
-    from monitors.summaries.from_rows import Source, rows_by_hour
+    from monitors.summaries.from_rows import RowDefinitions, RowsOfVersion, rows_by_hour
 
-    source = Source(model, model.versions.select_related("model").get(), "champion", DeclaredSegments())
+    source = RowsOfVersion(
+        model, model.versions.select_related("model").get(), "champion", RowDefinitions.of(model)
+    )
     frame = frame_of(model=model, start=day, end=day + timedelta(days=1), as_summarised=True)
     began = time.process_time()
     rows_by_hour(source, frame, {})

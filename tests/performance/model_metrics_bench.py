@@ -1,8 +1,9 @@
 """What a scrape of `/metrics/models` costs: `python -m tests.performance.model_metrics_bench [--models 20]`.
 
 A thousand models of a hundred features, with default rules and the points of one that lived through three days, of
-which the others are copies in the database. Processor time of this process and of the database's is counted beside wall
-time, so that it may run beside other work.
+which the others are copies in the database. The page and the database alone are measured, by Django's test client,
+without a web server. Processor time of this process and of the database's is counted beside wall time, so that it may
+run beside other work.
 """
 
 import argparse

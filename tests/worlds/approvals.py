@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from io import BytesIO
 
 import numpy as np
+import pyarrow as pa
 from django.db import transaction
 from django.utils import timezone
 
@@ -64,6 +65,23 @@ def truths(rows: list[SentPrediction], seed: int = 1) -> list[LabelItem]:
         )
         for row in rows
     ]
+
+
+def table_of(n: int, *, labels: bool = True) -> pa.Table:
+    """The rows of the first day, as a lake would hold them."""
+    rows = rows_of_a_day(DAY, n)
+    known = [one.label for one in truths(rows)] if labels else [None] * n
+    return pa.table(
+        {
+            "timestamp": pa.array([row.timestamp for row in rows]).cast(pa.timestamp("us", "UTC")),
+            "income": [row.features["income"] for row in rows],
+            "region": [row.features["region"] for row in rows],
+            "prediction": [row.prediction for row in rows],
+            "probability": [row.probabilities for row in rows],
+            "latency_ms": [row.latency_ms for row in rows],
+            "label": known,
+        }
+    )
 
 
 def reference_csv(rows: list[SentPrediction]) -> BytesIO:

@@ -13,6 +13,8 @@ from driftline.accounts.models import Project, User
 from driftline.accounts.services import create_project
 from driftline.common.periods import Period
 from driftline.models import AppliedConfiguration
+from inference.edge.groups import create_group
+from inference.edge.models import Device, DeviceGroup, Release, ReleaseTarget
 from inference.registry.models import Model
 from inference.serving.crashes import QUARANTINE_FILE
 from monitors.alerts.channel_services import create_channel
@@ -32,7 +34,9 @@ from monitors.rules.services import create_rule
 from monitors.stats.promotion.gate import GatePolicy, judge
 from monitors.stats.promotion.paired import compare_pairs
 from monitors.workflows.context import to_json
+from monitors.workflows.mlflow.registry_imports.models import ImportedModel, ImportedVersion, RegistryImport
 from monitors.workflows.models import Run, RunState, Step
+from monitors.workflows.pulls.models import Pull
 from monitors.workflows.steps import STEPS
 from tests.worlds.approvals import DAY, give_reference, label, log, make_model, rows_of_a_day, truths, work
 
@@ -56,6 +60,7 @@ class World:
     annotation: Annotation
     silence: Silence
     channel: Channel
+    devices: DeviceGroup
 
     @property
     def pages(self) -> dict[str, str]:
@@ -95,6 +100,9 @@ class World:
             "versions": f"{name}/versions",
             "version's end": f"{name}/versions/2/delete",
             "version": f"{name}/versions/2",
+            "pulls": f"{name}/pulls",
+            "imports from MLflow": "/mlflow-imports/",
+            "import from MLflow": f"/mlflow-imports/{RegistryImport.objects.get().pk}",
             "promotion": f"{name}/deployment?do=promote&version=2",
             "name": f"{name}/alias?do=remove&alias=stable",
             "quarantine": f"{name}/versions/2/quarantine",
@@ -106,7 +114,20 @@ class World:
             "rule's end": f"{name}/rules/{self.rule.pk}/delete",
             "incidents": "/incidents/?status=all",
             "incident": f"/incidents/{self.incident.pk}",
+            "devices": "/devices/",
+            "group of devices": f"/devices/groups/{self.devices.pk}",
+            "device's end": f"/devices/{self.devices.devices.get(name='forklift-a').pk}/revoke",
             "tokens": "/settings/tokens",
+            "teams": "/settings/teams",
+            "profile": "/accounts/profile/",
+            "sessions": "/accounts/sessions/",
+            "projects": "/accounts/projects/",
+            "project": "/settings/project",
+            "project's end": "/settings/project?do=archive",
+            "audit": "/settings/audit",
+            "members": "/settings/members",
+            "member": f"/settings/members/{self.owner.memberships.get(project=self.project).pk}",
+            "member's end": f"/settings/members/{self.owner.memberships.get(project=self.project).pk}/remove",
             "channels": "/settings/channels",
             "channel": f"/settings/channels/{self.channel.pk}",
             "channel's end": f"/settings/channels/{self.channel.pk}/delete",
@@ -154,6 +175,7 @@ def furnish() -> World:
     name_and_hold_back(model)
     incident = Incident.objects.get(alerts__rule=rule)
     configure(project, rule)
+    take_from_elsewhere(model)
     return World(
         owner,
         project,
@@ -166,7 +188,69 @@ def furnish() -> World:
         annotate(model),
         silences(model),
         hook,
+        devices(model),
     )
+
+
+def take_from_elsewhere(model: Model) -> None:
+    """Have one version pulled that came and one that did not, and a registry imported in part."""
+    version, project = model.versions.get(version="2"), model.project
+    Pull.objects.create(
+        model=model, source="hugging_face", url="https://huggingface.co/x", repository="bank/approvals",
+        revision="main", file="onnx/model.onnx", commit="5f3c" * 10, state="registered", version=version,
+        created_by="test",
+    )  # fmt: skip
+    Pull.objects.create(
+        model=model, source="url", url=f"https://models.example.com/{'long/' * 30}model.onnx", state="failed",
+        error="The receiver answered 404: Entry not found", created_by="test",
+    )  # fmt: skip
+    registry = RegistryImport.objects.create(
+        project=project, url="https://mlflow.example.com", state="listed", created_by="test"
+    )
+    came = ImportedModel.objects.create(
+        registry_import=registry, registered_model="approvals", name="approvals", state="done", model=model
+    )
+    ImportedVersion.objects.create(
+        imported=came, position=0, number="7", aliases="champion", outcome="imported", version=version
+    )
+    ImportedVersion.objects.create(
+        imported=came,
+        position=1,
+        number="8",
+        outcome="refused",
+        reason="It has the flavor sklearn and no ONNX.",
+    )
+    ImportedModel.objects.create(
+        registry_import=registry, registered_model="Fraud, of cards", name="Fraud-of-cards",
+        naming_fault="It is called Fraud-of-cards here.",
+    )  # fmt: skip
+
+
+def devices(model: Model) -> DeviceGroup:
+    """Have a group with a version, and another one on its way, which failed on one of three devices."""
+    group = create_group(model=model, name="forklifts", actor="owner@bank.example")
+    now = timezone.now()
+    made = [
+        Device.objects.create(
+            project=model.project, group=group, name=f"forklift-{letter}", created_by="test", enrolled_at=now,
+            last_seen_at=now - timedelta(minutes=age), machine="Linux x86_64", version="1", skew_ms=skew,
+            unsent_rows=unsent, failure=failure,
+        )
+        for letter, age, skew, unsent, failure in (
+            ("a", 1, 340, 12, ""), ("b", 1, -86_400_000, 5_210, "it answers NaN or infinity to rows of before"),
+            ("c", 300, None, 0, ""),
+        )
+    ]  # fmt: skip
+    past = {"rings": [1, 10, 100], "abort_share": 0.5, "created_by": "owner@bank.example"}
+    first = model.versions.get(version="1")
+    Release.objects.create(group=group, version=first, ring=2, state="completed", ended_at=now, **past)
+    moving = Release.objects.create(group=group, version=model.versions.get(version="2"), ring=2, **past)
+    states = ("succeeded", "failed", "waiting")
+    for device, state in zip(made, states, strict=True):
+        ReleaseTarget.objects.create(
+            release=moving, device=device, ring=2, state=state, failure=device.failure
+        )
+    return group
 
 
 def configure(project: Project, rule: Rule) -> None:

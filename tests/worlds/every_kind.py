@@ -6,9 +6,12 @@ from io import BytesIO
 
 from django.conf import settings
 
-from driftline.accounts.models import ApiToken, Project
+from driftline.accounts.models import ApiToken, Invitation, Membership, Project, Team, User
+from driftline.accounts.scopes import Role
 from driftline.accounts.services import create_token
 from driftline.common.periods import rfc3339
+from driftline.common.secrets_at_rest import encrypt
+from inference.edge.models import Device, DeviceGroup, Release
 from inference.prediction_log.erasure.models import Erasure
 from inference.prediction_log.erasure.services import request_erasure
 from inference.prediction_log.imports.bad_rows import path_of
@@ -16,8 +19,15 @@ from inference.prediction_log.imports.models import Import, UploadedFile
 from inference.prediction_log.imports.staging import path_of as staged_path
 from inference.prediction_log.imports.staging import stage_file
 from inference.prediction_log.ingest.store import log_predictions
+from inference.prediction_log.lake.models import Lake, LakeFile
+from inference.prediction_log.lake.settings import LakeSettings
 from inference.prediction_log.rows.sent_columns import PredictionBatch, columns_of
 from inference.prediction_log.rows.sent_items import SentPrediction
+from inference.prediction_log.sources.dead_letters import RefusedMessage, bury
+from inference.prediction_log.sources.kafka.settings import KafkaSettings
+from inference.prediction_log.sources.mapping import SourceMapping
+from inference.prediction_log.sources.messages import StreamMessage
+from inference.prediction_log.sources.models import DeadLetter, Source, SourcePosition
 from inference.registry.models import Alias, Dataset, Model, Version
 from inference.registry.services import create_model
 from monitors.alerts.models import Channel, Delivery, Incident, Silence
@@ -27,7 +37,10 @@ from monitors.metrics.models import MetricPoint, SegmentSearch
 from monitors.optimiser.models import Variant
 from monitors.reports.models import Report
 from monitors.rules.models import Rule, RuleState, Transition
+from monitors.workflows.mlflow.models import MlflowConnection
+from monitors.workflows.mlflow.registry_imports.models import RegistryImport
 from monitors.workflows.models import Run
+from monitors.workflows.pulls.models import Pull
 from tests.worlds.incidents import open_incident
 from tests.worlds.points import store_points
 
@@ -58,8 +71,15 @@ class World:
     dataset: Dataset
     reference: Reference
     erasure: Erasure
+    pull: Pull
+    registry_import: RegistryImport
     prediction_id: str
     revocable: ApiToken
+    device: Device
+    dead_letter: DeadLetter
+    member: Membership
+    invitation: Invitation
+    team: Team
 
     def fill(self, path: str) -> str:
         """Put the names and numbers of these objects into a path's places; the file that waits has its content."""
@@ -87,6 +107,13 @@ class World:
             "<int:dataset_id>": str(self.dataset.pk),
             "<int:reference_id>": str(self.reference.pk),
             "<int:erasure_id>": str(self.erasure.pk),
+            "<int:letter_id>": str(self.dead_letter.pk),
+            "<int:registry_import_id>": str(self.registry_import.pk),
+            "mlflow-imports/<int:pk>": f"mlflow-imports/{self.registry_import.pk}",
+            "<int:pull_id>": str(self.pull.pk),
+            "<int:device_id>": str(self.device.pk),
+            "<int:group_id>": str(self.device.group_id),
+            "<sha256>": "0" * 64,
             "<path:key>": "somebody",
             "runs/<int:pk>": f"runs/{self.run.pk}",
             "files/<int:pk>": f"files/{self.file.pk}",
@@ -98,11 +125,20 @@ class World:
             "annotations/<int:pk>": f"annotations/{self.annotation.pk}",
             "reports/<int:pk>": f"reports/{self.report.pk}",
             "channels/<int:pk>": f"channels/{self.channel.pk}",
+            "sources/<int:pk>": f"sources/{self.dead_letter.source_id}",
             "silences/<int:pk>": f"silences/{self.silence.pk}",
             "rules/<int:pk>": f"rules/{self.rule.pk}",
             "incidents/<int:pk>": f"incidents/{self.incident.pk}",
+            "devices/<int:pk>": f"devices/{self.device.pk}",
+            "groups/<int:pk>": f"groups/{self.device.group_id}",
             "tokens/<int:pk>": f"tokens/{self.revocable.pk}",
+            "<int:member_id>": str(self.member.pk),
+            "members/<int:pk>": f"members/{self.member.pk}",
+            "<int:team_id>": str(self.team.pk),
+            "teams/<int:pk>": f"teams/{self.team.pk}",
+            "<int:invitation_id>": str(self.invitation.pk),
             "<path:feature>": "a",
+            "mlflow/<token>": f"mlflow/{self.model.mlflow.webhook_token}",
             "docs/<path:path>": "docs/index.html",
         }
         for place, value in places.items():
@@ -177,6 +213,26 @@ def furnish(project: Project, name: str = "flights") -> World:
     erasure = request_erasure(project=project, key="somebody else", actor="test")
     path_of(job).write_text("a")
     (settings.HOME / "report.html").write_text("<p>report</p>")
+    MlflowConnection.objects.create(
+        model=model, url="https://mlflow.example.com", registered_model="flights", webhook_token=f"t{model.pk}",
+        webhook_secret=encrypt("test"),
+    )  # fmt: skip
+    pull = Pull.objects.create(
+        model=model, source="url", url="https://example.com/m.onnx", state="failed", created_by="test"
+    )
+    registry_import = RegistryImport.objects.create(
+        project=project, url="https://mlflow.example.com", state="listed", created_by="test"
+    )
+    Lake.objects.create(project=project, settings=LakeSettings(bucket="lake").model_dump(mode="json"))
+    LakeFile.objects.create(
+        model=model, day=NOW.date(), number=0, path=f"model=flights/part-{model.pk}-0.parquet", due_at=NOW,
+        state="done", rows=5, written_at=NOW,
+    )  # fmt: skip
+    group = DeviceGroup.objects.create(project=project, model=model, name="trucks")
+    device = Device.objects.create(
+        project=project, group=group, name="truck", created_by="test", enrolled_at=NOW
+    )
+    Release.objects.create(group=group, version=version, rings=[1, 100], abort_share=0.2, created_by="test")
     revocable, _ = create_token(project=project, name="old", scopes=["read"], actor="test")
     return World(
         model,
@@ -197,9 +253,43 @@ def furnish(project: Project, name: str = "flights") -> World:
         dataset,
         reference,
         erasure,
+        pull,
+        registry_import,
         item.id,
         revocable,
+        device,
+        make_source(model, model.name),
+        Membership.objects.create(
+            project=project, user=User.objects.create_user(f"member@{project.slug}.example")
+        ),
+        Invitation.objects.create(
+            project=project,
+            email="guest@example.com",
+            role=Role.VIEWER,
+            created_by="test",
+            expires_at=datetime.now(UTC) + DAY,
+        ),
+        Team.objects.create(project=project, name="risk"),
     )
+
+
+def make_source(model: Model, name: str) -> DeadLetter:
+    """Make a source with brokers that are away, with a partition and a message that could not be stored."""
+    source = Source.objects.create(
+        project=model.project, model=model, name=name, kind="kafka", what="predictions",
+        settings=KafkaSettings(brokers=["203.0.113.1:9093"], topics=["t"], security="tls").model_dump(),
+        mapping=SourceMapping().model_dump(),
+    )  # fmt: skip
+    SourcePosition.objects.create(source=source, partition="t/0", next_offset=1, end_offset=3)
+    bury(
+        source.pk,
+        [
+            RefusedMessage(
+                StreamMessage(partition="t/0", offset=0, value=b"{"), "malformed_json", "It is cut."
+            )
+        ],
+    )
+    return DeadLetter.objects.get(source=source)
 
 
 def prediction(prediction_id: str) -> SentPrediction:

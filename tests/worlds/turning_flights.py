@@ -58,13 +58,24 @@ class World:
         shadows: bool = True,
         source: str = "test",
         always: str | None = None,
+        like: int | None = None,
+        leaks: bool = False,
+        flipped: float = 0.0,
+        without_wind: float = 0.0,
     ) -> None:
         """Send day `number`, answered by the champion and copied to the shadows; a share gets its label.
 
-        Token `source` tells the labels; with `always`, each of them is that class whatever the truth.
+        Token `source` sends the labels; with `always`, each of them is that class whatever the truth, and a share
+        `flipped` of them is wrong. The rows are those of day `like`, where it is given; with `leaks` their load is
+        heavy where they were late, and a share is `without_wind`.
         """
         day = FIRST_DAY + number * DAY
-        table = flights(day, rows=rows, turned=turned, seed=number)
+        table = flights(day, rows=rows, turned=turned, seed=number if like is None else like)
+        chance = np.random.default_rng(10_000 + number)
+        if leaks:
+            late = table["label"].to_numpy() == "late"
+            table["load"] = (np.where(late, 2, -2) + chance.normal(0, 0.5, rows)).astype(np.float32)
+        table.loc[chance.random(rows) < without_wind, "wind"] = np.nan
         ids = [f"{self.model.pk}-{number}-{i}" for i in range(rows)]
         deployment = self.model.deployment
         deployment.refresh_from_db()
@@ -73,9 +84,10 @@ class World:
         if shadows:
             for shadow in deployment.shadows.all():
                 self._store(shadow, "shadow", ids, table)
-        told = table["label"] if always is None else pd.Series([always] * rows)
+        sent = table["label"] if always is None else pd.Series([always] * rows)
+        sent = sent.where(chance.random(rows) >= flipped, sent.map({"late": "on_time", "on_time": "late"}))
         count = round(rows * labelled)
-        self.label(ids[:count], told[:count], table["time"], source=source)
+        self.label(ids[:count], sent[:count], table["time"], source=source)
 
     def label(self, ids: list[str], labels: pd.Series, times: pd.Series, *, source: str = "test") -> None:
         items = [

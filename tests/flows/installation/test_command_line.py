@@ -32,7 +32,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An environment into which the wheel was installed, with what it depends on."""
     folder = tmp_path_factory.mktemp("client")
     subprocess.run([CHECKOUT / ".ci/wheel", folder], check=True)
-    [wheel] = folder.glob("*.whl")
+    [wheel] = folder.glob("driftline_client-*.whl")
     uv = CHECKOUT / ".venv/bin/uv"
     subprocess.run(
         [uv, "venv", "--quiet", "--no-project", "--python", sys.executable, folder / "env"], check=True

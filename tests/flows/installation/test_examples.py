@@ -105,10 +105,11 @@ def test_vehicles_finds_the_dark_camera_by_its_embedding(installation: Installat
         [float(value) for value in re.findall(r"[\d.]+", line)]
         for line in re.findall(r"camera, day by day: (.*)", printed)
     ]
-    drifted = [int(count) for count in re.findall(r"(\d+) of the 16 numbers drifted", printed)]
+    images = re.findall(r"images (\w+): their mean moved by ([\d.]+) of the usual spread", printed)
     assert min(front) > 0.7
     assert max(rear[5:]) < min(rear[:5]) - 0.1
-    assert drifted[0] <= 1 < 10 < drifted[1]
+    assert [decision for decision, _ in images] == ["stable", "drifted"]
+    assert float(images[0][1]) < 0.15 < float(images[1][1])
     assert re.search(r"AUC 0\.[6-9]\d, (warning|critical)", printed)
 
 

@@ -53,9 +53,8 @@ RULE = {
 }
 OPENED, RESOLVED = "incident.opened", "incident.resolved"
 KILLS = 12
-KILLED_BY = (
-    300  # of the 400 messages to each channel; what a killed worker had leased is due again after a minute
-)
+KILLED_BY = 300
+"""Of the 400 messages to each channel; what a killed worker had leased is due again after a minute."""
 PATIENCE_S = 300.0
 
 
@@ -100,10 +99,11 @@ def test_each_channel_hears_of_each_incident_and_of_no_second_opening(
     tell(f"{len(incidents)} incidents in {seconds:.0f} s, DRIFTLINE_TEST_CHAOS_SEED={SEED}")
     tell(f"  killed {chaos.killed.total()}: {dict(chaos.killed)}")
     for kind, messages in found.items():
-        opened = {one for one in messages if one.event == OPENED}
+        opened = Counter(one.incident for one in set(messages) if one.event == OPENED)
         tell(
-            f"  {kind}: {len(opened)} openings and {len(set(messages) - opened)} ends delivered, "
-            f"{len(messages) - len(set(messages))} repeated; 0 missing, 0 opened twice"
+            f"  {kind}: {opened.total()} openings and {len(set(messages)) - opened.total()} ends delivered, "
+            f"{len(messages) - len(set(messages))} repeated; {len(expected - _events(messages))} missing, "
+            f"{opened.total() - len(opened)} opened twice"
         )
     tell(f"  {installation.check_invariants()}")
     assert len(incidents) == len(MODELS) * INCIDENTS

@@ -32,6 +32,7 @@ WORKFLOW = {
     "min_training_rows": 300,
     "pairs": 2 * ROWS,
     "max_pairs": 4 * ROWS,
+    "rollout": {"steps": []},
     "gate": {"p99_ratio": 50.0},  # latencies of a machine that is busy with killing are no evidence
 }
 RULE = {

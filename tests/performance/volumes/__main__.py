@@ -9,6 +9,8 @@ Replays six worlds without a fault and seven faults in them at 5 to 50,000 rows 
 
 and beside them what Evidently and NannyML open with their defaults on the same windows, of the first seeds alone.
 
+Stopped with Ctrl-C it shows what it has by then.
+
     --quick                                     two seeds at 24 and 1,000 rows a day, without the rivals
     --fault mean --volumes 24 --seeds 100       one fault, of which it prints when it was noticed
 """
@@ -17,6 +19,7 @@ import argparse
 import json
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from tests.performance.volumes.streams import replay_all, streams_of
@@ -37,15 +40,18 @@ def measure(options: argparse.Namespace) -> list[Result]:
         rival_seeds=0 if options.fault else rival_seeds,
     )  # fmt: skip
     results, began, said = [], time.monotonic(), 0.0
-    for result in replay_all(streams, options.processes):
-        results.append(result)
-        elapsed = time.monotonic() - began
-        if elapsed - said > SAID_EVERY_S:
-            said = elapsed
-            print(
-                f"{len(results)} of {len(streams)} streams after {elapsed:.0f} s", file=sys.stderr, flush=True
-            )
-    print(f"{len(streams)} streams in {time.monotonic() - began:.0f} s")
+    with suppress(KeyboardInterrupt):
+        for result in replay_all(streams, options.processes):
+            results.append(result)
+            elapsed = time.monotonic() - began
+            if elapsed - said > SAID_EVERY_S:
+                said = elapsed
+                print(
+                    f"{len(results)} of {len(streams)} streams after {elapsed:.0f} s",
+                    file=sys.stderr,
+                    flush=True,
+                )
+    print(f"{len(results)} of {len(streams)} streams in {time.monotonic() - began:.0f} s")
     return results
 
 

@@ -27,7 +27,6 @@ from inference.registry.services import create_model
 from monitors.alerts.handling import handle_transition
 from monitors.alerts.models import Incident
 from monitors.definitions.models import MonitorKind, Reference
-from monitors.definitions.segment_masks import declared_segments
 from monitors.definitions.services import build_reference
 from monitors.metrics.catalogue import METRICS
 from monitors.metrics.models import MetricPoint, PointStatus
@@ -36,7 +35,7 @@ from monitors.rules.defaults import add_default_rules
 from monitors.rules.models import Transition
 from monitors.rules.services import judge
 from monitors.summaries.changes import apply_change
-from monitors.summaries.from_rows import Source, hours_of, labels_by_hour, rows_by_hour
+from monitors.summaries.from_rows import RowDefinitions, RowsOfVersion, hours_of, labels_by_hour, rows_by_hour
 from monitors.summaries.services import measure_hours
 from tests.performance.volumes.notices import NoticedProblem, noticed
 from tests.performance.volumes.worlds import BROKEN_FROM, DAYS, LABEL_DAYS, Traffic, TrafficDay
@@ -72,7 +71,9 @@ class StreamReplay:
         self._give_reference()
         add_default_rules(project=project, model=self.model, actor="bench")
         version = self.model.versions.get(version="1")
-        self.source = Source(self.model, version, PredictionRole.CHAMPION, declared_segments(self.model))
+        self.source = RowsOfVersion(
+            self.model, version, PredictionRole.CHAMPION, RowDefinitions.of(self.model)
+        )
         self.days = 0
         self._unlabelled: list[TrafficDay] = []
 

@@ -46,7 +46,8 @@ def streams_of(
 ) -> list[Stream]:
     """List the streams: every world without a fault unless `faults` are asked for, and each fault once a seed.
 
-    The seeds of a fault go through the worlds in turn. The costly ones come first, so that the processes end together.
+    The seeds of a fault go through the worlds in turn. The costly ones come first, so that the processes end together,
+    and of these all of one seed before the next, so that what is there when somebody stops it is whole seeds.
     """
     names = worlds or [world.name for world in QUIET_WORLDS]
     quiet = [] if faults else [(world, "", seed) for world in names for seed in range(seeds)]
@@ -61,7 +62,7 @@ def streams_of(
         for volume in volumes
         for world, fault, seed in [*quiet, *broken]
     ]
-    return sorted(streams, key=lambda stream: -stream.cost)
+    return sorted(streams, key=lambda stream: (-stream.cost, stream.seed))
 
 
 def replay_all(streams: Sequence[Stream], processes: int) -> Iterator[dict[str, Any]]:
@@ -75,9 +76,11 @@ def replay_all(streams: Sequence[Stream], processes: int) -> Iterator[dict[str, 
             folder = Path(stack.enter_context(TemporaryDirectory(prefix="driftline-bench-")))
             homes.put(str(stack.enter_context(services_only(folder, durable=False)).home))
         pool = ProcessPoolExecutor(processes, mp_context=context, initializer=_enter_home, initargs=(homes,))
-        with pool:
+        try:
             for ended in as_completed([pool.submit(_replay, stream) for stream in streams]):
                 yield ended.result()
+        finally:  # also where somebody stops it: what was not begun is left out
+            pool.shutdown(cancel_futures=True)
 
 
 def _enter_home(homes: "Queue[str]") -> None:
