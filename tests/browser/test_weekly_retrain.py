@@ -140,7 +140,7 @@ def test_is_set_up_and_approved_from_an_e_mail(
     run = wait_until(lambda: newest_run(installation), seconds=240, what="the run of the schedule")
     assert run["trigger"].startswith("schedule ")
     mail = wait_until(
-        lambda: _ask_and_look(callers, installation), seconds=300, what="the e-mail that asks for approval"
+        lambda: _ask_and_look(callers, installation), seconds=600, what="the e-mail that asks for approval"
     )
     page.goto(cast(Any, re.search(r"https?://\S+confirm=approve", text_of(mail)))[0])
     look("asked to approve")
