@@ -79,14 +79,16 @@ def django_db_modify_db_settings(services: None, django_db_modify_db_settings_pa
 
 
 @pytest.fixture(scope="session", autouse=True)
-def delete_instead_of_truncate() -> Iterator[None]:
-    """Have `transaction=True` tests empty the database by `tests.emptying`."""
+def empty_and_drop_databases() -> Iterator[None]:
+    """Have `transaction=True` tests empty the database, and the session drop it, by `tests.emptying`."""
+    from django.db.backends.base.creation import BaseDatabaseCreation
     from django.test import TransactionTestCase
 
-    from tests.emptying import delete_all_rows
+    from tests.emptying import delete_all_rows, drop_database
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(TransactionTestCase, "_fixture_teardown", lambda case: delete_all_rows())
+        patch.setattr(BaseDatabaseCreation, "_destroy_test_db", drop_database)
         yield
 
 

@@ -169,7 +169,9 @@ def furnish() -> World:
         project=project, model=model, actor="test", name="income moved", metric="psi", feature="income",
         threshold=0.2, for_windows=2, notify_within=LONG_AGO,
     )  # fmt: skip
+    segment, custom_metric = segments(model), own_metric(model)
     send_days(model)
+    search_segments(model)
     alert(Transition.objects.get(rule=rule, kind="opened").pk)
     run = waiting_run(model)
     name_and_hold_back(model)
@@ -183,8 +185,8 @@ def furnish() -> World:
         rule,
         incident,
         run,
-        segments(model),
-        own_metric(model),
+        segment,
+        custom_metric,
         annotate(model),
         silences(model),
         hook,
@@ -307,34 +309,35 @@ def name_and_hold_back(model: Model) -> None:
 
 
 def segments(model: Model) -> Segment:
-    """Watch a segment and each region, and search the default range for the segments that grew."""
+    """Watch a segment and each region."""
     set_segments(model=model, features=["region"], actor="test")
     rich_north = [{"feature": "region", "value": "north"}, {"feature": "income", "lower": 0.5}]
-    segment = declare_segment(model=model, name="rich north", conditions=rich_north, actor="test")
-    work(model)
+    return declare_segment(model=model, name="rich north", conditions=rich_north, actor="test")
+
+
+def search_segments(model: Model) -> None:
+    """Search the default range for the segments that grew, and for those in which the model is worst."""
     window = Period(DAY, DAY + timedelta(days=DAYS))
     for loss in ("", "log_loss"):
         do_search(request_search(model=model, window=window, loss=loss, actor="test").pk)
-    return segment
 
 
 def own_metric(model: Model) -> CustomMetric:
     """Measure what wrong answers cost."""
-    custom = define_metric(
+    return define_metric(
         model=model, name="cost a customer", expression="cost(fp=5, fn=100, tn=-1)", unit="EUR",
         lower_is_better=True, actor="test",
     )  # fmt: skip
-    work(model)
-    return custom
 
 
 def send_days(model: Model) -> None:
+    """Log the days with their labels, and measure them all at once."""
     for number in range(DAYS):
         day = DAY + timedelta(days=number)
         rows = rows_of_a_day(day, 300, shift=2.0 if number >= SHIFTED_FROM else 0.0)
         log(model, rows)
         label(model, truths(rows))
-        work(model)
+    work(model)
 
 
 def waiting_run(model: Model) -> Run:
