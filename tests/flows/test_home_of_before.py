@@ -15,6 +15,7 @@ from tests.worlds.summaries import broken_invariants, summaries_of
 BEFORE = [("inference", "0019_attempts_of_imports_and_erasures"), ("monitors", "0023_attempts_of_long_work")]
 
 
+@pytest.mark.e2e  # it applies migrations back and again
 @pytest.mark.django_db(transaction=True)
 def test_rows_that_were_counted_and_rows_that_waited_are_counted_once(model: Model) -> None:
     """Some wait in a touched hour, some have a label that waits, and one model keeps no rows."""

@@ -38,6 +38,7 @@ def rules_of_incidents() -> list[tuple[int, int]]:
         return list(cursor.fetchall())
 
 
+@pytest.mark.e2e  # it applies migrations back and again
 @pytest.mark.django_db(transaction=True)
 def test_an_incident_becomes_one_of_one_alert_and_back(fired: Transition) -> None:
     rule = Rule.objects.get(pk=fired.rule_id)
@@ -61,6 +62,7 @@ def test_an_incident_becomes_one_of_one_alert_and_back(fired: Transition) -> Non
     assert (incident.rule, incident.opening.value) == (rule, 0.4)
 
 
+@pytest.mark.e2e  # it applies migrations back and again
 @pytest.mark.django_db(transaction=True)
 def test_an_open_incident_of_before_is_resolved_by_its_rule(fired: Transition) -> None:
     Transition.objects.filter(pk=fired.pk).update(alerts_done_at=fired.at)

@@ -55,6 +55,7 @@ def stored(model: Model, **which: Any) -> dict[tuple[str, str, datetime], tuple[
     }  # fmt: skip
 
 
+@pytest.mark.e2e  # it applies migrations back and again
 @pytest.mark.django_db(transaction=True)
 def test_values_limits_and_reasons_are_kept_and_each_reason_is_stored_once(model: Model) -> None:
     psi: dict[str, Any] = {"metric": "psi", "threshold": 0.05, "value": 0.01}
@@ -91,6 +92,7 @@ def test_values_limits_and_reasons_are_kept_and_each_reason_is_stored_once(model
     assert PointLimits.objects.filter(whys__contains=[WHY]).count() == 2, "days 1 and 2 share theirs"
 
 
+@pytest.mark.e2e  # it applies migrations back and again
 @pytest.mark.django_db(transaction=True)
 def test_what_is_measured_now_goes_back_and_comes_again_unchanged(model: Model) -> None:
     give_reference(model)

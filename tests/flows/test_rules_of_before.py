@@ -39,6 +39,7 @@ def rule(project: Project, model: Model, name: str, **fields: Any) -> Rule:
     )
 
 
+@pytest.mark.e2e  # it applies migrations back and again
 @pytest.mark.django_db(transaction=True)
 def test_rules_are_renamed_and_no_default_is_missing(project: Project, model: Model) -> None:
     model.objectives = {
@@ -58,6 +59,7 @@ def test_rules_are_renamed_and_no_default_is_missing(project: Project, model: Mo
     assert missing_default_rules(model) == []
 
 
+@pytest.mark.e2e  # it applies migrations back and again
 @pytest.mark.django_db(transaction=True)
 def test_what_started_a_run_is_renamed_with_its_rule(project: Project, model: Model) -> None:
     log(model, rows_of_a_day(DAY, 3))
@@ -76,6 +78,7 @@ def test_what_started_a_run_is_renamed_with_its_rule(project: Project, model: Mo
     assert [run.trigger for run in started] == ["rule Feature drift", "user ada"]
 
 
+@pytest.mark.e2e  # it applies migrations back and again
 @pytest.mark.django_db(transaction=True)
 def test_a_rule_keeps_its_name_where_the_model_has_one_of_the_new_name(
     project: Project, model: Model
@@ -93,6 +96,7 @@ def test_a_rule_keeps_its_name_where_the_model_has_one_of_the_new_name(
     assert (both.name, alone.name) == ("Inputs have moved", "Feature drift")
 
 
+@pytest.mark.e2e  # it applies migrations back and again
 @pytest.mark.django_db(transaction=True)
 def test_the_migration_goes_back(project: Project, model: Model) -> None:
     changed = rule(project, model, "Feature drift")

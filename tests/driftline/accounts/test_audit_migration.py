@@ -12,6 +12,7 @@ from tests.worlds.migrating import leaves, migrate
 BEFORE = [("accounts", "0001_first")]
 
 
+@pytest.mark.e2e  # it applies migrations back and again
 @pytest.mark.django_db(transaction=True)
 def test_entries_of_before_join_the_chain_in_their_order(tmp_path: Path) -> None:
     migrate(BEFORE)
