@@ -13,7 +13,6 @@ from django.db.models import Sum
 from django.db.models.functions import Coalesce, Now
 
 from driftline.common.advisory_locks import AdvisoryLock, lock
-from driftline.common.clock import now
 from driftline.common.lease import Lease
 from driftline.common.leased_work import WorkLease, attempt, shortened
 from driftline.common.periods import start_of_day
@@ -65,8 +64,7 @@ def _write_to(store: LakeStore, name: str, file: LakeFile, lease: WorkLease[Lake
             if present.generation == file.generation:
                 lease.finish(LakeFile.State.DONE, **values)
             else:  # more was logged meanwhile
-                present.written_at = now()
-                lease.release(**values, error="", due_at=rewritten_at(present, present.model))
+                lease.release(**values, error="", due_at=rewritten_at(present.model, Now()))
 
         may_be_there = file.written_at is not None or file.draft != ""  # by a worker that was killed
         if exported.rows or may_be_there:
