@@ -72,7 +72,7 @@ def _erase(
             chunks = chunks_of(model).filter(day=day)
             if hashes is not None and not _may_hold(chunks, hashes):
                 continue
-            while not _clean(work, chunks, columns, pick):
+            while not _clean(work, model, chunks, columns, pick):
                 pass
             work.progress[step] = place
 
@@ -81,7 +81,9 @@ def _may_hold(chunks: QuerySet[PredictionChunk], hashes: np.ndarray) -> bool:
     return any(may_hold(stored, hashes) for stored in chunks.values_list("id_hashes", flat=True))
 
 
-def _clean(work: Work, chunks: QuerySet[PredictionChunk], columns: list[str], pick: RowChoice) -> bool:
+def _clean(
+    work: Work, model: Model, chunks: QuerySet[PredictionChunk], columns: list[str], pick: RowChoice
+) -> bool:
     """Read every chunk and write those anew that hold such rows; False where one was gone when its turn came."""
     were_there = True
     for pk, is_packed in list(chunks.order_by("pk").values_list("pk", "is_packed")):
@@ -90,18 +92,18 @@ def _clean(work: Work, chunks: QuerySet[PredictionChunk], columns: list[str], pi
         if payload is None:
             were_there = False
         elif pc.any(pick(read_rows(payload, columns))).as_py():
-            were_there &= _rewrite(work, own, pick)
+            were_there &= _rewrite(work, model, own, pick)
     return were_there
 
 
-def _rewrite(work: Work, own: QuerySet[PredictionChunk], pick: RowChoice) -> bool:
+def _rewrite(work: Work, model: Model, own: QuerySet[PredictionChunk], pick: RowChoice) -> bool:
     """Take the rows out of one chunk, with their ids, labels and places in the summaries, in one commit."""
     with work.fenced() as erasure:
 
         def keep(chunk: PredictionChunk, erased: pa.RecordBatch) -> None:
             work.keep_rows(erasure, _rows_of(chunk, erased, work.subject.key))
 
-        taken = take_rows_out(own, pick, keep)
+        taken = take_rows_out(model, own, pick, keep)
         if taken is None:
             return False
         add_counts(erasure, {taken.place: taken.rows, "labels": taken.labels})
