@@ -1,5 +1,6 @@
 """Every row of every day is in the bucket once, though its writer is killed again and again."""
 
+import shutil
 import subprocess
 import sys
 from datetime import timedelta
@@ -96,7 +97,8 @@ def copy_all(lake: Lake, folder: Path) -> list[tuple[Any, ...]]:
         path.parent.mkdir(parents=True)
         with store.read(settings_of(lake).name_of(file.path)) as content:
             assert content is not None
-            path.write_bytes(content.read())
+            with path.open("wb") as file:
+                shutil.copyfileobj(content, file)
     store.close()
     with duckdb.connect() as connection:
         lake_files = f"read_parquet('{folder}/**/*.parquet', hive_partitioning = true)"
