@@ -102,6 +102,7 @@ def _erase_from_day(place: _Place, files: Sequence[LakeFile]) -> None:
     for file in files:
         if file in holders or (has_more_ids and _holds_any(place, file)):
             _rewrite(place, file)
+            place.work.check_deadline()  # in another slice the ids are known, and what is rewritten holds none
 
 
 def _remove_draft(place: _Place, file: LakeFile) -> None:

@@ -7,7 +7,7 @@ ripe, and at most once a day.
 from collections.abc import Collection, Iterable
 from datetime import date, datetime, timedelta
 
-from django.db.models import Count, DateTimeField, Exists, F, OuterRef, Q
+from django.db.models import DateTimeField, Exists, F, Max, OuterRef, Q
 from django.db.models.expressions import Combinable
 from django.db.models.functions import Cast, Coalesce, Greatest, Now
 
@@ -33,11 +33,11 @@ def note_changed_days(
     if not changed or not Lake.objects.filter(project=model.project_id).exists():
         return
     files = LakeFile.objects.filter(model=model, day__in=changed)
-    numbers = dict(files.values_list("day").annotate(Count("pk")).order_by())
+    last = dict(files.values_list("day").annotate(Max("number")).order_by())
     known = set(files.filter(is_open=True).values_list("day", flat=True))
     LakeFile.objects.bulk_create(
         [
-            _new_file(model, day, numbers.get(day, 0), now() + settled_after)
+            new_file(model, day, last.get(day, -1) + 1, now() + settled_after)
             for day in changed
             if day not in known
         ],
@@ -70,8 +70,8 @@ def files_to_write() -> LeasedQuerySet[LakeFile]:
     return due.filter(Exists(lakes.filter(Q(retry_at=None) | Q(retry_at__lte=Now()))), ~Exists(uncounted))
 
 
-def _new_file(model: Model, day: date, number: int, not_before: datetime) -> LakeFile:
-    """Name a file so that no other has its path, whatever models were called before."""
+def new_file(model: Model, day: date, number: int, not_before: datetime) -> LakeFile:
+    """Make a file that is not stored yet, with a path that no other has, whatever models were called before."""
     folder = f"model={model.name}/date={day.isoformat()}"
     due_at = max(start_of_day(day) + _DAY + SETTLED_AFTER, not_before)
     return LakeFile(

@@ -48,11 +48,11 @@ def _written(days: Set[ModelDay]) -> Set[ModelDay]:
     coming = PredictionChunk.objects.filter(
         Q(is_summarised=False, damage="") | Q(is_packed=False), day__in=dates
     )
-    done = LakeFile.objects.due().filter(
-        model__in=models, day__in=dates, is_open=True, state=LakeFile.State.DONE
-    )
-    complete = done.exclude(
+    files = LakeFile.objects.filter(model__in=models, day__in=dates, is_open=True)
+    unfinished = files.exclude(state=LakeFile.State.DONE) | files.filter(lease_until__gte=Now())
+    complete = files.exclude(
         Exists(relabelled.filter(model=OuterRef("model"), prediction_time__date=OuterRef("day")))
+        | Exists(unfinished.filter(model=OuterRef("model"), day=OuterRef("day")))
         | Exists(coming.filter(model=OuterRef("model"), day=OuterRef("day")))
     )
     return set(complete.values_list("model", "day"))

@@ -13,8 +13,10 @@ from django.test.utils import CaptureQueriesContext
 from driftline.accounts.models import Project
 from driftline.common.clock import now
 from inference.prediction_log.ingest import arrival
+from inference.prediction_log.lake import parts
 from inference.prediction_log.lake.models import Lake, LakeFile
 from inference.prediction_log.lake.services import stop_lake
+from inference.prediction_log.lake.writing import write_lake_file
 from inference.prediction_log.models import PredictionChunk
 from inference.prediction_log.retention.expiry import find_expired
 from inference.prediction_log.storage import partitions
@@ -172,6 +174,25 @@ def test_a_day_of_which_some_rows_still_have_narrow_rows_stays_as_a_whole(
 
     assert days_of(old_day) == [DAY, LAST]
     assert sum(PredictionChunk.objects.filter(day=DAY.date()).values_list("rows", flat=True)) == 6
+
+
+def test_a_day_in_several_files_stays_until_all_of_them_are_in_the_lake(
+    old_day: Model, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parts, "MAX_FILE_BYTES", 1_000)
+    let_time_pass()
+    first = LakeFile.objects.get(day=DAY.date())
+    write_lake_file(first.pk)
+    first.refresh_from_db()
+    assert (first.state, first.rows < 5) == ("done", True)
+
+    expire()
+    assert days_of(old_day) == [DAY, LAST]
+
+    write_due()
+    expire()
+    assert days_of(old_day) == [LAST]
+    assert len(ids(folder)) == 10
 
 
 def test_the_lake_is_asked_once_for_all_days(old_day: Model, django_assert_num_queries: Any) -> None:
