@@ -6,7 +6,6 @@ from datetime import date, datetime
 from typing import Any
 
 from django.db.models import Count, Sum
-from django.db.models.functions import Coalesce
 
 from driftline.common.byte_sizes import format_bytes
 from inference.prediction_log.lake.selectors import find_lake
@@ -84,8 +83,7 @@ def _preview_summaries(model: Model, changed: Model, now: datetime) -> Summaries
     more = summaries_before(model, after)
     if due is not None:
         more = more.exclude(pk__in=due.values("pk"))
-    size = size_of("payload") + Coalesce(size_of("blocks"), 0)
-    found = more.aggregate(count=Count("*"), size=Sum(size))
+    found = more.aggregate(count=Count("*"), size=Sum(size_of("payload", "blocks")))
     return (
         SummariesToDelete(found["count"], found["size"] or 0, after.date())
         if found["count"]

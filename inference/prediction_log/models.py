@@ -1,10 +1,13 @@
 """Where predictions and labels are kept, and which hours they touched."""
 
 import uuid
+from functools import reduce
+from operator import add
 
 from django.db import models
 from django.db.models import Q
-from django.db.models.functions import Now
+from django.db.models.expressions import Combinable
+from django.db.models.functions import Coalesce, Now
 
 from driftline.common.attempts import AttemptedQuerySet, AttemptedWorkRow
 from driftline.common.work import WorkQuerySet, WorkRow
@@ -60,9 +63,10 @@ class PredictionChunk(models.Model):
         return f"{self.rows} {self.role} rows of {self.day}"
 
 
-def size_of(field: str) -> models.Func:
-    """Ask for the length of a field of bytes, which PostgreSQL knows without reading it."""
-    return models.Func(models.F(field), function="octet_length", output_field=models.BigIntegerField())
+def size_of(*fields: str) -> Combinable:
+    """Ask for the length of fields of bytes together, which PostgreSQL knows without reading them."""
+    lengths = (models.Func(field, function="octet_length") for field in fields)
+    return reduce(add, (Coalesce(length, 0, output_field=models.BigIntegerField()) for length in lengths))
 
 
 class DayOfRows(models.Model):

@@ -11,7 +11,7 @@ from inference.prediction_log.lake.days import close_days, note_changed_days
 from inference.prediction_log.queries.canary_split import describe_split, split_of
 from inference.prediction_log.queries.selectors import newest_event
 from inference.prediction_log.retention.drop_rows import request_look_at_stored_days, start_dropping
-from inference.prediction_log.retention.hooks import close_expired, leave_unwritten, write_soon
+from inference.prediction_log.retention.hooks import close_expired, unwritten_days, write_soon
 from inference.prediction_log.signals import days_changed, days_dropped
 from inference.prediction_log.spool.privacy import SUMMARY
 from inference.registry import hooks
@@ -22,7 +22,7 @@ hooks.newest_event.provide(newest_event)
 hooks.describe_canary_split.provide(lambda deployment: describe_split(deployment, split_of(deployment)))
 
 
-leave_unwritten.provide(lake_expiry.leave_unwritten)
+unwritten_days.provide(lake_expiry.unwritten_days)
 write_soon.provide(lake_expiry.write_soon)
 close_expired.provide(lake_expiry.close_expired)
 

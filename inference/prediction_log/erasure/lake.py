@@ -24,6 +24,7 @@ from django.db.models.functions import Now
 from driftline.common.advisory_locks import AdvisoryLock, lock
 from driftline.common.lease import Lease
 from driftline.common.periods import day_of, from_us
+from inference.prediction_log.erasure.rows import as_erased
 from inference.prediction_log.erasure.subject import ErasedRow, Subject
 from inference.prediction_log.erasure.work import Blocked, Work, add_counts
 from inference.prediction_log.lake.models import Lake, LakeFile
@@ -35,7 +36,6 @@ from inference.prediction_log.queries.exports import LOG_COLUMNS
 from inference.prediction_log.sources.messages import AdapterFailed
 from inference.prediction_log.sources.objects.bucket import check_room
 from inference.registry.models import Model
-from inference.registry.selectors import privacy_of
 
 
 def erase_from_lake(work: Work) -> None:
@@ -102,6 +102,7 @@ def _erase_from_day(place: _Place, files: Sequence[LakeFile]) -> None:
     for file in files:
         if file in holders or (has_more_ids and _holds_any(place, file)):
             _rewrite(place, file)
+            place.work.check_deadline()  # in another slice the ids are known, and what is rewritten holds none
 
 
 def _remove_draft(place: _Place, file: LakeFile) -> None:
@@ -198,25 +199,7 @@ def _filter(content: IO[bytes] | None, kept: IO[bytes], subject: Subject) -> tup
 def _rows_of(content: IO[bytes], model: Model, key: str) -> list[ErasedRow]:
     content.seek(0)
     table = pq.read_table(content, filters=pc.field("subject") == key)
-    versions = dict(model.versions.values_list("version", "pk"))
-    privacy = privacy_of(model.pk)
-    texts = {
-        name: table[name].to_pylist()
-        for name in table.column_names
-        if name not in LOG_COLUMNS and pa.types.is_string(table.schema.field(name).type)
-    }
-    names = {name: {key, *privacy.hash_values(name, [key])} for name in texts}
-    plain = (table[name].to_pylist() for name in ("version", "role", "id", "client_id"))
-    times = table["timestamp"].cast(pa.int64()).to_pylist()
-    return [
-        ErasedRow(
-            model_id=model.pk,
-            version_id=versions.get(version, 0),
-            role=role,
-            time_us=time_us,
-            id=id_,
-            client_id=client_id,
-            named_in=tuple(name for name, column in texts.items() if column[row] in names[name]),
-        )
-        for row, (version, role, id_, client_id, time_us) in enumerate(zip(*plain, times, strict=True))
-    ]
+    known = dict(model.versions.values_list("version", "pk"))
+    versions = pa.array([known.get(version, 0) for version in table["version"].to_pylist()], pa.int64())
+    features = {name: table[name] for name in table.column_names if name not in LOG_COLUMNS}
+    return as_erased(model.pk, key, versions, table["role"], table["timestamp"], table, features)

@@ -4,7 +4,7 @@ A day of a model is worked on until every chunk that was listed has been read: o
 rows along into another, so the day is listed again. What another caller logs later under the same ids is kept.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import pyarrow as pa
@@ -20,6 +20,8 @@ from inference.prediction_log.storage.chunk_rows import read_rows
 from inference.prediction_log.storage.id_hashes import hash_ids, may_hold
 from inference.registry.models import Model
 from inference.registry.selectors import privacy_of
+
+type Column = pa.Array | pa.ChunkedArray
 
 
 def erase_rows(work: Work) -> None:
@@ -70,7 +72,7 @@ def _erase(
             chunks = chunks_of(model).filter(day=day)
             if hashes is not None and not _may_hold(chunks, hashes):
                 continue
-            while not _clean(work, chunks, columns, pick):
+            while not _clean(work, model, chunks, columns, pick):
                 pass
             work.progress[step] = place
 
@@ -79,7 +81,9 @@ def _may_hold(chunks: QuerySet[PredictionChunk], hashes: np.ndarray) -> bool:
     return any(may_hold(stored, hashes) for stored in chunks.values_list("id_hashes", flat=True))
 
 
-def _clean(work: Work, chunks: QuerySet[PredictionChunk], columns: list[str], pick: RowChoice) -> bool:
+def _clean(
+    work: Work, model: Model, chunks: QuerySet[PredictionChunk], columns: list[str], pick: RowChoice
+) -> bool:
     """Read every chunk and write those anew that hold such rows; False where one was gone when its turn came."""
     were_there = True
     for pk, is_packed in list(chunks.order_by("pk").values_list("pk", "is_packed")):
@@ -88,18 +92,18 @@ def _clean(work: Work, chunks: QuerySet[PredictionChunk], columns: list[str], pi
         if payload is None:
             were_there = False
         elif pc.any(pick(read_rows(payload, columns))).as_py():
-            were_there &= _rewrite(work, own, pick)
+            were_there &= _rewrite(work, model, own, pick)
     return were_there
 
 
-def _rewrite(work: Work, own: QuerySet[PredictionChunk], pick: RowChoice) -> bool:
+def _rewrite(work: Work, model: Model, own: QuerySet[PredictionChunk], pick: RowChoice) -> bool:
     """Take the rows out of one chunk, with their ids, labels and places in the summaries, in one commit."""
     with work.fenced() as erasure:
 
         def keep(chunk: PredictionChunk, erased: pa.RecordBatch) -> None:
             work.keep_rows(erasure, _rows_of(chunk, erased, work.subject.key))
 
-        taken = take_rows_out(own, pick, keep)
+        taken = take_rows_out(model, own, pick, keep)
         if taken is None:
             return False
         add_counts(erasure, {taken.place: taken.rows, "labels": taken.labels})
@@ -107,25 +111,30 @@ def _rewrite(work: Work, own: QuerySet[PredictionChunk], pick: RowChoice) -> boo
 
 
 def _rows_of(chunk: PredictionChunk, batch: pa.RecordBatch, key: str) -> list[ErasedRow]:
-    columns = [batch.column("time").cast(pa.int64()), batch.column("id"), batch.column("client_id")]
-    privacy = privacy_of(chunk.model_id)
-    texts = {
-        name.removeprefix("f:"): batch.column(name).to_pylist()
-        for name in batch.schema.names
-        if name.startswith("f:") and pa.types.is_string(batch.schema.field(name).type)
+    versions, roles = (pa.repeat(value, batch.num_rows) for value in (chunk.version_id, chunk.role))
+    features = {name[2:]: batch[name] for name in batch.schema.names if name.startswith("f:")}
+    return as_erased(chunk.model_id, key, versions, roles, batch["time"], batch, features)
+
+
+def as_erased(
+    model_id: int,
+    key: str,
+    versions: pa.Array,
+    roles: Column,
+    times: Column,
+    rows: pa.RecordBatch | pa.Table,
+    features: Mapping[str, Column],
+) -> list[ErasedRow]:
+    """Return rows as an erasure remembers them."""
+    privacy = privacy_of(model_id)
+    named = {
+        feature: pc.is_in(column, pa.array([key, *privacy.hash_values(feature, [key])])).to_pylist()
+        for feature, column in features.items()
+        if pa.types.is_string(column.type)
     }
-    names = {name: {key, *privacy.hash_values(name, [key])} for name in texts}
+    plain = {"time_us": times.cast(pa.int64()), "id": rows["id"], "client_id": rows["client_id"]}
+    stored = pa.table({"version_id": versions, "role": roles, **plain}).to_pylist()
     return [
-        ErasedRow(
-            model_id=chunk.model_id,
-            version_id=chunk.version_id,
-            role=chunk.role,
-            time_us=time_us,
-            id=id_,
-            client_id=client_id,
-            named_in=tuple(name for name, column in texts.items() if column[place] in names[name]),
-        )
-        for place, (time_us, id_, client_id) in enumerate(
-            zip(*(column.to_pylist() for column in columns), strict=True)
-        )
+        ErasedRow(model_id, **row, named_in=tuple(name for name, marks in named.items() if marks[place]))
+        for place, row in enumerate(stored)
     ]

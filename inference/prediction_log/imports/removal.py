@@ -114,11 +114,11 @@ def _remove_from_chunks(lease: WorkLease[Import], day: date, keys: set[RowKey], 
         found = zip(batch.column("id").to_pylist(), times, repeat(shadow), strict=False)
         return pa.array([key in keys for key in found], pa.bool_())
 
-    model_id = lease.read().model_id
+    model = lease.read().model
     were_there = False
     while not were_there:
         were_there = True
-        chunks = PredictionChunk.objects.filter(_of(shadow), model_id=model_id, day=day, damage="")
+        chunks = PredictionChunk.objects.filter(_of(shadow), model=model, day=day, damage="")
         for pk, is_packed in list(chunks.order_by("pk").values_list("pk", "is_packed")):
             own = chunks.filter(pk=pk, is_packed=is_packed)
             payload = own.values_list("payload", flat=True).first()
@@ -126,7 +126,7 @@ def _remove_from_chunks(lease: WorkLease[Import], day: date, keys: set[RowKey], 
                 were_there = False
             elif pc.any(choose(read_rows(payload, ["id", "time"]))).as_py():
                 with lease.fenced():
-                    were_there &= take_rows_out(own, choose) is not None
+                    were_there &= take_rows_out(model, own, choose) is not None
 
 
 def _of(shadow: str) -> Q:

@@ -7,6 +7,6 @@ A row of `LakeFile` is one file, and the work of writing it. As long as the log 
 open and is replaced when they or their labels change; when they expire it is closed, and rows that are logged into the
 day after that are written to another file.
 
-Start with `models.py`, then `days.py` (which files are to be written) and `writing.py`; `expiry.py` makes retention
-wait.
+Start with `models.py`, then `days.py` (which files are to be written), `writing.py` and `parts.py` (a day that is too
+large for one file); `expiry.py` makes retention wait.
 """

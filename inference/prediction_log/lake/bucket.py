@@ -15,9 +15,7 @@ from inference.prediction_log.sources.messages import AdapterFailed
 from inference.prediction_log.sources.objects.bucket import PAUSES_SECONDS, Bucket, BucketAnswer
 from inference.prediction_log.sources.objects.store import ObjectInfo, ObjectMissing, ObjectRefused
 
-PART_BYTES = 8 << 20
-MAX_FILE_BYTES = 10_000 * PART_BYTES
-"""As many parts as an upload may have."""
+PART_BYTES = 8 << 20  # of which an upload may have 10,000
 
 
 class LakeBucket:
@@ -65,7 +63,7 @@ class LakeBucket:
 
     @contextmanager
     def read(self, name: str) -> Iterator[IO[bytes] | None]:
-        """Download a file as it is now."""
+        """Open a file as it is now."""
         answer = self._bucket.exchange("HEAD", name, query={}, headers={})
         if answer.status == 404:
             yield None
@@ -74,15 +72,11 @@ class LakeBucket:
             raise _refused(answer)
         size, tag = int(answer.headers.get("Content-Length", 0)), answer.headers.get("ETag", "")
         info = ObjectInfo(path=name, etag=tag, size=size, modified_us=0)
-        download = self._bucket.fetch(info, max_bytes=MAX_FILE_BYTES)
         try:
-            while not download.step():
-                pass
-            yield download.file
+            with self._bucket.open(info) as content:
+                yield content
         except (ObjectMissing, ObjectRefused) as error:
             raise AdapterFailed(f"{name} cannot be read now: {error}.") from error
-        finally:
-            download.close()
 
     def close(self) -> None:
         """Close the connection."""

@@ -7,8 +7,9 @@ ripe, and at most once a day.
 from collections.abc import Collection, Iterable
 from datetime import date, datetime, timedelta
 
-from django.db.models import Count, Exists, F, OuterRef, Q
-from django.db.models.functions import Now
+from django.db.models import DateTimeField, Exists, F, Max, OuterRef, Q
+from django.db.models.expressions import Combinable
+from django.db.models.functions import Cast, Coalesce, Greatest, Now
 
 from driftline.common.clock import now
 from driftline.common.leased_work import LeasedQuerySet
@@ -31,20 +32,18 @@ def note_changed_days(
     changed = sorted(set(days))
     if not changed or not Lake.objects.filter(project=model.project_id).exists():
         return
-    of_days = LakeFile.objects.filter(model=model, day__in=changed)
-    is_known = set(of_days.filter(is_open=True).values_list("day", flat=True))
-    numbers = dict(of_days.values_list("day").annotate(Count("pk")).order_by())
+    files = LakeFile.objects.filter(model=model, day__in=changed)
+    last = dict(files.values_list("day").annotate(Max("number")).order_by())
+    known = set(files.filter(is_open=True).values_list("day", flat=True))
     LakeFile.objects.bulk_create(
         [
-            _new_file(model, day, numbers.get(day, 0), now() + settled_after)
+            new_file(model, day, last.get(day, -1) + 1, now() + settled_after)
             for day in changed
-            if day not in is_known
+            if day not in known
         ],
         ignore_conflicts=True,
     )
-    open_files = of_days.filter(is_open=True, day__in=is_known).order_by("day")
-    for file in open_files.select_for_update():
-        _note_change(file, model)
+    _note_changes(files.filter(is_open=True, day__in=known), model)
 
 
 def note_all_days(model: Model) -> None:
@@ -71,8 +70,8 @@ def files_to_write() -> LeasedQuerySet[LakeFile]:
     return due.filter(Exists(lakes.filter(Q(retry_at=None) | Q(retry_at__lte=Now()))), ~Exists(uncounted))
 
 
-def _new_file(model: Model, day: date, number: int, not_before: datetime) -> LakeFile:
-    """Name a file so that no other has its path, whatever models were called before."""
+def new_file(model: Model, day: date, number: int, not_before: datetime) -> LakeFile:
+    """Make a file that is not stored yet, with a path that no other has, whatever models were called before."""
     folder = f"model={model.name}/date={day.isoformat()}"
     due_at = max(start_of_day(day) + _DAY + SETTLED_AFTER, not_before)
     return LakeFile(
@@ -86,21 +85,22 @@ def _new_file(model: Model, day: date, number: int, not_before: datetime) -> Lak
     )
 
 
-def _note_change(file: LakeFile, model: Model) -> None:
-    """Count a change; a worker that is writing the file sees that it has to be written again."""
-    changes = LakeFile.objects.filter(pk=file.pk)
-    changes.update(generation=F("generation") + 1)
-    if file.state != LakeFile.State.WAITING:
-        changes.update(
-            state=LakeFile.State.WAITING,
-            attempts=0,
-            error="",
-            finished_at=None,
-            due_at=rewritten_at(file, model),
-        )
+def _note_changes(files: LeasedQuerySet[LakeFile], model: Model) -> None:
+    """Count a change; a worker that is writing one of the files sees that it has to be written again."""
+    list(files.order_by("day").select_for_update())  # two who lock them in another order would deadlock
+    changed = F("generation") + 1
+    files.filter(state=LakeFile.State.WAITING).update(generation=changed)
+    files.exclude(state=LakeFile.State.WAITING).update(
+        generation=changed,
+        state=LakeFile.State.WAITING,
+        attempts=0,
+        error="",
+        finished_at=None,
+        due_at=rewritten_at(model, Coalesce("written_at", Now())),
+    )
 
 
-def rewritten_at(file: LakeFile, model: Model) -> datetime:
+def rewritten_at(model: Model, written_at: Combinable) -> Greatest:
     """Return when a file that was written is written again."""
     lag = timedelta(hours=model.objectives.get("label_lag_hours") or 0)
-    return max((file.written_at or now()) + REWRITTEN_AFTER, start_of_day(file.day) + _DAY + lag)
+    return Greatest(written_at + REWRITTEN_AFTER, Cast("day", DateTimeField()) + _DAY + lag)

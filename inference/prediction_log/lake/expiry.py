@@ -1,29 +1,24 @@
 """Makes retention wait: where a project has a lake, the rows of a day leave the log once they are in it."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Set
 from datetime import date, timedelta
 
-from django.db.models import Q
+from django.db.models import Exists, OuterRef, Q
 from django.db.models.functions import Now
 
 from driftline.common.periods import start_of_day
 from inference.prediction_log.lake.days import note_changed_days
 from inference.prediction_log.lake.models import Lake, LakeFile
-from inference.prediction_log.models import LabelChange, PackedDay, PredictionChunk
+from inference.prediction_log.models import LabelChange, PredictionChunk
+from inference.prediction_log.retention.hooks import ModelDay
 from inference.registry.models import Model
 
 
-def leave_unwritten(
-    day: date, stored: Sequence[PackedDay], expired: Sequence[PackedDay]
-) -> tuple[PackedDay, ...]:
-    """Return what may go of a day: of a model with a lake all of its rows together, once they are in it."""
-    with_lake = _with_lake({packed.model_id for packed in expired})
-    if not with_lake:
-        return tuple(expired)
-    parts = {packed.pk for packed in expired}
-    partly = {packed.model_id for packed in stored if packed.pk not in parts}
-    ready = {model_id for model_id in with_lake - partly if _is_written(model_id, day)}
-    return tuple(packed for packed in expired if packed.model_id not in with_lake or packed.model_id in ready)
+def unwritten_days(days: Set[ModelDay], partly: Set[ModelDay]) -> Set[ModelDay]:
+    """Return those days that have to stay: where there is a lake, all rows of a day go at once, when they are in it."""
+    with_lake = _with_lake({model_id for model_id, _ in days})
+    of_lakes = {(model_id, day) for model_id, day in days if model_id in with_lake}
+    return of_lakes - (_written(of_lakes) - partly)
 
 
 def close_expired(day: date, models: Collection[int]) -> bool:
@@ -31,7 +26,7 @@ def close_expired(day: date, models: Collection[int]) -> bool:
     with_lake = _with_lake(models)
     files = LakeFile.objects.filter(model__in=with_lake, day=day, is_open=True)
     list(files.select_for_update().order_by("pk"))
-    if not all(_is_written(model_id, day) for model_id in with_lake):
+    if len(_written({(model_id, day) for model_id in with_lake})) < len(with_lake):
         return False
     files.update(is_open=False)
     return True
@@ -43,17 +38,24 @@ def _with_lake(models: Collection[int]) -> set[int]:
     return set(found.values_list("pk", flat=True))
 
 
-def _is_written(model_id: int, day: date) -> bool:
-    """Return whether the lake has all rows and labels of a day; what is not summarised or packed yet is to come."""
-    start = start_of_day(day)
-    of_day = {"prediction_time__gte": start, "prediction_time__lt": start + timedelta(days=1)}
-    if LabelChange.objects.filter(model=model_id, **of_day).exists():
-        return False
-    coming = PredictionChunk.objects.filter(Q(is_summarised=False, damage="") | Q(is_packed=False))
-    if coming.filter(model=model_id, day=day).exists():
-        return False
-    files = LakeFile.objects.filter(model=model_id, day=day, is_open=True, state=LakeFile.State.DONE)
-    return files.filter(Q(lease_until=None) | Q(lease_until__lt=Now())).exists()
+def _written(days: Set[ModelDay]) -> Set[ModelDay]:
+    """Return those days of which the lake has all rows and labels; what is not summarised or packed yet is to come."""
+    if not days:
+        return days
+    models, dates = {model_id for model_id, _ in days}, {day for _, day in days}
+    times = start_of_day(min(dates)), start_of_day(max(dates)) + timedelta(days=1) - timedelta.resolution
+    relabelled = LabelChange.objects.filter(model__in=models, prediction_time__range=times)
+    coming = PredictionChunk.objects.filter(
+        Q(is_summarised=False, damage="") | Q(is_packed=False), day__in=dates
+    )
+    files = LakeFile.objects.filter(model__in=models, day__in=dates, is_open=True)
+    unfinished = files.exclude(state=LakeFile.State.DONE) | files.filter(lease_until__gte=Now())
+    complete = files.exclude(
+        Exists(relabelled.filter(model=OuterRef("model"), prediction_time__date=OuterRef("day")))
+        | Exists(unfinished.filter(model=OuterRef("model"), day=OuterRef("day")))
+        | Exists(coming.filter(model=OuterRef("model"), day=OuterRef("day")))
+    )
+    return set(complete.values_list("model", "day"))
 
 
 def write_soon(day: date, models: Collection[int]) -> None:

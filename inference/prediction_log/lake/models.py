@@ -1,5 +1,6 @@
 """Where a project's lake is, and which files are in it."""
 
+from datetime import datetime, timedelta
 from typing import ClassVar, Self
 
 from django.contrib.postgres.functions import RandomUUID
@@ -9,7 +10,10 @@ from django.db.models.functions import Now
 
 from driftline.accounts.models import Project
 from driftline.common.leased_work import LeasedQuerySet, LeasedWork
+from driftline.common.periods import start_of_day
 from inference.registry.models import Model
+
+SECONDS_OF_DAY = 86_400
 
 
 class Lake(models.Model):
@@ -50,7 +54,7 @@ class LakeFiles(LeasedQuerySet["LakeFile"]):
 
 
 class LakeFile(LeasedWork):
-    """One file of a lake: rows of one model and event day, and the work of writing them."""
+    """One file of a lake: rows of one model and event day or a part of it, and the work of writing them."""
 
     class State(models.TextChoices):
         WAITING = "waiting"
@@ -62,6 +66,12 @@ class LakeFile(LeasedWork):
     model = models.ForeignKey(Model, models.CASCADE, related_name="lake_files", db_index=False)
     day = models.DateField()
     number = models.PositiveIntegerField(help_text="counts the files of a model and day")
+    start_second = models.PositiveIntegerField(default=0, db_default=0, help_text="of the day")
+    end_second = models.PositiveIntegerField(
+        default=SECONDS_OF_DAY,
+        db_default=SECONDS_OF_DAY,
+        help_text="of the day; what comes later is in other files",
+    )
     path = models.CharField(max_length=500, help_text="within the lake")
     is_open = models.BooleanField(
         default=True, db_default=True, help_text="whether the log still holds the rows"
@@ -86,7 +96,9 @@ class LakeFile(LeasedWork):
         constraints = [
             models.UniqueConstraint(fields=["model", "day", "number"], name="one_lake_file_a_number"),
             models.UniqueConstraint(
-                fields=["model", "day"], condition=Q(is_open=True), name="one_open_lake_file_a_day"
+                fields=["model", "day", "start_second"],
+                condition=Q(is_open=True),
+                name="one_open_lake_file_a_part",
             ),
         ]
         indexes = [
@@ -95,3 +107,13 @@ class LakeFile(LeasedWork):
 
     def __str__(self) -> str:
         return f"{self.day} of {self.model}"
+
+    @property
+    def start(self) -> datetime:
+        """The event time from which on rows are in it."""
+        return start_of_day(self.day) + timedelta(seconds=self.start_second)
+
+    @property
+    def end(self) -> datetime:
+        """The event time before which rows are in it."""
+        return start_of_day(self.day) + timedelta(seconds=self.end_second)

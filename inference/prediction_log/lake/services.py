@@ -8,7 +8,7 @@ from driftline.accounts.models import Project
 from driftline.accounts.services import record_audit
 from driftline.common.advisory_locks import AdvisoryLock, try_lock
 from driftline.common.errors import Problem, invalid
-from driftline.common.secrets_at_rest import encrypt
+from driftline.common.secrets_at_rest import encrypt_sent
 from driftline.common.task_queue import Task, enqueue
 from inference.prediction_log.lake.days import note_all_days
 from inference.prediction_log.lake.models import Lake
@@ -27,8 +27,7 @@ def set_lake(*, project: Project, settings: LakeSettings, actor: str, secret: st
     Problem: 422 for what could never work, 409 where another place is named while files are in the one of before.
     """
     check_lake(settings)
-    if secret and (len(secret) > MAX_SECRET_LENGTH or "\x00" in secret):
-        raise invalid("/secret", f"A secret has up to {MAX_SECRET_LENGTH:,} characters.")
+    sealed = encrypt_sent(secret or "", max_length=MAX_SECRET_LENGTH)
     if secret and settings.folder:
         raise invalid("/secret", "A folder needs no secret.")
     with transaction.atomic():
@@ -38,7 +37,7 @@ def set_lake(*, project: Project, settings: LakeSettings, actor: str, secret: st
         lake = Lake(project=project) if lake is None else _moved(lake, settings)
         lake.settings = settings.model_dump(mode="json")
         if secret is not None:
-            lake.secret = encrypt(secret) if secret else b""
+            lake.secret = sealed
         lake.error, lake.failing_since, lake.retry_at = "", None, None
         lake.save()
         for model in Model.objects.filter(project=project).order_by("pk") if before is None else ():

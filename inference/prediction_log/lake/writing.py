@@ -1,4 +1,4 @@
-"""Writes one file of a lake: all rows that the log holds of its day, with their labels, in one step."""
+"""Writes one file of a lake: all rows that the log holds of its part of a day, with their labels, in one step."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
@@ -9,19 +9,16 @@ from typing import IO, Any
 
 from django.conf import settings
 from django.db import transaction
-from django.db.models import Sum
 from django.db.models.functions import Coalesce, Now
 
 from driftline.common.advisory_locks import AdvisoryLock, lock
-from driftline.common.clock import now
 from driftline.common.lease import Lease
 from driftline.common.leased_work import WorkLease, attempt, shortened
-from driftline.common.periods import start_of_day
 from inference.prediction_log.lake.days import rewritten_at
 from inference.prediction_log.lake.marker import check_marker
 from inference.prediction_log.lake.models import Lake, LakeFile
+from inference.prediction_log.lake.parts import leave_rest, shorten
 from inference.prediction_log.lake.store import LakeStore, open_lake, settings_of
-from inference.prediction_log.models import PredictionChunk, size_of
 from inference.prediction_log.queries.exports import Exported, Wanted, write_rows
 from inference.prediction_log.retention.drop_rows import summary_only_features
 from inference.prediction_log.sources.messages import AdapterFailed
@@ -56,17 +53,18 @@ def _write(lease: WorkLease[LakeFile]) -> None:
 
 
 def _write_to(store: LakeStore, name: str, file: LakeFile, lease: WorkLease[LakeFile]) -> None:
-    check_room(str(file), _stored_bytes(file))
+    check_room(str(file), shorten(file))
     with drafted(store, name, file, lease) as draft, TemporaryFile(dir=settings.HOME) as content:
         exported = _export(file, content)
 
         def finish(present: LakeFile, values: dict[str, Any]) -> None:
+            leave_rest(file, present.end_second)
             values |= {"rows": exported.rows, "unreadable_rows": exported.unreadable_rows}
+            values["end_second"] = file.end_second
             if present.generation == file.generation:
                 lease.finish(LakeFile.State.DONE, **values)
             else:  # more was logged meanwhile
-                present.written_at = now()
-                lease.release(**values, error="", due_at=rewritten_at(present, present.model))
+                lease.release(**values, error="", due_at=rewritten_at(present.model, Now()))
 
         may_be_there = file.written_at is not None or file.draft != ""  # by a worker that was killed
         if exported.rows or may_be_there:
@@ -77,16 +75,9 @@ def _write_to(store: LakeStore, name: str, file: LakeFile, lease: WorkLease[Lake
             finish(present, {"draft": ""})
 
 
-def _stored_bytes(file: LakeFile) -> int:
-    """Return how many bytes the log has of a day, which are about as many in the lake."""
-    chunks = PredictionChunk.objects.filter(model=file.model, day=file.day)
-    return int(chunks.aggregate(bytes=Sum(size_of("payload"), default=0))["bytes"])
-
-
 def _export(file: LakeFile, content: IO[bytes]) -> Exported:
-    start = start_of_day(file.day)
     with one_snapshot():
-        wanted = Wanted(file.model, start, start + timedelta(days=1))
+        wanted = Wanted(file.model, file.start, file.end)
         dropped = summary_only_features(file.model)  # the log has their values until a row is summarised
         return write_rows(wanted, content, reserved=PARTITION_COLUMNS, without=dropped)
 

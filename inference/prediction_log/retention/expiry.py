@@ -16,7 +16,7 @@ from django.db.models import Min, QuerySet
 from driftline.common.periods import day_of, start_of_day
 from inference.prediction_log.models import PackedDay, PredictionChunk, SummedDay
 from inference.prediction_log.queries.event_clock import event_now, event_nows
-from inference.prediction_log.retention.hooks import close_expired, leave_unwritten, write_soon
+from inference.prediction_log.retention.hooks import close_expired, unwritten_days, write_soon
 from inference.prediction_log.storage import partitions
 from inference.registry.models import Model
 
@@ -45,18 +45,17 @@ def find_expired(now: datetime, *, without: Collection[date] = ()) -> Iterator[E
     """
     week = min(set(partitions.WEEKS.starts()) - set(without), default=date.max)
     first_kept = _first_kept_days(Model.objects.all(), now)
-    by_day = {
-        day: tuple(packed)
-        for day, packed in groupby(PackedDay.objects.order_by("day", "pk"), lambda packed: packed.day)
-    }
+    stored = list(PackedDay.objects.order_by("day", "pk"))
+    expired = {one for one in stored if one.day < first_kept[one.model_id] and one.week < week}
+    partly = {(one.model_id, one.day) for one in stored if one not in expired}
+    unwritten = unwritten_days({(one.model_id, one.day) for one in expired}, partly)
+    by_day = {day: tuple(packed) for day, packed in groupby(stored, lambda packed: packed.day)}
     for day in sorted({*partitions.DAYS.starts(), *by_day}):
         held = by_day.get(day, ())
-        expired = tuple(packed for packed in held if day < first_kept[packed.model_id] and packed.week < week)
-        leave = leave_unwritten(day, held, expired) if expired else ()
-        young = {packed.model_id for packed in held if packed not in expired}
-        waiting = {packed.model_id for packed in expired if packed not in leave} - young
+        leave = tuple(one for one in held if one in expired and (one.model_id, day) not in unwritten)
+        waiting = frozenset(one.model_id for one in held if (one.model_id, day) in unwritten - partly)
         if leave or waiting or (not held and day < day_of(now)):
-            yield ExpiredDay(day, leave, len(leave) == len(held), frozenset(waiting))
+            yield ExpiredDay(day, leave, len(leave) == len(held), waiting)
 
 
 def first_kept_day(model: Model, now: datetime) -> date:

@@ -1,20 +1,20 @@
 """What may have to happen before rows leave the log by age; `inference.prediction_log.lake` provides it."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Set
 from datetime import date
 
 from driftline.common.hooks import Hook
-from inference.prediction_log.models import PackedDay
+
+type ModelDay = tuple[int, date]
+"""The id of a model, and one of its event days."""
 
 
-def _all_of_them(
-    day: date, stored: Sequence[PackedDay], expired: Sequence[PackedDay]
-) -> tuple[PackedDay, ...]:
-    return tuple(expired)
+def _none_of_them(days: Set[ModelDay], partly: Set[ModelDay]) -> Set[ModelDay]:
+    return frozenset()
 
 
-leave_unwritten = Hook(_all_of_them)
-"""Returns those of a day's expired rows that may leave now, of all that are stored."""
+unwritten_days = Hook(_none_of_them)
+"""Returns those of `days`, of which rows expired, that have to stay; of `partly` expired ones other rows are kept."""
 
 
 def _nothing_to_write(day: date, models: Collection[int]) -> None:

@@ -4,7 +4,6 @@ from dataclasses import dataclass, replace
 from datetime import date, datetime
 
 from django.db.models import Count, Q, QuerySet, Sum
-from django.db.models.functions import Coalesce
 
 from inference.prediction_log.models import PredictionChunk, size_of
 from inference.prediction_log.retention.expiry import first_kept_day
@@ -43,10 +42,9 @@ def preview_rows(*, model: Model, changed: Model, now: datetime, has_lake: bool)
 
 
 def _count(chunks: QuerySet[PredictionChunk], before: date | None, goes_later: Q) -> RowsToDelete:
-    size = size_of("payload") + Coalesce(size_of("id_hashes"), 0) + Coalesce(size_of("labels"), 0)
     found = chunks.aggregate(
         total=Sum("rows"),
-        size=Sum(size),
+        size=Sum(size_of("payload", "id_hashes", "labels")),
         days=Count("day", distinct=True),
         later=Sum("rows", filter=goes_later),
     )

@@ -41,6 +41,7 @@ class TakenRows:
 
 
 def take_rows_out(
+    model: Model,
     own: QuerySet[PredictionChunk],
     choose: RowChoice,
     before: Callable[[PredictionChunk, pa.RecordBatch], None] = lambda chunk, rows: None,
@@ -49,11 +50,8 @@ def take_rows_out(
 
     `before` is called with the rows while they are there.
     """
-    model_id = own.values_list("model_id", flat=True).first()
-    if model_id is None:
-        return None
-    labels.lock_summaries(model_id)
-    labels.lock(model_id, exclusive=True)
+    labels.lock_summaries(model.pk)
+    labels.lock(model.pk, exclusive=True)
     chunk = own.select_for_update().first()
     if chunk is None:
         return None
@@ -63,20 +61,21 @@ def take_rows_out(
     rows = batch.filter(is_taken)
     before(chunk, rows)
     folded = FoldedLabels.read(chunk.labels)
-    taken = _as_summarised(chunk, batch, folded).take(is_taken.to_numpy(zero_copy_only=False))
+    taken = _as_summarised(model, chunk, batch, folded).take(is_taken.to_numpy(zero_copy_only=False))
     kept = folded.keep(is_kept.to_numpy(zero_copy_only=False))
     _replace(chunk, batch.filter(is_kept), kept)
     if chunk.role != "shadow":
-        _record_lost_labels(model_id, taken)
+        _record_lost_labels(model.pk, taken)
     forgotten = len(folded) - len(kept) + _forget_beside(chunk, rows)
-    _update_summaries(chunk, rows, taken)
+    _update_summaries(model, chunk, rows, taken)
     return TakenRows("shadow_rows" if chunk.role == "shadow" else "predictions", rows.num_rows, forgotten)
 
 
-def _as_summarised(chunk: PredictionChunk, batch: pa.RecordBatch, folded: FoldedLabels) -> LogFrame:
+def _as_summarised(
+    model: Model, chunk: PredictionChunk, batch: pa.RecordBatch, folded: FoldedLabels
+) -> LogFrame:
     """Return a chunk's rows with the labels that the summaries count for them."""
-    model, end = Model.objects.get(pk=chunk.model_id), chunk.end + timedelta(microseconds=1)
-    labels = summarised_labels(model, [chunk.role], chunk.start, end)
+    labels = summarised_labels(model, [chunk.role], chunk.start, chunk.end + timedelta.resolution)
     return frame_from([ChunkRows(chunk.version_id, batch, folded)], labels)
 
 
@@ -127,10 +126,10 @@ def _forget_beside(chunk: PredictionChunk, rows: pa.RecordBatch) -> int:
     return labels.forget(chunk.model_id, list(zip(ids, times, clients, strict=True)))
 
 
-def _update_summaries(chunk: PredictionChunk, rows: pa.RecordBatch, taken: LogFrame) -> None:
+def _update_summaries(model: Model, chunk: PredictionChunk, rows: pa.RecordBatch, taken: LogFrame) -> None:
     """Subtract these rows from the summaries that count them, and request that their hours are rebuilt."""
     hours = {floor(from_us(us), "hour") for us in rows.column("time").cast(pa.int64()).to_pylist()}
-    request_rebuild(chunk.model_id, [(chunk.version_id, chunk.role, hour) for hour in sorted(hours)])
-    days_changed.send(sender=PredictionChunk, model=Model.objects.get(pk=chunk.model_id), days={chunk.day})
+    request_rebuild(model.pk, [(chunk.version_id, chunk.role, hour) for hour in sorted(hours)])
+    days_changed.send(sender=PredictionChunk, model=model, days={chunk.day})
     if chunk.is_summarised:
         rows_erased.send(sender=PredictionChunk, chunk=chunk, erased=taken)

@@ -6,10 +6,10 @@ from pydantic import Discriminator, Tag, TypeAdapter
 
 from driftline.common.bodies import TAG_MARK
 from inference.prediction_log.sources.kafka.settings import KafkaSettings, check_kafka
-from inference.prediction_log.sources.message_servers import check_server
 from inference.prediction_log.sources.mqtt.settings import MqttSettings, check_mqtt
 from inference.prediction_log.sources.nats.settings import NatsSettings
 from inference.prediction_log.sources.objects.settings import ObjectsSettings, check_objects
+from inference.prediction_log.sources.servers import check_server
 from inference.prediction_log.sources.sql.settings import SqlSettings, check_sql
 
 

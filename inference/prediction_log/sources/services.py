@@ -10,7 +10,7 @@ from driftline.accounts.models import Project
 from driftline.accounts.services import record_audit
 from driftline.common.clock import now
 from driftline.common.errors import Problem, invalid
-from driftline.common.secrets_at_rest import encrypt
+from driftline.common.secrets_at_rest import encrypt_sent
 from driftline.common.strict_json import printable
 from inference.prediction_log.rows.sent_items import Refused, check_version
 from inference.prediction_log.sources.adapters import mapping_of, settings_of
@@ -264,6 +264,4 @@ def _check_registry_secret(settings: SourceSettings, secret: str) -> None:
 
 
 def _sealed(secret: str, pointer: str = "/secret") -> bytes:
-    if len(secret) > MAX_SECRET_BYTES or "\x00" in secret:
-        raise invalid(pointer, f"A secret has up to {MAX_SECRET_BYTES:,} characters.")
-    return encrypt(secret) if secret else b""
+    return encrypt_sent(secret, max_length=MAX_SECRET_BYTES, pointer=pointer)

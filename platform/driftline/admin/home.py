@@ -1,6 +1,6 @@
 """The admin's first page: what needs somebody now, and which model takes the disk."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import astuple, dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -38,8 +38,7 @@ LATE_RUN = timedelta(hours=24)
 RECENT = timedelta(days=1)
 MONTH = timedelta(days=30)
 RULES_SHOWN = 5
-DISK_SECONDS = 600
-_DISK_KEY = "sizes-of-models"
+KEPT_SECONDS = 600
 
 
 @dataclass(frozen=True)
@@ -98,7 +97,7 @@ def _lines(moment: datetime) -> list[HealthLine]:
         _consumers(),
         _runs(moment),
         _incidents(),
-        *_capacity(moment),
+        *_some_minutes_old(HealthLine, _capacity, moment),
         _backup(moment),
     ]
 
@@ -215,15 +214,20 @@ def _backup(moment: datetime) -> HealthLine:
 
 
 def _disk(moment: datetime) -> list[DiskOfModel]:
-    """List the models with the most bytes, as some minutes ago: the length of each chunk and summary is read for it."""
-    found = cache.get(_DISK_KEY)
-    if found is None:
-        found = [list(astuple(size)) for size in largest_models(moment)]
-        cache.set(_DISK_KEY, found, DISK_SECONDS)
-    sizes = [ModelSize(*fields) for fields in found]
+    """List the models with the most bytes."""
     return [
-        DiskOfModel(size, reverse("admin:inference_model_change", args=[size.model_id])) for size in sizes
+        DiskOfModel(size, reverse("admin:inference_model_change", args=[size.model_id]))
+        for size in _some_minutes_old(ModelSize, largest_models, moment)
     ]
+
+
+def _some_minutes_old[Row: (HealthLine, ModelSize)](
+    kind: type[Row], read: Callable[[datetime], Iterable[Row]], moment: datetime
+) -> list[Row]:
+    """Return what `read` gave some minutes ago, as the size of every table or chunk is read for it."""
+    key = f"admin-{kind.__name__}"
+    found = cache.get_or_set(key, lambda: [astuple(row) for row in read(moment)], KEPT_SECONDS)
+    return [kind(*fields) for fields in found or ()]
 
 
 def _rules(moment: datetime) -> list[OftenFiring]:

@@ -1,45 +1,26 @@
 """What capacity is judged by: rows a second, growth a day, room on each disk, and the models that take most."""
 
 import shutil
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from django.conf import settings
-from django.db import connection
 from django.db.models import Q, QuerySet, Sum
 
-from driftline.capacity.samples import database_folder, measure_disk
+from driftline.capacity.samples import KEPT, database_folder, measure_disk
 from driftline.common.periods import floor
 from driftline.models import DiskSample
-from inference.prediction_log.models import PredictionChunk
+from inference.prediction_log.models import PredictionChunk, size_of
 from inference.registry.models import Model
 from monitors.summaries.models import Summary
 
 MODELS_SHOWN = 10
-OVER = timedelta(days=7)
 MIN_OVER = timedelta(hours=1)  # of less, growth is what packing and vacuum happen to do
 MAX_DAYS = 3_650  # what fills later than that is not filling
 _HOUR, _DAY = timedelta(hours=1), timedelta(days=1)
-_LARGEST = f"""
-    SELECT model.id, model.name, project.slug, held.rows, held.log, held.summaries
-    FROM (
-        SELECT model_id, sum(rows)::bigint AS rows, sum(log)::bigint AS log, sum(summaries)::bigint AS summaries
-        FROM (
-            SELECT model_id, sum(rows) AS rows, 0 AS summaries, sum(octet_length(payload)
-                + coalesce(octet_length(id_hashes), 0) + coalesce(octet_length(labels), 0)) AS log
-            FROM {PredictionChunk._meta.db_table} GROUP BY model_id
-            UNION ALL
-            SELECT model_id, 0, sum(octet_length(payload) + coalesce(octet_length(blocks), 0)), 0
-            FROM {Summary._meta.db_table} GROUP BY model_id
-        ) parts
-        GROUP BY model_id ORDER BY sum(log) + sum(summaries) DESC LIMIT %s
-    ) held
-    JOIN {Model._meta.db_table} model ON model.id = held.model_id
-    JOIN accounts_project project ON project.id = model.project_id
-    ORDER BY held.log + held.summaries DESC, model.id
-"""
 
 
 @dataclass(frozen=True)
@@ -135,7 +116,7 @@ def _summaries_of_last_day(moment: datetime, models: Iterable[int]) -> QuerySet[
 def _growth(sample: DiskSample) -> DailyGrowth | None:
     """Compare with the oldest sample of the last days; None where there is none yet."""
     first = (
-        DiskSample.objects.filter(at__gte=sample.at - OVER, at__lte=sample.at - MIN_OVER)
+        DiskSample.objects.filter(at__gte=sample.at - KEPT, at__lte=sample.at - MIN_OVER)
         .order_by("at")
         .first()
     )
@@ -176,12 +157,25 @@ def _disk(holds: str, folder: Path, lost_a_day: float | None) -> Disk:
 
 def largest_models(moment: datetime) -> list[ModelSize]:
     """List the models with the most bytes, the largest first; the length of each chunk and summary is read for it."""
-    with connection.cursor() as cursor:
-        cursor.execute(_LARGEST, [MODELS_SHOWN])
-        found = cursor.fetchall()
-    recent = _summaries_of_last_day(moment, [model for model, *_ in found])
-    rows_last_day = dict(recent.values_list("model_id").annotate(rows=Sum("rows")))
+    chunks = PredictionChunk.objects.order_by().values_list("model")
+    sized = chunks.annotate(Sum("rows"), bytes=Sum(size_of("payload", "id_hashes", "labels")))
+    logs = {model_id: (rows, size) for model_id, rows, size in sized}
+    sizes = Summary.objects.order_by().values_list("model").annotate(bytes=Sum(size_of("payload", "blocks")))
+    summaries = Counter(dict(sizes))
+    both = summaries + Counter({model_id: size for model_id, (_, size) in logs.items()})
+    largest = [model_id for model_id, _ in both.most_common(MODELS_SHOWN)]
+    recent = _summaries_of_last_day(moment, largest).values_list("model").annotate(rows=Sum("rows"))
+    rows_last_day = Counter(dict(recent))
+    models = Model.objects.select_related("project").in_bulk(largest)
     return [
-        ModelSize(model, name, project, rows, log, summaries, rows_last_day.get(model, 0))
-        for model, name, project, rows, log, summaries in found
+        ModelSize(
+            model_id,
+            models[model_id].name,
+            models[model_id].project.slug,
+            *logs.get(model_id, (0, 0)),
+            summaries[model_id],
+            rows_last_day[model_id],
+        )
+        for model_id in largest
+        if model_id in models
     ]

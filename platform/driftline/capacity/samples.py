@@ -13,7 +13,8 @@ from inference.prediction_log.models import Label, PredictionChunk, PredictionRo
 from monitors.metrics.models import PackedPoints
 from monitors.summaries.models import Summary
 
-KEPT = timedelta(days=60)
+KEPT = timedelta(days=7)
+"""Growth is that of a week, of which each day has the same share however traffic differs between them."""
 _LOG = [table._meta.db_table for table in (PredictionChunk, PredictionRow, Label)]
 _SUMMARIES = [table._meta.db_table for table in (Summary, PackedPoints)]
 _SIZES = """
@@ -47,7 +48,7 @@ def measure_disk(moment: datetime) -> DiskSample:
 
 
 def record_disk(moment: datetime) -> None:
-    """Store the sizes as they are, and forget those of long ago."""
+    """Store the sizes as they are, and forget those that no growth is compared with."""
     measure_disk(moment).save()
     DiskSample.objects.filter(at__lt=moment - KEPT).delete()
 

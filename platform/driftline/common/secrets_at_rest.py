@@ -8,6 +8,8 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from django.conf import settings
 from django.utils.encoding import force_bytes
 
+from driftline.common.errors import invalid
+
 
 class SecretUnreadable(Exception):
     """A stored secret was encrypted under a key that this installation no longer has."""
@@ -22,6 +24,13 @@ class SecretUnreadable(Exception):
 def encrypt(text: str) -> bytes:
     """Encrypt `text` under the installation's secret key."""
     return _keys().encrypt(text.encode())
+
+
+def encrypt_sent(secret: str, *, max_length: int, pointer: str = "/secret") -> bytes:
+    """Encrypt a secret as it was sent, or return nothing for an empty one; raises Problem (422)."""
+    if len(secret) > max_length or "\x00" in secret:
+        raise invalid(pointer, f"A secret has up to {max_length:,} characters.")
+    return encrypt(secret) if secret else b""
 
 
 def decrypt(stored: bytes | memoryview) -> str:

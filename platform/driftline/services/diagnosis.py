@@ -11,6 +11,7 @@ from datetime import datetime, timedelta
 from django.conf import settings
 from django.db import DatabaseError, connection
 from django.db.migrations.executor import MigrationExecutor
+from django.db.models import Max
 from kombu import Connection
 
 from driftline.accounts.audit_chain import check_chain, oldest_unsealed
@@ -29,6 +30,7 @@ from driftline.stuck_work import count_failed, stuck_work
 from inference.hosts.models import ServingHost
 from inference.prediction_log.encryption.key_health import look_at_keys
 from inference.prediction_log.lake.models import Lake
+from inference.prediction_log.lake.selectors import files_of
 from inference.prediction_log.lake.store import settings_of
 from inference.prediction_log.spool.sealing import KEY_FILE, master_keys
 from inference.prediction_log.storage.damaged_chunks import describe_marked
@@ -324,7 +326,9 @@ def _lakes() -> Iterator[Finding]:
     for lake in Lake.objects.select_related("project").order_by("project__slug"):
         subject = f"lake of {lake.project.slug}"
         if lake.failing_since is None:
-            yield Finding(subject, f"{settings_of(lake).location()} is written to")
+            last = files_of(lake.project).aggregate(at=Max("written_at"))["at"]
+            state = f"last written to {last:%Y-%m-%d %H:%M} UTC" if last else "nothing was written to it yet"
+            yield Finding(subject, f"{settings_of(lake).location()}: {state}")
         else:
             text = f"not written to since {lake.failing_since:%Y-%m-%d %H:%M:%S} UTC: {lake.error}"
             yield Finding(

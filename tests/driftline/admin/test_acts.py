@@ -1,7 +1,7 @@
 """What operators do in the admin is asked for first, is done by the services, and leaves an audit row."""
 
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,8 @@ from django.urls import reverse
 from driftline.accounts.models import AuditEntry, Membership, Project, User
 from driftline.accounts.services import create_token
 from driftline.backup.making import MADE
+from driftline.capacity.samples import record_disk
+from driftline.common.clock import now
 from driftline.models import Heartbeat
 from inference.prediction_log.erasure.models import Erasure
 from inference.prediction_log.models import TouchedPeriod
@@ -192,6 +194,18 @@ class TestTheFirstPage:
         [disk] = page.context["disk"]
         assert (disk.size.name, disk.size.rows, disk.size.log_bytes > 1_000) == (world.model.name, 60, True)
         assert "No rule has fired in 30 days" in page.content.decode()
+
+    def test_measures_the_disk_once_in_some_minutes(self, operator: Client, world: World) -> None:
+        def growth() -> str:
+            [line] = [
+                one for one in operator.get(reverse("admin:index")).context["lines"] if one.what == "Growth"
+            ]
+            return str(line.says)
+
+        before = growth()
+        record_disk(now() - timedelta(hours=3))
+
+        assert growth() == before
 
     def test_knows_the_last_backup(self, operator: Client, world: World) -> None:
         AuditEntry.objects.create(actor="command line", action=MADE, subject="/backups/today")

@@ -13,8 +13,9 @@ from driftline.services.diagnosis import Finding, diagnose
 from driftline.services.ownership import Owner, own
 from driftline.services.paths import HomePaths
 from inference.hosts.models import ServingHost
-from inference.prediction_log.lake.models import Lake
+from inference.prediction_log.lake.models import Lake, LakeFile
 from tests.embedded import make_home
+from tests.worlds.approvals import DAY, make_model
 
 pytestmark = pytest.mark.django_db
 
@@ -56,10 +57,22 @@ class TestDiagnose:
 
         assert finding.is_fine
 
+    def test_says_when_a_lake_was_last_written_to(self, paths: HomePaths) -> None:
+        model = make_model(Project.objects.create(slug="bank", name="Bank"))
+        Lake.objects.create(project=model.project, settings={"bucket": "days"})
+        file = LakeFile.objects.create(model=model, day=DAY, number=0, state="waiting", due_at=DAY)
+        assert find(paths, "lake of bank") == Finding(
+            "lake of bank", "s3://days: nothing was written to it yet"
+        )
+
+        file.written_at = DAY
+        file.save()
+
+        assert find(paths, "lake of bank").text == "s3://days: last written to 2026-01-05 00:00 UTC"
+
     def test_warns_of_a_lake_that_cannot_be_written_to(self, paths: HomePaths) -> None:
         project = Project.objects.create(slug="bank", name="Bank")
         lake = Lake.objects.create(project=project, settings={"bucket": "days"})
-        assert find(paths, "lake of bank").is_fine
 
         lake.failing_since, lake.error = now(), "It answered 403 AccessDenied."
         lake.save()

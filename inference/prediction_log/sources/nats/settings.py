@@ -4,7 +4,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field
 
-from inference.prediction_log.sources.message_servers import MessageServer
+from inference.prediction_log.sources.servers import MessageServer
 
 
 class NatsSettings(MessageServer):

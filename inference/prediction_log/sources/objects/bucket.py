@@ -6,9 +6,10 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from io import SEEK_CUR, SEEK_END, SEEK_SET, BufferedReader, RawIOBase
 from tempfile import SpooledTemporaryFile
 from threading import Timer
-from typing import IO
+from typing import IO, Any
 from urllib.parse import unquote_plus, urlsplit
 from xml.etree import ElementTree
 
@@ -30,6 +31,7 @@ DEADLINE_SECONDS = 30.0  # of one request
 PAGE = 1_000  # objects, as many as S3 lists at once
 MAX_PAGE_BYTES = 8 << 20
 PART_BYTES = 4 << 20
+READ_AHEAD_BYTES = 1 << 20
 PAUSES_SECONDS = (1.0, 3.0)
 """Before a part is asked for again, so that one failure does not cost all that was downloaded."""
 MIN_FREE_BYTES = 2 << 30  # of the disk, on which predictions are logged too
@@ -77,9 +79,50 @@ class Bucket:
                 return
             query["continuation-token"] = following
 
-    def fetch(self, info: ObjectInfo, *, max_bytes: int = MAX_OBJECT_BYTES) -> "ObjectDownload":
-        """Begin to download an object, which is refused where it is longer."""
-        return ObjectDownload(self, info, max_bytes)
+    def fetch(self, info: ObjectInfo) -> "ObjectDownload":
+        """Begin to download an object, which is refused where it is longer than `MAX_OBJECT_BYTES`."""
+        return ObjectDownload(self, info)
+
+    def open(self, info: ObjectInfo) -> IO[bytes]:
+        """Open an object of any length: what is read of it is downloaded, some of what follows with it.
+
+        Reading raises AdapterFailed, ObjectMissing and ObjectRefused.
+        """
+        return BufferedReader(_ObjectReader(self, info), READ_AHEAD_BYTES)
+
+    def get_range(self, info: ObjectInfo, start: int, stop: int) -> bytes:
+        """Return the bytes `[start, stop)`, at most `PART_BYTES`, of an object in the version that was listed.
+
+        Raises ObjectMissing, ObjectRefused, and AdapterFailed where some requests failed.
+        """
+        for pause in PAUSES_SECONDS:
+            try:
+                return self._request_range(info, start, stop)
+            except AdapterFailed:
+                if self.seconds_left() <= pause:
+                    raise
+                time.sleep(pause)
+        return self._request_range(info, start, stop)
+
+    def _request_range(self, info: ObjectInfo, start: int, stop: int) -> bytes:
+        headers = {"range": f"bytes={start}-{stop - 1}"}
+        if info.etag.startswith('"'):  # else the store names none
+            headers["if-match"] = info.etag
+        status, body = self.get(info.path, {}, headers, PART_BYTES)
+        if status in (404, 412, 416):
+            raise ObjectMissing(info.path)
+        if _is_archived(status, body):
+            raise ObjectRefused(f"the store answered {_describe(status, body)}")
+        if status == 200 and len(body) == info.size:  # the store knows no ranges
+            return body[start:stop]
+        if status != 206:
+            # Keys are changed and clocks set right: what is refused today may be given tomorrow.
+            raise AdapterFailed(
+                f"{info.path} cannot be read now: the store answered {_describe(status, body)}."
+            )
+        if len(body) != stop - start:
+            raise AdapterFailed(f"The store sent {len(body):,} bytes of {stop - start:,}.")
+        return body
 
     def seconds_left(self) -> float:
         """Return the time until the deadline."""
@@ -179,8 +222,8 @@ def check_room(name: str, size: int) -> None:
 class ObjectDownload:
     """An object that is downloaded in parts, each of the version that was listed; see `Transfer`."""
 
-    def __init__(self, bucket: Bucket, info: ObjectInfo, max_bytes: int) -> None:
-        self._bucket, self._info, self._max_bytes = bucket, info, max_bytes
+    def __init__(self, bucket: Bucket, info: ObjectInfo) -> None:
+        self._bucket, self._info = bucket, info
         self._file = SpooledTemporaryFile(max_size=IN_MEMORY_BYTES, dir=str(django_settings.HOME))  # noqa: SIM115  closed by `close`
         self._received = 0
 
@@ -200,45 +243,17 @@ class ObjectDownload:
 
     def step(self) -> bool:
         """Download the next part; see `Transfer`."""
-        if self._info.size > self._max_bytes:
+        if self._info.size > MAX_OBJECT_BYTES:
             raise ObjectRefused(
-                f"it has {self._info.size:,} bytes, and an object has at most {self._max_bytes:,}"
+                f"it has {self._info.size:,} bytes, and an object has at most {MAX_OBJECT_BYTES:,}"
             )
         if self._received == self._info.size:
             return True
         if self._received == 0:
             check_room(self._info.path, self._info.size)
-        self._keep(self._request_patiently())
-        return self._received == self._info.size
-
-    def _request_patiently(self) -> bytes:
-        for pause in PAUSES_SECONDS:
-            try:
-                return self._request_part()
-            except AdapterFailed:
-                if self._bucket.seconds_left() <= pause:
-                    raise
-                time.sleep(pause)
-        return self._request_part()
-
-    def _request_part(self) -> bytes:
         stop = min(self._received + PART_BYTES, self._info.size)
-        headers = {"range": f"bytes={self._received}-{stop - 1}"}
-        if self._info.etag.startswith('"'):  # else the store names none
-            headers["if-match"] = self._info.etag
-        status, body = self._bucket.get(self._info.path, {}, headers, PART_BYTES)
-        if status in (404, 412, 416):
-            raise ObjectMissing(self._info.path)
-        if _is_archived(status, body):
-            raise ObjectRefused(f"the store answered {_describe(status, body)}")
-        if status != 206 and not (status == 200 and len(body) == self._info.size):
-            # Keys are changed and clocks set right: what is refused today may be given tomorrow.
-            raise AdapterFailed(
-                f"{self._info.path} cannot be read now: the store answered {_describe(status, body)}."
-            )
-        if len(body) != stop - self._received and status == 206:
-            raise AdapterFailed(f"The store sent {len(body):,} bytes of {stop - self._received:,}.")
-        return body
+        self._keep(self._bucket.get_range(self._info, self._received, stop))
+        return self._received == self._info.size
 
     def _keep(self, body: bytes) -> None:
         try:
@@ -246,6 +261,31 @@ class ObjectDownload:
         except OSError as error:
             raise AdapterFailed(f"There is no room to keep {self._info.path}: {error.strerror}.") from error
         self._received += len(body)
+
+
+class _ObjectReader(RawIOBase):
+    """The content of an object, of which each reading is a request."""
+
+    def __init__(self, bucket: Bucket, info: ObjectInfo) -> None:
+        self._bucket, self._info, self._place = bucket, info, 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = SEEK_SET, /) -> int:
+        self._place = offset + {SEEK_SET: 0, SEEK_CUR: self._place, SEEK_END: self._info.size}[whence]
+        return self._place
+
+    def readinto(self, buffer: Any) -> int:
+        """Fill as much of a buffer as one request brings; returns how many bytes that is."""
+        start, stop = self._place, min(self._place + min(len(buffer), PART_BYTES), self._info.size)
+        if start < stop:
+            buffer[: stop - start] = self._bucket.get_range(self._info, start, stop)
+            self._place = stop
+        return max(0, stop - start)
 
 
 def _read_page(body: bytes) -> tuple[list[ObjectInfo], str]:

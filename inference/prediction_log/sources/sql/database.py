@@ -6,7 +6,7 @@ from typing import Any, Protocol
 from driftline.common.outbound.addresses import AddressBlocked
 from inference.prediction_log.sources.messages import AdapterFailed
 from inference.prediction_log.sources.sql.queries import Query
-from inference.prediction_log.sources.sql.settings import SqlSettings, find_address, is_within_own_networks
+from inference.prediction_log.sources.sql.settings import SqlSettings
 
 CONNECT_SECONDS = 10
 STATEMENT_SECONDS = 30
@@ -33,7 +33,7 @@ def open_database(settings: SqlSettings, secret: str, *, deadline: float = float
     if not secret:
         raise AdapterFailed("A password is needed, as none is stored for this server and user.")
     try:
-        address = str(find_address(settings))
+        address = str(settings.find_address())
     except AddressBlocked as error:
         raise AdapterFailed(f"{settings.host} must not be reached: {error}.") from error
     except (OSError, UnicodeError) as error:
@@ -41,7 +41,7 @@ def open_database(settings: SqlSettings, secret: str, *, deadline: float = float
     try:
         return _connect(settings, secret, address, deadline)
     except AdapterFailed as error:
-        if any(word in str(error) for word in _OF_A_PORT) and not is_within_own_networks(settings):
+        if any(word in str(error) for word in _OF_A_PORT) and not settings.is_within_own_networks:
             raise AdapterFailed("The database does not answer.") from error
         raise
 

@@ -1,6 +1,7 @@
 """A person is erased from the files of a lake too, also where the log holds nothing of them any more."""
 
 from datetime import datetime, timedelta
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ from driftline.accounts.models import Project
 from inference.prediction_log.erasure import services, spool
 from inference.prediction_log.erasure.models import Erasure
 from inference.prediction_log.erasure.services import request_erasure
-from inference.prediction_log.erasure.work import Work
+from inference.prediction_log.erasure.work import SliceOver, Work
+from inference.prediction_log.lake import parts
 from inference.prediction_log.lake.folder import LakeFolder
 from inference.prediction_log.lake.models import Lake, LakeFile
 from inference.prediction_log.rows.sent_items import SentPrediction
@@ -83,6 +85,35 @@ def test_rows_of_the_person_leave_every_file(project: Project, written: Model, f
     assert erasure.counts["lake_rows"] == 2
     assert ids(folder) == of_others("20260105") + of_others("20260214")
     assert not any(ZOE.encode() in path.read_bytes() for path in folder.rglob("*") if path.is_file())
+
+
+def test_rows_of_the_person_leave_every_file_of_a_day_that_has_several(
+    project: Project, model: Model, lake: Lake, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parts, "MAX_FILE_BYTES", 1_000)
+    rows = [
+        replace(row, subject=ZOE if place % 5 else "other")
+        for place, row in enumerate(rows_of_a_day(DAY, 20))
+    ]
+    log(model, [*rows, *(replace(row, role="shadow", version="2", subject=None) for row in rows)])
+    work(model)
+    let_time_pass()
+    assert len(write_due()) > 2
+    checks = count()
+
+    def end_every_second_time(_: Work) -> None:
+        if next(checks) % 2:
+            raise SliceOver
+
+    monkeypatch.setattr(Work, "check_deadline", end_every_second_time)
+
+    erasure = erase(project)
+    while erasure.state != Erasure.State.DONE:
+        services.resume_erasure(erasure.pk)
+        erasure.refresh_from_db()
+
+    assert erasure.counts["lake_rows"] == 32
+    assert len(ids(folder)) == 8
 
 
 def test_rows_that_expired_in_the_log_leave_the_lake(project: Project, written: Model, folder: Path) -> None:

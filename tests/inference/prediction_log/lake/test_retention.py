@@ -3,15 +3,23 @@
 from datetime import UTC, datetime, timedelta
 from io import StringIO
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.core.management import call_command
 from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
 from driftline.accounts.models import Project
+from driftline.common.clock import now
+from inference.prediction_log.ingest import arrival
+from inference.prediction_log.lake import parts
 from inference.prediction_log.lake.models import Lake, LakeFile
 from inference.prediction_log.lake.services import stop_lake
+from inference.prediction_log.lake.writing import write_lake_file
 from inference.prediction_log.models import PredictionChunk
+from inference.prediction_log.retention.expiry import find_expired
+from inference.prediction_log.storage import partitions
 from inference.prediction_log.tasks import expire
 from inference.registry.models import Model
 from inference.registry.services import update_model
@@ -148,6 +156,54 @@ def test_rows_that_come_after_a_day_left_lie_in_a_file_of_their_own(old_day: Mod
     assert of_day == [f"part-{old_day.pk}-0.parquet", f"part-{old_day.pk}-1.parquet"]
     assert sorted(set(ids(folder))) == ids(folder)
     assert len(ids(folder)) == 11
+
+
+def test_a_day_of_which_some_rows_still_have_narrow_rows_stays_as_a_whole(
+    old_day: Model, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    update_model(model=old_day, actor="test", retention_days=0)
+    monkeypatch.setattr(arrival, "_clock", "clock_timestamp()")
+    log_days_again(old_day)
+    grow_old()
+    pack_all()
+    let_time_pass()
+    write_due()
+    update_model(model=old_day, actor="test", retention_days=7)
+
+    expire()
+
+    assert days_of(old_day) == [DAY, LAST]
+    assert sum(PredictionChunk.objects.filter(day=DAY.date()).values_list("rows", flat=True)) == 6
+
+
+def test_a_day_in_several_files_stays_until_all_of_them_are_in_the_lake(
+    old_day: Model, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parts, "MAX_FILE_BYTES", 1_000)
+    let_time_pass()
+    first = LakeFile.objects.get(day=DAY.date())
+    write_lake_file(first.pk)
+    first.refresh_from_db()
+    assert (first.state, first.rows < 5) == ("done", True)
+
+    expire()
+    assert days_of(old_day) == [DAY, LAST]
+
+    write_due()
+    expire()
+    assert days_of(old_day) == [LAST]
+    assert len(ids(folder)) == 10
+
+
+def test_the_lake_is_asked_once_for_all_days(old_day: Model, django_assert_num_queries: Any) -> None:
+    with CaptureQueriesContext(connection) as of_one_day:
+        assert len(list(find_expired(now(), without=partitions.WEEKS.starts()))) == 1
+    update_model(model=old_day, actor="test", retention_days=0)
+    log_days(old_day, *(DAY + timedelta(days=day) for day in range(1, 5)))
+    update_model(model=old_day, actor="test", retention_days=7)
+
+    with django_assert_num_queries(len(of_one_day)):
+        assert len(list(find_expired(now(), without=partitions.WEEKS.starts()))) == 5
 
 
 def log_days_again(model: Model) -> None:

@@ -1,8 +1,10 @@
 """Each finished day of a model is one file, which is put in its place at once and replaced when the day changes."""
 
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pyarrow.dataset
 import pytest
@@ -17,7 +19,7 @@ from driftline.common.errors import Problem
 from driftline.common.leased_work import TOOK_TOO_LONG
 from driftline.given_up import dismiss, given_up, retry
 from driftline.long_work import run_next
-from inference.prediction_log.lake import writing
+from inference.prediction_log.lake import parts, writing
 from inference.prediction_log.lake.days import note_changed_days
 from inference.prediction_log.lake.folder import LakeFolder
 from inference.prediction_log.lake.models import Lake, LakeFile
@@ -55,6 +57,10 @@ def file_of(model: Model, number: int = 0, day: datetime = DAY) -> str:
 def log_day(model: Model, day: datetime = DAY, n: int = 5) -> None:
     log(model, rows_of_a_day(day, n))
     work(model)
+
+
+def all_ids(n: int) -> list[str]:
+    return sorted(row.id for row in rows_of_a_day(DAY, n))
 
 
 class TestAFinishedDay:
@@ -441,6 +447,72 @@ class TestAWriterThatIsKilled:
         retry(kind=piece.kind, id=piece.id, actor="ada")
 
         assert write_due() == [file_of(model)]
+
+
+class TestADayThatIsTooLargeForOneFile:
+    @pytest.fixture(autouse=True)
+    def limit(self, model: Model, lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+        """Let a file hold a third of a day."""
+        log_day(model, n=60)
+        monkeypatch.setattr(parts, "MAX_FILE_BYTES", PredictionChunk.objects.get().payload.nbytes // 3)
+
+    def test_lies_in_files_that_hold_each_row_once(self, model: Model, folder: Path) -> None:
+        let_time_pass()
+
+        written = write_due()
+
+        assert len(written) in (3, 4)
+        assert names(folder) == sorted(file_of(model, number) for number in range(len(written)))
+        assert ids(folder) == all_ids(60)
+
+    def test_has_each_row_once_whichever_file_its_writer_is_killed_at(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        killed: set[str] = set()
+        real = LakeFolder.commit
+
+        def commit(self: LakeFolder, name: str, *arguments: Any) -> None:
+            real(self, name, *arguments)
+            if name not in killed:
+                killed.add(name)
+                raise KeyboardInterrupt
+
+        monkeypatch.setattr(LakeFolder, "commit", commit)
+        let_time_pass()
+        is_written = False
+        while not is_written:
+            with suppress(KeyboardInterrupt):
+                write_due()
+                is_written = True
+            let_lease_end()
+            assert len(set(ids(folder))) == len(ids(folder))
+
+        assert len(killed) >= 3
+        assert ids(folder) == all_ids(60)
+
+    def test_gets_its_late_rows_in_the_file_of_their_part(self, model: Model, folder: Path) -> None:
+        let_time_pass()
+        write_due()
+        log(model, [replace(row, id=f"late-{row.id}") for row in rows_of_a_day(DAY, 6)])
+        work(model)
+        let_time_pass()
+
+        write_due()
+
+        assert ids(folder) == sorted([*all_ids(60), *(f"late-{id_}" for id_ in all_ids(6))])
+
+    def test_may_have_been_written_whole_before_it_grew(
+        self, model: Model, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        let_time_pass()
+        with monkeypatch.context() as large:
+            large.setattr(parts, "MAX_FILE_BYTES", 1 << 30)
+            assert len(write_due()) == 1
+        note_changed_days(model, [DAY.date()])
+        let_time_pass()
+
+        assert len(write_due()) >= 3
+        assert ids(folder) == all_ids(60)
 
 
 class TestTheFirstFilling:

@@ -1,5 +1,6 @@
-"""One server that keeps messages, as people set it: where it is, how it is called, and who signs in."""
+"""One server that a source reads from, as people set it: where it is, how it is called, and who signs in."""
 
+from collections.abc import Set
 from typing import Any, ClassVar, Literal
 
 from pydantic import Field
@@ -11,17 +12,19 @@ from driftline.common.outbound.targets import PORTS_OF_OTHER_SERVICES, outbound_
 from inference.prediction_log.sources.kafka.settings import MAX_PEM_BYTES, split_broker
 
 
-class MessageServer(Body):
-    """What settings of kinds with one server share; what they add names what is read there."""
+class ServerSettings(Body):
+    """What settings of kinds with one server share."""
 
     protocol: ClassVar[str]
-    """How the protocol is called in sentences."""
+    """How what it speaks is called in sentences."""
+    own_ports: ClassVar[Set[int]] = frozenset({443})
+    """Those that it may have although they are system ports, or ports of other services."""
+    field: ClassVar[str] = "server"
+    """Which setting says where it is."""
 
-    server: str = Field(max_length=260, description="host:port")
     tls: Literal["verify", "none"] = Field(
         default="verify", description="none is for networks of DRIFTLINE_OUTBOUND_ALLOW alone"
     )
-    user: str = Field(default="", max_length=255)
     ca_certificate: str = Field(
         default="", max_length=MAX_PEM_BYTES, description="PEM; empty: the system's authorities"
     )
@@ -30,18 +33,14 @@ class MessageServer(Body):
     def is_encrypted(self) -> bool:
         return self.tls == "verify"
 
-    def address(self) -> tuple[Any, ...]:
-        """Return what a stored secret belongs to: it is never sent anywhere else."""
-        return self.server, self.user, self.tls, self.ca_certificate
-
     def host_and_port(self) -> tuple[str, int]:
-        """Return where the server is; raises Problem (422)."""
-        return split_broker(self.server, "/settings/server")
+        """Return where the server is; raises AddressBlocked, or Problem (422)."""
+        raise NotImplementedError
 
     def find_address(self) -> Address:
         """Return the address to connect to; raises AddressBlocked, or OSError where the name does not resolve."""
         host, port = self.host_and_port()
-        if (port < 1024 and port != 443) or port in PORTS_OF_OTHER_SERVICES:
+        if port not in self.own_ports and (port < 1024 or port in PORTS_OF_OTHER_SERVICES):
             raise AddressBlocked(f"port {port} is not one of {self.protocol}")
         return resolve(host, port, encrypted=self.is_encrypted, rules=outbound_rules())
 
@@ -55,15 +54,28 @@ class MessageServer(Body):
         return True
 
 
-def check_server(settings: MessageServer) -> None:
+class MessageServer(ServerSettings):
+    """What settings of kinds with one server of messages share; what they add names what is read there."""
+
+    server: str = Field(max_length=260, description="host:port")
+    user: str = Field(default="", max_length=255)
+
+    def address(self) -> tuple[Any, ...]:
+        """Return what a stored secret belongs to: it is never sent anywhere else."""
+        return self.server, self.user, self.tls, self.ca_certificate
+
+    def host_and_port(self) -> tuple[str, int]:
+        """Return where the server is; raises Problem (422)."""
+        return split_broker(self.server, "/settings/server")
+
+
+def check_server(settings: ServerSettings) -> None:
     """Raise Problem (422) for settings that could never work, or lead where this server must not call."""
-    host, _ = settings.host_and_port()
     try:
         settings.find_address()
     except AddressBlocked as error:
-        raise invalid(
-            "/settings/server", f"{host} must not be reached: {error}.", "address_not_allowed"
-        ) from error
+        detail = f"{getattr(settings, settings.field)} must not be reached: {error}."
+        raise invalid(f"/settings/{settings.field}", detail, "address_not_allowed") from error
     except (OSError, UnicodeError):
         pass  # the name may resolve later, and is checked again before the server is called
     if settings.ca_certificate and not settings.is_encrypted:
