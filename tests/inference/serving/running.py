@@ -37,11 +37,11 @@ serve_forever(
 
 
 def token(
-    text: str, *scopes: str, project_id: int = 1, expires_at: float | None = None, **limits: int
+    text: str, *scopes: str, project_id: int = 1, expires_at: float | None = None, **more: Any
 ) -> PlanToken:
     """Describe a token for a plan."""
     digest = hashlib.sha256(text.encode()).hexdigest()
-    return PlanToken(digest, text[:6], project_id, list(scopes) or ["infer"], expires_at, **limits)
+    return PlanToken(digest, text[:6], project_id, list(scopes) or ["infer"], expires_at, **more)
 
 
 def publish(
