@@ -96,12 +96,14 @@ class Admission:
         expires_at: float | None = None,
         budget: TokenBudget | None = None,
         allowed: AllowedNetworks | None = None,
+        token: str = "",
     ) -> None:
         self.route = route
         self.may_backfill = may_backfill
         self.expires_at = expires_at
         self.budget = budget
         self.allowed = allowed
+        self.token = token  # its digest
 
 
 def project_id_of(admission: Admission | Refusal | None) -> int:
@@ -257,6 +259,7 @@ class RoutingTable:
             expires_at=token.expires_at,
             budget=budget_of(token.digest, token.requests_per_second, token.rows_per_second),
             allowed=self._allowed.get(token.digest),
+            token=token.digest,
         )
         if len(self._admissions) < MAX_CACHED_ADMISSIONS:
             self._admissions[caller.authorization, path] = admission

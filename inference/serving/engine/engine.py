@@ -102,9 +102,12 @@ class Engine:
     ) -> Admission | Refusal | None:
         """Find the caller's route or the reason to refuse; None where the version is to be loaded."""
         try:
-            return self.table.admit(dialect, caller, path)
+            admission = self.table.admit(dialect, caller, path)
         except NotLoaded:
             return None
+        if isinstance(admission, Admission):
+            self.metrics.token_uses.add(admission.token)
+        return admission
 
     def submit[Body, Content](
         self,

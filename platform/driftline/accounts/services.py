@@ -8,6 +8,7 @@ from functools import partial
 from typing import Any
 
 from django.db import transaction
+from django.db.models import Q
 
 from driftline.accounts.allowed_networks import check_networks
 from driftline.accounts.audit_chain import redact, seal_soon
@@ -255,6 +256,12 @@ def revoke_token(*, token: ApiToken, actor: str, now: datetime) -> None:
         if ApiToken.objects.filter(pk=token.pk, revoked_at=None).update(revoked_at=now):
             _record(token, actor, "revoke")
             tokens_changed.send(sender=ApiToken)
+
+
+def note_token_use(digest: str, *, at: datetime) -> None:
+    """Note when the token of a secret was used, unless a later use is known."""
+    tokens = ApiToken.objects.with_digest(digest, now=at)
+    tokens.filter(Q(last_used_at=None) | Q(last_used_at__lt=at)).update(last_used_at=at)
 
 
 def new_token_text(prefix: str = "") -> str:

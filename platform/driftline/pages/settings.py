@@ -177,7 +177,7 @@ def revoke(request: PageRequest, pk: int) -> HttpResponse:
     used = (
         f"was last used on {token.last_used_at:%-d %b %Y %H:%M} UTC"
         if token.last_used_at
-        else "was never used in the API"
+        else "was never used"
     )
     context = {
         "title": f"Revoke the token {token.name}",
