@@ -268,6 +268,9 @@ def _tokens() -> list[PlanToken]:
             expires_at=token.expires_at.timestamp() if token.expires_at else None,
             requests_per_second=token.requests_per_second,
             rows_per_second=token.rows_per_second,
+            networks=token.allowed_networks,
+            previous_digest=token.previous_digest,
+            previous_until=token.previous_until.timestamp() if token.previous_until else 0.0,
         )
         for token in ApiToken.objects.usable().order_by("pk")
     ]

@@ -29,7 +29,8 @@ class EngineOptions(Struct, frozen=True):
     `max_body_bytes` bounds all requests that are under way, `max_wait_seconds` how long a new one may have to wait,
     `max_run_seconds` one run of a model, `max_memory_bytes` what the process may hold (0: no bound). `remote_threads`
     wait for other servers and compute nothing, under the rules `outbound`. Processes of versions of their own are
-    bounded by `isolation`. Without `traces` there are none.
+    bounded by `isolation`. Without `traces` there are none. What `trusted_proxies`, networks in CIDR notation, say of
+    a caller's address is believed.
     """
 
     fsync: Fsync = "interval"
@@ -48,6 +49,7 @@ class EngineOptions(Struct, frozen=True):
     jobs: JobLimits = JobLimits()
     isolation: IsolationLimits = IsolationLimits()
     traces: TraceOptions | None = None
+    trusted_proxies: list[str] = []
 
 
 class ServerCertificate(Struct, frozen=True):

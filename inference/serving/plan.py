@@ -82,7 +82,8 @@ class PlanModel(Struct, frozen=True):
 class PlanToken(Struct, frozen=True):
     """A token that may call; `digest` is the SHA-256 of its whole text, `expires_at` a POSIX time.
 
-    Its limits hold in each serving process; 0 is none.
+    Its limits hold in each serving process; 0 is none. `networks`, in CIDR notation, are those from which alone it may
+    call, unless there are none. The secret of before a rotation has `previous_digest` and ends at `previous_until`.
     """
 
     digest: str
@@ -92,6 +93,9 @@ class PlanToken(Struct, frozen=True):
     expires_at: float | None
     requests_per_second: int = 0
     rows_per_second: int = 0
+    networks: list[str] = []
+    previous_digest: str = ""
+    previous_until: float = 0.0
 
 
 class PlanCallback(Struct, frozen=True):

@@ -5,11 +5,12 @@ import math
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from msgspec import Struct
 
+from driftline.common.networks import Network
 from driftline.common.outbound.rules import NO_RULES, OutboundRules
 from inference.prediction_log.spool.privacy import Privacy, read_hash_key
 from inference.serving.crashes import quarantined
@@ -50,14 +51,19 @@ class PlanWatcher:
     """
 
     def __init__(
-        self, home: Path, adopt: Callable[[RoutingTable], object], rules: OutboundRules = NO_RULES
+        self,
+        home: Path,
+        adopt: Callable[[RoutingTable], object],
+        rules: OutboundRules = NO_RULES,
+        trusted_proxies: Sequence[Network] = (),
     ) -> None:
         """Make a watcher; `adopt` is called from its thread with each new table.
 
-        Versions that another server answers are asked under these `rules`.
+        Versions that another server answers are asked under these `rules`; `trusted_proxies` say where callers are.
         """
         self._home = home
         self._rules = rules
+        self._trusted_proxies = trusted_proxies
         self._reader = PlanReader(home / PLAN_FILE)
         self._adopt = adopt
         self._plan = Plan(0, [], [])
@@ -271,6 +277,7 @@ class PlanWatcher:
             reasons | self._quarantined,
             self._table,
             preparing=frozenset(self._preparing),
+            trusted_proxies=self._trusted_proxies,
         )
         self._table = table
         self._proven |= {route.version.plan.id for route in table.champions()}

@@ -2,17 +2,22 @@
 
 import hashlib
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
+from msgspec.structs import replace
+
+from driftline.accounts.allowed_networks import AllowedNetworks
 from driftline.accounts.scopes import Scope
+from driftline.common.networks import Network
 from driftline.common.rate_budget import TokenBudget, budget_of
 from inference.prediction_log.spool.record import Role
 from inference.protocol.dialect import Dialect, InferRequest, Target
 from inference.protocol.matching import list_names
 from inference.protocol.parameters import check_event_times
 from inference.protocol.tensors import InvalidRequest
+from inference.serving.callers import InferenceCaller
 from inference.serving.plan import Plan, PlanCallback, PlanCanary, PlanModel, PlanToken, PlanVersion
 from inference.serving.refusals import Refusal, overloaded, too_many
 from inference.serving.versions.versions import LoadedVersion
@@ -90,11 +95,15 @@ class Admission:
         may_backfill: bool,
         expires_at: float | None = None,
         budget: TokenBudget | None = None,
+        allowed: AllowedNetworks | None = None,
+        token: str = "",
     ) -> None:
         self.route = route
         self.may_backfill = may_backfill
         self.expires_at = expires_at
         self.budget = budget
+        self.allowed = allowed
+        self.token = token  # its digest
 
 
 def project_id_of(admission: Admission | Refusal | None) -> int:
@@ -141,10 +150,12 @@ class RoutingTable:
         previous: "RoutingTable | None" = None,
         *,
         preparing: Collection[int] = (),
+        trusted_proxies: Sequence[Network] = (),
     ) -> None:
         """Make the table; a model whose champion could not be loaded stays as `previous` had it.
 
         Where that process answered nothing yet, or its champion crashes it, the champion of before answers.
+        `trusted_proxies` are believed where callers come from.
 
         `loaded` and `failed` are by version id; `failed` holds the reasons. Those `preparing` may not answer yet.
         """
@@ -154,7 +165,13 @@ class RoutingTable:
         self.failed = failed
         self._preparing = preparing
         self.stale_models: dict[int, str] = {}  # model id -> why it was not brought to this plan
-        self._tokens = {token.digest: token for token in plan.tokens}
+        self._tokens = {digest: token for one in plan.tokens for digest, token in _by_secrets(one)}
+        self._allowed = {
+            token.digest: AllowedNetworks.of(token.prefix, token.networks)
+            for token in plan.tokens
+            if token.networks
+        }
+        self._trusted_proxies = trusted_proxies
         self._models: dict[tuple[int, str], PlanModel] = {}
         self._champions: dict[int, Route] = {}
         self._direct: dict[int, Route] = {}
@@ -217,15 +234,17 @@ class RoutingTable:
         """List the routes that answer for their models."""
         return list(self._champions.values())
 
-    def admit(self, dialect: Dialect[Any, Any], authorization: bytes, path: bytes) -> Admission | Refusal:
+    def admit(self, dialect: Dialect[Any, Any], caller: InferenceCaller, path: bytes) -> Admission | Refusal:
         """Find the route of an inference request for a bearer token, or the reason to refuse it.
 
         Raises NotLoaded for a version that has to be loaded first.
         """
-        admission = self._admissions.get((authorization, path))
+        admission = self._admissions.get((caller.authorization, path))
         if admission is not None and (admission.expires_at is None or admission.expires_at > time.time()):
-            return admission
-        token = self.authenticate(authorization, Scope.INFER)
+            if admission.allowed is None:
+                return admission
+            return self._refuse_elsewhere(admission.allowed, caller) or admission
+        token = self.authenticate(caller, Scope.INFER)
         if isinstance(token, Refusal):
             return token
         target = dialect.parse_path(path)
@@ -239,14 +258,16 @@ class RoutingTable:
             may_backfill=Scope.BACKFILL in token.scopes,
             expires_at=token.expires_at,
             budget=budget_of(token.digest, token.requests_per_second, token.rows_per_second),
+            allowed=self._allowed.get(token.digest),
+            token=token.digest,
         )
         if len(self._admissions) < MAX_CACHED_ADMISSIONS:
-            self._admissions[authorization, path] = admission
+            self._admissions[caller.authorization, path] = admission
         return admission
 
-    def authenticate(self, authorization: bytes, *scopes: Scope) -> PlanToken | Refusal:
+    def authenticate(self, caller: InferenceCaller, *scopes: Scope) -> PlanToken | Refusal:
         """Find the bearer's token, or refuse; one of the scopes is enough."""
-        scheme, _, secret = authorization.partition(b" ")
+        scheme, _, secret = caller.authorization.partition(b" ")
         digest = hashlib.sha256(secret.strip()).hexdigest()
         token = self._tokens.get(digest) if scheme.lower() == b"bearer" else None
         if token is None or (token.expires_at is not None and token.expires_at <= time.time()):
@@ -255,11 +276,19 @@ class RoutingTable:
                 "The token is missing, unknown or expired; send 'Authorization: Bearer dl_...'.",
                 b'www-authenticate: Bearer error="invalid_token"\r\n',
             )
+        if (refusal := self._refuse_elsewhere(self._allowed.get(token.digest), caller)) is not None:
+            return refusal
         if set(token.scopes).isdisjoint(scopes):
             return Refusal(
                 403, f"The token {token.prefix} lacks the scope '{scopes[0]}'; use one that has it."
             )
         return token
+
+    def _refuse_elsewhere(self, allowed: AllowedNetworks | None, caller: InferenceCaller) -> Refusal | None:
+        """Refuse a token that is used from where it may not be."""
+        if allowed is None or (reason := allowed.refuse(caller.address(self._trusted_proxies))) is None:
+            return None
+        return Refusal(403, reason)
 
     def callbacks_of(self, project_id: int) -> dict[str, PlanCallback]:
         """Give a project's callbacks by their names."""
@@ -322,6 +351,13 @@ class RoutingTable:
                 409, f"Model '{model.name}' has no champion (no_champion); promote a version first."
             )
         return overloaded(f"Model '{model.name}' is not ready: {self.stale_models[model.id]}")
+
+
+def _by_secrets(token: PlanToken) -> Iterator[tuple[str, PlanToken]]:
+    """Give a token by the digest of each of its secrets; as the one of before it ends when that does."""
+    yield token.digest, token
+    if token.previous_digest:
+        yield token.previous_digest, replace(token, expires_at=token.previous_until)
 
 
 def find_version(model: PlanModel, name: str) -> PlanVersion | Refusal:

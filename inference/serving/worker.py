@@ -18,6 +18,7 @@ import msgspec
 import uvicorn
 from uvicorn.importer import import_from_string
 
+from driftline.common.networks import parse_networks
 from inference.prediction_log.spool.segments import spooled_bytes
 from inference.runtime.isolated.processes import PROCESSES
 from inference.serving.crashes import MARKS
@@ -72,7 +73,10 @@ async def serve(options: WorkerOptions) -> bool:
     MARKS.keep_in(home)
     PROCESSES.limits = options.engine.isolation
     watcher = PlanWatcher(
-        home, lambda table: loop.call_soon_threadsafe(engine.adopt, table), options.engine.outbound
+        home,
+        lambda table: loop.call_soon_threadsafe(engine.adopt, table),
+        options.engine.outbound,
+        parse_networks(tuple(options.engine.trusted_proxies)),
     )
     engine = Engine(home, options.engine, watcher.request)
     status = StatusFile(home, engine)

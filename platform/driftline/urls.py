@@ -14,7 +14,7 @@ from driftline.observability.model_metrics import model_metrics
 from driftline.pages.digest import digest, digest_unsubscribe
 from driftline.pages.display import display
 from driftline.pages.joining import invitation
-from driftline.pages.profile import profile
+from driftline.pages.profile import own_token, profile
 from driftline.pages.projects import project_list
 
 urlpatterns = [
@@ -33,6 +33,7 @@ urlpatterns = [
     path("accounts/digest/", digest, name="digest"),
     path("accounts/digest/unsubscribe/<token>/", digest_unsubscribe, name="digest_unsubscribe"),
     path("accounts/profile/", profile, name="profile"),
+    path("accounts/profile/tokens/<int:pk>/", own_token, name="own_token"),
     path("accounts/projects/", project_list, name="projects"),
     path("accounts/invitations/<token>/", invitation, name="invitation"),
     path("accounts/", include("allauth.urls")),

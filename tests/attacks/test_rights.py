@@ -348,6 +348,14 @@ CHANGES = [
     Change("device", "POST /devices/{device}/code", None, "devices/{device}/code"),
     Change("device", "POST /devices/{device}/revoke", None, "devices/{device}/revoke"),
     Change("token", "", None, "settings/tokens", {"do": "create", "name": "t", "scopes": "admin"}),
+    Change(
+        "token", "PATCH /tokens/{revocable}", {"allowed_networks": ["10.0.0.0/8"]},
+        "settings/tokens/{revocable}", {"do": "allow", "allowed_networks": "10.0.0.0/8"},
+    ),
+    Change(
+        "token", "POST /tokens/{revocable}/rotate", {}, "settings/tokens/{revocable}",
+        {"do": "rotate", "overlap_hours": "0"}, "read",  # nobody gets a secret that may do what they may not
+    ),
     Change("team", "POST /teams", {"name": "new"}, "settings/teams", {"name": "new"}),
     Change("team", "PATCH /teams/{team}", {"members": []}, "settings/teams/{team}"),
     Change("team", "DELETE /teams/{team}", None, "settings/teams/{team}/remove"),
@@ -402,6 +410,7 @@ class Place:
             "member",
             "team",
             "invitation",
+            "revocable",
         ):
             text = text.replace("{" + name + "}", str(getattr(self.world, name).pk))
         text = text.replace("{source}", str(self.world.dead_letter.source_id))

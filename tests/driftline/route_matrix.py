@@ -151,6 +151,9 @@ GET     api/v1/teams                                                read
 POST    api/v1/teams                                                admin
 PATCH   api/v1/teams/<int:team_id>                                  admin
 DELETE  api/v1/teams/<int:team_id>                                  admin
+GET     api/v1/tokens                                               read
+PATCH   api/v1/tokens/<int:token_id>                                admin
+POST    api/v1/tokens/<int:token_id>/rotate                         admin
 GET     api/v1/invitations                                          admin
 POST    api/v1/invitations                                          admin
 POST    api/v1/invitations/<int:invitation_id>/resend               admin
@@ -365,6 +368,8 @@ GET     devices/<int:pk>/revoke                 viewer
 POST    devices/<int:pk>/revoke                 admin
 GET     settings/tokens                         viewer
 POST    settings/tokens                         admin
+GET     settings/tokens/<int:pk>                viewer
+POST    settings/tokens/<int:pk>                admin
 GET     settings/tokens/<int:pk>/revoke         viewer
 POST    settings/tokens/<int:pk>/revoke         admin
 GET     settings/audit                          admin

@@ -168,6 +168,7 @@ BODIES: dict[str, tuple[bytes, str]] = {
         "application/json",
     ),
     "<int:group_id>": (b'{"sampling": 0.5}', "application/json"),
+    "<int:token_id>": (b'{"allowed_networks": []}', "application/json"),
     "<int:custom_metric_id>": (b'{"unit": "EUR"}', "application/json"),
     "segment-searches": (
         b'{"from": "2026-01-01T00:00:00Z", "to": "2026-01-02T00:00:00Z"}',

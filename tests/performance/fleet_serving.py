@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from inference.protocol.open_inference import OPEN_INFERENCE
+from inference.serving.callers import InferenceCaller
 from inference.serving.plan import PLAN_FILE, PlanModel
 from inference.serving.plan_watcher import PlanWatcher
 from inference.serving.refusals import Refusal
@@ -35,7 +36,9 @@ def measure_here(home: Path, models: int, features: int) -> dict[str, str]:
     publish(home, [_model(home, 1, 0.25, features), *plan[1:]], tokens, 2)
     change = _seconds(watcher.settle)
     found = [
-        tables[-1].admit(OPEN_INFERENCE, b"Bearer dl_infer", b"/v2/models/model-%d/infer" % number)
+        tables[-1].admit(
+            OPEN_INFERENCE, InferenceCaller(b"Bearer dl_infer"), b"/v2/models/model-%d/infer" % number
+        )
         for number in range(1, models + 1)
     ]
     if any(isinstance(admission, Refusal) for admission in found) or tables[-1].generation != 2:

@@ -21,6 +21,7 @@ from msgspec import Struct
 
 from inference.prediction_log.spool.segments import open_spools
 from inference.protocol.open_inference import OPEN_INFERENCE
+from inference.serving.callers import InferenceCaller
 from inference.serving.engine.engine import Engine
 from inference.serving.engine.inbound import Inbound
 from inference.serving.options import EngineOptions
@@ -33,7 +34,7 @@ from tests.inference.onnx_models import classifier_signature, constant_classifie
 from tests.inference.serving.running import publish, rows_body, token
 
 COINS = b"/v2/models/coins/infer"
-BEARER = b"Bearer dl_infer"
+BEARER = InferenceCaller(b"Bearer dl_infer")
 SIZES = 64
 SINGLES = 16  # rows asked alone between two batches
 UPKEEP_EVERY = 2_000  # runs; about as often as the event loop of a busy process comes to it

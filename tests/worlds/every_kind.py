@@ -132,6 +132,7 @@ class World:
             "devices/<int:pk>": f"devices/{self.device.pk}",
             "groups/<int:pk>": f"groups/{self.device.group_id}",
             "tokens/<int:pk>": f"tokens/{self.revocable.pk}",
+            "<int:token_id>": str(self.revocable.pk),
             "<int:member_id>": str(self.member.pk),
             "members/<int:pk>": f"members/{self.member.pk}",
             "<int:team_id>": str(self.team.pk),

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 
 from django.db import connection
 
+from driftline.accounts.services import note_token_use
 from inference.prediction_log.models import RequestCount
 from inference.prediction_log.signals import requests_counted
 from inference.prediction_log.spool.record import RequestCounts
@@ -34,6 +35,17 @@ def add_request_counts(records: Sequence[RequestCounts]) -> None:
     for model_id in known:
         hours = {datetime.fromtimestamp(hour, UTC) for owner, hour in touched if owner == model_id}
         requests_counted.send(sender=RequestCount, model_id=model_id, hours=sorted(hours))
+    _note_token_uses(records)
+
+
+def _note_token_uses(records: Sequence[RequestCounts]) -> None:
+    """Note when tokens were last used; they come in order, so that two drains cannot deadlock."""
+    latest: dict[str, float] = {}
+    for record in records:
+        for digest, at in record.token_uses.items():
+            latest[digest] = max(at, latest.get(digest, at))
+    for digest, at in sorted(latest.items()):
+        note_token_use(digest, at=datetime.fromtimestamp(at, UTC))
 
 
 def _add_waits(records: Sequence[RequestCounts]) -> dict[_WaitKey, list[int]]:

@@ -78,11 +78,15 @@ class WaitedRequests(Struct, frozen=True, array_like=True):
 
 
 class RequestCounts(Struct, frozen=True):
-    """How the requests ended that one process took since its last such record, on the hour they are counted in."""
+    """How the requests ended that one process took since its last such record, on the hour they are counted in.
+
+    `token_uses` has the digests of tokens that it let in, with POSIX times.
+    """
 
     hour_s: int
     ended: list[EndedRequests]
     waited: list[WaitedRequests] = []
+    token_uses: dict[str, float] = {}
 
 
 type Record = LoggedBatch | RequestCounts

@@ -12,6 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from inference.serving.counts.token_uses import TokenUses
+
 # What an answer's time is spent on, in order; their sums add up to that of `total`:
 # reading the request, waiting for a run, joining the rows that run together, the model, writing answer and record,
 # and waiting until the record is safe.
@@ -140,6 +142,7 @@ class ServingMetrics:
         self.dropped_copies: Counter[tuple[int, str, str]] = Counter()  # as shadow_drops -> rows
         self.jobs_ended: Counter[tuple[int, str, str]] = Counter()  # model id, version, state -> jobs
         self.jobs_running = 0  # now
+        self.token_uses = TokenUses()
         self.unlogged = 0  # rows answered or refused because the spool could not take them
 
     def series(self, model_id: int, version: str, role: str) -> Series:

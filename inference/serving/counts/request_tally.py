@@ -17,13 +17,14 @@ class RequestTally:
         self._counted_waits: dict[tuple[int, str, str], list[int]] = {}
 
     def take(self, now: float) -> RequestCounts | None:
-        """Return what is not counted yet, on the hour of `now` (seconds since 1970); None where nothing ended."""
+        """Return what is not counted yet, on the hour of `now` (seconds since 1970); None where there is nothing."""
         new, waited = self._metrics.ended() - self._counted, self._new_waits()
-        if not new and not waited:
+        token_uses = self._metrics.token_uses.take(now)
+        if not new and not waited and not token_uses:
             return None
         self._counted += new
         ended = [EndedRequests(*key, count) for key, count in sorted(new.items())]  # type: ignore[arg-type]
-        return RequestCounts(int(now) // HOUR_S * HOUR_S, ended, waited)
+        return RequestCounts(int(now) // HOUR_S * HOUR_S, ended, waited, token_uses)
 
     def _new_waits(self) -> list[WaitedRequests]:
         new = []
@@ -37,6 +38,7 @@ class RequestTally:
 
     def give_back(self, counts: RequestCounts) -> None:
         """Take back what could not be spooled; the next `take` counts it again."""
+        self._metrics.token_uses.give_back(counts.token_uses)
         for ended in counts.ended:
             self._counted[ended.model_id, ended.version, ended.role, ended.outcome] -= ended.requests
         for waited in counts.waited:

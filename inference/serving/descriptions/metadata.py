@@ -12,19 +12,20 @@ from inference.protocol.open_inference import (
     parse_model_path,
     server_metadata,
 )
+from inference.serving.callers import InferenceCaller
 from inference.serving.plan import PlanModel, PlanVersion
 from inference.serving.refusals import Refusal
 from inference.serving.responses import Answer
 from inference.serving.routing import RoutingTable, find_version
 
 
-def describe(table: RoutingTable, path: str, authorization: bytes, *, is_ready: bool) -> Answer | Refusal:
+def describe(table: RoutingTable, path: str, caller: InferenceCaller, *, is_ready: bool) -> Answer | Refusal:
     """Answer a GET: health is open to all, the rest to holders of a token."""
     if path == "/v2/health/live":
         return json_answer({"live": True})
     if path == "/v2/health/ready":
         return json_answer({"ready": is_ready}, 200 if is_ready else 503)
-    token = table.authenticate(authorization, Scope.INFER, Scope.READ)
+    token = table.authenticate(caller, Scope.INFER, Scope.READ)
     if isinstance(token, Refusal):
         return token
     if path == "/v2":

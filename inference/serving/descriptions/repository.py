@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 
 from driftline.accounts.scopes import Scope
+from inference.serving.callers import InferenceCaller
 from inference.serving.descriptions.metadata import json_answer
 from inference.serving.plan import PlanModel, PlanVersion
 from inference.serving.refusals import Refusal
@@ -20,9 +21,9 @@ class IndexRequest(msgspec.Struct):
     ready: bool = False
 
 
-def control(table: RoutingTable, path: str, authorization: bytes, body: bytes) -> Answer | Refusal:
+def control(table: RoutingTable, path: str, caller: InferenceCaller, body: bytes) -> Answer | Refusal:
     """Answer a POST below /v2/repository for the holder of a token."""
-    token = table.authenticate(authorization, Scope.INFER, Scope.READ)
+    token = table.authenticate(caller, Scope.INFER, Scope.READ)
     if isinstance(token, Refusal):
         return token
     if path == "/v2/repository/index":

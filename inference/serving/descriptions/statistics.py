@@ -8,6 +8,7 @@ from typing import Any
 
 from driftline.accounts.scopes import Scope
 from inference.protocol.open_inference import parse_model_path
+from inference.serving.callers import InferenceCaller
 from inference.serving.counts.metrics import read_label_key
 from inference.serving.descriptions.metadata import json_answer
 from inference.serving.plan import PlanModel
@@ -34,9 +35,9 @@ def asks_statistics(path: str) -> bool:
     return path.startswith("/v2/models/") and path.endswith("/stats") and path.count("/") in (3, 4, 6)
 
 
-def statistics(home: Path, table: RoutingTable, path: str, authorization: bytes) -> Answer | Refusal:
+def statistics(home: Path, table: RoutingTable, path: str, caller: InferenceCaller) -> Answer | Refusal:
     """Answer /v2/models/stats and /v2/models/{m}[/versions/{v}]/stats; reads files, so call it in a thread."""
-    token = table.authenticate(authorization, Scope.INFER, Scope.READ)
+    token = table.authenticate(caller, Scope.INFER, Scope.READ)
     if isinstance(token, Refusal):
         return token
     if path == "/v2/models/stats":

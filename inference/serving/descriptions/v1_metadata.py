@@ -3,6 +3,7 @@
 from driftline.accounts.scopes import Scope
 from inference.protocol.dialect import Target
 from inference.protocol.tensorflow_rest import VersionStatus, model_metadata, model_status, parse_v1_path
+from inference.serving.callers import InferenceCaller
 from inference.serving.descriptions.metadata import find_champion, json_answer
 from inference.serving.plan import PlanModel, PlanVersion
 from inference.serving.refusals import Refusal
@@ -19,9 +20,9 @@ def answer_ping(*, is_ready: bool) -> Answer:
     return json_answer({"status": "Healthy" if is_ready else "Unhealthy"}, 200 if is_ready else 503)
 
 
-def describe_v1(table: RoutingTable, path: str, authorization: bytes) -> Answer | Refusal:
+def describe_v1(table: RoutingTable, path: str, caller: InferenceCaller) -> Answer | Refusal:
     """Answer a GET of TensorFlow Serving or KServe V1 for the holder of a token."""
-    token = table.authenticate(authorization, Scope.INFER, Scope.READ)
+    token = table.authenticate(caller, Scope.INFER, Scope.READ)
     if isinstance(token, Refusal):
         return token
     if path.rstrip("/") == V1_PATH:

@@ -12,6 +12,7 @@ from inference.protocol.dialect import Dialect, InferRequest
 from inference.protocol.parameters import NO_FACTS
 from inference.runtime.remote.counts import CALLS
 from inference.serving.body_budget import BodyBudget
+from inference.serving.callers import InferenceCaller
 from inference.serving.counts.metrics import ServingMetrics
 from inference.serving.counts.request_tally import RequestTally
 from inference.serving.engine.admission import AdmissionControl
@@ -97,13 +98,16 @@ class Engine:
     # Requests
 
     def admit(
-        self, dialect: Dialect[Any, Any], authorization: bytes, path: bytes
+        self, dialect: Dialect[Any, Any], caller: InferenceCaller, path: bytes
     ) -> Admission | Refusal | None:
         """Find the caller's route or the reason to refuse; None where the version is to be loaded."""
         try:
-            return self.table.admit(dialect, authorization, path)
+            admission = self.table.admit(dialect, caller, path)
         except NotLoaded:
             return None
+        if isinstance(admission, Admission):
+            self.metrics.token_uses.add(admission.token)
+        return admission
 
     def submit[Body, Content](
         self,

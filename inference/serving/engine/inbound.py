@@ -9,6 +9,7 @@ from msgspec import Struct
 from inference.protocol.dialect import Dialect, Headers, InferRequest
 from inference.protocol.hops import HOPS, read_hops
 from inference.protocol.tensors import InvalidRequest
+from inference.serving.callers import InferenceCaller
 from inference.serving.refusals import Refusal
 from inference.serving.routing import Admission, Route, RoutingTable
 
@@ -17,7 +18,7 @@ class Inbound[Body, Content](Struct):
     """A request as it came off the wire, with the dialect that can read it; `received_ns` is monotonic."""
 
     dialect: Dialect[Body, Content]
-    authorization: bytes
+    caller: InferenceCaller
     path: bytes
     body: Body
     headers: Headers
@@ -26,7 +27,7 @@ class Inbound[Body, Content](Struct):
 
 def admit(inbound: Inbound[Any, Any], table: RoutingTable) -> Admission | Refusal:
     """Find the caller's route in a table, or the reason to refuse; raises NotLoaded for a version to load first."""
-    return table.admit(inbound.dialect, inbound.authorization, inbound.path)
+    return table.admit(inbound.dialect, inbound.caller, inbound.path)
 
 
 def decode[Body, Content](route: Route, inbound: Inbound[Body, Content]) -> InferRequest | Refusal:

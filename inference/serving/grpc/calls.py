@@ -2,6 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from typing import Any, NoReturn
+from urllib.parse import unquote
 
 import grpc
 import grpc.aio
@@ -10,6 +11,7 @@ from google.protobuf.message import DecodeError, Message
 from inference.protocol.dialect import TRACEPARENT, Dialect, Headers
 from inference.protocol.header_facts import FACT_HEADERS
 from inference.protocol.open_inference_grpc import TIMEOUT
+from inference.serving.callers import InferenceCaller
 from inference.serving.engine.engine import Engine
 from inference.serving.engine.inbound import Inbound
 from inference.serving.refusals import Refusal
@@ -61,7 +63,7 @@ async def ask_engine[Asked: Message, Content](
     engine: Engine, dialect: Dialect[Asked, Content], path: bytes, message: Asked, context: Context
 ) -> Prediction[Content]:
     """Let the engine answer a request, and send what belongs to the answer as metadata."""
-    caller = authorization(context)
+    caller = caller_of(context)
     admission = engine.admit(dialect, caller, path)
     inbound = Inbound(dialect, caller, path, message, _headers(context))
     hold = engine.bodies.hold(project_id_of(admission))
@@ -75,12 +77,25 @@ async def ask_engine[Asked: Message, Content](
     return result
 
 
-def authorization(context: Context) -> bytes:
-    """Give the token's line; HTTP lets spaces stand before a value, and callers take theirs along to here."""
+def caller_of(context: Context) -> InferenceCaller:
+    """Read who calls; HTTP lets spaces stand before a value, and callers take theirs along to here."""
+    lines: dict[str, list[bytes]] = {"authorization": [], "x-forwarded-for": []}
     for name, value in context.invocation_metadata() or ():
-        if name == "authorization":
-            return (value if isinstance(value, bytes) else value.encode()).strip()
-    return b""
+        if name in lines:
+            lines[name].append((value if isinstance(value, bytes) else value.encode()).strip())
+    authorization = lines["authorization"][:1]
+    return InferenceCaller(
+        b"".join(authorization), address_of_peer(context.peer()), b", ".join(lines["x-forwarded-for"])
+    )
+
+
+def address_of_peer(peer: str) -> str:
+    """Return the address in gRPC's name of a connection, such as ipv4:192.0.2.1:4711 or ipv6:%5B2001:db8::1%5D:4711.
+
+    Empty for a connection without one.
+    """
+    kind, _, place = unquote(peer).partition(":")
+    return place.rpartition(":")[0].strip("[]") if kind in ("ipv4", "ipv6") else ""
 
 
 def _headers(context: Context) -> Headers:

@@ -17,11 +17,12 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from inference.protocol import inference_service_pb2 as messages
 from inference.protocol.inference_service_pb2 import ModelInferRequest, ModelInferResponse
 from inference.protocol.open_inference_grpc import OPEN_INFERENCE_GRPC
+from inference.serving.callers import InferenceCaller
 from inference.serving.descriptions.metadata import describe
 from inference.serving.descriptions.repository import control
 from inference.serving.descriptions.statistics import statistics
 from inference.serving.engine.engine import Engine
-from inference.serving.grpc.calls import Context, ask_engine, authorization, not_offered, refuse, unary
+from inference.serving.grpc.calls import Context, ask_engine, caller_of, not_offered, refuse, unary
 from inference.serving.grpc.tensorflow import MODEL_SERVICE, PREDICTION_SERVICE, TensorFlowHandlers
 from inference.serving.http.incoming_body import MAX_BODY_BYTES
 from inference.serving.options import ServerCertificate
@@ -117,7 +118,7 @@ def _document(engine: Engine, method: str) -> Any:
     async def answer(message: Any, context: Context) -> Message:
         if "/" in getattr(message, "name", "") + getattr(message, "version", ""):
             await refuse(context, Refusal(404, "There is no model of this name in this project."))
-        result = await find(engine, message, authorization(context))
+        result = await find(engine, message, caller_of(context))
         if isinstance(result, Refusal):
             await refuse(context, result)
         field = _ONLY_FIELDS.get(method)
@@ -128,20 +129,20 @@ def _document(engine: Engine, method: str) -> Any:
 
 
 def _described(path_of: Callable[[Any], str]) -> "Find":
-    async def find(engine: Engine, message: Any, authorization: bytes) -> Answer | Refusal:
-        return describe(engine.table, path_of(message), authorization, is_ready=engine.is_ready)
+    async def find(engine: Engine, message: Any, caller: InferenceCaller) -> Answer | Refusal:
+        return describe(engine.table, path_of(message), caller, is_ready=engine.is_ready)
 
     return find
 
 
-async def _find_statistics(engine: Engine, message: Any, authorization: bytes) -> Answer | Refusal:
+async def _find_statistics(engine: Engine, message: Any, caller: InferenceCaller) -> Answer | Refusal:
     path = f"{_model_path(message)}/stats" if message.name else "/v2/models/stats"
-    return await asyncio.to_thread(statistics, engine.home, engine.table, path, authorization)
+    return await asyncio.to_thread(statistics, engine.home, engine.table, path, caller)
 
 
-async def _find_index(engine: Engine, message: Any, authorization: bytes) -> Answer | Refusal:
+async def _find_index(engine: Engine, message: Any, caller: InferenceCaller) -> Answer | Refusal:
     wanted = b'{"ready":true}' if message.ready else b""
-    return control(engine.table, "/v2/repository/index", authorization, wanted)
+    return control(engine.table, "/v2/repository/index", caller, wanted)
 
 
 def _model_path(message: Any) -> str:
@@ -149,7 +150,7 @@ def _model_path(message: Any) -> str:
     return f"/v2/models/{message.name}{version}"
 
 
-type Find = Callable[[Engine, Any, bytes], Awaitable[Answer | Refusal]]
+type Find = Callable[[Engine, Any, InferenceCaller], Awaitable[Answer | Refusal]]
 
 _DOCUMENTS: dict[str, Find] = {
     "ServerLive": _described(lambda _: "/v2/health/live"),

@@ -16,7 +16,7 @@ from inference.protocol.prediction_service_pb2 import (
 from inference.protocol.tensorflow_grpc import TENSORFLOW_GRPC, metadata_message, read_spec, status_message
 from inference.serving.descriptions.v1_metadata import find_described, find_statuses
 from inference.serving.engine.engine import Engine
-from inference.serving.grpc.calls import Context, ask_engine, authorization, not_offered, refuse, unary
+from inference.serving.grpc.calls import Context, ask_engine, caller_of, not_offered, refuse, unary
 from inference.serving.refusals import Refusal
 
 PREDICTION_SERVICE = "tensorflow.serving.PredictionService"
@@ -81,7 +81,7 @@ async def _find(
     write: Callable[[Any], Message],
 ) -> Message:
     """Find what a request names, for the holder of a token, and write it as a message."""
-    token = engine.table.authenticate(authorization(context), Scope.INFER, Scope.READ)
+    token = engine.table.authenticate(caller_of(context), Scope.INFER, Scope.READ)
     if isinstance(token, Refusal):
         await refuse(context, token)
     result = find(engine.table, token.project_id, read_spec(spec))

@@ -9,6 +9,7 @@ from typing import Any
 from inference.protocol.dialect import Headers, HttpBody, HttpDialect
 from inference.protocol.dialect_list import find_dialect
 from inference.protocol.open_inference import OPEN_INFERENCE
+from inference.serving.callers import InferenceCaller
 from inference.serving.descriptions.metadata import describe
 from inference.serving.descriptions.repository import control
 from inference.serving.descriptions.statistics import asks_statistics, statistics
@@ -62,18 +63,18 @@ async def _answer_inference(
     if scope["method"] not in dialect.methods:
         return write_answer(dialect, _method_not_allowed(scope["method"], ", ".join(dialect.methods)))
     headers = read_headers(scope["headers"])
-    path = _path_of(scope)
+    path, caller = _path_of(scope), _caller_of(scope, headers)
     preference = ResponsePreference.read(headers.relevant)
     if preference.preferences.respond_async:
         accept = partial(jobs.accept, preference)
-        kept = await predict(engine, dialect, path, headers, receive, accept)
+        kept = await predict(engine, dialect, path, caller, headers, receive, accept)
         if isinstance(kept, Accepted):
             return await _compress(await jobs.answer_within(preference, kept), headers.relevant)
         return write_answer(dialect, kept)
     if preference.callback is not None:
         alone = Refusal(400, "Driftline-Callback is for jobs; send 'Prefer: respond-async' beside it.")
         return write_answer(dialect, alone)
-    result = await predict(engine, dialect, path, headers, receive, engine.ask)
+    result = await predict(engine, dialect, path, caller, headers, receive, engine.ask)
     return await _compress(write_answer(dialect, result), headers.relevant)
 
 
@@ -87,12 +88,13 @@ def _answer_v1(engine: Engine, path: str, scope: Scope) -> Answer:
         return _open_inference(_method_not_allowed(scope["method"], "GET"))
     if path == PING_PATH:
         return answer_ping(is_ready=engine.is_ready)
-    return _open_inference(describe_v1(engine.table, path, read_headers(scope["headers"]).authorization))
+    caller = _caller_of(scope, read_headers(scope["headers"]))
+    return _open_inference(describe_v1(engine.table, path, caller))
 
 
 async def _answer_job(jobs: JobApi, path: str, scope: Scope) -> Answer:
     headers = read_headers(scope["headers"])
-    result = await jobs.answer(scope["method"], path, headers.authorization)
+    result = await jobs.answer(scope["method"], path, _caller_of(scope, headers))
     return await _compress(_open_inference(result), headers.relevant)
 
 
@@ -105,6 +107,7 @@ async def predict[Result](
     engine: Engine,
     dialect: HttpDialect,
     path: bytes,
+    caller: InferenceCaller,
     headers: RequestHeaders,
     receive: Receive,
     ask: Ask[Result],
@@ -112,9 +115,9 @@ async def predict[Result](
     """Read the body of an inference request and `ask` for its answer."""
     if headers.is_too_long:
         return TOO_LONG
-    admission = engine.admit(dialect, headers.authorization, path)
+    admission = engine.admit(dialect, caller, path)
     if isinstance(admission, Refusal):  # nobody reads a body for whoever is refused in any case
-        return await ask(admission, Inbound(dialect, headers.authorization, path, b"", headers.relevant))
+        return await ask(admission, Inbound(dialect, caller, path, b"", headers.relevant))
     incoming = IncomingBody(engine.bodies, project_id_of(admission))
     try:
         body = await _read_body(receive, incoming)
@@ -123,10 +126,15 @@ async def predict[Result](
             body = incoming.check_unpacked(await asyncio.wrap_future(in_turn(unpack, coding, body)))
         if isinstance(body, Refusal):
             return body
-        inbound = Inbound(dialect, headers.authorization, path, body, headers.relevant)
+        inbound = Inbound(dialect, caller, path, body, headers.relevant)
         return await ask(admission, inbound)
     finally:
         incoming.release()
+
+
+def _caller_of(scope: Scope, headers: RequestHeaders) -> InferenceCaller:
+    peer = scope.get("client")
+    return InferenceCaller(headers.authorization, peer[0] if peer else "", headers.forwarded_for)
 
 
 def _path_of(scope: Scope) -> bytes:
@@ -148,7 +156,7 @@ async def _read_body(receive: Receive, incoming: IncomingBody) -> bytes | Refusa
 async def answer(engine: Engine, scope: Scope, receive: Receive) -> Answer | Refusal:
     """Answer a request below /v2 that is not one for inference."""
     path = scope["path"].rstrip("/")
-    authorization = read_headers(scope["headers"]).authorization
+    caller = _caller_of(scope, read_headers(scope["headers"]))
     if path.startswith("/v2/repository/"):
         if scope["method"] != "POST":
             return _method_not_allowed(scope["method"], "POST")
@@ -157,11 +165,11 @@ async def answer(engine: Engine, scope: Scope, receive: Receive) -> Answer | Ref
             body = await _read_body(receive, incoming)
         finally:
             incoming.release()
-        return body if isinstance(body, Refusal) else control(engine.table, path, authorization, body)
+        return body if isinstance(body, Refusal) else control(engine.table, path, caller, body)
     if asks_statistics(path):
-        result = await asyncio.to_thread(statistics, engine.home, engine.table, path, authorization)
+        result = await asyncio.to_thread(statistics, engine.home, engine.table, path, caller)
     else:
-        result = describe(engine.table, path, authorization, is_ready=engine.is_ready)
+        result = describe(engine.table, path, caller, is_ready=engine.is_ready)
     if scope["method"] in ("GET", "HEAD") or (isinstance(result, Refusal) and result.status == 404):
         return result
     return _method_not_allowed(scope["method"], "GET")

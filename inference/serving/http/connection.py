@@ -15,6 +15,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from inference.protocol.dialect import JOB_HEADERS, Headers, HttpDialect
 from inference.protocol.dialect_list import find_dialect
 from inference.protocol.open_inference import OPEN_INFERENCE
+from inference.serving.callers import UNKNOWN_CALLER, InferenceCaller
 from inference.serving.engine.engine import Engine
 from inference.serving.http.compression import in_turn
 from inference.serving.http.header_cache import Head, HeaderCache
@@ -89,7 +90,7 @@ class HotProtocol(HttpToolsProtocol):
             if self.timeout_keep_alive_task is not None:
                 self._unset_keepalive_if_required()
             head, body = known
-            hot = HotRequest(self, head, self.engine.admit(head.dialect, head.authorization, head.path))
+            hot = self._admit(head)
             self._await_answer(hot)
             hot.submit_whole(body)
         else:
@@ -143,8 +144,9 @@ class HotProtocol(HttpToolsProtocol):
                 headers.relevant,
                 self.parser.should_keep_alive() and self.parser.get_http_version() != "1.0",
                 headers.content_length,
+                headers.forwarded_for,
             )
-            self._begin_hot(self.head)
+            self.hot = self._admit(self.head)
 
     def _find_fault(self, hosts: Sequence[bytes]) -> tuple[int, str] | None:
         """Find what RFC 9112 has a server refuse although the parser takes it; return status and sentence."""
@@ -192,9 +194,11 @@ class HotProtocol(HttpToolsProtocol):
             return find_dialect(url)
         return None
 
-    def _begin_hot(self, head: Head) -> None:
-        admission = self.engine.admit(head.dialect, head.authorization, head.path)
-        self.hot = HotRequest(self, head, admission)
+    def _admit(self, head: Head) -> HotRequest:
+        caller = InferenceCaller(
+            head.authorization, self.client[0] if self.client else "", head.forwarded_for
+        )
+        return HotRequest(self, head, caller, self.engine.admit(head.dialect, caller, head.path))
 
     def on_body(self, body: bytes) -> None:
         if self.discarding_since:
@@ -330,7 +334,7 @@ class HotProtocol(HttpToolsProtocol):
             return
         self.discarding_since = time.monotonic()
         self._forget_arriving()
-        hot = HotRequest(self, Head(find_dialect(self.url) or OPEN_INFERENCE))
+        hot = HotRequest(self, Head(find_dialect(self.url) or OPEN_INFERENCE), UNKNOWN_CALLER)
         self.unanswered.append(hot)
         self.engine.metrics.refusals[status] += 1
         hot.reply(Refusal(status, sentence))

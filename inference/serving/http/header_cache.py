@@ -19,6 +19,7 @@ class Head(Struct, frozen=True):
     relevant_headers: Headers = {}
     keep_alive: bool = False
     content_length: int | None = None
+    forwarded_for: bytes = b""
 
 
 class HeaderCache:

@@ -14,11 +14,12 @@ MAX_LENGTH_DIGITS = 12  # of a Content-Length, without zeros before them
 class RequestHeaders(Struct):
     """What the lines of a request's head say.
 
-    `relevant` holds those that a dialect may ask for. `content_length` is None where there is none, or one that is
-    too long.
+    `relevant` holds those that a dialect may ask for, `forwarded_for` the value of X-Forwarded-For. `content_length` is
+    None where there is none, or one that is too long.
     """
 
     authorization: bytes = b""
+    forwarded_for: bytes = b""
     content_length: int | None = None
     is_too_long: bool = False  # the body, by its Content-Length
     hosts: list[bytes] = msgspec.field(default_factory=list)
@@ -29,7 +30,8 @@ class RequestHeaders(Struct):
 def read_headers(lines: Iterable[tuple[bytes, bytes]]) -> RequestHeaders:
     """Read header lines of lower-case names.
 
-    Lines of one name among `relevant` are joined, as RFC 9110 (5.3) has it; of Authorization the last counts.
+    Lines of one name among `relevant`, and those of X-Forwarded-For, are joined, as RFC 9110 (5.3) has it; of
+    Authorization the last counts.
     """
     headers = RequestHeaders()
     for name, value in lines:
@@ -43,6 +45,9 @@ def read_headers(lines: Iterable[tuple[bytes, bytes]]) -> RequestHeaders:
             headers.hosts.append(value)
         elif name == b"expect":
             headers.expects_continue = value.lower() == b"100-continue"
+        elif name == b"x-forwarded-for":
+            earlier = headers.forwarded_for
+            headers.forwarded_for = earlier + b", " + value if earlier else value
         elif name in RELEVANT_HEADERS:
             before = headers.relevant.get(name)
             headers.relevant[name] = value if before is None else before + b", " + value

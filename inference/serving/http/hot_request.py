@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from inference.protocol.dialect import HttpBody
+from inference.serving.callers import InferenceCaller
 from inference.serving.engine.engine import Engine
 from inference.serving.engine.inbound import Inbound
 from inference.serving.http.compression import (
@@ -42,15 +43,20 @@ class Connection(Protocol):
 class HotRequest(IncomingBody):
     """A request that was not answered yet; it holds the room for its own body."""
 
-    __slots__ = ("admission", "answer", "coding", "connection", "head", "keep_alive")
+    __slots__ = ("admission", "answer", "caller", "coding", "connection", "head", "keep_alive")
 
     def __init__(
-        self, connection: Connection, head: Head, admission: Admission | Refusal | None = None
+        self,
+        connection: Connection,
+        head: Head,
+        caller: InferenceCaller,
+        admission: Admission | Refusal | None = None,
     ) -> None:
         super().__init__(connection.engine.bodies, project_id_of(admission))
         headers = head.relevant_headers
         self.connection = connection
         self.head = head
+        self.caller = caller
         self.keep_alive = head.keep_alive
         self.admission = admission
         self.coding = headers.get(b"content-encoding") if headers else None  # None once the body is unpacked
@@ -81,7 +87,7 @@ class HotRequest(IncomingBody):
             self._unpack(self.coding, body)
             return
         head = self.head
-        inbound = Inbound(head.dialect, head.authorization, head.path, body, head.relevant_headers)
+        inbound = Inbound(head.dialect, self.caller, head.path, body, head.relevant_headers)
         self.connection.engine.submit(self.admission, inbound, self.reply)
 
     def _unpack(self, coding: bytes, body: bytes) -> None:

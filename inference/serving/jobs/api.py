@@ -16,6 +16,7 @@ from inference.protocol.dialect import Headers, HttpBody, InferRequest
 from inference.protocol.header_facts import FACT_HEADERS
 from inference.protocol.parameters import format_time
 from inference.protocol.preferences import Preferences, read_preferences
+from inference.serving.callers import InferenceCaller
 from inference.serving.descriptions.metadata import json_answer
 from inference.serving.engine.engine import Engine
 from inference.serving.engine.inbound import Inbound, admit, decode
@@ -212,9 +213,9 @@ class JobApi:
 
     # Telling and forgetting
 
-    async def answer(self, method: str, path: str, authorization: bytes) -> Answer | Refusal:
+    async def answer(self, method: str, path: str, caller: InferenceCaller) -> Answer | Refusal:
         """Answer a request for a job: GET tells its state, then gives its answer; DELETE cancels or forgets it."""
-        token = self._engine.table.authenticate(authorization, Scope.INFER)
+        token = self._engine.table.authenticate(caller, Scope.INFER)
         if isinstance(token, Refusal):
             return token
         job_id = path.removeprefix(JOBS_PATH)

@@ -16,6 +16,7 @@ from msgspec import Struct
 from inference.protocol.dialect import HttpBody, HttpDialect, InferRequest, Target
 from inference.protocol.dialect_list import find_dialect
 from inference.protocol.parameters import format_time
+from inference.serving.callers import UNKNOWN_CALLER
 from inference.serving.engine.engine import Engine
 from inference.serving.engine.inbound import Inbound, decode
 from inference.serving.engine.lanes import LOWEST_PRIORITY
@@ -226,7 +227,7 @@ def read_request(claim: Claim, dialect: HttpDialect, route: Route) -> InferReque
     """Read a job's request again, with what was settled when it was accepted: its id, its time and its deadline."""
     job = claim.job
     headers = {name.encode(): value.encode("latin-1") for name, value in job.headers.items()}
-    request = decode(route, Inbound(dialect, b"", job.path.encode(), claim.body, headers))
+    request = decode(route, Inbound(dialect, UNKNOWN_CALLER, job.path.encode(), claim.body, headers))
     if isinstance(request, Refusal):
         return request
     facts = request.facts

@@ -22,7 +22,8 @@ from driftline.accounts.single_sign_on.people import refuse_password
 from driftline.accounts.single_sign_on.sessions import SIGNED_OUT_OF, keep_note
 from driftline.accounts.unlisted_sessions import end_other_sessions
 from driftline.common import secrets_at_rest
-from driftline.common.client_address import address_of, is_address
+from driftline.common.client_address import address_of
+from driftline.common.networks import parse_address
 
 NO_ADDRESS = "0.0.0.0"
 
@@ -36,7 +37,7 @@ class AccountAdapter(DefaultAccountAdapter):
     def get_client_ip(self, request: HttpRequest) -> str:
         """Return the client's address; sessions are kept with one, so there is one for a peer without, too."""
         address = address_of(request)
-        return address if is_address(address) else NO_ADDRESS
+        return address if parse_address(address) else NO_ADDRESS
 
     def pre_authenticate(self, request: HttpRequest, **credentials: Any) -> None:
         """Count this try, and refuse it where there were too many; `authenticate` takes it back if it succeeds.

@@ -12,6 +12,7 @@ from django.db.models.functions import Now
 from driftline.accounts.models import ApiToken, Project, User, digest_of
 from driftline.accounts.scopes import Scope
 from driftline.accounts.services import create_project, create_token, record_audit
+from driftline.common.clock import now
 from driftline.common.durable_files import write_file
 
 OPERATOR = "operator@driftline.local"
@@ -59,7 +60,8 @@ def working_credentials(home: Path) -> Credentials:
 
 def _working_token(text: str | None) -> str | None:
     alive = Q(expires_at=None) | Q(expires_at__gt=Now())
-    is_valid = ApiToken.objects.filter(alive, digest=digest_of(text or ""), revoked_at=None).exists()
+    tokens = ApiToken.objects.with_digest(digest_of(text or ""), now=now())
+    is_valid = tokens.filter(alive, revoked_at=None).exists()
     return text if is_valid else None
 
 

@@ -12,6 +12,7 @@ from django.dispatch import receiver
 from django.http import HttpRequest
 from ninja.security import HttpBearer
 
+from driftline.accounts.allowed_networks import AllowedNetworks
 from driftline.accounts.mfa import lacks_mfa
 from driftline.accounts.models import ApiToken, Project, User, digest_of
 from driftline.accounts.origin import note_token
@@ -20,7 +21,9 @@ from driftline.accounts.projects import refuse_archived
 from driftline.accounts.rights import check_rights, insufficient_scope
 from driftline.accounts.scopes import Scope
 from driftline.accounts.services import MAX_NAME_CHARACTERS
+from driftline.accounts.sign_in_audit import token_refused
 from driftline.accounts.signals import tokens_changed
+from driftline.common.client_address import address_of
 from driftline.common.clock import now
 from driftline.common.errors import Problem
 from driftline.common.identity import note_identity
@@ -46,6 +49,7 @@ class Caller:
     user: User | None = None
     token: tuple[int, str] | None = None  # its id and name; None for a person
     budget: TokenBudget | None = None  # where the token has limits
+    allowed: AllowedNetworks | None = None  # where the token may not be used from anywhere
 
     def take_request(self) -> None:
         """Raise Problem 429 where the token has sent as much as it may."""
@@ -68,7 +72,8 @@ class Caller:
         check_rights(self.scopes, changed, actor=self.actor)
 
 
-_holders: TtlCache[str, tuple[Caller, datetime | None]] = TtlCache()  # by the token's digest
+_holders: TtlCache[str, tuple[Caller, ApiToken, datetime | None]] = TtlCache()
+"""Callers and their tokens by the digests of secrets, with when these end."""
 
 
 class Scoped(HttpBearer):
@@ -88,7 +93,7 @@ class Scoped(HttpBearer):
         return caller
 
     def authenticate(self, request: HttpRequest, token: str) -> Caller:
-        return _holder(token, now=now())
+        return _holder(request, token, now=now())
 
 
 def caller_of(request: HttpRequest) -> Caller:
@@ -102,7 +107,7 @@ def identify(request: HttpRequest, *, now: datetime) -> Caller:
     """Find out who calls; raises Problem 401, or 400 for a token in the URL."""
     refuse_token_in_url(request)
     if request.headers.get("Authorization"):
-        return _holder(bearer_of(request), now=now)
+        return _holder(request, bearer_of(request), now=now)
     if request.method in _SAFE_METHODS and request.user.is_authenticated:
         return _member(request.user, request)
     raise _unknown()
@@ -126,31 +131,38 @@ def bearer_of(request: HttpRequest) -> str:
     return text.strip() if scheme.lower() == "bearer" else ""
 
 
-def _holder(text: str, *, now: datetime) -> Caller:
+def _holder(request: HttpRequest, text: str, *, now: datetime) -> Caller:
     digest = digest_of(text)
-    caller, expires_at = _holders.get(digest, lambda: _find_holder(digest, now))
-    if expires_at is not None and expires_at <= now:
+    caller, token, ends_at = _holders.get(digest, lambda: _find_holder(digest, now))
+    if ends_at is not None and ends_at <= now:
         raise _unknown()
-    assert caller.token is not None
-    note_token(token_id=caller.token[0], name=caller.token[1])
+    note_token(token_id=token.pk, name=token.name)
+    if caller.allowed is not None:
+        _refuse_elsewhere(caller.allowed, token, request)
+    _note_use(token, now)
     return caller
 
 
-def _find_holder(digest: str, now: datetime) -> tuple[Caller, datetime | None]:
-    token = ApiToken.objects.usable().filter(digest=digest).select_related("project").first()
+def _find_holder(digest: str, now: datetime) -> tuple[Caller, ApiToken, datetime | None]:
+    token = ApiToken.objects.usable().with_digest(digest, now=now).select_related("project").first()
     if token is None:
         raise _unknown()
-    if token.expires_at is None or token.expires_at > now:
-        _note_use(token, now)
     caller = Caller(
         token.project,
         f"token {token.prefix}…",
         token.prefix,
         frozenset(token.scopes),
         token=(token.pk, token.name),
-        budget=budget_of(digest, token.requests_per_second, token.rows_per_second),
+        budget=budget_of(token.digest, token.requests_per_second, token.rows_per_second),
+        allowed=AllowedNetworks.of(token.prefix, token.allowed_networks),
     )
-    return caller, token.expires_at
+    return caller, token, token.expires_at if digest == token.digest else token.previous_until
+
+
+def _refuse_elsewhere(allowed: AllowedNetworks, token: ApiToken, request: HttpRequest) -> None:
+    if (reason := allowed.refuse(address_of(request))) is not None:
+        token_refused(token, code="address_not_allowed")
+        raise Problem(403, "address_not_allowed", reason)
 
 
 @receiver(tokens_changed)
@@ -164,6 +176,7 @@ def _note_use(token: ApiToken, now: datetime) -> None:
     """Note the use at most once a minute, so that busy tokens do not write on every request."""
     before = now - _USE_NOTED_EVERY
     if token.last_used_at is None or token.last_used_at < before:
+        token.last_used_at = now  # of this object, which is asked again for a second
         stale = Q(last_used_at=None) | Q(last_used_at__lt=before)
         ApiToken.objects.filter(stale, pk=token.pk).update(last_used_at=now)
 

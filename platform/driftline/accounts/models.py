@@ -1,6 +1,7 @@
 """Who may do what: users, projects, memberships, API tokens, and the audit trail."""
 
 import hashlib
+from datetime import datetime
 from typing import Any, ClassVar
 
 from django.conf import settings
@@ -208,9 +209,17 @@ class ApiTokenQuerySet(models.QuerySet["ApiToken"]):
         """Leave out tokens that were revoked, and those of people with a disabled account."""
         return self.filter(revoked_at=None).exclude(created_by__is_active=False)
 
+    def with_digest(self, digest: str, *, now: datetime) -> "ApiTokenQuerySet":
+        """Keep the token of a secret: its present one, or the one before while that is valid."""
+        before = models.Q(previous_digest=digest, previous_until__gt=now)
+        return self.filter(models.Q(digest=digest) | before)
+
 
 class ApiToken(models.Model):
-    """A bearer token of one project; only its SHA-256 is stored."""
+    """A bearer token of one project, named by its prefix; of its secrets only the SHA-256 is stored.
+
+    A new secret begins with the same prefix, and the one before is valid beside it for a while.
+    """
 
     project = models.ForeignKey(Project, models.CASCADE, related_name="tokens")
     name = models.CharField(max_length=100)
@@ -224,11 +233,22 @@ class ApiToken(models.Model):
     last_used_at = models.DateTimeField(null=True, blank=True)
     requests_per_second = models.PositiveIntegerField(default=0, db_default=0)  # 0: no limit
     rows_per_second = models.PositiveIntegerField(default=0, db_default=0)
+    allowed_networks = models.JSONField(
+        default=list,
+        blank=True,
+        db_default=models.Value([], models.JSONField()),
+        help_text="in CIDR notation, from which alone it may be used; empty: from anywhere",
+    )
+    previous_digest = models.CharField(max_length=64, default="", db_default="", blank=True)
+    previous_until = models.DateTimeField(
+        null=True, blank=True, help_text="when the secret of before the last rotation ends, or ended"
+    )
 
     objects = ApiTokenQuerySet.as_manager()
 
     class Meta:
         verbose_name = "API token"
+        indexes = [models.Index(fields=["previous_digest"], name="token_previous_digest")]
 
     def __str__(self) -> str:
         return f"{self.prefix}… {self.name}"

@@ -3,22 +3,28 @@
 import secrets
 import zlib
 from collections.abc import Collection, Iterable, Mapping
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from typing import Any
 
 from django.db import transaction
+from django.db.models import Q
 
+from driftline.accounts.allowed_networks import check_networks
 from driftline.accounts.audit_chain import redact, seal_soon
 from driftline.accounts.models import ApiToken, AuditEntry, Membership, Project, User, digest_of
 from driftline.accounts.origin import current_origin
+from driftline.accounts.rights import insufficient_scope
 from driftline.accounts.scopes import Role, Scope
 from driftline.accounts.signals import isolation_changed, tokens_changed
-from driftline.common.errors import invalid
+from driftline.common.errors import Problem, invalid
 
 MAX_PER_SECOND = 1_000_000_000
 MAX_NAME_CHARACTERS = 200
 """Of an actor and a subject in the trail; what is longer is cut."""
+OVERLAP_HOURS = 24
+"""How long the secret of before stays valid after a rotation, unless somebody chooses otherwise."""
+MAX_OVERLAP_HOURS = 720
 
 
 def record_audit(
@@ -107,8 +113,12 @@ def create_token(
     expires_at: datetime | None = None,
     requests_per_second: int = 0,
     rows_per_second: int = 0,
+    allowed_networks: Iterable[str] = (),
 ) -> tuple[ApiToken, str]:
-    """Create a token and return it with its text, which is shown once and never stored; a limit of 0 is none."""
+    """Create a token and return it with its text, which is shown once and never stored; a limit of 0 is none.
+
+    It may be used from `allowed_networks` alone, in CIDR notation; from anywhere without any.
+    """
     scopes = sorted(set(scopes))
     if unknown := set(scopes).difference(Scope):
         raise invalid("/scopes", f"{min(unknown)!r} is not a scope; use some of {', '.join(Scope)}.")
@@ -126,16 +136,92 @@ def create_token(
             expires_at=expires_at,
             requests_per_second=_limit("requests_per_second", requests_per_second),
             rows_per_second=_limit("rows_per_second", rows_per_second),
+            allowed_networks=check_networks(allowed_networks),
         )
-        record_audit(
-            project=project,
-            actor=actor,
-            action="token.create",
-            subject=f"{token.prefix} {name}",
-            after={"scopes": scopes, **_limits_of(token)},
-        )
+        allowed = {"allowed_networks": token.allowed_networks} if token.allowed_networks else {}
+        _record(token, actor, "create", after={"scopes": scopes, **_limits_of(token), **allowed})
         tokens_changed.send(sender=ApiToken)
     return token, text
+
+
+def allow_networks(*, token: ApiToken, networks: Iterable[str], actor: str) -> None:
+    """Set the networks from which alone a token may be used, in CIDR notation; without any it is from anywhere.
+
+    Serving processes follow within a second. Raises Problem 422 for what is no network, 409 for a revoked token.
+    """
+    chosen = check_networks(networks)
+    with transaction.atomic():
+        before = _lock(token).allowed_networks
+        if chosen == before:
+            return
+        token.allowed_networks = chosen
+        token.save(update_fields=["allowed_networks"])
+        _record(token, actor, "allow", before=before, after=chosen)
+        tokens_changed.send(sender=ApiToken)
+
+
+def rotate_token(
+    *,
+    token: ApiToken,
+    scopes: Collection[str],
+    actor: str,
+    now: datetime,
+    overlap_hours: int = OVERLAP_HOURS,
+) -> str:
+    """Give a token a new secret and return it, which is shown once; the one before ends after the overlap, by itself.
+
+    `scopes` are those of who does it: nobody gets a secret that may do what they may not (403). Of two secrets that a
+    token has, the older one ends at once. Raises Problem 409 for a token that is revoked or has expired, 422 for a
+    wrong overlap.
+    """
+    if not 0 <= overlap_hours <= MAX_OVERLAP_HOURS:
+        raise invalid(
+            "/overlap_hours",
+            f"overlap_hours is {overlap_hours}; use a number from 1 to {MAX_OVERLAP_HOURS}, or 0 for no overlap.",
+        )
+    missing = next((scope for scope in Scope if scope in token.scopes and scope not in scopes), None)
+    if missing is not None:
+        raise insufficient_scope(scopes, {"": missing}, actor=actor)
+    with transaction.atomic():
+        stored = _lock(token)
+        if stored.expires_at is not None and stored.expires_at <= now:
+            raise Problem(
+                409,
+                "token_expired",
+                f"{token.prefix}… expired on {stored.expires_at:%-d %b %Y}; make a new token.",
+            )
+        text = new_token_text(token.prefix)
+        token.digest, token.previous_digest, token.previous_until = digest_of(text), "", None
+        if overlap_hours:
+            ends = now + timedelta(hours=overlap_hours)
+            token.previous_digest = stored.digest
+            token.previous_until = min(ends, stored.expires_at) if stored.expires_at else ends
+        token.save(update_fields=["digest", "previous_digest", "previous_until"])
+        until = token.previous_until.isoformat() if token.previous_until else None
+        _record(token, actor, "rotate", after={"previous_valid_until": until})
+        tokens_changed.send(sender=ApiToken)
+    return text
+
+
+def _lock(token: ApiToken) -> ApiToken:
+    """Lock a token's row, and return what it holds now."""
+    stored = ApiToken.objects.select_for_update().get(pk=token.pk)
+    if stored.revoked_at is not None:
+        raise Problem(
+            409, "already_revoked", f"{token.prefix}… was revoked on {stored.revoked_at:%-d %b %Y}."
+        )
+    return stored
+
+
+def _record(token: ApiToken, actor: str, act: str, before: Any = None, after: Any = None) -> None:
+    record_audit(
+        project=token.project,
+        actor=actor,
+        action=f"token.{act}",
+        subject=f"{token.prefix} {token.name}",
+        before=before,
+        after=after,
+    )
 
 
 def limit_token(*, token: ApiToken, requests_per_second: int, rows_per_second: int, actor: str) -> None:
@@ -145,14 +231,7 @@ def limit_token(*, token: ApiToken, requests_per_second: int, rows_per_second: i
         token.requests_per_second = _limit("requests_per_second", requests_per_second)
         token.rows_per_second = _limit("rows_per_second", rows_per_second)
         token.save(update_fields=["requests_per_second", "rows_per_second"])
-        record_audit(
-            project=token.project,
-            actor=actor,
-            action="token.limit",
-            subject=f"{token.prefix} {token.name}",
-            before=before,
-            after=_limits_of(token),
-        )
+        _record(token, actor, "limit", before=before, after=_limits_of(token))
         tokens_changed.send(sender=ApiToken)
 
 
@@ -175,16 +254,21 @@ def revoke_token(*, token: ApiToken, actor: str, now: datetime) -> None:
     """Make a token invalid at once; doing it twice changes nothing."""
     with transaction.atomic():
         if ApiToken.objects.filter(pk=token.pk, revoked_at=None).update(revoked_at=now):
-            record_audit(
-                project=token.project,
-                actor=actor,
-                action="token.revoke",
-                subject=f"{token.prefix} {token.name}",
-            )
+            _record(token, actor, "revoke")
             tokens_changed.send(sender=ApiToken)
 
 
-def new_token_text() -> str:
-    """`dl_`, 256 random bits, and a checksum by which secret scanners tell a token from noise."""
-    secret = secrets.token_hex(32)
+def note_token_use(digest: str, *, at: datetime) -> None:
+    """Note when the token of a secret was used, unless a later use is known."""
+    tokens = ApiToken.objects.with_digest(digest, now=at)
+    tokens.filter(Q(last_used_at=None) | Q(last_used_at__lt=at)).update(last_used_at=at)
+
+
+def new_token_text(prefix: str = "") -> str:
+    """`dl_`, 256 random bits, and a checksum by which secret scanners tell a token from noise.
+
+    A new secret of a token begins with its prefix, which names it in the trail and in what it sent, and is random
+    in the other 224 bits.
+    """
+    secret = (prefix.removeprefix("dl_") or secrets.token_hex(4)) + secrets.token_hex(28)
     return f"dl_{secret}{zlib.crc32(secret.encode()):08x}"

@@ -11,7 +11,7 @@ from django.dispatch import receiver
 from django.http import HttpRequest
 
 from driftline.accounts.known_browsers import remember_browser
-from driftline.accounts.models import User, digest_of
+from driftline.accounts.models import ApiToken, User, digest_of
 from driftline.accounts.services import record_audit
 
 ANYBODY = "somebody"  # who is not signed in; the entry has the address
@@ -33,6 +33,18 @@ def password_refused(*, email: str) -> None:
     """Record that somebody tried a password where they may use none, once for a while."""
     if cache.add(f"audit:password_refused:{digest_of(email)}", True, THROTTLED_SECONDS):
         _record("sign_in.refused", actor=ANYBODY, subject=email, after={"code": "passwords_off"})
+
+
+def token_refused(token: ApiToken, *, code: str) -> None:
+    """Record that a valid token was refused for where it was used, once for a while: somebody may have copied it."""
+    if cache.add(f"audit:token_refused:{token.pk}", True, THROTTLED_SECONDS):
+        record_audit(
+            project=token.project,
+            actor=f"token {token.prefix}…",
+            action="token.refused",
+            subject=f"{token.prefix} {token.name}",
+            after={"code": code},
+        )
 
 
 def reset_requested(*, email: str) -> None:

@@ -88,9 +88,10 @@ from monitors.workflows.pulls.models import Pull
 # -- what an operator looks at -----------------------------------------------------------------------------------------
 register(
     ApiToken,
-    ("prefix", "name", "project", "scopes", "last_used_at", "expires_at", "revoked_at"),
+    ("prefix", "name", "project", "scopes", "allowed_networks", "last_used_at", "expires_at", "revoked_at"),
     ("project", ("revoked_at", EmptyFieldListFilter)),
     ("prefix", "name"),
+    ("digest", "previous_digest"),
     acts=(acts.REVOKE,),
     by_date="last_used_at",
 )

@@ -7,7 +7,18 @@ from django.urls import URLPattern, URLResolver
 from django.views.decorators.http import require_safe
 from ninja import NinjaAPI
 
-from driftline.api import audit, configuration, deletion, files, grafana, incidents, members, models, teams
+from driftline.api import (
+    audit,
+    configuration,
+    deletion,
+    files,
+    grafana,
+    incidents,
+    members,
+    models,
+    teams,
+    tokens,
+)
 from driftline.api.docs import ServerRenderedDocs
 from driftline.api.openapi import DescribedAPI
 from driftline.api.problems import handle_exceptions, with_problems
@@ -72,6 +83,7 @@ ROUTERS = (
     configuration.router,
     members.router,
     teams.router,
+    tokens.router,
     audit.router,
 )
 

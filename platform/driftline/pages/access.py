@@ -39,6 +39,7 @@ from monitors.workflows.mlflow.registry_imports.models import RegistryImport
 _SAFE_METHODS = ("GET", "HEAD", "OPTIONS")
 _MODEL_OF_ROUTE: dict[str | None, Any] = {
     "incident": Incident,
+    "token": ApiToken,
     "token_revoke": ApiToken,
     "team": Team,
     "team_remove": Team,

@@ -67,6 +67,7 @@ NAVIGATION = [
         "Settings",
         (
             "tokens",
+            "token",
             "token_revoke",
             "audit",
             "project",

@@ -1,18 +1,24 @@
-"""The page of a person's own account: their name, and the state of all that is theirs, with links to change it."""
+"""The pages of a person's own account: their name, the state of all that is theirs, and the tokens that they made."""
 
 from allauth.mfa.models import Authenticator
 from allauth.usersessions.models import UserSession
 from django import forms
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
-from django.http import HttpRequest, HttpResponse
+from django.db.models import QuerySet
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods
 
 from driftline.accounts.mfa import needs_mfa
-from driftline.accounts.models import Membership, User
-from driftline.accounts.services import rename_person
+from driftline.accounts.models import ApiToken, Membership, User
+from driftline.accounts.projects import refuse_archived
+from driftline.accounts.scopes import SCOPES_OF_ROLE
+from driftline.accounts.services import rename_person, revoke_token, rotate_token
+from driftline.common.clock import now
+from driftline.common.errors import Problem
 from driftline.pages.display import display_of
+from driftline.pages.settings import RotationForm
 from monitors.digests.models import Digest
 
 
@@ -44,5 +50,51 @@ def profile(request: HttpRequest) -> HttpResponse:
         "needs_mfa": needs_mfa(user),
         "other_sessions": sum(not one.is_current() for one in UserSession.objects.purge_and_list(user)),
         "memberships": memberships.select_related("project").order_by("project__name", "pk"),
+        "tokens": _own_tokens(user).order_by("project__name", "-pk"),
+        "now": now(),
     }
     return render(request, "pages/profile.html", context, status=422 if form.errors else 200)
+
+
+def _own_tokens(user: User) -> QuerySet[ApiToken]:
+    """Return the tokens that a person made and that are not revoked, of the projects where they are a member."""
+    made = ApiToken.objects.filter(created_by=user, revoked_at=None, project__members=user)
+    return made.select_related("project")
+
+
+@require_http_methods(["GET", "HEAD", "POST"])
+@login_required
+def own_token(request: HttpRequest, pk: int) -> HttpResponse:
+    """Show a token that the person made; a POST revokes it, or gives it a new secret where their role suffices."""
+    user = request.user
+    assert isinstance(user, User)
+    token = _own_tokens(user).filter(pk=pk).first()
+    if token is None:
+        raise Http404
+    role = Membership.objects.get(project=token.project, user=user).role
+    do, secret = request.POST.get("do"), None
+    form = RotationForm(request.POST if do == "rotate" else None)
+    try:
+        if request.method == "POST":
+            refuse_archived(token.project)
+        if do == "revoke":
+            revoke_token(token=token, actor=user.email, now=now())
+            messages.success(request, f"{token.prefix}… is revoked; serving refuses it within a second.")
+            return redirect("profile")
+        if do == "rotate" and form.is_valid():
+            hours = form.cleaned_data["overlap_hours"]
+            secret = rotate_token(
+                token=token, scopes=SCOPES_OF_ROLE[role], actor=user.email, now=now(), overlap_hours=hours
+            )
+    except Problem as problem:
+        messages.error(request, problem.detail)
+        return redirect("own_token", pk=pk)
+    context = {
+        "token": token,
+        "form": form,
+        "rotation_form": form,
+        "may_rotate": SCOPES_OF_ROLE[role].issuperset(token.scopes),
+        "secret": secret,
+        "now": now(),
+    }
+    return render(request, "pages/own_token.html", context, status=422 if form.errors else 200)

@@ -132,6 +132,7 @@ urlpatterns = [
     path("devices/<int:pk>/code", devices.code, name="device_code"),
     path("devices/<int:pk>/revoke", devices.revoke, name="device_revoke"),
     path("settings/tokens", settings.tokens, name="tokens"),
+    path("settings/tokens/<int:pk>", settings.token, name="token"),
     path("settings/tokens/<int:pk>/revoke", settings.revoke, name="token_revoke"),
     path("settings/members", members.member_list, name="members"),
     path("settings/members/<int:pk>", members.member, name="member"),

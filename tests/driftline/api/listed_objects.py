@@ -5,6 +5,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from driftline.accounts.models import AuditEntry, Invitation, Membership, Team, User
+from driftline.accounts.services import create_token
 from inference.edge.models import Device, DeviceGroup, Release, ReleaseTarget
 from inference.prediction_log.erasure.services import request_erasure
 from inference.prediction_log.imports.models import Import, UploadedFile
@@ -297,6 +298,13 @@ def add_invitation(world: World, n: int) -> None:
     Invitation.objects.create(
         project=world.model.project, email=f"guest-{n}@example.com", role="viewer", created_by="test", expires_at=NOW
     )  # fmt: skip
+
+
+def add_token(world: World, n: int) -> None:
+    user = User.objects.create_user(f"of-token-{n}@example.com")
+    create_token(
+        project=world.model.project, name=f"token {n}", scopes=["read"], actor="test", created_by=user
+    )
 
 
 def add_team(world: World, n: int) -> None:

@@ -49,6 +49,7 @@ from tests.driftline.api.listed_objects import (
     add_silence,
     add_source,
     add_team,
+    add_token,
     add_variant,
     add_version,
 )
@@ -93,6 +94,7 @@ LISTS: dict[str, tuple[str, Add]] = {
     "/deliveries": ("", add_delivery),
     "/erasures": ("", add_erasure),
     "/teams": ("", add_team),
+    "/tokens": ("", add_token),
     "/members": ("", add_member),
     "/invitations": ("", add_invitation),
     "/audit": ("?action=test", add_audit_entry),

@@ -2,9 +2,9 @@
 
 import pytest
 
-from driftline.common.client_address import client_address
+from driftline.common.networks import client_address, parse_network
 
-PROXIES = ["127.0.0.0/8", "::1/128", "10.0.0.0/8"]
+PROXIES = [parse_network(text) for text in ("127.0.0.0/8", "::1/128", "10.0.0.0/8")]
 
 
 @pytest.mark.parametrize(
@@ -23,6 +23,8 @@ PROXIES = ["127.0.0.0/8", "::1/128", "10.0.0.0/8"]
         ("::1", "[2001:db8::7]:4711", "2001:db8::7"),
         ("::1", "2001:DB8:0::7", "2001:db8::7"),
         ("", "198.51.100.1", ""),
+        ("::ffff:127.0.0.1", "198.51.100.1", "198.51.100.1"),  # a socket that takes both families
+        ("::ffff:203.0.113.5", "", "203.0.113.5"),
     ],
 )
 def test_the_client_is_the_nearest_that_is_no_proxy(peer: str, forwarded_for: str, address: str) -> None:

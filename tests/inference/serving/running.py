@@ -37,11 +37,11 @@ serve_forever(
 
 
 def token(
-    text: str, *scopes: str, project_id: int = 1, expires_at: float | None = None, **limits: int
+    text: str, *scopes: str, project_id: int = 1, expires_at: float | None = None, **more: Any
 ) -> PlanToken:
     """Describe a token for a plan."""
     digest = hashlib.sha256(text.encode()).hexdigest()
-    return PlanToken(digest, text[:6], project_id, list(scopes) or ["infer"], expires_at, **limits)
+    return PlanToken(digest, text[:6], project_id, list(scopes) or ["infer"], expires_at, **more)
 
 
 def publish(
@@ -193,14 +193,14 @@ class Server:
         """Read all records from the start, without consuming them, each with its features by column."""
         return [
             msgspec.structs.replace(record, features=feature_columns(record.features))
-            for record in self._records()
+            for record in self.records()
             if isinstance(record, LoggedBatch) and role in (None, record.role)
         ]
 
     def counted(self) -> Counter[tuple[str, str]]:
         """Add up how requests ended, by version and outcome, as the spool tells it."""
         counts: Counter[tuple[str, str]] = Counter()
-        for record in self._records():
+        for record in self.records():
             if isinstance(record, RequestCounts):
                 for ended in record.ended:
                     counts[ended.version, ended.outcome] += ended.requests
@@ -209,12 +209,13 @@ class Server:
     def waited(self) -> Counter[str]:
         """Count by version the requests of which the spool tells how long they waited."""
         counts: Counter[str] = Counter()
-        for record in self._records():
+        for record in self.records():
             for waited in record.waited if isinstance(record, RequestCounts) else ():
                 counts[waited.version] += sum(waited.counts)
         return counts
 
-    def _records(self) -> list[Record]:
+    def records(self) -> list[Record]:
+        """Read all records from the start, without consuming them."""
         return [record for reader in open_spools(self.home) for record in reader.read(0, 0, 1 << 30)[0]]
 
     def stop(self) -> int:

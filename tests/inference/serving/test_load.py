@@ -16,6 +16,7 @@ from inference.protocol.open_inference import OPEN_INFERENCE
 from inference.protocol.parameters import NO_FACTS
 from inference.runtime.session import Array
 from inference.serving.body_budget import BodyBudget
+from inference.serving.callers import InferenceCaller
 from inference.serving.engine.engine import Engine
 from inference.serving.engine.inbound import Inbound
 from inference.serving.engine.lanes import LEVEL_NS, MAX_BATCH_ROWS, Lane, Pending
@@ -51,29 +52,29 @@ class World:
         self.engine = engine
         self.order: list[str] = []
 
-    def admit(self, bearer: str, model: str) -> tuple[Admission, bytes, bytes]:
-        authorization, path = f"Bearer {bearer}".encode(), f"/v2/models/{model}/infer".encode()
-        admission = self.engine.admit(OPEN_INFERENCE, authorization, path)
+    def admit(self, bearer: str, model: str) -> tuple[Admission, InferenceCaller, bytes]:
+        caller, path = InferenceCaller(f"Bearer {bearer}".encode()), f"/v2/models/{model}/infer".encode()
+        admission = self.engine.admit(OPEN_INFERENCE, caller, path)
         assert isinstance(admission, Admission)
-        return admission, authorization, path
+        return admission, caller, path
 
     def ask(
         self, bearer: str, model: str, values: Sequence[float], name: str = "", **facts: Any
     ) -> "asyncio.Future[Prediction[list[Array]] | Refusal]":
         """Ask for one row a value, three times the value each."""
-        admission, authorization, path = self.admit(bearer, model)
+        admission, caller, path = self.admit(bearer, model)
         rows = np.repeat(np.array(values, "<f4"), 3).tobytes()
         request = InferRequest(len(values), [rows], None, [0], msgspec.structs.replace(NO_FACTS, **facts))
         answered = self._future(name)
-        inbound = Inbound(GIVEN, authorization, path, request, {})
+        inbound = Inbound(GIVEN, caller, path, request, {})
         self.engine.submit(admission, inbound, answered.set_result)
         return answered
 
     def post(self, bearer: str, model: str, body: bytes, name: str = "") -> "asyncio.Future[Any]":
         """Ask with a body that is still to be read."""
-        admission, authorization, path = self.admit(bearer, model)
+        admission, caller, path = self.admit(bearer, model)
         answered = self._future(name)
-        inbound = Inbound(OPEN_INFERENCE, authorization, path, body, {})
+        inbound = Inbound(OPEN_INFERENCE, caller, path, body, {})
         self.engine.submit(admission, inbound, answered.set_result)
         return answered
 

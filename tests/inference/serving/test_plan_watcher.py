@@ -12,6 +12,7 @@ import pytest
 from inference.prediction_log.spool.record import feature_columns
 from inference.runtime import session
 from inference.serving import crashes, plan_watcher
+from inference.serving.callers import InferenceCaller
 from inference.serving.plan import PlanCanary, PlanModel, PlanToken, PlanVersion
 from inference.serving.plan_watcher import LOOK_SECONDS, PlanWatcher
 from inference.serving.refusals import Refusal
@@ -182,8 +183,10 @@ class TestPreparing:
         self.publish_attack(keeping, [token("dl_other")])
         keeping.watcher.poll()
 
-        assert isinstance(keeping.table.authenticate(b"Bearer dl_infer", "infer"), Refusal)
-        assert not isinstance(keeping.table.authenticate(b"Bearer dl_other", "infer"), Refusal)
+        assert isinstance(keeping.table.authenticate(InferenceCaller(b"Bearer dl_infer"), "infer"), Refusal)
+        assert not isinstance(
+            keeping.table.authenticate(InferenceCaller(b"Bearer dl_other"), "infer"), Refusal
+        )
         assert (keeping.champion, keeping.table.stale_models[1]) == ("1", "The version is not loaded yet.")
         keeping.watcher.settle()
         assert keeping.champion == "2"

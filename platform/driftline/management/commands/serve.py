@@ -36,6 +36,7 @@ def _engine_options(*, takes_jobs: bool) -> EngineOptions:
         outbound=outbound_rules(),
         isolation=IsolationLimits(memory_bytes=settings.ISOLATED_MEMORY_BYTES),
         traces=trace_options(),
+        trusted_proxies=settings.TRUSTED_PROXIES,
     )
 
 

@@ -5,14 +5,28 @@ from django.core.management.base import BaseCommand, CommandError
 
 from driftline.accounts.models import ApiToken, Project
 from driftline.accounts.scopes import Scope
-from driftline.accounts.services import create_token, limit_token
+from driftline.accounts.services import (
+    MAX_OVERLAP_HOURS,
+    OVERLAP_HOURS,
+    allow_networks,
+    create_token,
+    limit_token,
+    rotate_token,
+)
+from driftline.common.clock import now
 from driftline.common.errors import Problem
+
+_NETWORKS = (
+    "networks such as 203.0.113.0/24,2001:db8::/32, separated by commas, from which alone it may be used"
+)
 
 
 class Command(BaseCommand):
     help = (
         "token create --project P --name N --scopes a,b: makes an API token and prints it alone on the last line. "
-        "token limit PREFIX --requests-per-second N --rows-per-second N: bounds what a token may send."
+        "token limit PREFIX --requests-per-second N --rows-per-second N: bounds what a token may send. "
+        "token allow PREFIX NETWORKS: sets from where it may be used. "
+        "token rotate PREFIX: gives it a new secret and prints it alone on the last line."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -21,8 +35,18 @@ class Command(BaseCommand):
         create.add_argument("--project", required=True, help="the project's slug")
         create.add_argument("--name", required=True, help="what the token is for")
         create.add_argument("--scopes", required=True, help=f"some of {','.join(Scope)}, separated by commas")
-        limit = verbs.add_parser("limit")
-        limit.add_argument("prefix", help="how the token begins, as the tokens page shows it")
+        create.add_argument("--allow", default="", help=f"{_NETWORKS} (default: from anywhere)")
+        limit, allow, rotate = (verbs.add_parser(verb) for verb in ("limit", "allow", "rotate"))
+        for verb in (limit, allow, rotate):
+            verb.add_argument("prefix", help="how the token begins, as the tokens page shows it")
+        allow.add_argument("networks", nargs="?", default="", help=f"{_NETWORKS}; none: from anywhere")
+        rotate.add_argument(
+            "--overlap-hours",
+            type=int,
+            default=OVERLAP_HOURS,
+            help=f"how long the old secret stays valid, at most {MAX_OVERLAP_HOURS}; 0: it ends at once "
+            f"(default {OVERLAP_HOURS})",
+        )
         for verb in (create, limit):
             for what in ("requests", "rows"):
                 verb.add_argument(
@@ -34,21 +58,29 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:
-            if options["verb"] == "create":
-                self._create(**options)
-            else:
-                self._limit(**options)
+            match options["verb"]:
+                case "create":
+                    self._create(**options)
+                case "limit":
+                    self._limit(**options)
+                case "allow":
+                    self._allow(**options)
+                case "rotate":
+                    self._rotate(**options)
         except Problem as problem:
             raise CommandError(problem.detail) from problem
 
-    def _limit(self, *, prefix: str, requests_per_second: int, rows_per_second: int, **_: Any) -> None:
+    def _find(self, prefix: str) -> ApiToken:
         found = ApiToken.objects.filter(prefix__startswith=prefix, revoked_at=None)[:2]
         if len(found) != 1:
             many = "more than one valid token begins" if found else "no valid token begins"
             raise CommandError(
                 f"{many.capitalize()} with {prefix!r}; give its prefix as the tokens page shows it."
             )
-        [token] = found
+        return found[0]
+
+    def _limit(self, *, prefix: str, requests_per_second: int, rows_per_second: int, **_: Any) -> None:
+        token = self._find(prefix)
         limit_token(
             token=token,
             requests_per_second=requests_per_second,
@@ -59,6 +91,27 @@ class Command(BaseCommand):
             f"Token {token.name!r} may send {requests_per_second or 'any number of'} requests and "
             f"{rows_per_second or 'any number of'} rows a second to each serving process."
         )
+
+    def _allow(self, *, prefix: str, networks: str, **_: Any) -> None:
+        token = self._find(prefix)
+        allow_networks(token=token, networks=_split(networks), actor="command line")
+        self.stdout.write(
+            f"Token {token.name!r} may be used from {', '.join(token.allowed_networks) or 'anywhere'}."
+        )
+
+    def _rotate(self, *, prefix: str, overlap_hours: int, **_: Any) -> None:
+        token = self._find(prefix)
+        text = rotate_token(
+            token=token,
+            scopes=frozenset(Scope),
+            actor="command line",
+            now=now(),
+            overlap_hours=overlap_hours,
+        )
+        until = token.previous_until
+        ends = f"at {until:%Y-%m-%d %H:%M} UTC" if until else "now"
+        self.stdout.write(f"The old secret of token {token.name!r} ends {ends}; the new one:")
+        self.stdout.write(text)
 
     def _create(self, **options: Any) -> None:
         project = Project.objects.filter(slug=options["project"]).first()
@@ -72,8 +125,13 @@ class Command(BaseCommand):
             actor="command line",
             requests_per_second=options["requests_per_second"],
             rows_per_second=options["rows_per_second"],
+            allowed_networks=_split(options["allow"]),
         )
         self.stdout.write(
             f"Token {token.name!r} of project {project.slug} with scopes {', '.join(token.scopes)}:"
         )
         self.stdout.write(text)
+
+
+def _split(networks: str) -> list[str]:
+    return [text for text in networks.split(",") if text]

@@ -1,12 +1,13 @@
 """How requests ended is added up exactly once, over processes, restarts and a drain that dies."""
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from driftline.accounts.models import Project
+from driftline.accounts.models import ApiToken, Project
+from driftline.accounts.services import create_token
 from inference.prediction_log.ingest.drain import drain_once
 from inference.prediction_log.models import RequestCount, RequestWait, SpoolCursor
 from inference.prediction_log.spool.record import EndedRequests, RequestCounts, WaitedRequests, encode_record
@@ -42,6 +43,31 @@ def spool(home: Path, process: str, *payloads: bytes) -> None:
 
 def stored() -> dict[str, int]:
     return dict(RequestCount.objects.filter(hour=HOUR).values_list("outcome", "requests"))
+
+
+class TestTokenUses:
+    def test_say_when_a_token_was_last_used_to_ask_models(self, model: Model, tmp_path: Path) -> None:
+        """A token that only asked models looked as if nobody used it."""
+        made = {
+            name: create_token(project=model.project, name=name, scopes=["infer"], actor="test")[0]
+            for name in ("asks", "idle", "reads")
+        }
+        ApiToken.objects.filter(name="reads").update(last_used_at=HOUR + timedelta(hours=1))
+        uses = [
+            {made["asks"].digest: HOUR.timestamp() + 60, made["reads"].digest: HOUR.timestamp()},
+            {
+                made["asks"].digest: HOUR.timestamp(),
+                "0" * 64: HOUR.timestamp(),
+            },  # another process, and a deleted one
+        ]
+        records = [RequestCounts(int(HOUR.timestamp()), [], [], use) for use in uses]
+
+        spool(tmp_path, "first", *(encode_record(record) for record in records))
+        drain_once(tmp_path)
+
+        assert dict(ApiToken.objects.values_list("name", "last_used_at")) == {
+            "asks": HOUR + timedelta(minutes=1), "idle": None, "reads": HOUR + timedelta(hours=1),
+        }  # fmt: skip
 
 
 class TestDraining:

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from inference.prediction_log.spool.record import RequestCounts
 from inference.serving.counts.metrics import WAIT_SECONDS, ServingMetrics, fault_of
 from inference.serving.counts.request_tally import RequestTally
 from tests.inference.serving.conftest import publish_everything
-from tests.inference.serving.running import rows_body, running_server
+from tests.inference.serving.running import rows_body, running_server, token
 
 SUMS = "/v2/models/sums/infer"
 
@@ -104,6 +105,52 @@ class TestTally:
         metrics.series(1, "1", "shadow").phases["queue"].extend([40_000])
 
         assert RequestTally(metrics).take(7_201.0) is None
+
+
+class TestTokenUses:
+    def test_are_noted_once_a_minute(self) -> None:
+        metrics = ServingMetrics()
+        tally = RequestTally(metrics)
+        taken = []
+
+        for now in (7_201.0, 7_202.0, 7_261.0):
+            metrics.token_uses.add("busy")
+            taken.append(tally.take(now))
+
+        assert [record and record.token_uses for record in taken] == [
+            {"busy": 7_201.0},
+            None,
+            {"busy": 7_261.0},
+        ]
+        assert tally.take(7_400.0) is None
+
+    def test_are_noted_again_where_they_could_not_be_spooled(self) -> None:
+        metrics = ServingMetrics()
+        tally = RequestTally(metrics)
+        metrics.token_uses.add("used")
+        lost = tally.take(7_201.0)
+        assert lost is not None
+
+        tally.give_back(lost)
+
+        again = tally.take(7_202.0)
+        assert again is not None
+        assert again.token_uses == {"used": 7_202.0}
+
+    def test_are_spooled_for_those_who_are_let_in_alone(self, tmp_path: Path) -> None:
+        publish_everything(tmp_path)
+
+        with running_server(tmp_path) as server:
+            statuses = [
+                server.ask("/v2/models/sums/infer", rows_body([1, 2, 3]), token=text).status
+                for text in ("dl_infer", "dl_expired", "dl_read")
+            ]
+            server.stop()
+            records = [record for record in server.records() if isinstance(record, RequestCounts)]
+
+        used = {digest for record in records for digest in record.token_uses}
+        assert statuses == [200, 401, 403]
+        assert used == {token("dl_infer").digest}
 
 
 @pytest.mark.parametrize(

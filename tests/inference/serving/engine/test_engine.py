@@ -13,6 +13,7 @@ from inference.protocol.parameters import NO_FACTS
 from inference.protocol.results import BatchOutputs
 from inference.protocol.tensors import InvalidRequest
 from inference.runtime.session import Array
+from inference.serving.callers import InferenceCaller
 from inference.serving.engine.engine import Engine
 from inference.serving.engine.inbound import Inbound
 from inference.serving.engine.scheduling import HELD_ROWS
@@ -24,7 +25,7 @@ from tests.inference.serving.engines import with_engine
 from tests.inference.serving.given import GIVEN
 from tests.inference.serving.running import HeldDisk
 
-BEARER = b"Bearer dl_infer"
+BEARER = InferenceCaller(b"Bearer dl_infer")
 
 
 class CommaCodec:

@@ -28,6 +28,7 @@ def ask(
     token: str | None = "dl_infer",
     response: type[Message] | None = None,
     path: str | None = None,
+    forwarded_for: str | None = None,
 ) -> Any:
     """Call a method; give the answer and the call that it came with."""
     call = channel.unary_unary(
@@ -36,6 +37,8 @@ def ask(
         response_deserializer=(response or getattr(messages, f"{method}Response")).FromString,
     )
     metadata = [] if token is None else [("authorization", f"Bearer {token}")]
+    if forwarded_for is not None:
+        metadata.append(("x-forwarded-for", forwarded_for))
     return call.with_call(request, timeout=SECONDS, metadata=metadata)
 
 

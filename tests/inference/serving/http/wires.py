@@ -36,7 +36,7 @@ class Repeating:
         return None
 
     def submit(self, admission: object, inbound: Inbound[bytes, Any], reply: Any) -> None:
-        received = repr((inbound.path, inbound.authorization, inbound.headers, inbound.body))
+        received = repr((inbound.path, inbound.caller.authorization, inbound.headers, inbound.body))
         self.requests.append(received)
         self.answer(reply, admission if isinstance(admission, Refusal) else Refusal(404, received))
 

@@ -16,6 +16,7 @@ from inference.prediction_log.spool.record import LoggedBatch
 from inference.prediction_log.spool.segments import open_spools
 from inference.protocol.open_inference import OPEN_INFERENCE
 from inference.protocol.preferences import Preferences
+from inference.serving.callers import InferenceCaller
 from inference.serving.engine.engine import Engine
 from inference.serving.engine.inbound import Inbound
 from inference.serving.job_limits import JobLimits
@@ -35,7 +36,7 @@ from tests.inference.serving.running import rows_body, token
 from tests.upstream import response, running_upstream
 
 COINS = b"/v2/models/coins/infer"
-BEARER = b"Bearer dl_infer"
+BEARER = InferenceCaller(b"Bearer dl_infer")
 LATER = ResponsePreference(Preferences(respond_async=True), None)
 
 
@@ -76,7 +77,7 @@ class House:
     async def accept(
         self,
         body: bytes = rows_body([1, 2, 3]),
-        bearer: bytes = BEARER,
+        bearer: InferenceCaller = BEARER,
         preference: ResponsePreference = LATER,
     ) -> Answer | Refusal:
         inbound = Inbound(OPEN_INFERENCE, bearer, COINS, body, {})
@@ -192,7 +193,10 @@ class TestRoom:
             for _ in range(2):
                 await house.accept_job()
 
-            full, theirs = await house.accept(), await house.accept(bearer=b"Bearer dl_theirs")
+            full, theirs = (
+                await house.accept(),
+                await house.accept(bearer=InferenceCaller(b"Bearer dl_theirs")),
+            )
             assert isinstance(full, Refusal)
             assert (full.status, full.fields) == (429, b"retry-after: 10\r\n")
             assert "2 jobs of this project have not ended" in full.sentence
@@ -209,10 +213,10 @@ class TestRoom:
         async def story(house: House) -> None:
             await house.accept_job()
             await house.accept_job()
-            assert isinstance(await house.accept(bearer=b"Bearer dl_theirs"), Answer)
+            assert isinstance(await house.accept(bearer=InferenceCaller(b"Bearer dl_theirs")), Answer)
             house.jobs.api.bytes[3] = 1 << 40
 
-            full = await house.accept(bearer=b"Bearer dl_theirs")
+            full = await house.accept(bearer=InferenceCaller(b"Bearer dl_theirs"))
 
             assert isinstance(full, Refusal)
             assert (full.status, full.fields) == (503, b"retry-after: 10\r\n")

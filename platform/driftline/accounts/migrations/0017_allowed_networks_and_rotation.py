@@ -1,0 +1,34 @@
+from django.db import migrations, models
+
+
+class Migration(migrations.Migration):
+    dependencies = [("accounts", "0016_directories")]
+
+    operations = [
+        migrations.AddField(
+            model_name="apitoken",
+            name="allowed_networks",
+            field=models.JSONField(
+                blank=True,
+                db_default=models.Value([], models.JSONField()),
+                default=list,
+                help_text="in CIDR notation, from which alone it may be used; empty: from anywhere",
+            ),
+        ),
+        migrations.AddField(
+            model_name="apitoken",
+            name="previous_digest",
+            field=models.CharField(blank=True, db_default="", default="", max_length=64),
+        ),
+        migrations.AddField(
+            model_name="apitoken",
+            name="previous_until",
+            field=models.DateTimeField(
+                blank=True, help_text="when the secret of before the last rotation ends, or ended", null=True
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="apitoken",
+            index=models.Index(fields=["previous_digest"], name="token_previous_digest"),
+        ),
+    ]
