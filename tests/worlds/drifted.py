@@ -9,8 +9,9 @@ from django.conf import settings
 from django.core import signing
 from django.utils import timezone
 
-from driftline.accounts.models import Project, User
-from driftline.accounts.services import create_project
+from driftline.accounts.models import ApiToken, Project, User
+from driftline.accounts.scopes import Scope
+from driftline.accounts.services import create_project, create_token, rotate_token
 from driftline.common.periods import Period
 from driftline.models import AppliedConfiguration
 from inference.edge.groups import create_group
@@ -61,6 +62,7 @@ class World:
     silence: Silence
     channel: Channel
     devices: DeviceGroup
+    token: ApiToken
 
     @property
     def pages(self) -> dict[str, str]:
@@ -118,6 +120,8 @@ class World:
             "group of devices": f"/devices/groups/{self.devices.pk}",
             "device's end": f"/devices/{self.devices.devices.get(name='forklift-a').pk}/revoke",
             "tokens": "/settings/tokens",
+            "token": f"/settings/tokens/{self.token.pk}",
+            "own token": f"/accounts/profile/tokens/{self.token.pk}/",
             "teams": "/settings/teams",
             "profile": "/accounts/profile/",
             "sessions": "/accounts/sessions/",
@@ -191,6 +195,7 @@ def furnish() -> World:
         silences(model),
         hook,
         devices(model),
+        rotated_token(project, owner),
     )
 
 
@@ -226,6 +231,16 @@ def take_from_elsewhere(model: Model) -> None:
         registry_import=registry, registered_model="Fraud, of cards", name="Fraud-of-cards",
         naming_fault="It is called Fraud-of-cards here.",
     )  # fmt: skip
+
+
+def rotated_token(project: Project, owner: User) -> ApiToken:
+    """A token for two networks, with a secret of before that is still valid."""
+    token, _ = create_token(
+        project=project, name="billing", scopes=[Scope.INFER], actor=owner.email, created_by=owner,
+        allowed_networks=["10.4.0.0/16", "2001:db8::/32"],
+    )  # fmt: skip
+    rotate_token(token=token, scopes=[Scope.INFER], actor=owner.email, now=timezone.now())
+    return token
 
 
 def devices(model: Model) -> DeviceGroup:

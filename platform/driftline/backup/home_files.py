@@ -1,5 +1,6 @@
 """The files of a home in a backup: staged by hard links at one moment, then packed while the home is in use."""
 
+import contextlib
 import errno
 import os
 import shutil
@@ -19,6 +20,8 @@ _MADE_ANEW = frozenset(
 STAGE = "backup.unfinished"
 ASIDE = "before-restore-"
 """How folders begin that hold what a home had before a restore."""
+BACKUPS = "backups"
+"""The one folder of a home that may hold backups of it: it is in none of them, and a restore does not move it."""
 RESTORE_MARK = "restore.unfinished"
 _WRITTEN_BY_TRAINERS = frozenset({"runs", "demo"})
 """Trainers put links there to the code that they may read; nothing of Driftline's is behind them."""
@@ -28,7 +31,19 @@ _COPIED_BYTES = 1 << 20
 
 def is_kept(name: str) -> bool:
     """Tell whether a backup takes this entry of a home."""
-    return name not in _MADE_ANEW | {STAGE, RESTORE_MARK} and not name.startswith(ASIDE)
+    return name not in _MADE_ANEW | {STAGE, RESTORE_MARK, BACKUPS} and not name.startswith(ASIDE)
+
+
+def kept_bytes(home: Path) -> int:
+    """Add up the files that a backup takes now."""
+    total = 0
+    for entry in home.iterdir():
+        if not is_kept(entry.name):
+            continue
+        for path in [entry, *entry.resolve().rglob("*")]:
+            with contextlib.suppress(FileNotFoundError):  # it was replaced meanwhile
+                total += path.stat().st_size if path.is_file() else 0
+    return total
 
 
 class LinkInHome(Exception):

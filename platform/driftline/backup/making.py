@@ -33,10 +33,11 @@ class NotMade(Exception):
     """No backup was made, and nothing is left of it; the text says why."""
 
 
-def make_backup(target: Path, keys: Path | None, say: Say) -> BackupManifest:
+def make_backup(target: Path, keys: Path | None, say: Say, *, is_noted: bool = True) -> BackupManifest:
     """Back up this installation into the new folder `target`, and its keys into the folder `keys` if one is given.
 
-    What was acknowledged before it began is in it: rows that wait in spools too. Raises NotMade.
+    What was acknowledged before it began is in it: rows that wait in spools too. Raises NotMade. With `is_noted` the
+    audit trail says so; before a migration its table may not fit yet, so call `note_backup` afterwards.
     """
     paths = home_paths(settings.HOME)
     _check_places(paths.home, target, keys)
@@ -48,12 +49,13 @@ def make_backup(target: Path, keys: Path | None, say: Say) -> BackupManifest:
         try:
             shutil.rmtree(draft, ignore_errors=True)
             draft.mkdir(mode=0o700, parents=True)
-            with _reachable(paths):
+            with reachable_database(paths, "a backup"):
                 manifest = _write(paths.home, draft, kept_keys, say)
                 draft.rename(target)
                 is_made = True
                 sync_to_disk(target.parent)
-                _note(target, manifest)
+                if is_noted:
+                    note_backup(target, manifest)
         except (OSError, database.DatabaseFailed, home_files.LinkInHome) as error:
             raise NotMade(_describe(error, target)) from error
         finally:
@@ -67,7 +69,10 @@ def make_backup(target: Path, keys: Path | None, say: Say) -> BackupManifest:
 def _check_places(home: Path, target: Path, keys: Path | None) -> None:
     """Refuse places that would be part of the next backup, or where something lies already."""
     for place in (target, *([] if keys is None else [keys])):
-        if place.resolve().is_relative_to(home.resolve()):
+        found = place.resolve()
+        if found.is_relative_to(home.resolve()) and not found.is_relative_to(
+            home.resolve() / home_files.BACKUPS
+        ):
             raise NotMade(f"{place} is in {home}, which is backed up; name a folder outside it.")
     if target.exists():
         raise NotMade(f"{target} exists; name a folder that does not, such as one with today's date.")
@@ -87,12 +92,12 @@ def _alone(paths: HomePaths) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _reachable(paths: HomePaths) -> Iterator[None]:
-    """Have the database run: an installation that is stopped has it started for as long as the backup takes."""
+def reachable_database(paths: HomePaths, what: str) -> Iterator[None]:
+    """Have the database run: an installation that is stopped has it started meanwhile, and `what` owns the home."""
     if settings.DATABASE_URL or current_owner(paths) is not None:
         yield
         return
-    with own(paths, Owner(os.getpid(), "a backup", "")), database.running_database(paths, embedded=True):
+    with own(paths, Owner(os.getpid(), what, "")), database.running_database(paths, embedded=True):
         yield
 
 
@@ -149,7 +154,8 @@ def keys_name(backup: str) -> str:
     return f"{backup}.keys.tar"
 
 
-def _note(target: Path, manifest: BackupManifest) -> None:
+def note_backup(target: Path, manifest: BackupManifest) -> None:
+    """Record a backup in the audit trail, by which `doctor` knows it."""
     size = sum(part.bytes for part in manifest.parts.values())
     with transaction.atomic():
         record_audit(

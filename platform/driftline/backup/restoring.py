@@ -15,7 +15,6 @@ from pathlib import Path
 import msgspec
 from django.conf import settings
 from django.db import connection
-from django.db.migrations.loader import MigrationLoader
 
 from driftline.backup import database, home_files
 from driftline.backup.database import DatabaseFailed
@@ -25,9 +24,10 @@ from driftline.backup.mark import RestoreMark, mark_path, read_mark, write_mark
 from driftline.common.durable_files import sync_to_disk
 from driftline.services.ownership import AlreadyRunning, Owner, own
 from driftline.services.paths import HomePaths, create_folders, home_paths
+from driftline.upgrade.pending import newer_migrations
 
-_OF_EVERY_START = frozenset({"keys", "log", "run"})
-"""What the look at a home makes: one with no more holds nothing yet."""
+_OF_EVERY_START = frozenset({"keys", "log", "run", home_files.BACKUPS})
+"""What the look at a home makes, and backups of it: one with no more holds nothing yet."""
 
 MIN_SERVER_VERSION = 150_000
 
@@ -93,15 +93,7 @@ def _find_keys(folder: Path, keys: Path | None, manifest: BackupManifest) -> Pat
 
 
 def _check_release(manifest: BackupManifest) -> None:
-    known = MigrationLoader(None, ignore_no_migrations=True).disk_migrations
-    unknown = [
-        (app, name)
-        for app, names in manifest.migrations.items()
-        for name in names
-        if (app, name) not in known
-    ]
-    mine = {app for app, _ in known}
-    newer = [f"{app}.{name}" for app, name in unknown if app in mine]
+    newer = newer_migrations((app, name) for app, names in manifest.migrations.items() for name in names)
     if newer:
         raise NotRestored(
             f"The backup is of a later release, which has {len(newer)} migrations that this one lacks, such as "
@@ -144,7 +136,7 @@ def _clear(home: Path, mark: RestoreMark) -> None:
     entries = [
         entry
         for entry in home.iterdir()
-        if entry.name not in {"run", "log", home_files.RESTORE_MARK}
+        if entry.name not in {"run", "log", home_files.RESTORE_MARK, home_files.BACKUPS}
         and not entry.name.startswith(home_files.ASIDE)
     ]
     if mark.is_cleared:

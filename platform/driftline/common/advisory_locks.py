@@ -34,6 +34,7 @@ class AdvisoryLock(IntEnum):
     FEED = 7_360  # no key: one process at a time gives events their places in the feed
     INVITATION_LETTER = 7_389  # invitation: one worker at a time sends its letter
     AUDIT_SEALING = 7_390  # no key: one process at a time seals audit entries
+    UPGRADE = 7_395  # no key: one upgrade at a time, held by its session, so it ends with the process
 
 
 def lock(kind: AdvisoryLock, *key: int, shared: bool = False) -> None:

@@ -10,7 +10,6 @@ from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db import DatabaseError, connection
-from django.db.migrations.executor import MigrationExecutor
 from django.db.models import Max
 from kombu import Connection
 
@@ -27,6 +26,7 @@ from driftline.services.paths import OTHERS, HomePaths
 from driftline.services.postgres import NoPostgres, postgres_binaries
 from driftline.services.valkey import NoValkey, valkey_binary
 from driftline.stuck_work import count_failed, stuck_work
+from driftline.upgrade.pending import read_pending
 from inference.hosts.models import ServingHost
 from inference.prediction_log.encryption.key_health import look_at_keys
 from inference.prediction_log.lake.models import Lake
@@ -58,13 +58,10 @@ class Finding:
 
 def diagnose(paths: HomePaths) -> Iterator[Finding]:
     """Look at everything, the basics first; what depends on a broken part is not looked at."""
-    yield _python()
-    yield _home(paths)
-    yield _disk(paths)
-    yield from _embedded_binaries()
+    yield from diagnose_machine(paths)
     yield _supervisor(paths)
     yield _broker()
-    database = _database()
+    database = diagnose_database()
     yield database
     if database.is_fine:
         yield _commits()
@@ -81,6 +78,14 @@ def diagnose(paths: HomePaths) -> Iterator[Finding]:
             yield from _background_work()
             yield from _serving_hosts()
             yield from _lakes()
+
+
+def diagnose_machine(paths: HomePaths) -> Iterator[Finding]:
+    """Look at what must be there before anything can start."""
+    yield _python()
+    yield _home(paths)
+    yield _disk(paths)
+    yield from _embedded_binaries()
 
 
 def _python() -> Finding:
@@ -145,7 +150,8 @@ def _broker() -> Finding:
     return Finding("broker", f"answers at {shown}")
 
 
-def _database() -> Finding:
+def diagnose_database() -> Finding:
+    """Look whether the database answers, and is of a version that this release works with."""
     try:
         connection.ensure_connection()
     except DatabaseError as error:
@@ -173,9 +179,11 @@ def _commits() -> Finding:
 
 
 def _migrations() -> Finding:
-    executor = MigrationExecutor(connection)
-    missing = len(executor.migration_plan(executor.loader.graph.leaf_nodes()))
-    remedy = "Run manage.py migrate." if missing else ""
+    found = read_pending()
+    if found.newer:
+        return Finding("migrations", found.describe_newer(), "Install that release.")
+    missing = len(found.names)
+    remedy = "Run manage.py upgrade." if missing else ""
     return Finding("migrations", f"{missing} to apply" if missing else "all applied", remedy)
 
 

@@ -5,6 +5,9 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from django.db import connection
+from django.db.migrations.loader import MigrationLoader
+from django.db.migrations.recorder import MigrationRecorder
 
 from driftline.accounts.models import Project
 from driftline.common.clock import now
@@ -93,6 +96,24 @@ class TestDiagnose:
 
         assert "(mode 0755)" in finding.text
         assert finding.remedy.startswith(f"Run chmod 700 {paths.home}")
+
+    def test_warns_of_a_database_of_a_later_release(self, paths: HomePaths) -> None:
+        MigrationRecorder(connection).record_applied("inference", "9999_later")
+
+        finding = find(paths, "migrations")
+
+        assert "such as inference.9999_later" in finding.text
+        assert finding.remedy == "Install that release."
+
+    def test_names_the_command_for_a_database_of_the_release_before(self, paths: HomePaths) -> None:
+        [*_, newest] = sorted(
+            name for app, name in MigrationLoader(None).graph.leaf_nodes() if app == "monitors"
+        )
+        MigrationRecorder(connection).record_unapplied("monitors", newest)
+
+        finding = find(paths, "migrations")
+
+        assert (finding.text, finding.remedy) == ("1 to apply", "Run manage.py upgrade.")
 
     def test_warns_of_a_home_that_is_missing(self, tmp_path: Path) -> None:
         finding = find(HomePaths(tmp_path / "nowhere"), "home")

@@ -45,6 +45,7 @@ class Installation:
     supervisor: subprocess.Popen[bytes] | None = None
     under: Sequence[str] = ()  # a command that runs it, such as a tracer's
     start_seconds: float = START_SECONDS
+    code: Path = MANAGE.parent  # a checkout, perhaps of another release
     environment: dict[str, str] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -70,7 +71,11 @@ class Installation:
         with self._log.open("ab") as log:
             begin = log.tell()
             self.supervisor = subprocess.Popen(
-                [*self.under, sys.executable, str(MANAGE), "up"], env=self.environment, stdout=log, stderr=log
+                [*self.under, sys.executable, str(self.code / "manage.py"), "up"],
+                cwd=self.code,
+                env=self.environment,
+                stdout=log,
+                stderr=log,
             )
         wait_until(
             lambda: b"Press Ctrl-C" in self._log.read_bytes()[begin:] or self._has_ended(),
@@ -94,9 +99,15 @@ class Installation:
             self.stop()
 
     def manage(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, str(MANAGE), *arguments]
+        command = [sys.executable, str(self.code / "manage.py"), *arguments]
         return subprocess.run(
-            command, env=self.environment, capture_output=True, text=True, timeout=120, check=False
+            command,
+            cwd=self.code,
+            env=self.environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
         )
 
     @property

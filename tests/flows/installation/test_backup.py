@@ -151,6 +151,23 @@ def test_a_home_in_use_is_put_aside_only_when_asked(backup: Path, empty: Install
     assert (aside / "artifacts/model.onnx").read_bytes() == b"precious"
 
 
+def test_a_backup_that_an_upgrade_made_in_the_home_stays_where_it_is(
+    backup: Path, empty: Installation
+) -> None:
+    kept = empty.home / "backups/before-upgrade"
+    shutil.copytree(backup, kept)
+    (empty.home / "artifacts").mkdir()
+
+    replaced = empty.manage("restore", str(kept), "--replace")
+    again = empty.manage("backup", str(empty.home.parent / "again"))
+
+    assert replaced.returncode == 0, replaced.stderr
+    assert again.returncode == 0, again.stderr
+    assert read_manifest(kept)
+    with tarfile.open(empty.home.parent / "again/files.tar") as files:
+        assert not [name for name in files.getnames() if name.startswith("backups")]
+
+
 def test_a_running_installation_is_not_restored_over(installation: Installation, backup: Path) -> None:
     refused = installation.manage("restore", str(backup), "--replace")
 
@@ -223,7 +240,7 @@ def test_a_disk_without_room_is_said_and_left_as_it_was(installation: Installati
 def test_places_that_would_be_backed_up_themselves_are_refused(
     installation: Installation, backup: Path, tmp_path: Path
 ) -> None:
-    inside = installation.manage("backup", str(installation.home / "backups/today"))
+    inside = installation.manage("backup", str(installation.home / "backups/../today"))
     taken = tmp_path / "safe"
     taken.mkdir()
     (taken / "today.keys.tar").write_bytes(b"keys of another backup")

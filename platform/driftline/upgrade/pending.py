@@ -1,0 +1,121 @@
+"""Which migrations the database lacks, and which of them hold up others."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from django.db import connection, migrations
+from django.db.migrations.executor import MigrationExecutor
+from django.db.migrations.loader import MigrationLoader
+from django.db.migrations.operations.base import Operation
+
+from driftline.common.byte_sizes import format_bytes
+
+LARGE_BYTES = 100 << 20
+"""From about this size on, reading or writing all rows of a table anew takes a second and more."""
+_ON_EVERY_ROW = (
+    migrations.AddConstraint,
+    migrations.AddIndex,
+    migrations.AlterField,
+    migrations.AlterUniqueTogether,
+)
+"""Operations that may read or rewrite a whole table under a lock; PostgreSQL does others in an instant."""
+_SIZES = """
+    SELECT relname, coalesce(
+        (SELECT sum(pg_total_relation_size(relid)) FROM pg_partition_tree(pg_class.oid)), pg_total_relation_size(oid)
+    )::bigint
+    FROM pg_class WHERE relkind IN ('r', 'p') AND NOT relispartition AND relnamespace = 'public'::regnamespace
+"""
+
+
+@dataclass(frozen=True)
+class PendingMigrations:
+    """What the database and this code know of each other's migrations."""
+
+    names: tuple[str, ...]
+    """To be applied, in this order, each such as `inference.0043_lake_marker`."""
+    newer: tuple[str, ...]
+    """Applied already, and unknown to this code."""
+    remarks: tuple[str, ...]
+    """Sentences on those that lock a large table for long, or may."""
+    is_new: bool
+    """Whether the database holds nothing yet."""
+
+    def describe(self) -> Iterator[str]:
+        """Say how many there are of which app, and what is to know of them; nothing where there are none."""
+        if self.names:
+            apps = Counter(name.partition(".")[0] for name in self.names)
+            counts = ", ".join(f"{count} of {app}" for app, count in apps.items())
+            yield f"{count_migrations(len(self.names))} to apply: {counts}."
+            yield from self.remarks
+
+    def describe_newer(self) -> str:
+        """Say that the database is of a later release."""
+        return (
+            f"The database is of a later release: this one lacks {count_migrations(len(self.newer))} of it, such as "
+            f"{self.newer[0]}."
+        )
+
+
+def count_migrations(count: int) -> str:
+    """Write a number of migrations."""
+    return f"{count} migration{'' if count == 1 else 's'}"
+
+
+def read_pending() -> PendingMigrations:
+    """Compare the database with this code, and look at the sizes of the tables."""
+    executor = MigrationExecutor(connection)
+    applied = executor.loader.applied_migrations
+    plan = [migration for migration, _ in executor.migration_plan(executor.loader.graph.leaf_nodes())]
+    large = _large_tables() if plan else {}
+    return PendingMigrations(
+        names=tuple(map(name_of, plan)),
+        newer=tuple(newer_migrations(applied)),
+        remarks=tuple(remark for migration in plan for remark in _remarks(migration, large)),
+        is_new=not applied,
+    )
+
+
+def newer_migrations(applied: Iterable[tuple[str, str]]) -> list[str]:
+    """Name those that this code lacks, of the apps that it has."""
+    known = MigrationLoader(None, ignore_no_migrations=True).disk_migrations
+    mine = {app for app, _ in known}
+    return [f"{app}.{name}" for app, name in applied if app in mine and (app, name) not in known]
+
+
+def name_of(migration: migrations.Migration) -> str:
+    """Write a migration as people name it."""
+    return f"{migration.app_label}.{migration.name}"
+
+
+def _large_tables() -> dict[str, int]:
+    with connection.cursor() as cursor:
+        cursor.execute(_SIZES)
+        return {table: size for table, size in cursor.fetchall() if size >= LARGE_BYTES}
+
+
+def _remarks(migration: migrations.Migration, large: Mapping[str, int]) -> Iterator[str]:
+    """Say which large tables a migration locks for long, by its kinds of operations."""
+    operations = list(_database_operations(migration.operations))
+    for table, size in large.items():
+        if any(_works_through(operation, table, migration.app_label) for operation in operations):
+            yield (
+                f"{name_of(migration)} may read or rewrite {table} ({format_bytes(size)}), and locks it meanwhile."
+            )
+    if any(isinstance(operation, migrations.RunPython) for operation in operations):
+        yield f"{name_of(migration)} runs a program: how long it takes, and what it locks, is not known beforehand."
+
+
+def _database_operations(operations: Sequence[Operation]) -> Iterator[Operation]:
+    for operation in operations:
+        if isinstance(operation, migrations.SeparateDatabaseAndState):
+            yield from _database_operations(operation.database_operations)
+        else:
+            yield operation
+
+
+def _works_through(operation: Operation, table: str, app: str) -> bool:
+    if isinstance(operation, migrations.RunSQL):
+        return table in str(operation.sql)
+    model = getattr(operation, "model_name", None) or getattr(operation, "name", "")
+    return isinstance(operation, _ON_EVERY_ROW) and f"{app}_{model}".lower() == table

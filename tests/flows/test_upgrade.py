@@ -1,0 +1,244 @@
+"""`manage.py upgrade` on a database of the release before: what it says, what it refuses, and kills on its way.
+
+`DRIFTLINE_TEST_UPGRADE_KILLS` sets how often the command is killed.
+"""
+
+import os
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import call_command
+from django.db import connection
+from django.db.migrations.executor import MigrationExecutor
+from django.db.migrations.recorder import MigrationRecorder
+from pytest_django import DjangoDbBlocker
+
+from driftline.accounts.models import AuditEntry
+from driftline.backup.manifest import read_manifest
+from driftline.common.advisory_locks import AdvisoryLock, session_lock
+from driftline.upgrade import pending
+from tests.embedded import CHECKOUT, subprocess_environment
+from tests.worlds.first_release import FIRST, store_rows
+from tests.worlds.migrating import database_of_its_own, leaves, migrate
+
+pytestmark = pytest.mark.e2e  # they apply every migration
+
+BEFORE = {
+    "accounts": "0011_name_of_api_tokens",
+    "driftline": "0002_applied_configurations",
+    "inference": "0026_archived_versions_and_datasets",
+    "monitors": "0049_run_triggers",
+}
+KILLS = int(os.environ.get("DRIFTLINE_TEST_UPGRADE_KILLS", 3))
+_SCHEMA = """
+    SELECT 'column', table_name, concat_ws(' ', column_name, data_type, is_nullable, column_default)
+    FROM information_schema.columns WHERE table_schema = 'public'
+    UNION ALL SELECT 'index', tablename, indexdef FROM pg_indexes WHERE schemaname = 'public'
+    UNION ALL SELECT 'constraint', conrelid::regclass::text, concat_ws(' ', conname, pg_get_constraintdef(oid))
+        FROM pg_constraint WHERE connamespace = 'public'::regnamespace
+    UNION ALL SELECT 'trigger', tgrelid::regclass::text, pg_get_triggerdef(oid) FROM pg_trigger WHERE NOT tgisinternal
+    UNION ALL SELECT 'migration', app, name FROM django_migrations
+    ORDER BY 1, 2, 3
+"""
+
+
+@pytest.fixture(scope="module")
+def release_before(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[str]:
+    """A database of the release before, with rows that the first release wrote; others are copies of it."""
+    with django_db_blocker.unblock(), database_of_its_own("driftline_of_the_release_before") as name:
+        store_rows(MigrationExecutor(connection).migrate(FIRST).apps)
+        migrate([(app, BEFORE.get(app, leaf)) for app, leaf in leaves() if app != "socialaccount"])
+        connection.close()  # a database in use is not copied
+        yield name
+
+
+@pytest.fixture(scope="module")
+def schema_of_today(release_before: str, django_db_blocker: DjangoDbBlocker) -> list[Any]:
+    with django_db_blocker.unblock(), database_of_its_own("driftline_of_today", release_before):
+        call_command("migrate", interactive=False, verbosity=0)
+        return read(_SCHEMA)
+
+
+@pytest.fixture
+def database(release_before: str, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
+    with django_db_blocker.unblock(), database_of_its_own("driftline_to_upgrade", release_before):
+        yield
+
+
+def environment(home: Path) -> dict[str, str]:
+    return subprocess_environment() | {"DRIFTLINE_HOME": str(home), "PYTHONUNBUFFERED": "1"}
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, str(CHECKOUT / "manage.py"), "upgrade", *arguments]
+
+
+def upgrade(home: Path, *arguments: str, **changed: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command(*arguments), env=environment(home) | changed, capture_output=True, text=True, check=False
+    )
+
+
+def start(home: Path) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        command("--no-backup"), env=environment(home), stdout=subprocess.PIPE, text=True, bufsize=1
+    )
+
+
+def output_of(process: subprocess.Popen[str]) -> Iterator[str]:
+    assert process.stdout is not None
+    return iter(process.stdout.readline, "")
+
+
+def read(sql: str) -> list[Any]:
+    with connection.cursor() as cursor:
+        cursor.execute(sql)
+        return cursor.fetchall()
+
+
+def rows_of_before() -> list[Any]:
+    return [
+        read("SELECT prediction_id, role, event_time, body_hash FROM inference_predictionrow ORDER BY 1, 2"),
+        read("SELECT given_id, revision, value FROM inference_label ORDER BY 1, 2"),
+        read("SELECT number, action, hash FROM accounts_auditentry WHERE action = 'model.create'"),
+    ]
+
+
+@pytest.mark.usefixtures("database")
+class TestUpgrade:
+    def test_says_beforehand_what_is_pending_and_changes_nothing(self, tmp_path: Path) -> None:
+        schema = read(_SCHEMA)
+
+        looked = upgrade(tmp_path, "--check")
+
+        assert looked.returncode == 1, looked.stderr
+        first, *remarks = looked.stdout.splitlines()
+        assert "17 of inference" in first
+        assert "13 of monitors" in first
+        assert any(
+            line.startswith("monitors.0053_models_of_before_promote_at_once runs a program")
+            for line in remarks
+        )
+        assert read(_SCHEMA) == schema
+        assert not (tmp_path / "backups").exists()
+
+    def test_backs_up_migrates_and_says_what_changed(self, tmp_path: Path) -> None:
+        before = rows_of_before()
+
+        done, again = upgrade(tmp_path), upgrade(tmp_path, "--check")
+
+        assert done.returncode == 0, done.stderr
+        [folder] = (tmp_path / "backups").iterdir()
+        [(recorded,)] = read("SELECT count(*) FROM django_migrations")
+        applied = recorded - sum(map(len, read_manifest(folder).migrations.values()))
+        assert f"Applied {applied} migrations in" in done.stdout
+        assert f"{folder} holds everything as it was before." in done.stdout
+        assert "Start anew what you start apart" in done.stdout
+        assert (again.returncode, again.stdout.strip()) == (
+            0,
+            "Nothing is to be applied: the database is of this release.",
+        )
+        assert rows_of_before() == before
+        backup, entry = AuditEntry.objects.order_by("pk").exclude(action="model.create")
+        assert (backup.action, backup.subject) == ("backup.made", str(folder))
+        assert (entry.action, entry.subject) == ("upgrade.applied", f"{applied} migrations")
+        assert len(entry.after["migrations"]) == applied
+        assert entry.after["backup"] == str(folder)
+
+    def test_is_continued_after_kills_and_ends_as_if_there_were_none(
+        self, tmp_path: Path, schema_of_today: list[Any]
+    ) -> None:
+        before = rows_of_before()
+        for _ in range(KILLS):
+            killed = start(tmp_path)
+            for _ in islice(output_of(killed), random.randint(2, 9)):  # most lines are an applied migration
+                pass
+            time.sleep(random.uniform(0, 0.2))  # the moment at which it is killed
+            killed.kill()
+            killed.communicate()
+
+        ended = upgrade(tmp_path, "--no-backup")
+
+        assert ended.returncode == 0, ended.stderr
+        assert rows_of_before() == before
+        assert read(_SCHEMA) == schema_of_today
+
+    def test_lets_others_pass_while_a_table_is_in_use(self, tmp_path: Path) -> None:
+        reader = connection.copy()
+        with reader.cursor() as cursor:
+            cursor.execute("BEGIN; SELECT count(*) FROM inference_model")  # its transaction stays open
+        upgrading = start(tmp_path)
+
+        line = next(line for line in output_of(upgrading) if line.startswith("A table is in use"))
+        written = read("UPDATE inference_model SET name = name RETURNING name")
+        pid = reader.connection.info.backend_pid
+        reader.close()
+        rest, _ = upgrading.communicate()
+
+        assert f"session {pid} of the database has a transaction open" in line
+        assert written == [("delay",)]
+        assert "Applied " in rest
+        assert upgrading.returncode == 0
+
+    def test_names_what_works_through_a_large_table(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(pending, "LARGE_BYTES", 1)
+
+        remarks = pending.read_pending().remarks
+
+        assert any(
+            remark.startswith("monitors.0051_message_groups may read or rewrite monitors_delivery (")
+            for remark in remarks
+        )
+
+    def test_refuses_beside_another_upgrade(self, tmp_path: Path) -> None:
+        with session_lock(AdvisoryLock.UPGRADE) as is_held:
+            refused = upgrade(tmp_path)
+
+        assert is_held
+        assert refused.returncode == 2
+        assert "Another upgrade of this database is running" in refused.stderr
+
+    def test_refuses_a_database_of_a_later_release(self, tmp_path: Path) -> None:
+        MigrationRecorder(connection).record_applied("inference", "9999_later")
+
+        refused = upgrade(tmp_path)
+
+        assert refused.returncode == 2
+        assert "lacks 1 migration of it, such as inference.9999_later" in refused.stderr
+
+    def test_refuses_where_the_database_is_away(self, tmp_path: Path) -> None:
+        refused = upgrade(tmp_path, DRIFTLINE_DATABASE_URL="postgresql://nobody@127.0.0.1:1/none")
+
+        assert refused.returncode == 2
+        assert "database: no answer" in refused.stderr
+        assert "point DRIFTLINE_DATABASE_URL at a server that runs" in refused.stderr
+
+    def test_refuses_a_home_that_was_never_started(self, tmp_path: Path) -> None:
+        refused = upgrade(tmp_path, DRIFTLINE_DATABASE_URL="")
+
+        assert refused.returncode == 2
+        assert "holds nothing yet: `manage.py up` makes it" in refused.stderr
+        assert not (tmp_path / "postgres").exists()
+
+    def test_refuses_a_disk_that_the_backup_would_fill(self, tmp_path: Path) -> None:
+        disk = tmp_path / "disk"
+        disk.mkdir()
+        mounted = ["mount", "-t", "tmpfs", "-o", "size=64k", "driftline-test", str(disk)]
+        if subprocess.run(mounted, capture_output=True, check=False).returncode:
+            pytest.skip("no file system can be mounted here")
+        try:
+            refused = upgrade(tmp_path / "home", "--backup", str(disk / "backup"))
+            held = list(disk.iterdir())
+        finally:
+            subprocess.run(["umount", "-l", str(disk)], check=True)
+
+        assert refused.returncode == 2
+        assert "name a folder on another disk with --backup" in refused.stderr
+        assert held == []
