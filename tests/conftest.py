@@ -50,7 +50,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip what would begin after `DRIFTLINE_TEST_UNTIL`, seconds since 1970, so that a slow machine ends in time."""
     until = os.environ.get("DRIFTLINE_TEST_UNTIL")
     if until is not None and time.time() > float(until):
-        pytest.skip("the time of this run is over: run it alone")
+        pytest.skip(f"the time of this run is over for {item.nodeid}")
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

@@ -102,12 +102,9 @@ class Engine:
     ) -> Admission | Refusal | None:
         """Find the caller's route or the reason to refuse; None where the version is to be loaded."""
         try:
-            admission = self.table.admit(dialect, caller, path)
+            return self.table.admit(dialect, caller, path)
         except NotLoaded:
             return None
-        if isinstance(admission, Admission):
-            self.metrics.token_uses.add(admission.token)
-        return admission
 
     def submit[Body, Content](
         self,
@@ -126,7 +123,9 @@ class Engine:
             reply = self._traces.follow(inbound, reply)
         if isinstance(admission, Refusal):
             self._refuser.refuse(admission, reply)
-        elif admission.budget is not None and (refusal := reason_over_budget(admission)) is not None:
+            return
+        self.metrics.token_uses.add(admission.token)
+        if admission.budget is not None and (refusal := reason_over_budget(admission)) is not None:
             self._refuser.refuse(refusal, reply, admission.route)
         elif isinstance(inbound.body, bytes) and len(inbound.body) > LARGE_BODY_BYTES:
             self._submit_large_body(admission, inbound, reply)

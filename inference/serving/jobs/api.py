@@ -87,6 +87,7 @@ class JobApi:
             admission = await self._engine.wait_for_route(partial(admit, inbound))
         if isinstance(admission, Refusal):
             return self._engine.count_refusal(admission)
+        self._engine.metrics.token_uses.add(admission.token)
         job = await self._examine(preference, admission, inbound)
         if isinstance(job, Refusal):
             return self._engine.count_refusal(job, admission.route)

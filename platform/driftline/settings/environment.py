@@ -240,7 +240,8 @@ TLS_KEY = Setting(
 TRUSTED_PROXIES = Setting(
     "DRIFTLINE_TRUSTED_PROXIES",
     "",
-    "Networks of the proxies in front, separated by commas; X-Forwarded-For is believed from these alone. "
+    "Networks of the proxies in front, separated by commas; X-Forwarded-For is believed from these alone, which must "
+    "append to it or replace it. "
     "Empty means this machine where DRIFTLINE_BEHIND_TLS is 1, else none.",
     _networks,
     "networks such as 10.1.0.0/16, separated by commas",

@@ -93,7 +93,7 @@ class TestAllowedAddresses:
 
         assert (forwarded.status_code, pretended.status_code) == (status, 403)
 
-    def test_hold_where_the_token_is_a_password_and_for_metrics(self, app: tuple[ApiToken, str]) -> None:
+    def test_hold_for_metrics_too(self, app: tuple[ApiToken, str]) -> None:
         token, text = app
         allow_networks(token=token, networks=["203.0.113.0/24"], actor="test")
         bearer = {"Authorization": f"Bearer {text}"}

@@ -9,8 +9,10 @@ import pytest
 from inference.prediction_log.spool.record import RequestCounts
 from inference.serving.counts.metrics import WAIT_SECONDS, ServingMetrics, fault_of
 from inference.serving.counts.request_tally import RequestTally
+from inference.serving.plan import PlanModel
+from tests.inference.onnx_models import classifier_signature, constant_classifier, store
 from tests.inference.serving.conftest import publish_everything
-from tests.inference.serving.running import rows_body, running_server, token
+from tests.inference.serving.running import publish, rows_body, running_server, token
 
 SUMS = "/v2/models/sums/infer"
 
@@ -151,6 +153,21 @@ class TestTokenUses:
         used = {digest for record in records for digest in record.token_uses}
         assert statuses == [200, 401, 403]
         assert used == {token("dl_infer").digest}
+
+    def test_are_noted_where_a_version_is_loaded_for_the_request(self, tmp_path: Path) -> None:
+        versions = [
+            store(tmp_path, constant_classifier(0.5, 3), classifier_signature(3), id=id, version=str(id))
+            for id in (1, 2)
+        ]
+        publish(tmp_path, [PlanModel(1, 1, "coins", 1, "1", [], versions)], [token("dl_infer")])
+
+        with running_server(tmp_path) as server:
+            answer = server.ask("/v2/models/coins/versions/2/infer", rows_body([1, 2, 3]))
+            server.stop()
+            records = [record for record in server.records() if isinstance(record, RequestCounts)]
+
+        assert answer.status == 200
+        assert {digest for record in records for digest in record.token_uses} == {token("dl_infer").digest}
 
 
 @pytest.mark.parametrize(
