@@ -67,6 +67,13 @@ def schema_of_today(release_before: str, django_db_blocker: DjangoDbBlocker) -> 
 
 
 @pytest.fixture
+def first_release(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
+    with django_db_blocker.unblock(), database_of_its_own("driftline_of_the_first_release"):
+        store_rows(MigrationExecutor(connection).migrate(FIRST).apps)
+        yield
+
+
+@pytest.fixture
 def database(release_before: str, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
     with django_db_blocker.unblock(), database_of_its_own("driftline_to_upgrade", release_before):
         yield
@@ -109,6 +116,20 @@ def rows_of_before() -> list[Any]:
         read("SELECT given_id, revision, value FROM inference_label ORDER BY 1, 2"),
         read("SELECT number, action, hash FROM accounts_auditentry WHERE action = 'model.create'"),
     ]
+
+
+@pytest.mark.usefixtures("first_release")
+def test_the_first_release_is_backed_up_and_its_content_types_follow_renamed_models(tmp_path: Path) -> None:
+    [(number,)] = read(
+        "INSERT INTO django_content_type (app_label, model) VALUES ('monitors', 'segment') RETURNING id"
+    )
+
+    done = upgrade(tmp_path)
+
+    assert done.returncode == 0, done.stderr
+    [folder] = (tmp_path / "backups").iterdir()
+    assert len(read_manifest(folder).migrations["inference"]) == 1
+    assert read(f"SELECT model FROM django_content_type WHERE id = {number}") == [("segmentfeature",)]
 
 
 @pytest.mark.usefixtures("database")

@@ -13,7 +13,7 @@ from django.db import Error, transaction
 from driftline.accounts.services import record_audit
 from driftline.backup import database, home_files
 from driftline.backup.database import DatabaseFailed
-from driftline.backup.making import NotMade, make_backup, note_backup, reachable_database
+from driftline.backup.making import NotMade, Say, make_backup, note_backup, reachable_database
 from driftline.backup.mark import describe_mark
 from driftline.common.advisory_locks import AdvisoryLock, session_lock
 from driftline.common.byte_sizes import format_bytes
@@ -22,7 +22,7 @@ from driftline.services.ownership import AlreadyRunning
 from driftline.services.paths import HomePaths, UnsafeSocketFolder, create_folders
 from driftline.services.postgres import NoPostgres, WrongPostgresVersion
 from driftline.services.processes import ChildNotStarted
-from driftline.upgrade.applying import Say, TablesInUse, apply_pending
+from driftline.upgrade.applying import TablesInUse, apply_pending
 from driftline.upgrade.pending import PendingMigrations, count_migrations, read_pending
 
 APPLIED = "upgrade.applied"
