@@ -1,21 +1,22 @@
 """`manage.py upgrade` on a database of the release before: what it says, what it refuses, and kills on its way.
 
-`DRIFTLINE_TEST_UPGRADE_KILLS` sets how often the command is killed.
+`DRIFTLINE_TEST_UPGRADE_KILLS` sets how often the command is killed, `DRIFTLINE_TEST_UPGRADE_SEED` after which lines.
 """
 
 import os
-import random
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
+from importlib import import_module
 from itertools import islice
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import pytest
+from django.conf import LazySettings
 from django.core.management import call_command
-from django.db import connection
+from django.db import connection, migrations
 from django.db.migrations.executor import MigrationExecutor
 from django.db.migrations.recorder import MigrationRecorder
 from pytest_django import DjangoDbBlocker
@@ -23,7 +24,10 @@ from pytest_django import DjangoDbBlocker
 from driftline.accounts.models import AuditEntry
 from driftline.backup.manifest import read_manifest
 from driftline.common.advisory_locks import AdvisoryLock, session_lock
+from driftline.services.paths import home_paths
 from driftline.upgrade import pending
+from driftline.upgrade.upgrading import NotUpgraded
+from driftline.upgrade.upgrading import upgrade as upgrade_here
 from tests.embedded import CHECKOUT, subprocess_environment
 from tests.worlds.first_release import FIRST, store_rows
 from tests.worlds.migrating import database_of_its_own, leaves, migrate
@@ -37,6 +41,7 @@ BEFORE = {
     "monitors": "0049_run_triggers",
 }
 KILLS = int(os.environ.get("DRIFTLINE_TEST_UPGRADE_KILLS", 3))
+SEED = int(os.environ.get("DRIFTLINE_TEST_UPGRADE_SEED", 1))
 _SCHEMA = """
     SELECT 'column', table_name, concat_ws(' ', column_name, data_type, is_nullable, column_default)
     FROM information_schema.columns WHERE table_schema = 'public'
@@ -46,6 +51,10 @@ _SCHEMA = """
     UNION ALL SELECT 'trigger', tgrelid::regclass::text, pg_get_triggerdef(oid) FROM pg_trigger WHERE NOT tgisinternal
     UNION ALL SELECT 'migration', app, name FROM django_migrations
     ORDER BY 1, 2, 3
+"""
+_END_UPGRADE = f"""
+    SELECT pg_terminate_backend(pid) FROM pg_locks JOIN pg_database ON pg_database.oid = database
+    WHERE locktype = 'advisory' AND objid = {AdvisoryLock.UPGRADE} AND datname = current_database()
 """
 
 
@@ -64,6 +73,13 @@ def schema_of_today(release_before: str, django_db_blocker: DjangoDbBlocker) -> 
     with django_db_blocker.unblock(), database_of_its_own("driftline_of_today", release_before):
         call_command("migrate", interactive=False, verbosity=0)
         return read(_SCHEMA)
+
+
+@pytest.fixture
+def first_release(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator[None]:
+    with django_db_blocker.unblock(), database_of_its_own("driftline_of_the_first_release"):
+        store_rows(MigrationExecutor(connection).migrate(FIRST).apps)
+        yield
 
 
 @pytest.fixture
@@ -87,8 +103,9 @@ def upgrade(home: Path, *arguments: str, **changed: str) -> subprocess.Completed
 
 
 def start(home: Path) -> subprocess.Popen[str]:
+    pipe = subprocess.PIPE
     return subprocess.Popen(
-        command("--no-backup"), env=environment(home), stdout=subprocess.PIPE, text=True, bufsize=1
+        command("--no-backup"), env=environment(home), stdout=pipe, stderr=pipe, text=True, bufsize=1
     )
 
 
@@ -111,6 +128,24 @@ def rows_of_before() -> list[Any]:
     ]
 
 
+def look_up_what_is_missing(apps: Any, schema_editor: Any) -> None:
+    raise KeyError("missing")
+
+
+@pytest.mark.usefixtures("first_release")
+def test_the_first_release_is_backed_up_and_its_content_types_follow_renamed_models(tmp_path: Path) -> None:
+    [(number,)] = read(
+        "INSERT INTO django_content_type (app_label, model) VALUES ('monitors', 'segment') RETURNING id"
+    )
+
+    done = upgrade(tmp_path)
+
+    assert done.returncode == 0, done.stderr
+    [folder] = (tmp_path / "backups").iterdir()
+    assert len(read_manifest(folder).migrations["inference"]) == 1
+    assert read(f"SELECT model FROM django_content_type WHERE id = {number}") == [("segmentfeature",)]
+
+
 @pytest.mark.usefixtures("database")
 class TestUpgrade:
     def test_says_beforehand_what_is_pending_and_changes_nothing(self, tmp_path: Path) -> None:
@@ -120,8 +155,9 @@ class TestUpgrade:
 
         assert looked.returncode == 1, looked.stderr
         first, *remarks = looked.stdout.splitlines()
-        assert "17 of inference" in first
-        assert "13 of monitors" in first
+        assert first.startswith(f"{len(pending.read_pending().names)} migrations to apply: ")
+        assert "of inference" in first
+        assert "of monitors" in first
         assert any(
             line.startswith("monitors.0053_models_of_before_promote_at_once runs a program")
             for line in remarks
@@ -139,7 +175,7 @@ class TestUpgrade:
         [(recorded,)] = read("SELECT count(*) FROM django_migrations")
         applied = recorded - sum(map(len, read_manifest(folder).migrations.values()))
         assert f"Applied {applied} migrations in" in done.stdout
-        assert f"{folder} holds everything as it was before." in done.stdout
+        assert f"{folder} holds everything as it was before this run." in done.stdout
         assert "Start anew what you start apart" in done.stdout
         assert (again.returncode, again.stdout.strip()) == (
             0,
@@ -155,12 +191,12 @@ class TestUpgrade:
     def test_is_continued_after_kills_and_ends_as_if_there_were_none(
         self, tmp_path: Path, schema_of_today: list[Any]
     ) -> None:
-        before = rows_of_before()
+        before, drawn = rows_of_before(), Random(SEED)
+        print(f"DRIFTLINE_TEST_UPGRADE_SEED={SEED}")
         for _ in range(KILLS):
             killed = start(tmp_path)
-            for _ in islice(output_of(killed), random.randint(2, 9)):  # most lines are an applied migration
+            for _ in islice(output_of(killed), drawn.randint(2, 9)):  # most lines are an applied migration
                 pass
-            time.sleep(random.uniform(0, 0.2))  # the moment at which it is killed
             killed.kill()
             killed.communicate()
 
@@ -186,6 +222,44 @@ class TestUpgrade:
         assert written == [("delay",)]
         assert "Applied " in rest
         assert upgrading.returncode == 0
+
+    def test_says_what_is_kept_where_the_database_goes_away(self, tmp_path: Path) -> None:
+        reader = connection.copy()
+        with reader.cursor() as cursor:
+            cursor.execute("BEGIN; SELECT count(*) FROM inference_model")  # its transaction stays open
+        upgrading = start(tmp_path)
+        next(line for line in output_of(upgrading) if line.startswith("A table is in use"))
+
+        read(_END_UPGRADE)
+        _, stopped = upgrading.communicate()
+        reader.close()
+
+        assert upgrading.returncode == 2
+        assert "was not applied, and nothing of it is kept." in stopped
+        assert "Run `manage.py upgrade` again to continue." in stopped
+        assert "Traceback" not in stopped
+
+    def test_says_and_records_what_is_kept_where_a_migration_raises(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, settings: LazySettings
+    ) -> None:
+        settings.HOME, settings.DATABASE_URL = tmp_path, subprocess_environment()["DRIFTLINE_DATABASE_URL"]
+        broken = import_module("monitors.migrations.0053_models_of_before_promote_at_once").Migration
+        monkeypatch.setattr(broken, "operations", [migrations.RunPython(look_up_what_is_missing)])
+        folder = tmp_path / "backups" / "first"
+
+        with pytest.raises(NotUpgraded) as stopped:
+            upgrade_here(home_paths(tmp_path), folder, print)
+
+        name = "monitors.0053_models_of_before_promote_at_once"
+        assert str(stopped.value).startswith(f"{name} was not applied, and nothing of it is kept.")
+        assert f"again to continue; {folder} holds everything as it was before this run." in str(
+            stopped.value
+        )
+        assert str(stopped.value).endswith("What stopped it: KeyError: 'missing'")
+        backup, entry = AuditEntry.objects.order_by("pk").exclude(action="model.create")
+        assert (backup.action, backup.subject) == ("backup.made", str(folder))
+        assert (entry.action, entry.after["stopped_at"]) == ("upgrade.applied", name)
+        assert entry.after["migrations"][-1].startswith("monitors.0052_")
 
     def test_names_what_works_through_a_large_table(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(pending, "LARGE_BYTES", 1)

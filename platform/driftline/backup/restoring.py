@@ -7,7 +7,6 @@ external one must be empty, and is loaded in one transaction.
 
 import os
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -18,7 +17,7 @@ from django.db import connection
 
 from driftline.backup import database, home_files
 from driftline.backup.database import DatabaseFailed
-from driftline.backup.making import keys_name
+from driftline.backup.making import Say, keys_name
 from driftline.backup.manifest import BackupManifest, NoBackup, check_parts, read_manifest
 from driftline.backup.mark import RestoreMark, mark_path, read_mark, write_mark
 from driftline.common.durable_files import sync_to_disk
@@ -30,8 +29,6 @@ _OF_EVERY_START = frozenset({"keys", "log", "run", home_files.BACKUPS})
 """What the look at a home makes, and backups of it: one with no more holds nothing yet."""
 
 MIN_SERVER_VERSION = 150_000
-
-type Say = Callable[[str], None]
 
 
 class NotRestored(Exception):

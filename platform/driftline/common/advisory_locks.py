@@ -4,10 +4,10 @@ The processes of an installation agree on the numbers, also while one version re
 """
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from enum import IntEnum, unique
 
-from django.db import connection
+from django.db import Error, connection
 
 
 @unique
@@ -55,7 +55,8 @@ def session_lock(kind: AdvisoryLock, *key: int) -> Iterator[bool]:
         yield is_held
     finally:
         if is_held:
-            _select("pg_advisory_unlock", kind, *key)
+            with suppress(Error):  # a dead session holds no lock, and what the block raised says more
+                _select("pg_advisory_unlock", kind, *key)
 
 
 def _select(function: str, *arguments: int) -> object:

@@ -6,14 +6,15 @@ and recorded in one transaction: one that is killed has done all or nothing.
 """
 
 import time
-from collections.abc import Callable
 from contextlib import nullcontext
 
 from django.core.management import call_command
+from django.core.management.sql import emit_pre_migrate_signal
 from django.db import OperationalError, connection, transaction
 from django.db.migrations.executor import MigrationExecutor
 from psycopg2.errors import DeadlockDetected, LockNotAvailable
 
+from driftline.backup.making import Say
 from driftline.upgrade.pending import name_of
 
 LOCK_MS = (
@@ -26,8 +27,6 @@ _OLDEST = """
     WHERE datname = current_database() AND pid <> pg_backend_pid() AND xact_start IS NOT NULL
     ORDER BY xact_start LIMIT 1
 """
-
-type Say = Callable[[str], None]
 
 
 class TablesInUse(Exception):
@@ -59,8 +58,12 @@ def apply_pending(applied: list[str], say: Say) -> None:
 
 
 def _apply(applied: list[str], say: Say) -> None:
-    executor, state = MigrationExecutor(connection), None
-    for migration, _ in executor.migration_plan(executor.loader.graph.leaf_nodes()):
+    executor = MigrationExecutor(connection)
+    plan = executor.migration_plan(executor.loader.graph.leaf_nodes())
+    state = executor.migrate([], plan=[])  # of what is applied already
+    # Content types learn by it to follow the models that the plan renames.
+    emit_pre_migrate_signal(0, False, connection.alias, apps=state.apps, plan=plan)
+    for migration, _ in plan:
         began = time.monotonic()
         # Django records some migrations after their transaction, so this one is around both.
         with transaction.atomic() if migration.atomic else nullcontext():

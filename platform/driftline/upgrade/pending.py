@@ -19,7 +19,7 @@ _ON_EVERY_ROW = (
     migrations.AlterField,
     migrations.AlterUniqueTogether,
 )
-"""Operations that may read or rewrite a whole table under a lock; PostgreSQL does others in an instant."""
+"""Operations that may read or rewrite a whole table under a lock, as a new field does that brings an index or a key."""
 _SIZES = """
     SELECT relname, coalesce(
         (SELECT sum(pg_total_relation_size(relid)) FROM pg_partition_tree(pg_class.oid)), pg_total_relation_size(oid)
@@ -118,4 +118,13 @@ def _works_through(operation: Operation, table: str, app: str) -> bool:
     if isinstance(operation, migrations.RunSQL):
         return table in str(operation.sql)
     model = getattr(operation, "model_name", None) or getattr(operation, "name", "")
-    return isinstance(operation, _ON_EVERY_ROW) and f"{app}_{model}".lower() == table
+    return f"{app}_{model}".lower() == table and (
+        isinstance(operation, _ON_EVERY_ROW) or _adds_index_or_key(operation)
+    )
+
+
+def _adds_index_or_key(operation: Operation) -> bool:
+    if not isinstance(operation, migrations.AddField):
+        return False
+    field = operation.field
+    return getattr(field, "db_index", False) or field.unique or field.remote_field is not None

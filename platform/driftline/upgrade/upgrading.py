@@ -3,7 +3,7 @@
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +13,8 @@ from django.db import Error, transaction
 from driftline.accounts.services import record_audit
 from driftline.backup import database, home_files
 from driftline.backup.database import DatabaseFailed
-from driftline.backup.making import NotMade, make_backup, note_backup, reachable_database
+from driftline.backup.making import NotMade, Say, make_backup, note_backup, reachable_database
+from driftline.backup.manifest import BackupManifest
 from driftline.backup.mark import describe_mark
 from driftline.common.advisory_locks import AdvisoryLock, session_lock
 from driftline.common.byte_sizes import format_bytes
@@ -22,10 +23,11 @@ from driftline.services.ownership import AlreadyRunning
 from driftline.services.paths import HomePaths, UnsafeSocketFolder, create_folders
 from driftline.services.postgres import NoPostgres, WrongPostgresVersion
 from driftline.services.processes import ChildNotStarted
-from driftline.upgrade.applying import Say, TablesInUse, apply_pending
+from driftline.upgrade.applying import TablesInUse, apply_pending
 from driftline.upgrade.pending import PendingMigrations, count_migrations, read_pending
 
 APPLIED = "upgrade.applied"
+AFTERWARDS = "What follows the migrations"
 NOTHING_YET = "The database holds nothing yet: `manage.py up` makes it, or `manage.py migrate`."
 LOCK_TRIES = 10  # a killed upgrade keeps its lock until the database notices, within a second or two
 LOCK_PAUSE_SECONDS = 0.5
@@ -42,6 +44,8 @@ class UpgradeReport:
     applied: tuple[str, ...] = ()
     seconds: float = 0.0
     """Of the migrations, without the backup."""
+    stopped_at: str | None = None
+    """What was not applied, if anything: a migration, or what Django does after them."""
 
 
 @contextmanager
@@ -121,12 +125,14 @@ def upgrade(paths: HomePaths, backup: Path | None, say: Say) -> UpgradeReport:
         began = time.monotonic()
         try:
             apply_pending(applied, say)
-        except (TablesInUse, Error) as error:
-            raise NotUpgraded(_describe_stop(error, pending, len(applied), backup)) from error
+        except Exception as error:  # a migration may run any program
+            stopped_at = pending.names[len(applied)] if len(applied) < len(pending.names) else AFTERWARDS
+            report = UpgradeReport(tuple(applied), time.monotonic() - began, stopped_at)
+            with suppress(Error):  # the audit trail's table may not fit yet, or the database be away
+                _record(report, backup, made)
+            raise NotUpgraded(_describe_stop(error, report, backup)) from error
         report = UpgradeReport(tuple(applied), time.monotonic() - began)
-        if backup is not None and made is not None:
-            note_backup(backup, made)
-        _record(report, backup)
+        _record(report, backup, made)
     return report
 
 
@@ -144,16 +150,21 @@ def _check_room(paths: HomePaths, backup: Path) -> None:
         )
 
 
-def _describe_stop(error: Exception, pending: PendingMigrations, done: int, backup: Path | None) -> str:
-    name = pending.names[done] if done < len(pending.names) else "What follows the migrations"
+def _describe_stop(error: Exception, report: UpgradeReport, backup: Path | None) -> str:
+    kind = "" if isinstance(error, TablesInUse | Error) else f"{type(error).__name__}: "
     return (
-        f"{name} was not applied, and nothing of it is kept: {str(error).strip()} "
-        f"{count_migrations(done)} before it stay applied. Run `manage.py upgrade` again to continue"
-        + (f"; {backup} holds everything as it was before." if backup else ".")
+        f"{report.stopped_at} was not applied, and nothing of it is kept. "
+        f"{count_migrations(len(report.applied))} before it stay applied. Run `manage.py upgrade` again to continue"
+        + (f"; {backup} holds everything as it was before this run." if backup else ".")
+        + f" What stopped it: {kind}{str(error).strip()}"
     )
 
 
-def _record(report: UpgradeReport, backup: Path | None) -> None:
+def _record(report: UpgradeReport, backup: Path | None, made: BackupManifest | None) -> None:
+    if backup is not None and made is not None:
+        note_backup(backup, made)
+    if not report.applied:
+        return
     with transaction.atomic():
         record_audit(
             project=None,
@@ -164,5 +175,6 @@ def _record(report: UpgradeReport, backup: Path | None) -> None:
                 "migrations": report.applied,
                 "seconds": round(report.seconds, 1),
                 "backup": None if backup is None else str(backup),
+                "stopped_at": report.stopped_at,
             },
         )

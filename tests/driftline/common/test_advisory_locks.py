@@ -24,6 +24,12 @@ def is_free(cursor: CursorWrapper, key: str) -> bool:
     return bool(cursor.fetchone()[0])
 
 
+def lose_the_session(cursor: CursorWrapper) -> None:
+    with session_lock(AdvisoryLock.IMPORT, 5):
+        cursor.execute("SELECT pg_terminate_backend(%s, 60000)", [connection.connection.info.backend_pid])
+        raise RuntimeError("what broke it")
+
+
 def test_a_lock_is_held_until_the_transaction_ends(other_process: CursorWrapper) -> None:
     with transaction.atomic():
         lock(AdvisoryLock.RULES, 5)
@@ -61,6 +67,14 @@ def test_a_session_lock_outlives_transactions_and_ends_with_its_block(other_proc
         assert is_held
         assert not is_free(other_process, "7322, 5")
 
+    assert is_free(other_process, "7322, 5")
+
+
+def test_what_broke_a_block_is_raised_also_where_its_session_was_ended(other_process: CursorWrapper) -> None:
+    with pytest.raises(RuntimeError, match="what broke it"):
+        lose_the_session(other_process)
+
+    connection.close()
     assert is_free(other_process, "7322, 5")
 
 

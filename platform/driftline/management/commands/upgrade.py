@@ -57,7 +57,7 @@ class Command(BaseCommand):
     def _report(self, report: UpgradeReport, backup: Path | None, owner: Owner | None) -> None:
         self._say(
             f"Applied {count_migrations(len(report.applied))} in {report.seconds:.1f} s. "
-            + (f"{backup} holds everything as it was before." if backup else "No backup was made.")
+            + (f"{backup} holds everything as it was before this run." if backup else "No backup was made.")
         )
         if owner is not None:
             self._say(

@@ -1,0 +1,37 @@
+"""What is to be known of pending migrations before they are applied."""
+
+from importlib import import_module
+from typing import Any
+
+import pytest
+from django.db import connection, migrations, models
+from django.db.migrations.loader import MigrationLoader
+from django.db.migrations.recorder import MigrationRecorder
+
+from driftline.upgrade import pending
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.mark.parametrize(
+    ("field", "is_named"),
+    [
+        (models.ForeignKey("monitors.Channel", models.CASCADE, null=True), True),
+        (models.TextField(null=True, db_index=True), True),
+        (models.TextField(null=True, unique=True), True),
+        (models.TextField(null=True), False),
+    ],
+)
+def test_a_new_field_of_a_large_table_is_named_where_it_brings_an_index_or_a_key(
+    field: Any, is_named: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    [(app, last)] = MigrationLoader(connection).graph.leaf_nodes("monitors")
+    adding = [migrations.AddField("delivery", "added", field)]
+    monkeypatch.setattr(import_module(f"monitors.migrations.{last}").Migration, "operations", adding)
+    monkeypatch.setattr(pending, "LARGE_BYTES", 1)
+    MigrationRecorder(connection).record_unapplied(app, last)
+
+    found = pending.read_pending()
+
+    assert found.names == (f"monitors.{last}",)
+    assert any("may read or rewrite monitors_delivery (" in remark for remark in found.remarks) == is_named
