@@ -14,7 +14,7 @@ from django.db.models.functions import Cast, Coalesce, Greatest, Now
 from driftline.common.clock import now
 from driftline.common.leased_work import LeasedQuerySet
 from driftline.common.periods import start_of_day
-from inference.prediction_log.lake.models import Lake, LakeFile
+from inference.prediction_log.lake.models import Lake, LakeFile, LakeFiles
 from inference.prediction_log.models import TouchedPeriod
 from inference.prediction_log.queries.selectors import days_with_rows
 from inference.registry.models import Model, RowsKept
@@ -63,11 +63,33 @@ def close_days(model_id: int, days: Collection[date]) -> None:
 
 
 def files_to_write() -> LeasedQuerySet[LakeFile]:
-    """Select the files that a worker can write now: their lake answers, and the summaries count their rows."""
+    """Select the files that a worker can write now: their lake answers, and the summaries count their rows.
+
+    A file that holds the rest of its day too is written anew once that is in other files.
+    """
     lakes = Lake.objects.filter(project=OuterRef("model__project"))
     uncounted = TouchedPeriod.objects.unfinished().filter(model=OuterRef("model"), hour__date=OuterRef("day"))
     due = LakeFile.objects.waiting().filter(due_at__lte=Now(), is_open=True)
-    return due.filter(Exists(lakes.filter(Q(retry_at=None) | Q(retry_at__lte=Now()))), ~Exists(uncounted))
+    awaited = awaited_rests(*map(OuterRef, ("model", "day", "start_second", "end_second")))
+    answers = Exists(lakes.filter(Q(retry_at=None) | Q(retry_at__lte=Now())))
+    return due.filter(answers, ~Exists(uncounted), ~Exists(awaited))
+
+
+def rests(
+    model: Model | OuterRef, day: date | OuterRef, start_second: int | OuterRef, end_second: int | OuterRef
+) -> LakeFiles:
+    """Select the files that are to take over what a file from `start_second` to `end_second` holds."""
+    return LakeFile.objects.filter(
+        model=model, day=day, is_open=True, start_second__gt=start_second, start_second__lt=end_second
+    )
+
+
+def awaited_rests(
+    model: Model | OuterRef, day: date | OuterRef, start_second: int | OuterRef, end_second: int | OuterRef
+) -> LakeFiles:
+    """Narrow those to what is not written yet: until it is, the file must keep these rows."""
+    not_written = rests(model, day, start_second, end_second).filter(written_at=None)
+    return not_written.exclude(state=LakeFile.State.DONE)  # without rows there is no file
 
 
 def new_file(model: Model, day: date, number: int, not_before: datetime) -> LakeFile:
@@ -87,7 +109,7 @@ def new_file(model: Model, day: date, number: int, not_before: datetime) -> Lake
 
 def _note_changes(files: LeasedQuerySet[LakeFile], model: Model) -> None:
     """Count a change; a worker that is writing one of the files sees that it has to be written again."""
-    list(files.order_by("day").select_for_update())  # two who lock them in another order would deadlock
+    list(files.order_by("day", "pk").select_for_update())  # two who lock them in another order would deadlock
     changed = F("generation") + 1
     files.filter(state=LakeFile.State.WAITING).update(generation=changed)
     files.exclude(state=LakeFile.State.WAITING).update(

@@ -106,7 +106,13 @@ class LakeFile(LeasedWork):
         ]
 
     def __str__(self) -> str:
-        return f"{self.day} of {self.model}"
+        return f"{self.day}{self._part()} of {self.model}"
+
+    def _part(self) -> str:
+        """Name the time of the day that it is of; empty where it is of all."""
+        if (self.start_second, self.end_second) == (0, SECONDS_OF_DAY):
+            return ""
+        return f" {_time(self.start_second)} to {_time(self.end_second)}"
 
     @property
     def start(self) -> datetime:
@@ -117,3 +123,8 @@ class LakeFile(LeasedWork):
     def end(self) -> datetime:
         """The event time before which rows are in it."""
         return start_of_day(self.day) + timedelta(seconds=self.end_second)
+
+
+def _time(second: int) -> str:
+    """Write a time of a day, of which the end is 24:00:00."""
+    return f"{second // 3600:02}:{second // 60 % 60:02}:{second % 60:02}"

@@ -57,10 +57,15 @@ class LakeOut(ResponseBody, frozen=True):
 
 
 class LakeFileOut(ResponseBody, frozen=True):
-    """One file of a lake. While `open` the log holds its rows too, and it is replaced when they change."""
+    """One file of a lake, of the rows from `start` until before `end`: a day, or a part of one that is large.
+
+    While `open` the log holds its rows too, and it is replaced when they change.
+    """
 
     model: str
     day: str
+    start: Time
+    end: Time
     path: str
     state: Annotated[str, one_of(LakeFile.State.values)]
     open: bool
@@ -76,6 +81,8 @@ class LakeFileOut(ResponseBody, frozen=True):
         return cls(
             model=file.model.name,
             day=file.day.isoformat(),
+            start=file.start,
+            end=file.end,
             path=file.path,
             state=file.state,
             open=file.is_open,

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from tempfile import TemporaryFile
 from typing import IO, Any
 
@@ -17,7 +17,7 @@ from driftline.common.leased_work import WorkLease, attempt, shortened
 from inference.prediction_log.lake.days import rewritten_at
 from inference.prediction_log.lake.marker import check_marker
 from inference.prediction_log.lake.models import Lake, LakeFile
-from inference.prediction_log.lake.parts import leave_rest, shorten
+from inference.prediction_log.lake.parts import divide
 from inference.prediction_log.lake.store import LakeStore, open_lake, settings_of
 from inference.prediction_log.queries.exports import Exported, Wanted, write_rows
 from inference.prediction_log.retention.drop_rows import summary_only_features
@@ -53,13 +53,15 @@ def _write(lease: WorkLease[LakeFile]) -> None:
 
 
 def _write_to(store: LakeStore, name: str, file: LakeFile, lease: WorkLease[LakeFile]) -> None:
-    check_room(str(file), shorten(file))
+    size = divide(file, lease)
+    if size is None:
+        return
+    check_room(str(file), size)
     with drafted(store, name, file, lease) as draft, TemporaryFile(dir=settings.HOME) as content:
         exported = _export(file, content)
 
         def finish(present: LakeFile, values: dict[str, Any]) -> None:
-            leave_rest(file, present.end_second)
-            values |= {"rows": exported.rows, "unreadable_rows": exported.unreadable_rows}
+            values |= {"rows": exported.rows, "unreadable_rows": _count_unreadable(exported, file)}
             values["end_second"] = file.end_second
             if present.generation == file.generation:
                 lease.finish(LakeFile.State.DONE, **values)
@@ -80,6 +82,12 @@ def _export(file: LakeFile, content: IO[bytes]) -> Exported:
         wanted = Wanted(file.model, file.start, file.end)
         dropped = summary_only_features(file.model)  # the log has their values until a row is summarised
         return write_rows(wanted, content, reserved=PARTITION_COLUMNS, without=dropped)
+
+
+def _count_unreadable(exported: Exported, file: LakeFile) -> int:
+    """Count the rows of each damaged chunk in the file of the part that it begins in: others may overlap it too."""
+    begun = (chunk for chunk in exported.unreadable if datetime.fromisoformat(chunk["from"]) >= file.start)
+    return sum(chunk["rows"] for chunk in begun)
 
 
 # -- drafts ------------------------------------------------------------------------------------------------------------

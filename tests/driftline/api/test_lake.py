@@ -70,6 +70,16 @@ def test_counts_what_is_in_it_and_what_is_to_be_written(api: Api, model: Model, 
     ]
 
 
+def test_names_the_part_of_a_day_that_a_file_holds(api: Api, model: Model, lake: Lake) -> None:
+    add_file(model, end_second=3_600)
+    add_file(model, number=1, start_second=3_600, state="failed", written_at=None)
+
+    rest, first = api.get("/lake/files").json()["items"]
+
+    assert (first["start"], first["end"]) == ("2026-01-05T00:00:00Z", "2026-01-05T01:00:00Z")
+    assert (rest["start"], rest["end"]) == ("2026-01-05T01:00:00Z", "2026-01-06T00:00:00Z")
+
+
 def test_a_secret_stays_while_server_and_key_do(api: Api, lake: Lake) -> None:
     api.send("PUT", "/lake", {"settings": BUCKET | {"region": "eu-central-1"}})
     assert decrypt(Lake.objects.get().secret) == "pw-of-ada"

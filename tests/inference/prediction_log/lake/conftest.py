@@ -53,10 +53,18 @@ def lake(project: Project, folder: Path) -> Lake:
 def write_due() -> list[str]:
     """Write what is due, as a worker does; returns the files."""
     written: list[str] = []
-    while (file := files_to_write().order_by("due_at", "pk").first()) is not None:
-        write_lake_file(file.pk)
-        written.append(file.path)
+    while path := write_next():
+        written.append(path)
     return written
+
+
+def write_next() -> str:
+    """Work on the file that is next, as a worker does; returns its path, empty where none is due."""
+    file = files_to_write().order_by("due_at", "pk").first()
+    if file is None:
+        return ""
+    write_lake_file(file.pk)
+    return file.path
 
 
 def let_time_pass() -> None:

@@ -1,5 +1,6 @@
 """Each finished day of a model is one file, which is put in its place at once and replaced when the day changes."""
 
+import re
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
@@ -10,6 +11,7 @@ import pyarrow.dataset
 import pytest
 from celery.exceptions import SoftTimeLimitExceeded
 from django.db import connection, transaction
+from django.test.utils import CaptureQueriesContext
 from msgspec.structs import replace
 
 from driftline.accounts.models import Project
@@ -23,6 +25,7 @@ from inference.prediction_log.lake import parts, writing
 from inference.prediction_log.lake.days import note_changed_days
 from inference.prediction_log.lake.folder import LakeFolder
 from inference.prediction_log.lake.models import Lake, LakeFile
+from inference.prediction_log.lake.selectors import content_of_model
 from inference.prediction_log.lake.services import set_lake, stop_lake
 from inference.prediction_log.lake.settings import LakeSettings
 from inference.prediction_log.models import PredictionChunk, TouchedPeriod
@@ -40,6 +43,7 @@ from tests.inference.prediction_log.lake.conftest import (
     let_lease_end,
     let_time_pass,
     write_due,
+    write_next,
 )
 from tests.inference.prediction_log.lake.reading import ids, names, query
 from tests.worlds.approvals import DAY, label, log, make_model, rows_of_a_day, truths, work
@@ -456,6 +460,16 @@ class TestADayThatIsTooLargeForOneFile:
         log_day(model, n=60)
         monkeypatch.setattr(parts, "MAX_FILE_BYTES", PredictionChunk.objects.get().payload.nbytes // 3)
 
+    @pytest.fixture
+    def written_whole(self, model: Model, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        """A single file holds the day, and is to be written again."""
+        let_time_pass()
+        with monkeypatch.context() as large:
+            large.setattr(parts, "MAX_FILE_BYTES", 1 << 30)
+            assert len(write_due()) == 1
+        note_changed_days(model, [DAY.date()])
+        let_time_pass()
+
     def test_lies_in_files_that_hold_each_row_once(self, model: Model, folder: Path) -> None:
         let_time_pass()
 
@@ -501,18 +515,75 @@ class TestADayThatIsTooLargeForOneFile:
 
         assert ids(folder) == sorted([*all_ids(60), *(f"late-{id_}" for id_ in all_ids(6))])
 
-    def test_may_have_been_written_whole_before_it_grew(
-        self, model: Model, folder: Path, monkeypatch: pytest.MonkeyPatch
+    @pytest.mark.usefixtures("written_whole")
+    def test_may_have_been_written_whole_before_it_grew(self, folder: Path) -> None:
+        assert len(write_due()) >= 3
+        assert ids(folder) == all_ids(60)
+
+    @pytest.mark.usefixtures("written_whole")
+    @pytest.mark.parametrize("steps", range(1, 5))
+    def test_loses_no_row_of_the_lake_where_its_model_keeps_none_before_all_parts_are_written(
+        self, model: Model, folder: Path, steps: int
     ) -> None:
+        for _ in range(steps):
+            write_next()
+
+        update_model(model=model, actor="test", rows_kept="none")
+        work(model)
         let_time_pass()
-        with monkeypatch.context() as large:
-            large.setattr(parts, "MAX_FILE_BYTES", 1 << 30)
-            assert len(write_due()) == 1
-        note_changed_days(model, [DAY.date()])
+        write_due()
+
+        assert not PredictionChunk.objects.exists()
+        assert sorted(set(ids(folder))) == all_ids(60)
+
+    @pytest.mark.usefixtures("written_whole")
+    def test_never_lacks_a_row_that_the_lake_had_whichever_file_its_writer_is_killed_at(
+        self, folder: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        real, killed = LakeFolder.commit, set[str]()
+
+        def commit(self: LakeFolder, name: str, *arguments: Any) -> None:
+            real(self, name, *arguments)
+            assert sorted(set(ids(folder))) == all_ids(60)
+            if name not in killed:
+                killed.add(name)
+                raise KeyboardInterrupt
+
+        monkeypatch.setattr(LakeFolder, "commit", commit)
+        is_written = False
+        while not is_written:
+            with suppress(KeyboardInterrupt):
+                write_due()
+                is_written = True
+            let_lease_end()
+
+        assert len(killed) >= 3
+        assert ids(folder) == all_ids(60)
+
+    def test_counts_the_rows_of_a_damaged_chunk_once(self, model: Model) -> None:
+        PredictionChunk.objects.update(payload=bytes(len(PredictionChunk.objects.get().payload)))
         let_time_pass()
 
         assert len(write_due()) >= 3
-        assert ids(folder) == all_ids(60)
+        assert content_of_model(model).rows_unreadable == 60
+
+    def test_names_the_part_of_each_file(self) -> None:
+        let_time_pass()
+        write_due()
+
+        first, *_, last = LakeFile.objects.order_by("start_second")
+        assert str(first).startswith("2026-01-05 00:00:00 to ")
+        assert str(last).endswith(" to 24:00:00 of approvals")
+
+    def test_is_locked_in_one_order_whoever_notes_a_change(self, model: Model) -> None:
+        let_time_pass()
+        write_due()
+
+        with CaptureQueriesContext(connection) as queries:
+            note_changed_days(model, [DAY.date()])
+
+        [locking] = [query["sql"] for query in queries if "FOR UPDATE" in query["sql"]]
+        assert re.search(r'ORDER BY \S*"day" ASC, \S*"id" ASC FOR UPDATE', locking)
 
 
 class TestTheFirstFilling:
