@@ -32,7 +32,7 @@ class SentWindowBody(Body):
     version: str = Field(max_length=200)
     role: str = Field(max_length=20)
     hour: Moment = Field(description="the start of an hour in UTC")
-    segment: str = Field("", max_length=200, description="feature:value, or a name; empty for all rows")
+    segment: str = Field("", max_length=200, description="feature:value; empty for all rows")
     summary: str = Field(description="an encoded WindowSummary, in base64")
 
 

@@ -21,7 +21,7 @@ class LayoutFeatureOut(ResponseBody, frozen=True):
 class LayoutOut(ResponseBody, frozen=True):
     """What a job has to know to summarise rows of a version. `missing` are numbers without a centre.
 
-    `segment_features` make a segment of each of their values, named `feature:value`; `segments` have conditions.
+    `segment_features` make a segment of each of their values, named `feature:value`.
     """
 
     model: str

@@ -16,6 +16,7 @@ from monitors.workflows.remote.orchestrators.calls import call, login, text_at, 
 from monitors.workflows.remote.secrecy import failing_without_secrets
 
 _API = "/api/2.0/mlflow"
+READY = "READY"  # the status of a version that can be read
 _RUN = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
@@ -47,8 +48,8 @@ class RegisteredModel:
         """Return MLflow's own run that made a version, empty where none did; fails for one that is not ready."""
         answer = self._call("GET", "model-versions/get", {"name": self.name, "version": number})
         status = text_at(answer, "model_version", "status")
-        if status != "READY":
-            raise RequestFailed(f"MLflow says that version {number} is {status}, not READY.")
+        if status != READY:
+            raise RequestFailed(f"MLflow says that version {number} is {status}, not {READY}.")
         run = value_at(answer, "model_version", "run_id")
         return run if isinstance(run, str) and _RUN.fullmatch(run) else ""
 

@@ -86,11 +86,6 @@ class RolloutPlan:
                     "it would ask a person; raise max_step_seconds.",
                 )
 
-    @property
-    def is_at_once(self) -> bool:
-        """Whether nothing but the promotion itself happens."""
-        return not self.steps and not self.watch_seconds
-
     def as_json(self) -> dict[str, Any]:
         """Write it as `parse` reads it."""
         return {

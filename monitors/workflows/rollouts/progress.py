@@ -37,14 +37,13 @@ def rollout_of(run: Run) -> Rollout | None:
     return rollouts.filter(run=run).first()
 
 
-def begin_rollout(run: Run, plan: RolloutPlan, usual: dict[str, Any]) -> Rollout:
+def begin_rollout(run: Run, plan: RolloutPlan, usual: dict[str, Any]) -> None:
     """Let the challenger answer the first share, in place of copies."""
     at = now()
     rollout = Rollout(
         run=run, plan=plan.as_json(), usual=usual, since=at, events_since=at, next_check_at=at
     )  # fmt: skip
     _set_step(rollout, 0, f"step 1 of {len(plan.steps)}")
-    return rollout
 
 
 def next_step(rollout: Rollout, requests: Events, reason: str) -> None:
@@ -164,7 +163,7 @@ def end_rollout(run: Run, reason: str) -> None:
     watch gave it.
     """
     rollout = rollout_of(run)
-    _clear_deployment(run, was_watched=rollout is not None and rollout.state == Rollout.State.WATCHING)
+    _clear_deployment(run, rollout)
     if rollout is None:
         return
     is_promoted = run.state == RunState.PROMOTED
@@ -187,13 +186,14 @@ def note_rollback(run: Run, reason: str) -> None:
     rollout.save()
 
 
-def _clear_deployment(run: Run, *, was_watched: bool) -> None:
+def _clear_deployment(run: Run, rollout: Rollout | None) -> None:
     if run.challenger is None:
         return
+    was_watched = rollout is not None and rollout.state == Rollout.State.WATCHING
     deployment = Deployment.objects.select_for_update().get(model=run.model)
     ending = {run.challenger.version, *([run.champion.version] if was_watched else [])}
     shadows = list(deployment.shadows.values_list("version", flat=True))
-    is_canary = deployment.canary_id == run.challenger_id and rollout_of(run) is not None
+    is_canary = deployment.canary_id == run.challenger_id and rollout is not None
     if not is_canary and not ending & set(shadows):
         return
     change_deployment(

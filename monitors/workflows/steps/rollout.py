@@ -121,7 +121,7 @@ def _other_canary(run: Run) -> str | None:
     return canary.version if canary is not None and canary.pk != run.challenger_id else None
 
 
-def _waiting(current: Rollout, checks: Evidence | None = None) -> StepOutcome:
+def _waiting(current: Rollout) -> StepOutcome:
     """Say what the rollout waits for: traffic, or the person who paused it or has to decide."""
     if current.state == Rollout.State.PAUSED:
         return wait_while_paused(current)

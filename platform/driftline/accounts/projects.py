@@ -31,7 +31,7 @@ def may_create_project(user: User) -> bool:
 def open_project(*, name: str, slug: str, owner: User) -> Project:
     """Make a project with its owner as the first admin; an empty slug is made of the name.
 
-    Raises Problem 403 where the person may not, 422 for a name or slug that cannot be, 409 for one that is taken.
+    Raises Problem 403 where the person may not, 422 for a name or slug that cannot be or is taken.
     """
     if not may_create_project(owner):
         raise Problem(403, "forbidden", "Only operators and admins of a project make another one.")

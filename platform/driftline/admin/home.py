@@ -13,8 +13,7 @@ from django.template.defaultfilters import filesizeformat
 from django.urls import reverse
 from django.utils.timesince import timesince
 
-from driftline.accounts.models import AuditEntry
-from driftline.backup.making import MADE
+from driftline.backup.making import last_backup
 from driftline.capacity.figures import ModelSize, largest_models, read_capacity
 from driftline.capacity.wording import (
     NOT_SEEN,
@@ -203,7 +202,7 @@ def _capacity(moment: datetime) -> Iterator[HealthLine]:
 
 
 def _backup(moment: datetime) -> HealthLine:
-    made = AuditEntry.objects.filter(action=MADE).order_by("-pk").first()
+    made = last_backup()
     if made is None:
         return HealthLine("Last backup", "none was made by manage.py backup", True)
     return HealthLine(

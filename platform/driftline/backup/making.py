@@ -13,6 +13,7 @@ from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import Q
 
+from driftline.accounts.models import AuditEntry
 from driftline.accounts.services import record_audit
 from driftline.backup import database, home_files
 from driftline.backup.manifest import FORMAT, BackupManifest, part_of, write_manifest
@@ -174,3 +175,8 @@ def _describe(error: Exception, target: Path) -> str:
     if (isinstance(error, OSError) and error.errno in full) or os.strerror(errno.ENOSPC) in str(error):
         return f"There is no room for the backup in {target.parent}; free some, or name a folder on another disk."
     return str(error)
+
+
+def last_backup() -> AuditEntry | None:
+    """Return the audit row of the last backup; None where none was made."""
+    return AuditEntry.objects.filter(action=MADE).order_by("-pk").first()

@@ -23,7 +23,7 @@ from driftline.backup.mark import RestoreMark, mark_path, read_mark, write_mark
 from driftline.common.durable_files import sync_to_disk
 from driftline.services.ownership import AlreadyRunning, Owner, own
 from driftline.services.paths import HomePaths, create_folders, home_paths
-from driftline.upgrade.pending import newer_migrations
+from driftline.upgrade.pending import count_migrations, newer_migrations
 
 _OF_EVERY_START = frozenset({"keys", "log", "run", home_files.BACKUPS})
 """What the look at a home makes, and backups of it: one with no more holds nothing yet."""
@@ -93,7 +93,7 @@ def _check_release(manifest: BackupManifest) -> None:
     newer = newer_migrations((app, name) for app, names in manifest.migrations.items() for name in names)
     if newer:
         raise NotRestored(
-            f"The backup is of a later release, which has {len(newer)} migrations that this one lacks, such as "
+            f"The backup is of a later release, which has {count_migrations(len(newer))} that this one lacks, such as "
             f"{newer[0]}; install that release and restore with it."
         )
 

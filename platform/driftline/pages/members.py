@@ -64,7 +64,7 @@ def member_list(request: PageRequest) -> HttpResponse:
             messages.success(request, f"The invitation of {invitation.email} is withdrawn.")
     elif request.method == "POST" and action != "invite":
         raise Problem(
-            422, "unknown_action", f"{action[:40]!r} is not an action here; use invite or withdraw."
+            422, "unknown_action", f"{action[:40]!r} is not an action here; use invite, resend or withdraw."
         )
     if request.method == "POST" and not link and not form.errors:
         return redirect("members")
@@ -77,7 +77,9 @@ def _announce(request: PageRequest, invitation: Invitation) -> str:
     """Return the link where it has to be passed on by hand; else say that it is sent."""
     link = invitations.link_to_pass_on(invitation)
     if not link:
-        messages.success(request, f"{invitation.email} gets a link by e-mail, valid for 7 days.")
+        messages.success(
+            request, f"{invitation.email} gets a link by e-mail, valid for {invitations.VALID_FOR.days} days."
+        )
     return link
 
 
@@ -119,7 +121,6 @@ def member(request: PageRequest, pk: int) -> HttpResponse:
         "member": one,
         "form": form,
         "may_change": visitor.may("member"),
-        "is_last_admin": one.is_last_admin,
         "section": "members",
     }
     return render(request, "pages/member.html", context, status=422 if form.errors else 200)
@@ -134,19 +135,20 @@ def remove(request: PageRequest, pk: int) -> HttpResponse:
         members.remove_member(member=one, actor=visitor.actor)
         messages.success(request, f"{one.user.email} is no member any more.")
         return redirect("/" if one.user == visitor.user else "members")
+    is_last_admin = one.is_last_admin
     context = {
         "member": one,
         "title": f"Remove {one.user.email}",
-        "effects": _effects(one),
-        "is_refused": one.is_last_admin,
+        "effects": _effects(one, is_last_admin=is_last_admin),
+        "is_refused": is_last_admin,
         "yes": "Yes, remove",
         "section": "members",
     }
     return render(request, "pages/member_remove.html", context)
 
 
-def _effects(member: Membership) -> list[str]:
-    if member.is_last_admin:
+def _effects(member: Membership, *, is_last_admin: bool) -> list[str]:
+    if is_last_admin:
         return ["This is the only admin of the project. Make somebody else an admin first."]
     tokens = ApiToken.objects.filter(project=member.project, created_by=member.user, revoked_at=None).count()
     return [

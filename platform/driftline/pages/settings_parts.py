@@ -58,7 +58,7 @@ class SettingsPart(forms.Form):
         return {f"/{name}": self.thing_of(name) for name in self.changed_data if name != "sure"}
 
     def changes(self) -> dict[str, Any]:
-        """Return the new values of what was changed, as the model's service takes them."""
+        """Return the new values of what was changed, as the service takes them."""
         return {name: self.cleaned_data[name] for name in self.changed_data}
 
 

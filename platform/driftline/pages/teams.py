@@ -100,7 +100,8 @@ def remove(request: PageRequest, pk: int) -> HttpResponse:
         "team": one,
         "title": f"Delete the team {one.name}",
         "effects": [
-            f"Its members stay in the project, and {len(owned):,} models keep its name as their owner.",
+            f"Its members stay in the project, and {len(owned):,} model{' keeps' if len(owned) == 1 else 's keep'} "
+            "its name as their owner.",
             f"Messages of these channels fail until they have another target: {channels}."
             if channels
             else "No channel sends to it.",

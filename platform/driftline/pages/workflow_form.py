@@ -45,10 +45,6 @@ class WorkflowPart(SettingsPart):
                 self.add_error(name, "Enter a whole number.")
         return values
 
-    def changes(self) -> dict[str, Any]:
-        """Return the new values of what was changed, as the workflow's service takes them."""
-        return {name: self.cleaned_data[name] for name in self.changed_data}
-
 
 def _may_be_empty(name: str) -> bool:
     """Tell whether a setting of the workflow may be left out: it is no number that something must be done by."""

@@ -14,8 +14,7 @@ from django.db.models import Max
 from kombu import Connection
 
 from driftline.accounts.audit_chain import check_chain, oldest_unsealed
-from driftline.accounts.models import AuditEntry
-from driftline.backup.making import MADE
+from driftline.backup.making import last_backup
 from driftline.common.attempts import MAX_ATTEMPTS
 from driftline.common.clock import now
 from driftline.common.database.replica import describe_replica
@@ -309,7 +308,7 @@ def _replica() -> Iterator[Finding]:
 
 def _last_backup() -> Finding:
     """Say when the last backup was made; whether one is due depends on what else copies this installation."""
-    made = AuditEntry.objects.filter(action=MADE).order_by("-pk").first()
+    made = last_backup()
     if made is None:
         return Finding("last backup", "none was made; manage.py backup FOLDER makes one")
     days = (now() - made.at) / timedelta(days=1)

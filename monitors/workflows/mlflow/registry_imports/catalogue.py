@@ -17,7 +17,6 @@ MAX_VERSIONS_LOOKED_AT = 1_000
 MAX_NAME_LETTERS = 250
 LISTING_SECONDS = 600.0  # less than a task may take
 MAX_TOKEN_LETTERS = 4_000
-READY = "READY"
 
 
 @dataclass(frozen=True)

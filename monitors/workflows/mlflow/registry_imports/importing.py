@@ -20,10 +20,10 @@ from inference.registry.models import Model, Version
 from inference.registry.selectors import get_model
 from inference.registry.services import create_model, problems_of_intake, upload_version
 from monitors.workflows.arrivals import arriving_file, metadata_of_champion
-from monitors.workflows.mlflow.client import RegisteredModel
+from monitors.workflows.mlflow.client import READY, RegisteredModel
 from monitors.workflows.mlflow.files import download_onnx, read_flavor
 from monitors.workflows.mlflow.models import MlflowConnection, MlflowVersion
-from monitors.workflows.mlflow.registry_imports.catalogue import READY, ListedVersion, list_versions
+from monitors.workflows.mlflow.registry_imports.catalogue import ListedVersion, list_versions
 from monitors.workflows.mlflow.registry_imports.listing import secret_of
 from monitors.workflows.mlflow.registry_imports.models import ImportedModel, ImportedVersion, RegistryImport
 from monitors.workflows.mlflow.services import connect
