@@ -11,12 +11,14 @@ from tests.driftline_agent.processes import AgentProcess
 
 
 @contextmanager
-def running_agents(group: DeviceGroup, url: str, folder: Path, count: int) -> Iterator[list[AgentProcess]]:
-    """Enrol so many devices and run their agents."""
+def running_agents(
+    group: DeviceGroup, url: str, folder: Path, count: int, *, poll_seconds: float = AgentProcess.poll_seconds
+) -> Iterator[list[AgentProcess]]:
+    """Enrol so many devices and run their agents, which ask for work every `poll_seconds`."""
     with ExitStack() as stack:
         agents = []
         for number in range(count):
-            agent = AgentProcess(folder / f"truck{number}", f"truck{number}")
+            agent = AgentProcess(folder / f"truck{number}", f"truck{number}", poll_seconds=poll_seconds)
             _, code = create_device(group=group, name=agent.name, actor="test", now=datetime.now(UTC))
             enrolled = agent.enrol(url, code)
             assert enrolled.returncode == 0, enrolled.stderr

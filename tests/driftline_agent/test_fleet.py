@@ -153,11 +153,10 @@ def test_every_row_counts_once_and_every_release_ends(
     first = release(group, "1", rings=RINGS)
     with (
         bad_network(live_server.url, SEED) as network,
-        running_agents(group, live_server.url, tmp_path, AGENTS) as agents,
+        running_agents(group, live_server.url, tmp_path, AGENTS, poll_seconds=POLL_SECONDS) as agents,
     ):
         for agent in agents:  # enrolled over the good network, as its code works once
             agent.stop()
-            agent.poll_seconds = POLL_SECONDS
             identity = agent.home / "device.json"
             identity.write_text(identity.read_text().replace(live_server.url, network.url))
             agent.start()
