@@ -3,6 +3,7 @@
 import socket
 import ssl
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from inference.serving.options import ServerCertificate
 from tests.certificates import make_certificate
 from tests.inference.serving.conftest import publish_everything
 from tests.inference.serving.running import Server, request_bytes, rows_body, running_server
+from tests.waiting import wait_until
 
 STRONG_KEY = "a-key-of-a-test-that-nobody-guesses-0123456789-abcdefghij"
 EXPOSED_HOSTS = ["0.0.0.0", "::", "", "192.0.2.1", "2001:db8::1", "driftline.example.com"]
@@ -234,6 +236,46 @@ class TestServerWithACertificate:
 
         assert answer.live
         assert refused.value.code() == grpc.StatusCode.UNAVAILABLE
+
+    def test_uses_a_renewed_certificate_without_a_restart(self, tmp_path: Path) -> None:
+        home, used, renewed = tmp_path / "home", tmp_path / "used", tmp_path / "renewed"
+        for folder in (home, used, renewed):
+            folder.mkdir()
+        publish_everything(home)
+        chain, key = make_certificate(used)
+        new_chain, new_key = make_certificate(renewed)
+        old, new = chain.read_bytes(), new_chain.read_bytes()
+        with running_server(home, grpc=True, certificate=ServerCertificate(str(chain), str(key))) as server:
+            with server.connect() as connection:
+                connection.socket = _trusting(old).wrap_socket(connection.socket, server_hostname="localhost")
+                assert _is_shown_by(server.port, old)
+                new_chain.replace(chain)
+                new_key.replace(key)
+                wait_until(lambda: _is_shown_by(server.port, new), what="the new certificate")
+
+                connection.send(request_bytes("/v2/models/sums/infer", rows_body([1, 2, 3])))
+                assert connection.receive().json["outputs"][0]["data"] == [6.0]
+            with grpc.secure_channel(
+                f"localhost:{server.grpc_port}",
+                grpc.ssl_channel_credentials(new),
+                [("grpc.use_local_subchannel_pool", 1)],
+            ) as channel:
+                assert _ask_whether_live(channel, messages.ServerLiveRequest()).live
+
+
+def _trusting(certificate: bytes) -> ssl.SSLContext:
+    return ssl.create_default_context(cadata=certificate.decode())
+
+
+def _is_shown_by(port: int, certificate: bytes) -> bool:
+    """Return whether a server shows this certificate, which its client trusts, in a new handshake."""
+    with (
+        suppress(ssl.SSLCertVerificationError),
+        socket.create_connection(("127.0.0.1", port), timeout=20) as plain,
+        _trusting(certificate).wrap_socket(plain, server_hostname="localhost"),
+    ):
+        return True
+    return False
 
 
 def _ask_whether_live(channel: grpc.Channel, request: messages.ServerLiveRequest) -> Any:
