@@ -5,6 +5,8 @@ import os
 import ssl
 from pathlib import Path
 
+from msgspec import Struct
+
 from inference.serving.options import ServerCertificate
 
 TLS_1_2_CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"  # those of TLS 1.3 are chosen by OpenSSL
@@ -14,19 +16,31 @@ type Fingerprint = tuple[tuple[int, int, int], ...]
 log = logging.getLogger(__name__)
 
 
+class CertificateContents(Struct, frozen=True):
+    """The PEM of chain and key, and of the authorities of clients."""
+
+    chain: bytes
+    key: bytes
+    client_authorities: bytes | None
+
+
 class CertificateFiles:
-    """The newest pair of chain and key that belonged together; a pair that does not is said once, and not used."""
+    """The newest chain and key that belonged together, and the authorities of clients; others are logged, not used."""
 
     def __init__(self, files: ServerCertificate) -> None:
         """Read the files; raises OSError, also as ssl.SSLError, where they cannot be used."""
         self._files = files
         self._seen = self._fingerprint()
-        self._current, self.pair = self._load()
+        self._current, self.contents = self._load()
+
+    @property
+    def asks_clients(self) -> bool:
+        """Whether clients must show a certificate of their own before they ask a model."""
+        return self._files.client_authorities is not None
 
     def context(self) -> ssl.SSLContext:
         """Return the context of a listener, whose handshakes use the newest pair."""
-        listening = _new_context()
-        listening.load_cert_chain(self._files.chain, self._files.key)
+        listening = self._new_context()
         listening.sni_callback = (
             self._choose
         )  # called in every handshake, whether the client names a server or not
@@ -42,7 +56,7 @@ class CertificateFiles:
             return
         self._seen = found
         try:
-            self._current, self.pair = self._load()
+            self._current, self.contents = self._load()
         except OSError as error:
             log.warning("the new certificate cannot be used, so the one before stays in use: %s", error)
         else:
@@ -51,18 +65,25 @@ class CertificateFiles:
     def _choose(self, handshake: ssl.SSLObject | ssl.SSLSocket, _: str | None, __: ssl.SSLContext) -> None:
         handshake.context = self._current
 
-    def _load(self) -> tuple[ssl.SSLContext, tuple[bytes, bytes]]:
-        """Return a context with the pair, and the PEM of key and chain."""
-        context = _new_context()
+    def _load(self) -> tuple[ssl.SSLContext, CertificateContents]:
+        authorities = self._files.client_authorities
+        contents = CertificateContents(
+            Path(self._files.chain).read_bytes(),
+            Path(self._files.key).read_bytes(),
+            Path(authorities).read_bytes() if authorities else None,
+        )
+        return self._new_context(), contents
+
+    def _new_context(self) -> ssl.SSLContext:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.set_ciphers(TLS_1_2_CIPHERS)
         context.load_cert_chain(self._files.chain, self._files.key)
-        return context, (Path(self._files.key).read_bytes(), Path(self._files.chain).read_bytes())
+        if self._files.client_authorities is not None:
+            context.load_verify_locations(self._files.client_authorities)
+            context.verify_mode = ssl.CERT_OPTIONAL  # people's browsers use the same port, and have none
+        return context
 
     def _fingerprint(self) -> Fingerprint:
-        found = (os.stat(path) for path in (self._files.chain, self._files.key))
+        paths = (self._files.chain, self._files.key, self._files.client_authorities)
+        found = (os.stat(path) for path in paths if path is not None)
         return tuple((one.st_ino, one.st_size, one.st_mtime_ns) for one in found)
-
-
-def _new_context() -> ssl.SSLContext:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.set_ciphers(TLS_1_2_CIPHERS)
-    return context

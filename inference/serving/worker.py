@@ -130,7 +130,7 @@ def _uvicorn_config(
 ) -> uvicorn.Config:
     return uvicorn.Config(
         wrap(application, engine, jobs.api),
-        http=HotProtocol.bind(engine),
+        http=HotProtocol.bind(engine, asks_clients=certificate is not None and certificate.asks_clients),
         ws="none",
         loop="none",
         lifespan="auto" if application is not None else "off",

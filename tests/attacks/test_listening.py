@@ -61,6 +61,26 @@ def server(tmp_path_factory: pytest.TempPathFactory, files: tuple[Path, Path]) -
         yield running
 
 
+@pytest.fixture(scope="module")
+def clients(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The certificate of a client, which is its own authority, and its key."""
+    return make_certificate(tmp_path_factory.mktemp("client"))
+
+
+@pytest.fixture(scope="module")
+def strict(
+    tmp_path_factory: pytest.TempPathFactory, files: tuple[Path, Path], clients: tuple[Path, Path]
+) -> Iterator[Server]:
+    """A server that asks clients of inference for a certificate."""
+    home = tmp_path_factory.mktemp("strict")
+    publish_everything(home)
+    certificate = ServerCertificate(*map(str, files), client_authorities=str(clients[0]))
+    with running_server(
+        home, grpc=True, certificate=certificate, app="tests.inference.serving.small_app:app"
+    ) as running:
+        yield running
+
+
 class TestServe:
     @pytest.mark.parametrize("host", EXPOSED_HOSTS)
     def test_opens_no_port_to_the_network_without_tls(
@@ -111,11 +131,30 @@ class TestServe:
 
         assert started == []
 
+    def test_refuses_authorities_of_clients_that_cannot_be_read(
+        self, started: list[str], quiet_settings: Any, tmp_path: Path
+    ) -> None:
+        quiet_settings.TLS_CERTIFICATE, quiet_settings.TLS_KEY = make_certificate(tmp_path)
+        empty = tmp_path / "empty.pem"
+        empty.touch()
+        for authorities in (empty, tmp_path / "missing.pem"):
+            quiet_settings.TLS_CLIENT_CA = authorities
+
+            with pytest.raises(CommandError, match="DRIFTLINE_TLS_CLIENT_CA"):
+                call_command("serve", host="0.0.0.0", skip_checks=True)
+
+        assert started == []
+
     @pytest.mark.parametrize("host", ["0.0.0.0", "127.0.0.1"])
     @pytest.mark.parametrize(
         ("name", "value", "remedy"),
         [
             ("DEBUG", True, "DRIFTLINE_DEBUG is 1"),
+            (
+                "TLS_CLIENT_CA",
+                Path("authorities.pem"),
+                "set DRIFTLINE_TLS_CERTIFICATE and DRIFTLINE_TLS_KEY too",
+            ),
             ("SECRET_KEY", "x", "DRIFTLINE_SECRET_KEY can be guessed"),
             ("SECRET_KEY", "x" * 80, "DRIFTLINE_SECRET_KEY can be guessed"),
             ("SECRET_KEY", STRONG_KEY[:49], "DRIFTLINE_SECRET_KEY can be guessed"),
@@ -261,6 +300,69 @@ class TestServerWithACertificate:
                 [("grpc.use_local_subchannel_pool", 1)],
             ) as channel:
                 assert _ask_whether_live(channel, messages.ServerLiveRequest()).live
+
+
+class TestServerThatAsksClientsForACertificate:
+    """Inference takes a certificate of the client beside its token; pages and API on the same port do not."""
+
+    def _ask(self, server: Server, context: ssl.SSLContext, *requests: bytes) -> list[Any]:
+        with server.connect() as connection:
+            connection.socket = context.wrap_socket(connection.socket, server_hostname="localhost")
+            return [(connection.send(request), connection.receive())[1] for request in requests]
+
+    @pytest.mark.parametrize("protocol", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+    def test_answers_who_shows_one(
+        self,
+        strict: Server,
+        files: tuple[Path, Path],
+        clients: tuple[Path, Path],
+        protocol: ssl.TLSVersion,
+    ) -> None:
+        context = _trusting(files[0].read_bytes())
+        context.load_cert_chain(*clients)
+        context.minimum_version = context.maximum_version = protocol
+        request = request_bytes("/v2/models/sums/infer", rows_body([1, 2, 3]))
+
+        answers = self._ask(strict, context, request, request)  # the second one's head is known
+
+        assert [answer.status for answer in answers] == [200, 200]
+
+    def test_refuses_a_model_to_who_shows_none_and_gives_the_rest(
+        self, strict: Server, files: tuple[Path, Path]
+    ) -> None:
+        infer = request_bytes("/v2/models/sums/infer", rows_body([1, 2, 3]))
+        page = request_bytes("/anything", b"", method="GET")
+        metadata = request_bytes("/v2/models/sums", b"", method="GET")
+        job = request_bytes(
+            "/v2/models/sums/infer", rows_body([1, 2, 3]), headers={"prefer": "respond-async"}
+        )
+
+        answers = self._ask(strict, _trusting(files[0].read_bytes()), infer, infer, page, metadata, job)
+
+        assert [answer.status for answer in answers] == [403, 403, 200, 403, 403]
+        assert "certificate" in answers[0].json["error"]
+
+    def test_ends_the_handshake_of_who_shows_a_strangers(
+        self, strict: Server, files: tuple[Path, Path], tmp_path: Path
+    ) -> None:
+        context = _trusting(files[0].read_bytes())
+        context.load_cert_chain(*make_certificate(tmp_path))
+
+        with pytest.raises((ssl.SSLError, ConnectionError)):
+            self._ask(strict, context, request_bytes("/v2/models/sums/infer", rows_body([1, 2, 3])))
+
+    def test_takes_a_call_over_grpc_only_with_one(
+        self, strict: Server, files: tuple[Path, Path], clients: tuple[Path, Path]
+    ) -> None:
+        chain, key = (file.read_bytes() for file in clients)
+        known = grpc.ssl_channel_credentials(files[0].read_bytes(), key, chain)
+        unknown = grpc.ssl_channel_credentials(files[0].read_bytes())
+        address, options = f"localhost:{strict.grpc_port}", [("grpc.use_local_subchannel_pool", 1)]
+
+        with grpc.secure_channel(address, known, options) as channel:
+            assert _ask_whether_live(channel, messages.ServerLiveRequest()).live
+        with grpc.secure_channel(address, unknown, options) as channel, pytest.raises(grpc.RpcError):
+            _ask_whether_live(channel, messages.ServerLiveRequest())
 
 
 def _trusting(certificate: bytes) -> ssl.SSLContext:

@@ -17,7 +17,7 @@ from inference.protocol import inference_service_pb2 as messages
 from inference.protocol.inference_service_pb2 import ModelInferRequest, ModelInferResponse
 from inference.protocol.open_inference_grpc import OPEN_INFERENCE_GRPC
 from inference.serving.callers import InferenceCaller
-from inference.serving.certificate import CertificateFiles
+from inference.serving.certificate import CertificateContents, CertificateFiles
 from inference.serving.descriptions.metadata import describe
 from inference.serving.descriptions.repository import control
 from inference.serving.descriptions.statistics import statistics
@@ -73,19 +73,28 @@ class GrpcServer:
         await self._server.stop(grace_seconds)
 
 
-def _credentials(certificate: CertificateFiles) -> grpc.ServerCredentials:
-    """Return credentials that ask for the newest pair before each handshake."""
-    used = certificate.pair
+def _credentials(files: CertificateFiles) -> grpc.ServerCredentials:
+    """Return credentials that ask for the newest files before each handshake."""
+    used = files.contents
 
     def find_changed() -> grpc.ServerCertificateConfiguration | None:
         nonlocal used
-        if used is certificate.pair:
+        if used is files.contents:
             return None
-        used = certificate.pair
-        return grpc.ssl_server_certificate_configuration([used])
+        used = files.contents
+        return _configuration(used)
 
-    first = grpc.ssl_server_certificate_configuration([used])
-    return grpc.dynamic_ssl_server_credentials(first, find_changed)  # type: ignore[arg-type]  # None: no change
+    return grpc.dynamic_ssl_server_credentials(
+        _configuration(used),
+        find_changed,  # type: ignore[arg-type]  # None: no change
+        require_client_authentication=files.asks_clients,
+    )
+
+
+def _configuration(contents: CertificateContents) -> grpc.ServerCertificateConfiguration:
+    return grpc.ssl_server_certificate_configuration(
+        [(contents.key, contents.chain)], contents.client_authorities
+    )
 
 
 class _Handlers(grpc.GenericRpcHandler):

@@ -33,31 +33,31 @@ def test_a_pair_of_which_one_half_is_still_the_old_one_is_said_once_and_not_used
     used: tuple[Path, Path], renewed: tuple[Path, Path], caplog: pytest.LogCaptureFixture
 ) -> None:
     files = files_of(used)
-    before = files.pair
+    before = files.contents
     renewed[0].replace(used[0])
 
     files.reload_if_changed()
     files.reload_if_changed()
 
-    assert files.pair == before
+    assert files.contents == before
     assert [record.levelno for record in caplog.records] == [logging.WARNING]
     assert "cannot be used" in caplog.text
 
     renewed[1].replace(used[1])
     files.reload_if_changed()
 
-    assert files.pair == (used[1].read_bytes(), used[0].read_bytes()) != before
+    assert files.contents.chain == used[0].read_bytes() != before.chain
 
 
 @pytest.mark.parametrize("content", [b"", b"no certificate"])
 def test_what_is_no_certificate_is_not_used(used: tuple[Path, Path], content: bytes) -> None:
     files = files_of(used)
-    before = files.pair
+    before = files.contents
     used[0].write_bytes(content)
 
     files.reload_if_changed()
 
-    assert files.pair == before
+    assert files.contents == before
 
 
 def test_a_file_that_is_missing_for_a_moment_is_read_once_it_is_back(
@@ -71,4 +71,4 @@ def test_a_file_that_is_missing_for_a_moment_is_read_once_it_is_back(
         new.replace(old)
     files.reload_if_changed()
 
-    assert files.pair == (used[1].read_bytes(), used[0].read_bytes())
+    assert files.contents.chain == used[0].read_bytes()
