@@ -41,20 +41,18 @@ class CertificateFiles:
     def context(self) -> ssl.SSLContext:
         """Return the context of a listener, whose handshakes use the newest pair."""
         listening = self._new_context()
-        listening.sni_callback = (
-            self._choose
-        )  # called in every handshake, whether the client names a server or not
+        listening.sni_callback = self._choose  # called in every handshake, also where no server is named
         return listening
 
     def reload_if_changed(self) -> None:
         """Read the files again where they are others than before; what is in use stays where that fails."""
         try:
-            found = self._fingerprint()
+            fingerprint = self._fingerprint()
         except OSError:
             return  # a file is just being replaced
-        if found == self._seen:
+        if fingerprint == self._seen:
             return
-        self._seen = found
+        self._seen = fingerprint
         try:
             self._current, self.contents = self._load()
         except OSError as error:
@@ -85,5 +83,5 @@ class CertificateFiles:
 
     def _fingerprint(self) -> Fingerprint:
         paths = (self._files.chain, self._files.key, self._files.client_authorities)
-        found = (os.stat(path) for path in paths if path is not None)
-        return tuple((one.st_ino, one.st_size, one.st_mtime_ns) for one in found)
+        states = (os.stat(path) for path in paths if path is not None)
+        return tuple((one.st_ino, one.st_size, one.st_mtime_ns) for one in states)
