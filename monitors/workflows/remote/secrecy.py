@@ -20,15 +20,15 @@ _TOKEN = re.compile(rf"{PREFIX}[0-9a-f]+|eyJ[\w-]+\.[\w-]+\.[\w-]+")
 """A run's token, or a JSON Web Token, as services hand them out."""
 
 
-def seal(secret: str, pointer: str) -> bytes:
+def seal(secret: object, pointer: str) -> bytes:
     """Encrypt a secret that a header will carry, or return nothing for an empty one; raises Problem at `pointer`."""
-    secret = secret.strip()
-    if len(secret) > MAX_SECRET_LENGTH or not (secret.isascii() and secret.isprintable()):
+    text = secret.strip() if isinstance(secret, str) else None
+    if text is None or len(text) > MAX_SECRET_LENGTH or not (text.isascii() and text.isprintable()):
         raise invalid(
             pointer,
             f"A secret has up to {MAX_SECRET_LENGTH:,} printable characters of ASCII, as headers do.",
         )
-    return encrypt(secret) if secret else b""
+    return encrypt(text) if text else b""
 
 
 def without_secrets(text: str, secret: str = "") -> str:

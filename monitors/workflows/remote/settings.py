@@ -54,12 +54,10 @@ def seal_secret(secret: object, remote: Mapping[str, Any]) -> bytes:
     Raises `Problem` for one that could never work.
     """
     pointer = "/workflow/remote_secret"
-    if not isinstance(secret, str):
-        raise invalid(pointer, "A secret is text; an empty one removes it.")
     sealed = seal(secret, pointer)
     if sealed and not remote:
         raise invalid(pointer, "There is no pipeline that the secret could be of; send `remote` too.")
-    if sealed and (fault := orchestrator_of(remote).fault_in_secret(secret.strip())):
+    if sealed and (fault := orchestrator_of(remote).fault_in_secret(str(secret).strip())):
         raise invalid(pointer, fault)
     return sealed
 
