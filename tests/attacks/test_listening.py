@@ -358,7 +358,7 @@ class TestServerThatAsksClientsForACertificate:
         monkeypatch.setenv("DRIFTLINE_CLIENT_KEY", str(clients[1]))
 
         with driftline_client.model("sums", f"https://localhost:{strict.port}", "dl_infer") as model:
-            assert [*model.predict([[1, 2, 3]]).outputs.values()] == [[6.0]]
+            assert [*model.predict([[1, 2, 3]]).outputs.values()] == [[[6.0]]]
 
         monkeypatch.setenv("DRIFTLINE_CLIENT_KEY", str(files[1]))
         with pytest.raises(driftline_client.DriftlineError, match="cannot be used"):
