@@ -2,11 +2,17 @@
 
 import json
 import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
 
 from tests.deploy.commands import KNOWN_SETTINGS, check_command
 from tests.deploy.places import CHECKOUT, DEPLOY
 
 FILE = DEPLOY / "Containerfile"
+HADOLINT = Path(sys.executable).with_name("hadolint")
 
 
 def instructions() -> list[tuple[str, str]]:
@@ -55,3 +61,10 @@ def test_the_command_starts_and_the_health_check_asks_its_port() -> None:
 
     check_command(json.loads(command))
     assert ":8000/healthz" in health
+
+
+@pytest.mark.skipif(not HADOLINT.exists(), reason="no package has hadolint for this machine")
+def test_hadolint_finds_nothing() -> None:
+    ending = subprocess.run([HADOLINT, "--no-color", str(FILE)], capture_output=True, text=True)
+
+    assert (ending.returncode, ending.stdout + ending.stderr) == (0, "")
