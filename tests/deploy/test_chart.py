@@ -15,7 +15,8 @@ from django.urls import resolve
 from driftline.observability.metrics import BacklogCollector
 from tests.deploy.chart import CHART, SMALL, WHOLE, containers, load_chart, of_kind, pods, render, words_of
 from tests.deploy.commands import KNOWN_SETTINGS, check_command, commands_in
-from tests.deploy.places import CHECKOUT, DEPLOY
+from tests.deploy.containerfile import words_after
+from tests.deploy.places import CHECKOUT
 
 ROLES = {"prepare", "web", "worker", "scheduler", "sources"}
 SECRET_SETTINGS = {
@@ -42,12 +43,6 @@ def default_values() -> dict[str, Any]:
 
 def schema() -> dict[str, Any]:
     return json.loads((CHART / "values.schema.json").read_text())
-
-
-def instruction(name: str) -> list[str]:
-    """Return the words of the image's last instruction of this name."""
-    lines = (DEPLOY / "Containerfile").read_text().splitlines()
-    return [line.split()[1:] for line in lines if line.startswith(f"{name} ")][-1]
 
 
 def leaves(values: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
@@ -254,7 +249,7 @@ def test_settings_are_known() -> None:
 
 def test_ports_are_those_of_the_image() -> None:
     manifests = render(WHOLE)
-    exposed = [int(port) for port in instruction("EXPOSE")]
+    exposed = [int(port) for words in words_after("EXPOSE") for port in words.split()]
 
     for container in containers(manifests):
         if "ports" in container:
@@ -265,7 +260,7 @@ def test_ports_are_those_of_the_image() -> None:
 
 
 def test_the_home_is_in_the_volume_of_the_image() -> None:
-    [volume] = instruction("VOLUME")
+    [volume] = words_after("VOLUME")
 
     for container in containers(render(WHOLE)):
         [home] = [one["value"] for one in container["env"] if one["name"] == "DRIFTLINE_HOME"]
@@ -303,7 +298,7 @@ def test_workers_are_scaled_by_a_metric_that_exists() -> None:
 @pytest.mark.parametrize("is_upgrade", [False, True], ids=["install", "upgrade"])
 def test_every_pod_is_locked_down(is_upgrade: bool) -> None:
     manifests = render(WHOLE, is_upgrade=is_upgrade)
-    [user] = instruction("USER")
+    [user] = words_after("USER")
 
     for pod in pods(manifests).values():
         assert pod["automountServiceAccountToken"] is False
