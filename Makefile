@@ -24,6 +24,8 @@
 #   make check            format, lint, templates, types, import contracts, migrations, documentation, deployment checks;
 #                         ARGS=templates runs that one alone
 #   make sbom             the bill of materials of what is installed, with licences, in build/sbom.cdx.json
+#   make bundle           a commit with its packages, installed without a network, in build/driftline-*-bundle.tar;
+#                         KEY=~/.ssh/id_ed25519 signs it
 #   make docs             the documentation, which `make run` serves under /docs/; a warning is an error
 #   make bench            the benchmarks, printed as a table and written to bench-results.json
 #   make bench-detection  who notices which drift at the same rate of false alarms, beside NannyML, which it installs apart
@@ -37,7 +39,7 @@ ARGS ?=
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := run
-.PHONY: run test e2e chaos attacks e2e-frameworks e2e-upstreams e2e-orchestrators e2e-streams e2e-sso e2e-edge e2e-image check sbom docs bench bench-detection bench-peers setup setup-dev format requirements protocol clean
+.PHONY: run test e2e chaos attacks e2e-frameworks e2e-upstreams e2e-orchestrators e2e-streams e2e-sso e2e-edge e2e-image check sbom bundle docs bench bench-detection bench-peers setup setup-dev format requirements protocol clean
 
 run: setup
 	@$(MAKE) --no-print-directory build/docs/index.html || echo "The pages under /docs/ could not be built."
@@ -85,6 +87,9 @@ check: setup-dev
 
 sbom: setup
 	@exec .ci/sbom $(ARGS)
+
+bundle: setup
+	@exec .ci/bundle $(KEY)
 
 docs: setup
 	@exec .ci/docs
