@@ -53,10 +53,14 @@ class EngineOptions(Struct, frozen=True):
 
 
 class ServerCertificate(Struct, frozen=True):
-    """PEM files of the certificate chain and its private key, with which a server speaks TLS."""
+    """PEM files of the certificate chain and its private key, with which a server speaks TLS.
+
+    With `client_authorities`, a PEM file, inference is answered only to clients whose certificate one of them signed.
+    """
 
     chain: str
     key: str
+    client_authorities: str | None = None
 
 
 class WorkerOptions(Struct, frozen=True):

@@ -23,6 +23,10 @@ from inference.serving.refusals import Refusal, overloaded, too_many
 from inference.serving.versions.versions import LoadedVersion
 
 MAX_CACHED_ADMISSIONS = 10_000
+_NO_CERTIFICATE = Refusal(
+    403,
+    "This server asks clients of inference for a TLS certificate, and the connection has none; present one.",
+)
 
 
 class Route:
@@ -239,6 +243,8 @@ class RoutingTable:
 
         Raises NotLoaded for a version that has to be loaded first.
         """
+        if caller.lacks_certificate:
+            return _NO_CERTIFICATE
         admission = self._admissions.get((caller.authorization, path))
         if admission is not None and (admission.expires_at is None or admission.expires_at > time.time()):
             if admission.allowed is None:
@@ -267,6 +273,8 @@ class RoutingTable:
 
     def authenticate(self, caller: InferenceCaller, *scopes: Scope) -> PlanToken | Refusal:
         """Find the bearer's token, or refuse; one of the scopes is enough."""
+        if caller.lacks_certificate:
+            return _NO_CERTIFICATE
         scheme, _, secret = caller.authorization.partition(b" ")
         digest = hashlib.sha256(secret.strip()).hexdigest()
         token = self._tokens.get(digest) if scheme.lower() == b"bearer" else None

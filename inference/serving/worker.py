@@ -21,12 +21,13 @@ from uvicorn.importer import import_from_string
 from driftline.common.networks import parse_networks
 from inference.prediction_log.spool.segments import spooled_bytes
 from inference.runtime.isolated.processes import PROCESSES
+from inference.serving.certificate import CertificateFiles
 from inference.serving.crashes import MARKS
 from inference.serving.engine.engine import Engine
 from inference.serving.http.asgi import wrap
 from inference.serving.http.connection import IDLE_SECONDS, HotProtocol
 from inference.serving.jobs.service import Jobs
-from inference.serving.options import ServerCertificate, WorkerOptions
+from inference.serving.options import WorkerOptions
 from inference.serving.plan_watcher import PlanWatcher
 from inference.serving.processes.process_watch import ProcessWatch
 from inference.serving.status.status import StatusFile
@@ -37,7 +38,6 @@ if TYPE_CHECKING:
 SWEEP_SECONDS = 0.25
 GRACE_SECONDS = 20
 SWITCH_INTERVAL = 0.0005  # how long a background thread may keep the event loop waiting for the interpreter
-TLS_1_2_CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"  # those of TLS 1.3 are chosen by OpenSSL
 
 
 class WorkerServer(uvicorn.Server):
@@ -83,9 +83,10 @@ async def serve(options: WorkerOptions) -> bool:
     application = import_from_string(options.asgi_app) if options.asgi_app else None
     watcher.start()
     await asyncio.sleep(0)  # lets the engine adopt the first table
-    grpc_server = _make_grpc_server(options, engine)
+    certificate = CertificateFiles(options.certificate) if options.certificate else None
+    grpc_server = _make_grpc_server(options, engine, certificate)
     jobs = Jobs(engine, options.engine.jobs)
-    server = WorkerServer(_uvicorn_config(engine, jobs, application, options.certificate), jobs, grpc_server)
+    server = WorkerServer(_uvicorn_config(engine, jobs, application, certificate), jobs, grpc_server)
     listener = socket.socket(fileno=options.socket_fd)
     gc.collect()
     gc.freeze()
@@ -95,7 +96,7 @@ async def serve(options: WorkerOptions) -> bool:
     jobs.start()
     watch = ProcessWatch(lambda: server.server_state.connections, options.engine.max_memory_bytes)
     watch.start()
-    sweeping = loop.create_task(_sweep(server, engine, home, status))
+    sweeping = loop.create_task(_sweep(server, engine, home, status, certificate))
     try:
         await server.serve(sockets=[listener])
         await jobs.finish()
@@ -114,20 +115,22 @@ async def serve(options: WorkerOptions) -> bool:
     return has_ended
 
 
-def _make_grpc_server(options: WorkerOptions, engine: Engine) -> "GrpcServer | None":
+def _make_grpc_server(
+    options: WorkerOptions, engine: Engine, certificate: CertificateFiles | None
+) -> "GrpcServer | None":
     if options.grpc_address is None:
         return None
     from inference.serving.grpc.server import GrpcServer  # who does without it need not load it
 
-    return GrpcServer(engine, options.grpc_address, options.certificate)
+    return GrpcServer(engine, options.grpc_address, certificate)
 
 
 def _uvicorn_config(
-    engine: Engine, jobs: Jobs, application: Any, certificate: ServerCertificate | None
+    engine: Engine, jobs: Jobs, application: Any, certificate: CertificateFiles | None
 ) -> uvicorn.Config:
     return uvicorn.Config(
         wrap(application, engine, jobs.api),
-        http=HotProtocol.bind(engine),
+        http=HotProtocol.bind(engine, asks_clients=certificate is not None and certificate.asks_clients),
         ws="none",
         loop="none",
         lifespan="auto" if application is not None else "off",
@@ -138,14 +141,18 @@ def _uvicorn_config(
         backlog=2048,
         timeout_keep_alive=int(IDLE_SECONDS),
         timeout_graceful_shutdown=GRACE_SECONDS,
-        ssl_certfile=certificate.chain if certificate else None,
-        ssl_keyfile=certificate.key if certificate else None,
-        ssl_ciphers=TLS_1_2_CIPHERS,
+        ssl_context_factory=(lambda *_: certificate.context()) if certificate else None,
     )
 
 
-async def _sweep(server: WorkerServer, engine: Engine, home: Path, status: StatusFile) -> None:
-    """Do what has to be done now and then: overdue connections, the spool's size, the status file."""
+async def _sweep(
+    server: WorkerServer,
+    engine: Engine,
+    home: Path,
+    status: StatusFile,
+    certificate: CertificateFiles | None,
+) -> None:
+    """Do what has to be done now and then: overdue connections, the spool's size, the status file, the certificate."""
     loop = asyncio.get_running_loop()
     while True:
         now = time.monotonic()
@@ -155,6 +162,8 @@ async def _sweep(server: WorkerServer, engine: Engine, home: Path, status: Statu
         count = functools.partial(spooled_bytes, home)
         engine.spools.measure(await loop.run_in_executor(None, count))
         status.write_if_due(now)
+        if certificate is not None:
+            await loop.run_in_executor(None, certificate.reload_if_changed)
         await asyncio.sleep(SWEEP_SECONDS)
 
 

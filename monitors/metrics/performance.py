@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from math import hypot, inf, sqrt
 from typing import Any
 
-from scipy.special import ndtr, stdtr
+import scipy
 
 from monitors.metrics.catalogue import METRICS
 from monitors.metrics.context import MeasuredSummary
@@ -228,7 +228,9 @@ def chance_of(metric: str, usual: Mapping[str, dict[str, float]], estimate: Esti
     if error <= 0 or 1 < days < MIN_USUAL_DAYS or not days:
         return None
     worse = value - known["mean"] if METRICS[metric].lower_is_better else known["mean"] - value
-    below = ndtr(-worse / error) if freedom == inf else stdtr(freedom, -worse / error)
+    below = (
+        scipy.special.ndtr(-worse / error) if freedom == inf else scipy.special.stdtr(freedom, -worse / error)
+    )
     return Chance(float(below), windows)
 
 

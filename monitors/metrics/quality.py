@@ -7,7 +7,7 @@ import math
 from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
 
-from scipy.special import bdtrik
+import scipy
 
 from inference.vector_names import norm_of, whole_of
 from monitors.definitions.models import Expectation, Reference
@@ -183,7 +183,7 @@ def _mode_limit(column: ColumnSummary, on_worst_day: float, more: float) -> floa
     stuck, rows = _stuck_limit(column, on_worst_day), column.rows
     if stuck is None or on_worst_day <= 0:
         return stuck
-    by_chance = (float(bdtrik(1 - BY_CHANCE * on_worst_day, rows, on_worst_day)) + 1) / rows
+    by_chance = (float(scipy.special.bdtrik(1 - BY_CHANCE * on_worst_day, rows, on_worst_day)) + 1) / rows
     return min(max(_worse_than(on_worst_day), on_worst_day + more, by_chance), stuck)
 
 

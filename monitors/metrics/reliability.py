@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import NamedTuple
 
-from scipy.special import bdtr
+import scipy
 
 from driftline.common.periods import longest
 from inference.registry.models import Model
@@ -41,7 +41,7 @@ def is_unreliable(covered: int, judged: int) -> bool:
     >>> is_unreliable(2, 5), is_unreliable(3, 5), is_unreliable(2, 4)
     (True, False, False)
     """
-    return judged >= MIN_WINDOWS and bool(bdtr(covered, judged, CONFIDENCE) < ALPHA)
+    return judged >= MIN_WINDOWS and bool(scipy.special.bdtr(covered, judged, CONFIDENCE) < ALPHA)
 
 
 def mark_unreliable(model: Model, rows: Sequence[MetricPoint]) -> list[MetricPoint]:

@@ -3,7 +3,6 @@
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 BINS = 10
@@ -41,6 +40,8 @@ def _bins(values: NDArray[Any]) -> NDArray[np.int64]:
         tenths = np.linspace(0, 1, BINS + 1)[1:-1]
         edges = np.unique(np.quantile(values[known], tenths)) if known.any() else np.empty(0)
         return np.where(known, 1 + np.searchsorted(edges, values, side="left"), 0).astype(np.int64)
+    import pandas as pd  # takes a second to load, so only where there are texts
+
     codes, levels = pd.factorize(values)
     sizes = np.bincount(codes[codes >= 0], minlength=len(levels))
     rank = np.empty(len(levels), np.int64)
@@ -52,5 +53,7 @@ def _outcomes(label: NDArray[Any]) -> NDArray[np.float64]:
     """Return the label as columns (rows, classes), or (rows, 1) of numbers."""
     if label.dtype != object:
         return label.astype(np.float64)[:, None]
+    import pandas as pd
+
     codes, classes = pd.factorize(label)
     return (codes[:, None] == np.arange(len(classes))).astype(np.float64)

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 
 MIN_TWINS = 20
@@ -58,12 +57,16 @@ def find_twins(
 
 def _keys(columns: Mapping[str, NDArray[Any]]) -> NDArray[np.uint64]:
     """Hash each row to 64 bits: two of a billion rows are alike by that with a chance of 3%."""
+    import pandas as pd  # takes a second to load, so only in the process that needs it
+
     frame = pd.DataFrame({name: _codes(values) for name, values in columns.items()}, copy=False)
     return np.asarray(pd.util.hash_pandas_object(frame, index=False), np.uint64)
 
 
 def _codes(values: NDArray[Any]) -> NDArray[np.int64]:
     """Give equal values equal numbers; a missing one is a value too."""
+    import pandas as pd
+
     if values.dtype == object:
         return np.asarray(pd.factorize(values)[0], np.int64)
     step = _spread(values[np.isfinite(values)].astype(np.float64)) * RESOLUTION

@@ -3,6 +3,7 @@
 import socket
 import ssl
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from inference.serving.options import ServerCertificate
 from tests.certificates import make_certificate
 from tests.inference.serving.conftest import publish_everything
 from tests.inference.serving.running import Server, request_bytes, rows_body, running_server
+from tests.waiting import wait_until
 
 STRONG_KEY = "a-key-of-a-test-that-nobody-guesses-0123456789-abcdefghij"
 EXPOSED_HOSTS = ["0.0.0.0", "::", "", "192.0.2.1", "2001:db8::1", "driftline.example.com"]
@@ -53,6 +55,26 @@ def server(tmp_path_factory: pytest.TempPathFactory, files: tuple[Path, Path]) -
     home = tmp_path_factory.mktemp("home")
     publish_everything(home)
     certificate = ServerCertificate(*map(str, files))
+    with running_server(
+        home, grpc=True, certificate=certificate, app="tests.inference.serving.small_app:app"
+    ) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def clients(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """The certificate of a client, which is its own authority, and its key."""
+    return make_certificate(tmp_path_factory.mktemp("client"))
+
+
+@pytest.fixture(scope="module")
+def strict(
+    tmp_path_factory: pytest.TempPathFactory, files: tuple[Path, Path], clients: tuple[Path, Path]
+) -> Iterator[Server]:
+    """A server that asks clients of inference for a certificate."""
+    home = tmp_path_factory.mktemp("strict")
+    publish_everything(home)
+    certificate = ServerCertificate(*map(str, files), client_authorities=str(clients[0]))
     with running_server(
         home, grpc=True, certificate=certificate, app="tests.inference.serving.small_app:app"
     ) as running:
@@ -109,11 +131,30 @@ class TestServe:
 
         assert started == []
 
+    def test_refuses_authorities_of_clients_that_cannot_be_read(
+        self, started: list[str], quiet_settings: Any, tmp_path: Path
+    ) -> None:
+        quiet_settings.TLS_CERTIFICATE, quiet_settings.TLS_KEY = make_certificate(tmp_path)
+        empty = tmp_path / "empty.pem"
+        empty.touch()
+        for authorities in (empty, tmp_path / "missing.pem"):
+            quiet_settings.TLS_CLIENT_CA = authorities
+
+            with pytest.raises(CommandError, match="DRIFTLINE_TLS_CLIENT_CA"):
+                call_command("serve", host="0.0.0.0", skip_checks=True)
+
+        assert started == []
+
     @pytest.mark.parametrize("host", ["0.0.0.0", "127.0.0.1"])
     @pytest.mark.parametrize(
         ("name", "value", "remedy"),
         [
             ("DEBUG", True, "DRIFTLINE_DEBUG is 1"),
+            (
+                "TLS_CLIENT_CA",
+                Path("authorities.pem"),
+                "set DRIFTLINE_TLS_CERTIFICATE and DRIFTLINE_TLS_KEY too",
+            ),
             ("SECRET_KEY", "x", "DRIFTLINE_SECRET_KEY can be guessed"),
             ("SECRET_KEY", "x" * 80, "DRIFTLINE_SECRET_KEY can be guessed"),
             ("SECRET_KEY", STRONG_KEY[:49], "DRIFTLINE_SECRET_KEY can be guessed"),
@@ -234,6 +275,109 @@ class TestServerWithACertificate:
 
         assert answer.live
         assert refused.value.code() == grpc.StatusCode.UNAVAILABLE
+
+    def test_uses_a_renewed_certificate_without_a_restart(self, tmp_path: Path) -> None:
+        home, used, renewed = tmp_path / "home", tmp_path / "used", tmp_path / "renewed"
+        for folder in (home, used, renewed):
+            folder.mkdir()
+        publish_everything(home)
+        chain, key = make_certificate(used)
+        new_chain, new_key = make_certificate(renewed)
+        old, new = chain.read_bytes(), new_chain.read_bytes()
+        with running_server(home, grpc=True, certificate=ServerCertificate(str(chain), str(key))) as server:
+            with server.connect() as connection:
+                connection.socket = _trusting(old).wrap_socket(connection.socket, server_hostname="localhost")
+                assert _is_shown_by(server.port, old)
+                new_chain.replace(chain)
+                new_key.replace(key)
+                wait_until(lambda: _is_shown_by(server.port, new), what="the new certificate")
+
+                connection.send(request_bytes("/v2/models/sums/infer", rows_body([1, 2, 3])))
+                assert connection.receive().json["outputs"][0]["data"] == [6.0]
+            with grpc.secure_channel(
+                f"localhost:{server.grpc_port}",
+                grpc.ssl_channel_credentials(new),
+                [("grpc.use_local_subchannel_pool", 1)],
+            ) as channel:
+                assert _ask_whether_live(channel, messages.ServerLiveRequest()).live
+
+
+class TestServerThatAsksClientsForACertificate:
+    """Inference takes a certificate of the client beside its token; pages and API on the same port do not."""
+
+    def _ask(self, server: Server, context: ssl.SSLContext, *requests: bytes) -> list[Any]:
+        with server.connect() as connection:
+            connection.socket = context.wrap_socket(connection.socket, server_hostname="localhost")
+            return [(connection.send(request), connection.receive())[1] for request in requests]
+
+    @pytest.mark.parametrize("protocol", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+    def test_answers_who_shows_one(
+        self,
+        strict: Server,
+        files: tuple[Path, Path],
+        clients: tuple[Path, Path],
+        protocol: ssl.TLSVersion,
+    ) -> None:
+        context = _trusting(files[0].read_bytes())
+        context.load_cert_chain(*clients)
+        context.minimum_version = context.maximum_version = protocol
+        request = request_bytes("/v2/models/sums/infer", rows_body([1, 2, 3]))
+
+        answers = self._ask(strict, context, request, request)  # the second one's head is known
+
+        assert [answer.status for answer in answers] == [200, 200]
+
+    def test_refuses_a_model_to_who_shows_none_and_gives_the_rest(
+        self, strict: Server, files: tuple[Path, Path]
+    ) -> None:
+        infer = request_bytes("/v2/models/sums/infer", rows_body([1, 2, 3]))
+        page = request_bytes("/anything", b"", method="GET")
+        metadata = request_bytes("/v2/models/sums", b"", method="GET")
+        job = request_bytes(
+            "/v2/models/sums/infer", rows_body([1, 2, 3]), headers={"prefer": "respond-async"}
+        )
+
+        answers = self._ask(strict, _trusting(files[0].read_bytes()), infer, infer, page, metadata, job)
+
+        assert [answer.status for answer in answers] == [403, 403, 200, 403, 403]
+        assert "certificate" in answers[0].json["error"]
+
+    def test_ends_the_handshake_of_who_shows_a_strangers(
+        self, strict: Server, files: tuple[Path, Path], tmp_path: Path
+    ) -> None:
+        context = _trusting(files[0].read_bytes())
+        context.load_cert_chain(*make_certificate(tmp_path))
+
+        with pytest.raises((ssl.SSLError, ConnectionError)):
+            self._ask(strict, context, request_bytes("/v2/models/sums/infer", rows_body([1, 2, 3])))
+
+    def test_takes_a_call_over_grpc_only_with_one(
+        self, strict: Server, files: tuple[Path, Path], clients: tuple[Path, Path]
+    ) -> None:
+        chain, key = (file.read_bytes() for file in clients)
+        known = grpc.ssl_channel_credentials(files[0].read_bytes(), key, chain)
+        unknown = grpc.ssl_channel_credentials(files[0].read_bytes())
+        address, options = f"localhost:{strict.grpc_port}", [("grpc.use_local_subchannel_pool", 1)]
+
+        with grpc.secure_channel(address, known, options) as channel:
+            assert _ask_whether_live(channel, messages.ServerLiveRequest()).live
+        with grpc.secure_channel(address, unknown, options) as channel, pytest.raises(grpc.RpcError):
+            _ask_whether_live(channel, messages.ServerLiveRequest())
+
+
+def _trusting(certificate: bytes) -> ssl.SSLContext:
+    return ssl.create_default_context(cadata=certificate.decode())
+
+
+def _is_shown_by(port: int, certificate: bytes) -> bool:
+    """Return whether a server shows this certificate, which its client trusts, in a new handshake."""
+    with (
+        suppress(ssl.SSLCertVerificationError),
+        socket.create_connection(("127.0.0.1", port), timeout=20) as plain,
+        _trusting(certificate).wrap_socket(plain, server_hostname="localhost"),
+    ):
+        return True
+    return False
 
 
 def _ask_whether_live(channel: grpc.Channel, request: messages.ServerLiveRequest) -> Any:

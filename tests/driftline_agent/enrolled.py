@@ -11,15 +11,29 @@ from tests.driftline_agent.processes import AgentProcess
 
 
 @contextmanager
-def running_agents(group: DeviceGroup, url: str, folder: Path, count: int) -> Iterator[list[AgentProcess]]:
-    """Enrol so many devices and run their agents."""
+def running_agents(
+    group: DeviceGroup,
+    url: str,
+    folder: Path,
+    count: int,
+    *,
+    proxy: str = "",
+    poll_seconds: float = AgentProcess.poll_seconds,
+) -> Iterator[list[AgentProcess]]:
+    """Enrol so many devices with the server at `url` and run their agents, which ask for work every `poll_seconds`.
+
+    With a proxy they reach the server through it; they are enrolled without, as a code works once.
+    """
     with ExitStack() as stack:
         agents = []
         for number in range(count):
-            agent = AgentProcess(folder / f"truck{number}", f"truck{number}")
+            agent = AgentProcess(folder / f"truck{number}", f"truck{number}", poll_seconds=poll_seconds)
             _, code = create_device(group=group, name=agent.name, actor="test", now=datetime.now(UTC))
             enrolled = agent.enrol(url, code)
             assert enrolled.returncode == 0, enrolled.stderr
+            if proxy:
+                identity = agent.home / "device.json"
+                identity.write_text(identity.read_text().replace(url, proxy))
             stack.callback(agent.stop)
             agent.start()
             agents.append(agent)

@@ -1,7 +1,7 @@
 """Many agents over a bad network, killed again and again: each row counts once, and a bad release harms nobody.
 
-Longer: DRIFTLINE_TEST_AGENTS=40 DRIFTLINE_TEST_AGENT_KILLS=50; the seed is printed, and DRIFTLINE_TEST_AGENT_SEED
-repeats it.
+Longer: DRIFTLINE_TEST_AGENTS=40 DRIFTLINE_TEST_AGENT_KILLS=50, over DRIFTLINE_TEST_AGENT_MINUTES at least; the seed is
+printed, and DRIFTLINE_TEST_AGENT_SEED repeats it.
 """
 
 import os
@@ -43,9 +43,12 @@ pytestmark = [pytest.mark.slow, pytest.mark.chaos]
 
 AGENTS = int(os.environ.get("DRIFTLINE_TEST_AGENTS", "3"))
 KILLS = int(os.environ.get("DRIFTLINE_TEST_AGENT_KILLS", "6"))
+MINUTES = float(os.environ.get("DRIFTLINE_TEST_AGENT_MINUTES", "0"))
 SEED = int(os.environ.get("DRIFTLINE_TEST_AGENT_SEED") or secrets.randbelow(1 << 31))
 RINGS = (34, 100)
 PATIENCE_SECONDS = 60.0 + 10 * AGENTS
+POLL_SECONDS = max(0.3, AGENTS / 50)  # the server of the test answers some 100 requests/s
+ASK_SECONDS = max(0.02, AGENTS / 150)  # from one request to an agent until the next
 
 
 @contextmanager
@@ -56,7 +59,7 @@ def asked_all_the_time(agents: list[AgentProcess]) -> Iterator[None]:
     def ask(agent: AgentProcess) -> None:
         while not is_over.is_set():
             agent.ask()
-            is_over.wait(0.02)
+            is_over.wait(ASK_SECONDS)
 
     threads = [threading.Thread(target=ask, args=[agent]) for agent in agents]
     for thread in threads:
@@ -150,17 +153,15 @@ def test_every_row_counts_once_and_every_release_ends(
     first = release(group, "1", rings=RINGS)
     with (
         bad_network(live_server.url, SEED) as network,
-        running_agents(group, live_server.url, tmp_path, AGENTS) as agents,
+        running_agents(
+            group, live_server.url, tmp_path, AGENTS, proxy=network.url, poll_seconds=POLL_SECONDS
+        ) as agents,
     ):
-        for agent in agents:  # enrolled over the good network, as its code works once
-            agent.stop()
-            identity = agent.home / "device.json"
-            identity.write_text(identity.read_text().replace(live_server.url, network.url))
-            agent.start()
         wait_for_all(agents, "1")
         with asked_all_the_time(agents):
             good = release(group, "2", rings=RINGS)
             for _ in range(KILLS):
+                threading.Event().wait(60 * MINUTES / KILLS)
                 kill_and_start(agents, chance)
             assert ended(good) == "completed"
             wait_for_all(agents, "2")

@@ -5,7 +5,6 @@ Imported only where its port is on: grpcio takes about 20 MB and 0.2 s.
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Any
 
 import grpc
@@ -18,6 +17,7 @@ from inference.protocol import inference_service_pb2 as messages
 from inference.protocol.inference_service_pb2 import ModelInferRequest, ModelInferResponse
 from inference.protocol.open_inference_grpc import OPEN_INFERENCE_GRPC
 from inference.serving.callers import InferenceCaller
+from inference.serving.certificate import CertificateContents, CertificateFiles
 from inference.serving.descriptions.metadata import describe
 from inference.serving.descriptions.repository import control
 from inference.serving.descriptions.statistics import statistics
@@ -25,7 +25,6 @@ from inference.serving.engine.engine import Engine
 from inference.serving.grpc.calls import Context, ask_engine, caller_of, not_offered, refuse, unary
 from inference.serving.grpc.tensorflow import MODEL_SERVICE, PREDICTION_SERVICE, TensorFlowHandlers
 from inference.serving.http.incoming_body import MAX_BODY_BYTES
-from inference.serving.options import ServerCertificate
 from inference.serving.refusals import Refusal
 from inference.serving.responses import Answer
 
@@ -36,7 +35,7 @@ MAX_CALLS = 4096  # at once, for each of which a message of MAX_BODY_BYTES may b
 class GrpcServer:
     """The server of one process; it shares its port with those of the others."""
 
-    def __init__(self, engine: Engine, address: str, certificate: ServerCertificate | None = None) -> None:
+    def __init__(self, engine: Engine, address: str, certificate: CertificateFiles | None = None) -> None:
         """Make a server for "host:port" in the running event loop; OSError where the port is taken.
 
         With a certificate it speaks TLS alone.
@@ -74,9 +73,28 @@ class GrpcServer:
         await self._server.stop(grace_seconds)
 
 
-def _credentials(certificate: ServerCertificate) -> grpc.ServerCredentials:
-    pair = Path(certificate.key).read_bytes(), Path(certificate.chain).read_bytes()
-    return grpc.ssl_server_credentials([pair])
+def _credentials(files: CertificateFiles) -> grpc.ServerCredentials:
+    """Return credentials that ask for the newest files before each handshake."""
+    used = files.contents
+
+    def find_changed() -> grpc.ServerCertificateConfiguration | None:
+        nonlocal used
+        if used is files.contents:
+            return None
+        used = files.contents
+        return _configuration(used)
+
+    return grpc.dynamic_ssl_server_credentials(
+        _configuration(used),
+        find_changed,  # type: ignore[arg-type]  # None: no change
+        require_client_authentication=files.asks_clients,
+    )
+
+
+def _configuration(contents: CertificateContents) -> grpc.ServerCertificateConfiguration:
+    return grpc.ssl_server_certificate_configuration(
+        [(contents.key, contents.chain)], contents.client_authorities
+    )
 
 
 class _Handlers(grpc.GenericRpcHandler):

@@ -9,7 +9,7 @@ from typing import Any
 from inference.protocol.dialect import Headers, HttpBody, HttpDialect
 from inference.protocol.dialect_list import find_dialect
 from inference.protocol.open_inference import OPEN_INFERENCE
-from inference.serving.callers import InferenceCaller
+from inference.serving.callers import LACKS_CERTIFICATE, InferenceCaller
 from inference.serving.descriptions.metadata import describe
 from inference.serving.descriptions.repository import control
 from inference.serving.descriptions.statistics import asks_statistics, statistics
@@ -134,7 +134,12 @@ async def predict[Result](
 
 def _caller_of(scope: Scope, headers: RequestHeaders) -> InferenceCaller:
     peer = scope.get("client")
-    return InferenceCaller(headers.authorization, peer[0] if peer else "", headers.forwarded_for)
+    return InferenceCaller(
+        headers.authorization,
+        peer[0] if peer else "",
+        headers.forwarded_for,
+        scope.get(LACKS_CERTIFICATE, False),
+    )
 
 
 def _path_of(scope: Scope) -> bytes:

@@ -4,6 +4,7 @@ A subclass of uvicorn 0.54's httptools protocol that uses some of its private at
 bounds what uvicorn leaves unbounded: bytes of headers, and the time that a request may take to arrive.
 """
 
+import asyncio
 import re
 import time
 from collections import deque
@@ -15,7 +16,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from inference.protocol.dialect import JOB_HEADERS, Headers, HttpDialect
 from inference.protocol.dialect_list import find_dialect
 from inference.protocol.open_inference import OPEN_INFERENCE
-from inference.serving.callers import UNKNOWN_CALLER, InferenceCaller
+from inference.serving.callers import LACKS_CERTIFICATE, UNKNOWN_CALLER, InferenceCaller
 from inference.serving.engine.engine import Engine
 from inference.serving.http.compression import in_turn
 from inference.serving.http.header_cache import Head, HeaderCache
@@ -54,11 +55,13 @@ class HotProtocol(HttpToolsProtocol):
 
     engine: ClassVar[Engine]
     heads: ClassVar[HeaderCache]
+    asks_clients: ClassVar[bool]
 
     @classmethod
-    def bind(cls, engine: Engine) -> "type[HotProtocol]":
-        """Make the class of the connections that this engine answers."""
-        return type("BoundHotProtocol", (cls,), {"engine": engine, "heads": HeaderCache()})
+    def bind(cls, engine: Engine, *, asks_clients: bool = False) -> "type[HotProtocol]":
+        """Make the class of the connections that this engine answers, if need be only to clients with a certificate."""
+        members = {"engine": engine, "heads": HeaderCache(), "asks_clients": asks_clients}
+        return type("BoundHotProtocol", (cls,), members)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -71,6 +74,11 @@ class HotProtocol(HttpToolsProtocol):
         self.idle_since = time.monotonic()
         self.draining = False
         self.discarding_since = 0.0  # 0: not discarding
+        self.lacks_certificate = False
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self.lacks_certificate = self.asks_clients and not transport.get_extra_info("peercert")
 
     # What arrives
 
@@ -172,6 +180,7 @@ class HotProtocol(HttpToolsProtocol):
         super().on_message_begin()
         self.url, self.headers, self.expect_100_continue = url, headers, expects
         self.scope["headers"] = headers
+        self.scope[LACKS_CERTIFICATE] = self.lacks_certificate  # type: ignore[literal-required]
         super().on_headers_complete()
         if self.draining:
             self.cycle.keep_alive = False
@@ -196,7 +205,10 @@ class HotProtocol(HttpToolsProtocol):
 
     def _admit(self, head: Head) -> HotRequest:
         caller = InferenceCaller(
-            head.authorization, self.client[0] if self.client else "", head.forwarded_for
+            head.authorization,
+            self.client[0] if self.client else "",
+            head.forwarded_for,
+            self.lacks_certificate,
         )
         return HotRequest(self, head, caller, self.engine.admit(head.dialect, caller, head.path))
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.special import stdtrit
 
 from monitors.stats.mergeable.sketches import FloatArray, IntArray
 from monitors.stats.performance.blocks import MIN_BLOCKS, jackknife_error
@@ -62,4 +62,4 @@ def _averaged(condition: RowCondition, losses: FloatArray, blocks: IntArray) -> 
 
 
 def _half_width(error: float, freedom: int) -> float:
-    return float(stdtrit(freedom, (1 + CONFIDENCE) / 2)) * error
+    return float(scipy.special.stdtrit(freedom, (1 + CONFIDENCE) / 2)) * error

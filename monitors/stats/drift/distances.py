@@ -21,8 +21,8 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import special
 
 from monitors.stats.drift.prepared import (
     CategoricalReference,
@@ -204,7 +204,7 @@ def kolmogorov_smirnov(pair: Pair) -> Statistic:
         return Statistic(0.0, 1.0)
     gap = pair.largest_gap()
     root = np.sqrt(_effective_n(float(pair.reference.summary.n), float(pair.current.n)))
-    return Statistic(gap, float(special.kolmogorov(gap * (root + 0.12 + 0.11 / root))))
+    return Statistic(gap, float(scipy.special.kolmogorov(gap * (root + 0.12 + 0.11 / root))))
 
 
 def wasserstein_normalised(pair: Pair) -> Statistic:
@@ -243,7 +243,7 @@ def chi_square(pair: Pair) -> Statistic:
     Yates' correction where they are still too few: a single row of an unseen level cannot make the p-value 0.
     """
     statistic, freedom = _chi_square(pair.reference_bins, pair.current_bins)
-    return Statistic(float(statistic), float(special.chdtrc(np.maximum(freedom, 1), statistic)))
+    return Statistic(float(statistic), float(scipy.special.chdtrc(np.maximum(freedom, 1), statistic)))
 
 
 def _both_present(reference: FloatArray, current: FloatArray) -> np.ndarray:
@@ -265,7 +265,9 @@ def _js(reference: FloatArray, current: FloatArray) -> FloatArray:
     r = reference / np.maximum(reference.sum(axis=-1, keepdims=True), 1.0)
     c = current / np.maximum(current.sum(axis=-1, keepdims=True), 1.0)
     middle = (r + c) / 2
-    divergence = (special.rel_entr(r, middle) + special.rel_entr(c, middle)).sum(axis=-1) / 2 / np.log(2)
+    divergence = (
+        (scipy.special.rel_entr(r, middle) + scipy.special.rel_entr(c, middle)).sum(axis=-1) / 2 / np.log(2)
+    )
     return np.where(_both_present(reference, current), np.sqrt(np.clip(divergence, 0.0, 1.0)), 0.0)
 
 

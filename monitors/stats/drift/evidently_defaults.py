@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import scipy  # `scipy.stats` loads at its first use: it takes as long as all else that a process needs
+import scipy
 
 from monitors.stats.mergeable.sketches import CategoricalSummary, FloatArray, NumericSummary
 

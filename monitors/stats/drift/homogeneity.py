@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import special
+import scipy
 
 from monitors.stats.mergeable.sketches import FloatArray
 
@@ -51,7 +51,7 @@ class Homogeneity:
 
 def surely_alike(statistic: float, freedom: int) -> bool:
     """Say whether a design effect that matters would have given more than this chi-square statistic."""
-    return not freedom or statistic < _MAX_DESIGN_EFFECT * float(special.chdtri(freedom, _CONFIDENCE))
+    return not freedom or statistic < _MAX_DESIGN_EFFECT * float(scipy.special.chdtri(freedom, _CONFIDENCE))
 
 
 def judge_homogeneity(bins: FloatArray, *, ordered: bool) -> Homogeneity:
@@ -64,7 +64,7 @@ def judge_homogeneity(bins: FloatArray, *, ordered: bool) -> Homogeneity:
     effects = [(statistic / freedom, freedom)]
     if ordered:
         effects.append((_between_ranks(bins[:, :-1]), blocks - 1))
-    p_value = len(effects) * min(float(special.chdtrc(f, effect * f)) for effect, f in effects)
+    p_value = len(effects) * min(float(scipy.special.chdtrc(f, effect * f)) for effect, f in effects)
     return Homogeneity(max(effect for effect, _ in effects), p_value, statistic, freedom)
 
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import special
+import scipy
 
 from monitors.stats.mergeable.sketches import FloatArray
 
@@ -28,11 +28,11 @@ class NextRun:
     def p_values(self, values: FloatArray) -> FloatArray:
         """Give the chance that it reaches each value; it is never 0."""
         below = (self.mean - np.cbrt(values)) / self.spread
-        return np.maximum(special.stdtr(self.freedom, below), np.finfo(np.float64).tiny)
+        return np.maximum(scipy.special.stdtr(self.freedom, below), np.finfo(np.float64).tiny)
 
     def quantile(self, share: float) -> float:
         """Give the value that it stays below with this chance."""
-        return max(self.mean + self.spread * float(special.stdtrit(self.freedom, share)), 0.0) ** 3
+        return max(self.mean + self.spread * float(scipy.special.stdtrit(self.freedom, share)), 0.0) ** 3
 
 
 def effective_runs(runs: int, length: int) -> float:

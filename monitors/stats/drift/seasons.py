@@ -10,8 +10,8 @@ from collections.abc import Iterable, Sequence
 from datetime import date
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy import special
 
 from monitors.stats.mergeable.sketches import FloatArray, IntArray
 
@@ -68,7 +68,7 @@ def weekdays_differ(bins: FloatArray, dates: IntArray) -> bool:
     if among_days <= 0:
         return among_weekdays > 0
     ratio = (among_weekdays / between) / (among_days / within)
-    return float(special.fdtrc(between, within, ratio)) < _SIGNIFICANT
+    return float(scipy.special.fdtrc(between, within, ratio)) < _SIGNIFICANT
 
 
 def _distance_from(table: FloatArray, totals: FloatArray) -> float:

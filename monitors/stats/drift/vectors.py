@@ -13,8 +13,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+import scipy
 from numpy.typing import ArrayLike
-from scipy import special
 
 from monitors.stats.drift.distances import Statistic
 from monitors.stats.drift.judged import FeatureDrift, Judgement
@@ -93,8 +93,8 @@ def mean_shift(
     squared = sum((reference.mean - current.mean) ** 2 for reference, current in pairs) / variance
     rows = min(reference.n * current.n / (reference.n + current.n) for reference, current in pairs)
     tail = squared * rows
-    p_value = float(special.chdtrc(1, tail)) if tail >= _TAIL_FROM else 1.0
-    limit = float(np.sqrt(special.chdtri(1, 1 - quantile) / rows))
+    p_value = float(scipy.special.chdtrc(1, tail)) if tail >= _TAIL_FROM else 1.0
+    limit = float(np.sqrt(scipy.special.chdtri(1, 1 - quantile) / rows))
     return Statistic(float(np.sqrt(squared)), p_value), max(limit, MIN_SHIFT)
 
 

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import stdtrit
+import scipy
 
 from monitors.stats.drift.reference_days import MAX_SHARE, MIN_DAYS
 from monitors.stats.mergeable.sketches import FloatArray
@@ -80,7 +80,7 @@ def allow_for_days(name: str, estimate: Estimate, errors: DayErrors | None, *, l
     spread, runs = errors.spread(length)
     if not spread:
         return estimate
-    half = float(stdtrit(max(runs - 1, 1), 0.975)) * float(np.hypot(deviation, spread))
+    half = float(scipy.special.stdtrit(max(runs - 1, 1), 0.975)) * float(np.hypot(deviation, spread))
     least, most = RANGES.get(name, (0.0, np.inf))
     lower, upper = max(estimate.value - half, least), min(estimate.value + half, most)
     detail = {**estimate.detail, "days": errors.errors.size}

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-from scipy import special
+import scipy
 
 from monitors.stats.drift.large_effects import SHIFT
 from monitors.stats.drift.thresholds import MIN_SIZE, grid_size
@@ -79,7 +79,7 @@ JOINT_KERNELS = {
             "domain_auc",
             _separation,
             lambda usual: max(0.55 - usual, 0.0),
-            lambda usual: float(special.ndtr(SHIFT / 2**0.5)),
+            lambda usual: float(scipy.special.ndtr(SHIFT / 2**0.5)),
             two_sided=False,
             highest=1.0,
         ),
@@ -208,10 +208,12 @@ def judge_jointly(name: str, measured: JointMeasure, null: JointNull) -> JointJu
     sides = 2 if kernel.two_sided else 1
     away = abs(value - usual) if kernel.two_sided else value - usual
     seen = float(np.abs(draws - usual).max() if kernel.two_sided else draws.max() - usual)
-    by_chance = max(float(special.stdtrit(freedom, 1 - FALSE_ALARMS / sides)) * spread, seen)
+    by_chance = max(float(scipy.special.stdtrit(freedom, 1 - FALSE_ALARMS / sides)) * spread, seen)
     floor = kernel.effect_floor(usual)
     p_value = (
-        min(sides * float(special.stdtr(freedom, -away / spread)), 1.0) if spread > 0 else float(away <= 0)
+        min(sides * float(scipy.special.stdtr(freedom, -away / spread)), 1.0)
+        if spread > 0
+        else float(away <= 0)
     )
     distance = max(by_chance, floor)
     lower = usual - distance if kernel.two_sided else None

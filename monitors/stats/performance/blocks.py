@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.special import stdtrit
+import scipy
 
 from monitors.stats.mergeable.outcomes import OutcomeSummary, merge_outcomes
 from monitors.stats.mergeable.sketches import FloatArray
@@ -74,7 +74,7 @@ def _wider(name: str, estimate: Estimate, sizes: FloatArray, without: Sequence[f
         error = jackknife_error(estimate.value, sizes, np.array(without, dtype=np.float64))
     if not np.isfinite(error):  # as of values whose squares are too large for a float
         return estimate
-    half = float(stdtrit(sizes.size - 1, 0.975)) * error
+    half = float(scipy.special.stdtrit(sizes.size - 1, 0.975)) * error
     least, most = RANGES.get(name, (0.0, np.inf))
     lower, upper = max(estimate.value - half, least), min(estimate.value + half, most)
     known = estimate.lower is not None and estimate.upper is not None

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.special import ndtri
+import scipy
 
 from monitors.stats.performance.estimate import Z95, Estimate
 
@@ -43,7 +43,7 @@ def widest_gap(groups: Mapping[str, Estimate]) -> Gap | None:
     low, low_from, low_to, low_n = known[lowest]
     high, high_from, high_to, high_n = known[highest]
     pairs = len(known) * (len(known) - 1) / 2
-    wider = float(ndtri(1 - 0.025 / pairs)) / Z95
+    wider = float(scipy.special.ndtri(1 - 0.025 / pairs)) / Z95
     gap = high - low
     lower = max(gap - wider * float(np.hypot(high - high_from, low_to - low)), 0.0)
     upper = gap + wider * float(np.hypot(high_to - high, low - low_from))

@@ -11,8 +11,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.special import stdtrit
 
 from monitors.stats.mergeable.outcomes import PROBABILITY_EPS
 from monitors.stats.mergeable.sketches import FloatArray
@@ -100,7 +100,7 @@ def difference_of(
     if higher_is_better is None:
         higher_is_better = HIGHER_IS_BETTER[name]
     difference = challenger.value - champion.value
-    reach = float(stdtrit(error.freedom, 1 - tail)) * error.value if error.value else 0.0
+    reach = float(scipy.special.stdtrit(error.freedom, 1 - tail)) * error.value if error.value else 0.0
     return MetricDifference(
         name, higher_is_better, champion.value, challenger.value, difference,
         difference - reach, difference + reach,

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from math import inf, lgamma, log, pi, sqrt
 
 import numpy as np
-from scipy.special import logsumexp
+import scipy
 
 from monitors.stats.mergeable.sketches import FloatArray
 
@@ -53,7 +53,7 @@ def log_evidence_of_more(steps: Sequence[Events]) -> float:
     True
     """
     by_rate = [sum(_log_ratio(step, rate) for step in steps) for rate in RATES]
-    return float(logsumexp(by_rate) - log(len(RATES)))
+    return float(scipy.special.logsumexp(by_rate) - log(len(RATES)))
 
 
 def _log_ratio(step: Events, rate: float) -> float:

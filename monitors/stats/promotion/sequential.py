@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import cache
 from math import exp, log, pi, sqrt
 
-from scipy.special import ndtr, ndtri
+import scipy
 
 EARLY_SHARE = 0.02
 """The part of the chance of error that the constant boundary has."""
@@ -44,10 +44,10 @@ def tail_at(pairs: int, confidence: float, looks: Looks | None) -> float:
     if looks is None:
         return tail
     share = min(pairs / looks.last, 1.0)
-    late = -ndtri(tail * (1 - EARLY_SHARE) / 2) / sqrt(share) if share else float("inf")
+    late = -scipy.special.ndtri(tail * (1 - EARLY_SHARE) / 2) / sqrt(share) if share else float("inf")
     early = constant_boundary(tail * EARLY_SHARE, min(looks.first / looks.last, 1.0))
     is_planned = pairs >= looks.first  # the constant one says nothing of looks before the first
-    return float(ndtr(-min(late, early) if is_planned else -late))
+    return float(scipy.special.ndtr(-min(late, early) if is_planned else -late))
 
 
 @cache

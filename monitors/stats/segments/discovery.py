@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.typing import NDArray
-from scipy.special import stdtr, stdtrit
 
 from monitors.stats.mergeable.sketches import FloatArray
 from monitors.stats.segments.conditions import RowCondition
@@ -55,7 +55,7 @@ class Discovery:
 
     def half(self, rate: float) -> float:
         """Give half of the interval that lies above 0 wherever the weighted p-value is below `rate`."""
-        return -float(stdtrit(self.freedom, rate / self.weight)) * self.error
+        return -float(scipy.special.stdtrit(self.freedom, rate / self.weight)) * self.error
 
     def sure_harm(self, rate: float) -> float:
         """Give the harm at the lower end of that interval."""
@@ -170,7 +170,7 @@ def _ranked(field: Field, found: Sequence[Discovery], rate: float) -> list[Ranke
 # -- tests -------------------------------------------------------------------------------------------------------------
 def p_value_of(value: FloatArray, variance: FloatArray, freedom: FloatArray) -> FloatArray:
     """Tell how probable so much would be without any (Student's t, one-sided)."""
-    p: FloatArray = stdtr(freedom, -value / np.sqrt(variance))
+    p: FloatArray = scipy.special.stdtr(freedom, -value / np.sqrt(variance))
     return np.where(np.isfinite(p), p, 1.0)
 
 

@@ -10,7 +10,7 @@ independent rows. The pair that is least likely by chance is the onset, where it
 from __future__ import annotations
 
 import numpy as np
-from scipy.special import stdtr
+import scipy
 
 from monitors.stats.mergeable.sketches import FloatArray
 from monitors.stats.segments.tables import BlockedRows, Field, single_segments
@@ -52,5 +52,5 @@ def _p_values(counts: FloatArray, whole: FloatArray) -> FloatArray:
         variance = np.maximum(squares / (days - 2), of_rows) * (1 / split + 1 / (days - split))
         moved = np.abs(after.mean(axis=1) - before.mean(axis=1))
         statistic = np.divide(moved, np.sqrt(variance), out=np.zeros_like(moved), where=variance > 0)
-        columns.append(2 * stdtr(days - 2, -statistic))
+        columns.append(2 * scipy.special.stdtr(days - 2, -statistic))
     return np.stack(columns, axis=1)

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import msgspec
-from scipy import special
+import scipy
 
 from monitors.stats.streams.change import UnreadableState
 
@@ -60,7 +60,7 @@ def e_value(chance: Chance) -> float:
 def _least_rate(windows: float) -> float:
     if windows <= 0:
         return 0.0
-    return float(special.gammaincinv(windows, _LUCKY) / windows)
+    return float(scipy.special.gammaincinv(windows, _LUCKY) / windows)
 
 
 class Evidence(msgspec.Struct, array_like=True):

@@ -3,6 +3,7 @@
 import ssl
 from collections.abc import Iterator
 from ipaddress import ip_address
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from django.conf import settings
@@ -43,8 +44,13 @@ def server_certificate() -> ServerCertificate | None:
 
     Raises `UnableToListen`.
     """
-    certificate, key = settings.TLS_CERTIFICATE, settings.TLS_KEY
+    certificate, key, authorities = settings.TLS_CERTIFICATE, settings.TLS_KEY, settings.TLS_CLIENT_CA
     if certificate is None and key is None:
+        if authorities is not None:
+            raise UnableToListen(
+                "DRIFTLINE_TLS_CLIENT_CA asks clients for a certificate, which takes TLS; set "
+                "DRIFTLINE_TLS_CERTIFICATE and DRIFTLINE_TLS_KEY too. Behind a proxy that ends TLS, the proxy asks."
+            )
         return None
     if certificate is None or key is None:
         raise UnableToListen(
@@ -57,7 +63,18 @@ def server_certificate() -> ServerCertificate | None:
             f"The certificate {certificate} and the key {key} cannot be used together ({error}); use PEM files "
             "that this user may read, the key without a password."
         ) from error
-    return ServerCertificate(str(certificate), str(key))
+    if authorities is not None:
+        _check_authorities(authorities)
+    return ServerCertificate(str(certificate), str(key), str(authorities) if authorities else None)
+
+
+def _check_authorities(authorities: Path) -> None:
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_verify_locations(authorities)
+    except (OSError, ssl.SSLError) as error:
+        raise UnableToListen(
+            f"DRIFTLINE_TLS_CLIENT_CA, {authorities}, has no certificates that can be read ({error}); use a PEM file."
+        ) from error
 
 
 def is_loopback(host: str) -> bool:

@@ -33,6 +33,7 @@ HASH_KEY = key_of_home(HOME, "hash_key").encode()  # of what is kept as a keyed 
 ALLOWED_HOSTS = env.ALLOWED_HOSTS.read()
 TLS_CERTIFICATE = env.TLS_CERTIFICATE.read()
 TLS_KEY = env.TLS_KEY.read()
+TLS_CLIENT_CA = env.TLS_CLIENT_CA.read()
 PUBLIC_URL = (env.PUBLIC_URL.read() or f"{'https' if TLS_CERTIFICATE else 'http'}://127.0.0.1:{PORT}").rstrip(
     "/"
 )

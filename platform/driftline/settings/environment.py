@@ -237,6 +237,14 @@ TLS_KEY = Setting(
     _file,
     "the path of a PEM file",
 )
+TLS_CLIENT_CA = Setting(
+    "DRIFTLINE_TLS_CLIENT_CA",
+    "",
+    "PEM file of authorities: inference is answered only to clients with a certificate that one of them signed, and "
+    "gRPC to nobody else; pages and API need none. Needs DRIFTLINE_TLS_CERTIFICATE.",
+    _file,
+    "the path of a PEM file",
+)
 TRUSTED_PROXIES = Setting(
     "DRIFTLINE_TRUSTED_PROXIES",
     "",

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Self
 
 import orjson
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka import Message as KafkaMessage
 
 from inference.prediction_log.sources.kafka.connection import (
@@ -46,10 +46,10 @@ class KafkaAdapter:
         self._connection_trouble = ""  # until a broker answers again
         self._topic_troubles: dict[str, str] = {}  # until the topic is read; "" is the group
         self._source_id, self._settings = source_id, settings
-        self._assigned: list[TopicPartition] = []
-        self._must_resume = False  # because positions must be asked for anew
-        self._has_changed = False  # whether partitions came or went while messages were read
-        self._refused: set[str] = set()  # partitions that do not have the position of the table
+        self._assigned: set[str] = set()  # partitions that the group gave to this consumer
+        self._placed: set[str] = set()  # those of them that librdkafka reads, from a position of the table
+        self._unplaced: set[str] = set()  # those of which the table must be asked, at first or anew
+        self._refused: set[str] = set()  # those that do not have the position of the table
         self._ends: dict[str, int] = {}
         self._blocked = ""
         self._consumer = open_consumer(
@@ -87,23 +87,21 @@ class KafkaAdapter:
         """Return the next messages: at most `MAX_BATCH`, about `MAX_BATCH_BYTES`, and what comes within the timeout."""
         if self._blocked:
             raise AdapterFailed(self._blocked)
-        if self._must_resume:
-            self.resume()
-        self._has_changed = False
+        if self._unplaced:
+            self._place()
         batch: list[StreamMessage] = []
         size, wait = 0, timeout_seconds
         deadline = time.monotonic() + timeout_seconds
         while len(batch) < MAX_BATCH and size < MAX_BATCH_BYTES:
             read = self._consumer.consume(min(STEP, MAX_BATCH - len(batch)), wait)
             found = [message_of(one) for one in read if self._is_message(one)]
-            if self._must_resume or self._has_changed:
-                return []  # they may be of partitions that are not ours by now; the table says what is next
             batch += found
             size += sum(one.size_bytes for one in found)
             wait = STEP_SECONDS
-            if not found or time.monotonic() >= deadline:
+            if not found or self._unplaced or time.monotonic() >= deadline:
                 break
-        return batch
+        read_on = self._placed - self._unplaced  # of others the table says what is next
+        return [one for one in batch if one.partition in read_on]
 
     def _is_message(self, read: KafkaMessage) -> bool:
         error = read.error()
@@ -111,8 +109,7 @@ class KafkaAdapter:
             self._topic_troubles.pop(read.topic() or "", None)
             return True
         if error.code() == KafkaError._AUTO_OFFSET_RESET:
-            self._refused.add(f"{read.topic()}/{read.partition()}")
-            self._must_resume = True
+            self._refuse(f"{read.topic()}/{read.partition()}")
         elif error.fatal():
             raise AdapterFailed(error.str())
         elif error.code() in _DISQUIETING:
@@ -123,7 +120,7 @@ class KafkaAdapter:
 
     def acknowledge(self, next_offsets: Mapping[str, int]) -> None:
         """Tell the group's offsets to the broker, for graphs of others; the table is what counts."""
-        offsets = [_place(partition, offset) for partition, offset in next_offsets.items()]
+        offsets = [_position(partition, offset) for partition, offset in next_offsets.items()]
         try:
             self._consumer.commit(offsets=offsets, asynchronous=True)
         except KafkaException:
@@ -134,47 +131,60 @@ class KafkaAdapter:
         return dict(self._ends)
 
     # -- partitions that come and go -----------------------------------------------------------------------------------
+    # The protocol is cooperative: while a member that died is waited for, the others read on what stays theirs.
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        self._assigned, self._ends = partitions, {}
         for topic in {"", *(one.topic for one in partitions)}:
             self._topic_troubles.pop(topic, None)
-        self._must_resume = self._has_changed = True
-        consumer.assign([])  # nothing is read before the table was asked, outside this callback
+        added = {_name(one) for one in partitions}
+        self._assigned |= added
+        self._unplaced |= added
+        consumer.incremental_assign([])  # nothing is read before the table was asked, outside this callback
 
-    def _on_revoke(self, consumer: Consumer, _: list[TopicPartition]) -> None:
-        self._assigned, self._ends = [], {}
-        self._must_resume, self._has_changed = False, True
-        consumer.unassign()
+    def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        revoked = {_name(one) for one in partitions}
+        consumer.incremental_unassign([_position(name) for name in revoked & self._placed])
+        for names in (self._assigned, self._placed, self._unplaced):
+            names -= revoked
+        for name in revoked:
+            self._ends.pop(name, None)
 
     def resume(self) -> None:
         """Read every partition on from its position in the table."""
-        self._must_resume = bool(self._assigned)
-        if not self._assigned:
-            return
+        self._unplaced = set(self._assigned)
+        self._place()
+
+    def _place(self) -> None:
+        """Read the partitions of which the table must be asked on from there."""
         try:
-            places = [self._resume_at(one.topic, one.partition) for one in self._assigned]
-            self._consumer.assign(places)
+            places = [self._resume_at(name) for name in sorted(self._unplaced)]
+            self._consumer.incremental_unassign([_position(name) for name in self._unplaced & self._placed])
+            self._placed -= self._unplaced
+            self._consumer.incremental_assign(places)
         except KafkaException as error:
             raise AdapterFailed(describe_failure(error, self._settings)) from error
-        self._must_resume = False
+        self._placed |= self._unplaced
+        self._unplaced.clear()
 
-    def _resume_at(self, topic: str, number: int) -> TopicPartition:
+    def _refuse(self, partition: str) -> None:
+        """Note that a partition does not have the position of the table, so that it is placed anew."""
+        self._refused.add(partition)
+        self._unplaced.add(partition)
+
+    def _resume_at(self, partition: str) -> TopicPartition:
         """Return where a partition is read on: where the table says, if the broker still has that."""
-        partition = f"{topic}/{number}"
         offset = read_positions(self._source_id, [partition]).get(partition)
         if offset is None:
-            low, high = self._watermarks(topic, number)
+            low, high = self._watermarks(partition)
             begin = low if self._settings.start == "earliest" else high
             offset = begin_partition(self._source_id, partition, begin)
         elif partition in self._refused:
-            offset = self._begin_again(topic, number, offset)
+            offset = self._begin_again(partition, offset)
         self._refused.discard(partition)
-        return TopicPartition(topic, number, offset)
+        return _position(partition, offset)
 
-    def _begin_again(self, topic: str, number: int, offset: int) -> int:
+    def _begin_again(self, partition: str, offset: int) -> int:
         """Return the earliest offset of a partition that does not have `offset` any more, and say so."""
-        partition = f"{topic}/{number}"
-        low, high = self._watermarks(topic, number)
+        low, high = self._watermarks(partition)
         if low <= offset <= high:
             return offset  # the broker has it after all, as while a leader is elected
         if offset < low:
@@ -188,8 +198,8 @@ class KafkaAdapter:
         set_notice(self._source_id, f"{notice}; reading goes on at the earliest message, {low:,}.")
         return low
 
-    def _watermarks(self, topic: str, number: int) -> tuple[int, int]:
-        return self._consumer.get_watermark_offsets(TopicPartition(topic, number), timeout=ASK_SECONDS)
+    def _watermarks(self, partition: str) -> tuple[int, int]:
+        return self._consumer.get_watermark_offsets(_position(partition), timeout=ASK_SECONDS)
 
     # -- what librdkafka says ------------------------------------------------------------------------------------------
     def _on_error(self, error: KafkaError) -> None:
@@ -204,20 +214,23 @@ class KafkaAdapter:
         self._blocked = self._blocked or find_blocked(names, self._settings)  # names may move: at each tick
         if any(broker.get("state") == "UP" for broker in brokers):
             self._connection_trouble = ""
-        mine = {(one.topic, one.partition) for one in self._assigned}
         for topic, found in statistics.get("topics", {}).items():
             for number, partition in found.get("partitions", {}).items():
-                if (topic, int(number)) in mine and (end := partition.get("hi_offset", -1)) >= 0:
-                    self._see_end(f"{topic}/{number}", end, partition.get("next_offset", -1))
+                name = f"{topic}/{number}"
+                if name in self._placed and (end := partition.get("hi_offset", -1)) >= 0:
+                    self._see_end(name, end, partition.get("next_offset", -1))
 
     def _see_end(self, partition: str, end: int, fetched_next: int) -> None:
         """Note where a partition ends. Not every broker refuses a position beyond the end, so that is looked for."""
         self._ends[partition] = end
         if fetched_next > end:
-            self._refused.add(partition)
-            self._must_resume = True
+            self._refuse(partition)
 
 
-def _place(partition: str, offset: int) -> TopicPartition:
+def _name(partition: TopicPartition) -> str:
+    return f"{partition.topic}/{partition.partition}"
+
+
+def _position(partition: str, offset: int = OFFSET_INVALID) -> TopicPartition:
     topic, _, number = partition.rpartition("/")
     return TopicPartition(topic, int(number), offset)

@@ -49,6 +49,7 @@ def open_consumer(
         "enable.auto.offset.store": False,
         "auto.offset.reset": "error",  # a position outside the topic is said, never silently moved
         "isolation.level": "read_committed",
+        "partition.assignment.strategy": "cooperative-sticky",
         "allow.auto.create.topics": False,
         "session.timeout.ms": 6_000,  # brokers take no less
         "heartbeat.interval.ms": 2_000,

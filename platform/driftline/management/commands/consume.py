@@ -21,6 +21,7 @@ NOT_READ = (
 
 
 class Command(BaseCommand):
+    requires_system_checks = ()  # they load every page, and one that was killed is to be back at once
     help = (
         "Reads sources until it is stopped: one by its name, or every one of the installation that is not paused. "
         "Several of these commands share the partitions of a source."

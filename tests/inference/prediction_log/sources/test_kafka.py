@@ -194,6 +194,31 @@ def test_the_group_hears_what_is_stored(source: Source, kafka: KafkaSettings) ->
         group.close()
 
 
+def test_who_joins_the_group_begins_at_the_table_and_the_other_reads_on_what_it_keeps(
+    source: Source, kafka: KafkaSettings
+) -> None:
+    def send_to_each() -> None:
+        for number in range(PARTITIONS):
+            send(kafka, b"a", partition=number)
+
+    send_to_each()
+    with KafkaAdapter(source.pk, kafka, "") as first:
+        read(first, PARTITIONS)
+        with KafkaAdapter(source.pk, kafka, "") as second:
+            begun: list[StreamMessage] = []
+            wait_until(
+                lambda: begun.extend(second.poll(0.1)) or first.poll(0.1) or len(begun) == PARTITIONS // 2,
+                what="half of the partitions",
+            )
+            send_to_each()
+            kept, moved = read(first, PARTITIONS // 2), read(second, PARTITIONS // 2)
+
+    assert {one.offset for one in begun} == {0}  # nothing of them was stored
+    assert {one.offset for one in kept + moved} == {1}
+    assert {one.partition for one in moved} == {one.partition for one in begun}
+    assert len({one.partition for one in kept + moved}) == PARTITIONS
+
+
 def test_the_loop_reads_a_topic_and_goes_on_after_it_was_stopped(
     make_source: MakeSource, kafka: KafkaSettings
 ) -> None:
