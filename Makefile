@@ -14,7 +14,7 @@
 #   make e2e-frameworks   pushes XGBoost, PyTorch and Keras models from environments of their own (3 GB)
 #   make e2e-upstreams    puts a real MLServer and a real TorchServe (Java 17) behind Driftline and kills them
 #   make e2e-orchestrators has real Prefect, Airflow, MLflow and Dask train, hold and read, and kills either side (2 GB)
-#   make e2e-sso          signs in by a real identity provider (Node.js 18 or newer)
+#   make e2e-sso          signs in by real identity providers: OpenID Connect (Node.js 18 or newer), SAML (xmlsec1)
 #   make e2e-edge         20 agents on devices behind a proxy that cuts, delays and doubles, killed 50 times, twice
 #   make e2e-streams      kills consumers while they read topics of a real broker (JSON, Avro, Protobuf), streams of NATS and MQTT, objects of an S3 server and tables of
 #                         PostgreSQL and MariaDB, and has a real Spark (Java 17 or newer) and a real Flink (Python 3.12)

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from msgspec import Struct, field
 
+from inference.data_files.arrow_types import is_text
 from inference.data_files.formats import FileFormat
 from inference.data_files.times import DateOrder, read_times
 
@@ -205,7 +206,7 @@ def _rewrite(
 ) -> pa.ChunkedArray:
     if role in TIMES or (role is None and stored_name in TIMES):
         return read_times(column, zone=reading.time_zone, date_order=reading.date_order) if role else column
-    if reading.format.decimal == "," and role not in _TEXTS and _is_text(column.type):
+    if reading.format.decimal == "," and role not in _TEXTS and is_text(column.type):
         return with_points(column)
     return column
 
@@ -217,10 +218,6 @@ def with_points(column: pa.ChunkedArray) -> pa.ChunkedArray:
         return column
     bare = pc.utf8_trim_whitespace(pc.replace_substring(pc.replace_substring(column, ".", ""), ",", "."))
     return pc.if_else(is_number, bare, column)
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
 
 
 _SPACES = re.compile(r"[^a-z0-9]+")

@@ -22,6 +22,7 @@ from driftline.common.advisory_locks import AdvisoryLock, lock
 from driftline.common.durable_files import sync_to_disk
 from driftline.common.errors import Problem, invalid
 from driftline.common.uploads import MAX_UPLOAD_BYTES, receive_file
+from inference.data_files.arrow_types import is_text
 from inference.data_files.columns import FileReading, rewrite
 from inference.data_files.formats import FileFormat, UnreadableText, column_names
 from inference.data_files.guesses import KnownModel
@@ -214,7 +215,7 @@ def _with_numbers(table: pa.Table) -> pa.Table:
     """Read texts as numbers where all are: those with points for thousands, such as 1.234,5, were texts so far."""
     columns = dict(zip(table.column_names, table.columns, strict=True))
     for name, column in columns.items():
-        if name not in RESERVED and _is_text(column.type):
+        if name not in RESERVED and is_text(column.type):
             with suppress(pa.ArrowInvalid):
                 columns[name] = column.cast(pa.float64())
     return pa.table(columns)
@@ -237,7 +238,7 @@ def _read_parquet(path: Path, columns: list[str] | None) -> pa.Table:
     """Read a file whose size says nothing: until it is counted, each text is unpacked but once."""
     try:
         schema = pq.read_schema(path)
-        text = [field.name for field in schema if _is_text(field.type)]
+        text = [field.name for field in schema if is_text(field.type)]
         file = pq.ParquetFile(path, read_dictionary=text, pre_buffer=False)
         names = schema.names if columns is None else columns
         _check_size(names, file.metadata.num_rows)  # before any row is decoded
@@ -253,7 +254,7 @@ def _read_parquet(path: Path, columns: list[str] | None) -> pa.Table:
 def _check_types(fields: Iterable[pa.Field]) -> None:
     for field in fields:
         kind = field.type.value_type if pa.types.is_dictionary(field.type) else field.type
-        is_plain = _is_number(kind) or _is_text(kind) or pa.types.is_temporal(kind) or pa.types.is_null(kind)
+        is_plain = _is_number(kind) or is_text(kind) or pa.types.is_temporal(kind) or pa.types.is_null(kind)
         if not (is_plain or is_vector(kind)):
             raise invalid(
                 f"/{field.name[:MAX_NAME]}",
@@ -267,7 +268,7 @@ def _check_text(table: pa.Table) -> None:
     """Add up the text of all rows from its distinct values."""
     total = 0
     for column in table.columns:
-        is_coded = pa.types.is_dictionary(column.type) and _is_text(column.type.value_type)
+        is_coded = pa.types.is_dictionary(column.type) and is_text(column.type.value_type)
         for chunk in column.chunks if is_coded else ():
             sizes = pc.fill_null(pc.binary_length(chunk.dictionary), 0)
             total += pc.sum(sizes.take(chunk.indices)).as_py() or 0
@@ -443,10 +444,6 @@ def _learn_signature(model: Model, table: pa.Table) -> Signature:
         missing={},
         task=model.task,
     )
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
 
 
 def _is_number(kind: pa.DataType) -> bool:

@@ -1,1 +1,1 @@
-"""Sign-in with an identity provider of another product: oidc-provider, which is certified, from npm."""
+"""Sign-in with identity providers of other products: oidc-provider, which is certified, from npm, and pysaml2."""

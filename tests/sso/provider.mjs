@@ -5,7 +5,7 @@ import { createRequire } from 'node:module'
 import { pathToFileURL } from 'node:url'
 
 const [port, driftline, peopleFile] = process.argv.slice(2)
-const installed = createRequire(`${process.cwd()}/.sso/package.json`)
+const installed = createRequire(`${process.cwd()}/.sso/oidc/package.json`)
 const { default: Provider } = await import(pathToFileURL(installed.resolve('oidc-provider')))
 
 const people = () => JSON.parse(readFileSync(peopleFile, 'utf8'))

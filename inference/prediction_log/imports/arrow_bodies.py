@@ -9,6 +9,7 @@ import pyarrow.compute as pc
 from driftline.common.errors import Problem, invalid
 from driftline.common.strict_json import escape_pointer
 from driftline.common.ttl_cache import TtlCache
+from inference.data_files.arrow_types import is_text
 from inference.prediction_log.imports.arrow_messages import extent_of
 from inference.prediction_log.imports.layout import FileLayout, layout_of_predictions
 from inference.prediction_log.imports.predictions import Reading, read_predictions
@@ -88,17 +89,13 @@ def _refuse_long_texts(table: pa.Table, cap: int) -> None:
     """Refuse texts that are short as a dictionary and long as rows: that is how the log keeps them."""
     total = 0
     for place, kind in enumerate(table.schema.types):
-        if not (pa.types.is_dictionary(kind) and _is_text(kind.value_type)):
+        if not (pa.types.is_dictionary(kind) and is_text(kind.value_type)):
             continue
         for chunk in table.column(place).chunks:
             sizes = pc.binary_length(chunk.dictionary).cast(pa.int64())
             total += pc.sum(sizes.take(chunk.indices)).as_py() or 0
     if total > cap:
         raise _too_large(cap)
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind)
 
 
 def _read(

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from driftline.common.periods import parse_timestamp, to_us
 from driftline.common.strict_json import printable
+from inference.data_files.arrow_types import is_text
 from inference.data_files.vectors import lengths_of, matrix_of
 from inference.prediction_log.items import as_objects, class_text
 from inference.vector_names import MAX_DIMENSION, MIN_DIMENSION
@@ -61,7 +62,7 @@ def numbers(table: pa.Table, name: str, refusals: Refusals, code: str = "wrong_t
     column = _flat(table[name])
     if column.type == _FLOAT64 and not column.null_count:
         return _float64(column)
-    if not _is_text(column.type):
+    if not is_text(column.type):
         column = column.cast(pa.int8()) if pa.types.is_boolean(column.type) else column
         return _float64(column.cast(pa.float64(), safe=False))
     try:
@@ -110,7 +111,7 @@ def texts(table: pa.Table, name: str, refusals: Refusals) -> Values:
     column = table[name].combine_chunks()
     if pa.types.is_dictionary(column.type):
         return _decoded(column, name, refusals)
-    if not _is_text(column.type):
+    if not is_text(column.type):
         return as_objects([None if value is None else class_text(value) for value in column.to_pylist()])
     return _strings(column, name, refusals)
 
@@ -189,7 +190,7 @@ def moments(table: pa.Table, name: str, refusals: Refusals) -> tuple[NDArray[np.
     """Read times as microseconds, and tell which are there. Those without a zone in a Parquet file are UTC."""
     column = _flat(table[name])
     given = column.is_valid().to_numpy(zero_copy_only=False)
-    if _is_text(column.type):
+    if is_text(column.type):
         try:
             column = column.cast(pa.timestamp("us", "UTC"))
         except pa.ArrowInvalid:
@@ -217,7 +218,7 @@ def _parsed(table: pa.Table, name: str, refusals: Refusals) -> NDArray[np.int64]
 def classes(table: pa.Table, name: str, refusals: Refusals) -> Values:
     """Read classes as they are compared: 1, 1.0 and true are all `1`, whichever way a CSV writes them."""
     values = texts(table, name, refusals)
-    if not _is_text(_value_type(table[name].type)):
+    if not is_text(_value_type(table[name].type)):
         return values
     written = {text: _class(text) for text in set(values)}
     return (
@@ -257,7 +258,3 @@ def _float64(column: pa.Array) -> NDArray[np.float64]:
 
 def _value_type(kind: pa.DataType) -> pa.DataType:
     return kind.value_type if pa.types.is_dictionary(kind) else kind
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind)

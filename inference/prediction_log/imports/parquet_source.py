@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from driftline.common.errors import Problem
+from inference.data_files.arrow_types import is_text
 from inference.data_files.vectors import oversized_lists
 from inference.prediction_log.imports.source import Block, FilePosition, UnreadableFile, block_rows
 
@@ -22,7 +23,7 @@ class ParquetSource:
         self.path = path
         try:
             schema = pq.read_schema(path)
-            text = [field.name for field in schema if _is_text(field.type)]
+            text = [field.name for field in schema if is_text(field.type)]
             self._file = pq.ParquetFile(
                 path,
                 read_dictionary=text,
@@ -100,7 +101,3 @@ class ParquetSource:
                 "" if value is None else str(value) for value in table.slice(place, 1).to_pylist()[0].values()
             ],
         )
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind)

@@ -67,13 +67,20 @@ def _letter(source_id: int, refusal: RefusedMessage) -> DeadLetter:
         source_id=source_id,
         partition=message.partition,
         offset=message.offset,
-        code=refusal.code[:60],
-        detail=_storable(refusal.detail)[:500],
-        pointer=_storable(refusal.pointer)[:300],
+        **_reason(refusal),
         payload=encrypt(msgspec.json.encode(kept).decode()),
         size_bytes=size,
         is_cut=size > MAX_KEPT_BYTES,
     )
+
+
+def _reason(refusal: RefusedMessage) -> dict[str, str]:
+    """Return the columns that say why."""
+    return {
+        "code": refusal.code[:60],
+        "detail": _storable(refusal.detail)[:500],
+        "pointer": _storable(refusal.pointer)[:300],
+    }
 
 
 def _cut(message: StreamMessage) -> StreamMessage:
@@ -98,12 +105,7 @@ def bury_again(source_id: int, refusals: Sequence[RefusedMessage]) -> None:
         message = refusal.message
         DeadLetter.objects.filter(
             source_id=source_id, partition=message.partition, offset=message.offset
-        ).update(
-            code=refusal.code[:60],
-            detail=_storable(refusal.detail)[:500],
-            pointer=_storable(refusal.pointer)[:300],
-            attempts=F("attempts") + 1,
-        )
+        ).update(**_reason(refusal), attempts=F("attempts") + 1)
 
 
 def delete_expired(now: datetime) -> int:

@@ -5,9 +5,9 @@ from typing import Any
 from django.conf import settings
 from django.db.models import Q, Sum
 
-from inference.registry.models import Dataset, DeploymentChange
+from inference.registry.models import Dataset
 from monitors.definitions.models import Reference
-from monitors.reports.evidence.rows import describe_counting, stored_rows
+from monitors.reports.evidence.rows import deployment_changes_of, describe_counting, stored_rows
 from monitors.reports.evidence.sections import (
     MAX_TABLE_ROWS,
     EvidenceSection,
@@ -55,14 +55,10 @@ def _facts(title: str, facts: list[tuple[str, Any]]) -> EvidenceTable:
 
 def versions(subject: EvidenceSubject) -> EvidenceSection:
     """List the versions with what they come from and what they answered, and each change of what was deployed."""
-    model, period = subject.model, subject.period
+    model = subject.model
     made = model.versions.order_by("-pk")
     answered = _answered(subject)
-    changes = DeploymentChange.objects.filter(
-        Q(event_time__gte=period.start, event_time__lt=period.end)
-        | Q(at__gte=period.start, at__lt=period.end),
-        model=model,
-    ).order_by("pk")
+    changes = deployment_changes_of(subject)
     champion = model.deployment.champion
     return EvidenceSection(
         "versions",

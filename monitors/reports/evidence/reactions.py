@@ -6,9 +6,9 @@ from typing import Any
 from django.db.models import Count, Q, QuerySet
 
 from driftline.accounts.models import AuditEntry
-from inference.registry.models import DeploymentChange
 from monitors.alerts.models import Delivery, Incident, IncidentEvent
 from monitors.alerts.wording import shortened
+from monitors.reports.evidence.rows import deployment_changes_of
 from monitors.reports.evidence.sections import (
     MAX_TABLE_ROWS,
     Cell,
@@ -184,18 +184,13 @@ def _reasons(runs: Iterable[Run]) -> Iterator[tuple[Cell, ...]]:
 
 def approvals(subject: EvidenceSubject) -> EvidenceSection:
     """List what people decided: on runs, and on what is deployed."""
-    period = subject.period
     runs_of_period = list(runs_of(subject).values_list("pk", flat=True))
     decided = AuditEntry.objects.filter(
         project=subject.model.project,
         action__startswith="run.",
         subject__in=[f"run {pk} of {subject.model}" for pk in runs_of_period],
     ).order_by("pk")
-    changes = DeploymentChange.objects.filter(
-        Q(event_time__gte=period.start, event_time__lt=period.end)
-        | Q(at__gte=period.start, at__lt=period.end),
-        model=subject.model,
-    ).order_by("pk")
+    changes = deployment_changes_of(subject)
     return EvidenceSection(
         "approvals",
         "Decisions of people and of automation",

@@ -1,4 +1,4 @@
-"""Which stored rows and windows are of a pack's period; rows are counted from summaries, which stay without them."""
+"""Which stored rows, windows and changes are of a pack's period; rows are counted from summaries."""
 
 from collections.abc import Iterator
 from datetime import timedelta
@@ -7,6 +7,7 @@ from django.db.models import Q, QuerySet
 
 from driftline.common.periods import ROLLING_DAYS, Period, window
 from inference.prediction_log.models import ANSWERING_ROLES
+from inference.registry.models import DeploymentChange
 from monitors.metrics.periods import held_period, within
 from monitors.reports.evidence.sections import EvidenceSubject
 from monitors.summaries.models import Summary
@@ -28,6 +29,14 @@ def counted_period(subject: EvidenceSubject) -> Period:
     first = window(subject.period.start, "hour")
     last = window(subject.period.end - _MICROSECOND, "hour")
     return held_period(subject.model, Period(first.start, last.end))
+
+
+def deployment_changes_of(subject: EvidenceSubject) -> QuerySet[DeploymentChange]:
+    """Select the changes of what is deployed that are of the period, by the wall clock or by event time."""
+    period = subject.period
+    by_clock = Q(at__gte=period.start, at__lt=period.end)
+    by_data = Q(event_time__gte=period.start, event_time__lt=period.end)
+    return DeploymentChange.objects.filter(by_clock | by_data, model=subject.model).order_by("pk")
 
 
 def describe_counting(subject: EvidenceSubject) -> Iterator[str]:

@@ -15,7 +15,7 @@ from monitors.workflows.remote.tokens import PREFIX
 
 HIDDEN = "***"
 MAX_REASON = 400
-MAX_SECRET_LETTERS = 1024
+MAX_SECRET_LENGTH = 4096
 _TOKEN = re.compile(rf"{PREFIX}[0-9a-f]+|eyJ[\w-]+\.[\w-]+\.[\w-]+")
 """A run's token, or a JSON Web Token, as services hand them out."""
 
@@ -23,10 +23,10 @@ _TOKEN = re.compile(rf"{PREFIX}[0-9a-f]+|eyJ[\w-]+\.[\w-]+\.[\w-]+")
 def seal(secret: str, pointer: str) -> bytes:
     """Encrypt a secret that a header will carry, or return nothing for an empty one; raises Problem at `pointer`."""
     secret = secret.strip()
-    if len(secret) > MAX_SECRET_LETTERS or not (secret.isascii() and secret.isprintable()):
+    if len(secret) > MAX_SECRET_LENGTH or not (secret.isascii() and secret.isprintable()):
         raise invalid(
             pointer,
-            f"A secret has up to {MAX_SECRET_LETTERS:,} printable characters of ASCII, as headers do.",
+            f"A secret has up to {MAX_SECRET_LENGTH:,} printable characters of ASCII, as headers do.",
         )
     return encrypt(secret) if secret else b""
 

@@ -5,13 +5,13 @@ from typing import Any
 
 from driftline.common.errors import invalid
 from driftline.common.outbound.targets import check_target
-from driftline.common.secrets_at_rest import decrypt, encrypt
+from driftline.common.secrets_at_rest import decrypt_sent
 from driftline.common.strict_json import escape_pointer
 from monitors.workflows.models import Workflow
 from monitors.workflows.remote.orchestrators import ORCHESTRATORS
 from monitors.workflows.remote.orchestrators.base import Option, Orchestrator, Pipeline
+from monitors.workflows.remote.secrecy import seal
 
-MAX_SECRET_LENGTH = 4096
 MAX_OPTION_LENGTH = 200
 _AT = "/workflow/remote"
 
@@ -54,16 +54,14 @@ def seal_secret(secret: object, remote: Mapping[str, Any]) -> bytes:
     Raises `Problem` for one that could never work.
     """
     pointer = "/workflow/remote_secret"
-    secret = secret.strip() if isinstance(secret, str) else None
-    if secret is None or len(secret) > MAX_SECRET_LENGTH or not (secret.isascii() and secret.isprintable()):
-        raise invalid(
-            pointer, f"A secret has up to {MAX_SECRET_LENGTH:,} printable characters of ASCII, as headers do."
-        )
-    if secret and not remote:
+    if not isinstance(secret, str):
+        raise invalid(pointer, "A secret is text; an empty one removes it.")
+    sealed = seal(secret, pointer)
+    if sealed and not remote:
         raise invalid(pointer, "There is no pipeline that the secret could be of; send `remote` too.")
-    if secret and (fault := orchestrator_of(remote).fault_in_secret(secret)):
+    if sealed and (fault := orchestrator_of(remote).fault_in_secret(secret.strip())):
         raise invalid(pointer, fault)
-    return encrypt(secret) if secret else b""
+    return sealed
 
 
 def is_same_receiver(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
@@ -78,7 +76,7 @@ def pipeline_of(remote: Mapping[str, Any], workflow: Workflow) -> Pipeline:
     """
     sealed = bytes(workflow.remote_secret) if is_same_receiver(remote, workflow.remote) else b""
     options = {name: value for name, value in remote.items() if name not in ("kind", "url")}
-    return Pipeline(url=remote["url"], options=options, secret=decrypt(sealed) if sealed else "")
+    return Pipeline(url=remote["url"], options=options, secret=decrypt_sent(sealed))
 
 
 def _option(remote: Mapping[str, Any], option: Option) -> str:

@@ -41,6 +41,11 @@ def decrypt(stored: bytes | memoryview) -> str:
         raise SecretUnreadable from error
 
 
+def decrypt_sent(stored: bytes | memoryview) -> str:
+    """Decrypt what `encrypt_sent` gave; empty where it gave nothing."""
+    return decrypt(stored) if stored else ""
+
+
 def is_sealed(text: str) -> bool:
     """Return whether `text` looks like what `encrypt` gave: the version and the first bytes of a time, in base64."""
     return text.startswith("gAAAAA")

@@ -17,7 +17,7 @@ from monitors.workflows.mlflow import services
 from monitors.workflows.mlflow.models import MlflowConnection
 from monitors.workflows.mlflow.schemas import webhook_url
 from monitors.workflows.mlflow.selectors import versions_from_mlflow
-from monitors.workflows.remote.secrecy import MAX_SECRET_LETTERS
+from monitors.workflows.remote.secrecy import MAX_SECRET_LENGTH
 
 SHOWN_VERSIONS = 20
 
@@ -39,7 +39,7 @@ class MlflowForm(forms.Form):
     )
     secret = forms.CharField(
         required=False,
-        max_length=MAX_SECRET_LETTERS,
+        max_length=MAX_SECRET_LENGTH,
         label="Secret",
         widget=forms.PasswordInput(attrs={"autocomplete": "off"}),
     )

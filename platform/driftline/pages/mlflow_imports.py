@@ -21,7 +21,7 @@ from monitors.workflows.mlflow.registry_imports.selectors import (
     progress_of_each,
 )
 from monitors.workflows.mlflow.services import MAX_URL_LETTERS
-from monitors.workflows.remote.secrecy import MAX_SECRET_LETTERS
+from monitors.workflows.remote.secrecy import MAX_SECRET_LENGTH
 
 
 class RegistryForm(forms.Form):
@@ -34,7 +34,7 @@ class RegistryForm(forms.Form):
     )
     secret = forms.CharField(
         required=False,
-        max_length=MAX_SECRET_LETTERS,
+        max_length=MAX_SECRET_LENGTH,
         label="Secret",
         widget=forms.PasswordInput(attrs={"autocomplete": "off"}),
         help_text="A token, or user:password. It is kept sealed until the import is forgotten.",

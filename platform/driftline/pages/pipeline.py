@@ -16,7 +16,8 @@ from driftline.pages.model import frame_of
 from driftline.pages.settings_parts import explain_in
 from monitors.workflows.models import Workflow
 from monitors.workflows.remote.orchestrators import ORCHESTRATORS
-from monitors.workflows.remote.settings import MAX_OPTION_LENGTH, MAX_SECRET_LENGTH
+from monitors.workflows.remote.secrecy import MAX_SECRET_LENGTH
+from monitors.workflows.remote.settings import MAX_OPTION_LENGTH
 from monitors.workflows.services import MAX_TRAINING_HOURS, configure_workflow
 from monitors.workflows.trainers.catalogue import REMOTE
 

@@ -21,7 +21,7 @@ from monitors.workflows.pulls import services
 from monitors.workflows.pulls.addresses import Address, hub_address, web_address
 from monitors.workflows.pulls.models import Pull
 from monitors.workflows.pulls.selectors import pulls_of
-from monitors.workflows.remote.secrecy import MAX_SECRET_LETTERS
+from monitors.workflows.remote.secrecy import MAX_SECRET_LENGTH
 
 SHOWN = 20
 _LINK = re.compile(r"/(?P<repository>[^/]+/[^/]+)/(?:blob|resolve)/(?P<revision>[^/]+)/(?P<file>[^?#]+)")
@@ -50,7 +50,7 @@ class PullForm(forms.Form):
     )
     token = forms.CharField(
         required=False,
-        max_length=MAX_SECRET_LETTERS,
+        max_length=MAX_SECRET_LENGTH,
         label="Token",
         widget=forms.PasswordInput(attrs={"autocomplete": "off"}),
         help_text="Sent to the server of the address alone, kept sealed until the file is here, never shown again.",

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from cryptography.x509 import load_pem_x509_certificates
 from django.conf import settings
 from django.db import DatabaseError, connection
 from django.db.models import Max
@@ -39,6 +40,7 @@ MIN_FREE_BYTES = 2 << 30
 NAMED = 5  # of what failed
 UNSEALED_AFTER = timedelta(minutes=10)
 MAX_NAMED = 20  # of the chunks that are damaged
+RENEW_WITHIN = timedelta(days=14)  # certificates of 90 days, and of 47, are renewed before
 SILENT_AFTER = timedelta(seconds=60)  # four ticks of the heartbeat
 
 
@@ -85,6 +87,7 @@ def diagnose_machine(paths: HomePaths) -> Iterator[Finding]:
     yield _home(paths)
     yield _disk(paths)
     yield from _embedded_binaries()
+    yield from _certificate()
 
 
 def _python() -> Finding:
@@ -127,6 +130,20 @@ def _binary(subject: str, locate: Callable[[], object]) -> Finding:
         return Finding(subject, f"found at {locate()}")
     except (NoPostgres, NoValkey) as error:
         return Finding(subject, "not installed", str(error))
+
+
+def _certificate() -> Iterator[Finding]:
+    """Say until when the certificate of the serving ports is valid, where Driftline itself ends TLS."""
+    if settings.TLS_CERTIFICATE is None:
+        return
+    subject, remedy = "TLS certificate", "Renew the file; the server uses a new one without a restart."
+    try:
+        ends = load_pem_x509_certificates(settings.TLS_CERTIFICATE.read_bytes())[0].not_valid_after_utc
+    except (OSError, ValueError) as error:
+        yield Finding(subject, f"{settings.TLS_CERTIFICATE} cannot be read: {error}", remedy)
+        return
+    text = f"{settings.TLS_CERTIFICATE} is valid until {ends:%Y-%m-%d %H:%M} UTC"
+    yield Finding(subject, text, remedy if ends - now() < RENEW_WITHIN else "")
 
 
 def _supervisor(paths: HomePaths) -> Finding:

@@ -106,6 +106,7 @@ INSTALLED_APPS = [
     "allauth.mfa",
     "allauth.socialaccount",
     "allauth.socialaccount.providers.openid_connect",
+    "allauth.socialaccount.providers.saml",
     "allauth.usersessions",
 ]
 MIDDLEWARE = [
@@ -194,7 +195,8 @@ ACCOUNT_RATE_LIMITS = {
 SIGN_IN = read_sign_in(env.SIGN_IN_FILE.read())
 SOCIALACCOUNT_ADAPTER = "driftline.accounts.single_sign_on.adapter.SingleSignOnAdapter"
 SOCIALACCOUNT_PROVIDERS = {
-    "openid_connect": {"provider_class": "driftline.accounts.single_sign_on.provider.Provider"}
+    "openid_connect": {"provider_class": "driftline.accounts.single_sign_on.provider.Provider"},
+    "saml": {"provider_class": "driftline.accounts.single_sign_on.saml.provider.SamlProvider"},
 }
 SOCIALACCOUNT_LOGIN_ON_GET = (
     True  # a link leads to the provider: `form-action` of the policy lets no form do so

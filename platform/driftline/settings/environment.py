@@ -265,8 +265,8 @@ REQUIRE_MFA = Setting(
 SIGN_IN_FILE = Setting(
     "DRIFTLINE_SIGN_IN_FILE",
     "",
-    "YAML file that names identity providers (OpenID Connect), the roles that their groups give, and who may still use "
-    "a password; see the guide on sign-in. Empty: everybody signs in with a password.",
+    "YAML file that names identity providers (OpenID Connect, SAML 2.0), the roles that their groups give, and who may "
+    "still use a password; see the guide on sign-in. Empty: everybody signs in with a password.",
     _file,
     "the path of a YAML file",
 )

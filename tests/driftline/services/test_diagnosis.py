@@ -3,6 +3,7 @@
 import os
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.db import connection
@@ -17,6 +18,7 @@ from driftline.services.ownership import Owner, own
 from driftline.services.paths import HomePaths
 from inference.hosts.models import ServingHost
 from inference.prediction_log.lake.models import Lake, LakeFile
+from tests.certificates import make_certificate
 from tests.embedded import make_home
 from tests.worlds.approvals import DAY, make_model
 
@@ -59,6 +61,24 @@ class TestDiagnose:
             finding = find(paths, "worker")
 
         assert finding.is_fine
+
+    def test_warns_of_a_certificate_that_ends_soon(
+        self, paths: HomePaths, tmp_path: Path, settings: Any
+    ) -> None:
+        settings.TLS_CERTIFICATE, _ = make_certificate(tmp_path)  # for a day
+
+        finding = find(paths, "TLS certificate")
+
+        assert "valid until" in finding.text
+        assert "Renew" in finding.remedy
+
+    def test_warns_of_a_certificate_that_cannot_be_read(
+        self, paths: HomePaths, tmp_path: Path, settings: Any
+    ) -> None:
+        settings.TLS_CERTIFICATE = tmp_path / "cut.pem"
+        settings.TLS_CERTIFICATE.write_text("-----BEGIN CERTIFICATE-----")
+
+        assert "cannot be read" in find(paths, "TLS certificate").text
 
     def test_says_when_a_lake_was_last_written_to(self, paths: HomePaths) -> None:
         model = make_model(Project.objects.create(slug="bank", name="Bank"))

@@ -1,4 +1,4 @@
-"""Sign-in by an identity provider of the organisation, over OpenID Connect.
+"""Sign-in by an identity provider of the organisation, over OpenID Connect, or over SAML (`saml`).
 
 Input: the file that DRIFTLINE_SIGN_IN_FILE names, the answers of the providers in it, and their logout requests.
 Output: accounts, sessions that end in time, roles and teams by the groups that a provider says; each leaves audit rows.

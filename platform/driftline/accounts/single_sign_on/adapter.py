@@ -14,6 +14,7 @@ from django.shortcuts import render
 
 from driftline.accounts.models import User
 from driftline.accounts.single_sign_on.claims import PersonClaims
+from driftline.accounts.single_sign_on.configuration import ProviderSettings
 from driftline.accounts.single_sign_on.people import admit
 from driftline.accounts.single_sign_on.refusals import SignInRefused, record_refusal
 from driftline.accounts.single_sign_on.sessions import bound_session
@@ -30,7 +31,7 @@ class SingleSignOnAdapter(DefaultSocialAccountAdapter):
         """List the providers of the file, as allauth knows them; rows of the database do not count."""
         return [
             SocialApp(
-                provider="openid_connect",
+                provider=_kind(one),
                 provider_id=one.id,
                 name=one.name,
                 client_id=one.client_id,
@@ -38,7 +39,7 @@ class SingleSignOnAdapter(DefaultSocialAccountAdapter):
                 settings={"server_url": one.issuer, "driftline": one},
             )
             for one in settings.SIGN_IN.providers
-            if provider in (None, one.id, "openid_connect") and client_id in (None, one.client_id)
+            if provider in (None, one.id, _kind(one)) and client_id in (None, one.client_id)
         ]
 
     def get_requests_session(self) -> GuardedSession:
@@ -59,7 +60,7 @@ class SingleSignOnAdapter(DefaultSocialAccountAdapter):
             raise SignInRefused(
                 "twice_at_once", "You signed in twice at the same moment; start again.", subject=claims.email
             ) from error
-        sociallogin.state[_STATE] = {"sid": claims.session, "id_token": sociallogin.id_token}
+        sociallogin.state[_STATE] = {"sid": claims.session, **sociallogin.logout_hint}
 
     def on_authentication_error(
         self, request: HttpRequest, provider: Any, error: Any = None, exception: Any = None, **_: Any
@@ -68,6 +69,11 @@ class SingleSignOnAdapter(DefaultSocialAccountAdapter):
         refusal = exception if isinstance(exception, SignInRefused) else _refusal(provider.name, error)
         record_refusal(provider.app.provider_id, refusal)
         raise ImmediateHttpResponse(refused(request, provider.name, refusal))
+
+
+def _kind(provider: ProviderSettings) -> str:
+    """Return how allauth calls the protocol that a provider speaks."""
+    return "saml" if provider.saml else "openid_connect"
 
 
 def refused(request: HttpRequest, name: str, refusal: SignInRefused) -> HttpResponse:

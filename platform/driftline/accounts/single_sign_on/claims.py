@@ -56,13 +56,20 @@ def read_claims(
         if userinfo.get("sub") != token["sub"]:
             raise SignInRefused("wrong_subject", f"{provider.name} answered about another person.")
         claims |= userinfo
+    return describe_person(provider, claims, subject=token["sub"], session=_text(token.get("sid")))
+
+
+def describe_person(
+    provider: ProviderSettings, claims: dict[str, Any], *, subject: str, session: str
+) -> PersonClaims:
+    """Return what claims, which are believed already, say of a person; raises `SignInRefused`."""
     return PersonClaims(
-        subject=token["sub"],
+        subject=subject,
         email=_text(claims.get("email")).lower(),
         email_verified=claims.get("email_verified") in (True, "true") or provider.emails_are_verified,
         name=_text(claims.get("name"))[:150],
         groups=_groups(provider, claims),
-        session=_text(token.get("sid")),
+        session=session,
     )
 
 
@@ -134,6 +141,13 @@ def _check_times(provider: ProviderSettings, token: dict[str, Any], now: float) 
     if not all(isinstance(one, int | float) and not isinstance(one, bool) for one in times):
         raise SignInRefused("incomplete_token", f"The times of the token of {provider.name} are no numbers.")
     issued, expires, valid_from = times
+    check_times(provider, issued=issued, valid_from=valid_from, expires=expires, now=now)
+
+
+def check_times(
+    provider: ProviderSettings, *, issued: float, valid_from: float, expires: float, now: float
+) -> None:
+    """Refuse what was issued at another time, in seconds since 1970; raises `SignInRefused`."""
     ahead = max(issued, valid_from) - now
     if ahead > LEEWAY_SECONDS:
         raise SignInRefused(
@@ -143,8 +157,8 @@ def _check_times(provider: ProviderSettings, token: dict[str, Any], now: float) 
     if now - issued > MAX_AGE_SECONDS or now - expires > LEEWAY_SECONDS:
         raise SignInRefused(
             "expired_token",
-            f"The token of {provider.name} is {(now - issued) / 60:.0f} min old; start again. If it happens again, the "
-            "clocks of the two servers differ: the operator sets them right.",
+            f"The answer of {provider.name} is {(now - issued) / 60:.0f} min old; start again. If it happens again, "
+            "the clocks of the two servers differ: the operator sets them right.",
         )
 
 

@@ -17,6 +17,8 @@ from driftline.common.yaml_text import NumberReader, read_yaml
 
 VARIABLE = "DRIFTLINE_SIGN_IN_FILE"
 MAX_BYTES = 1 << 20
+_ENTITY_ID = re.compile(r"[^\s\"'<>&]+")
+"""What both sides put into XML as it is."""
 _RANK = {role: rank for rank, role in enumerate(Role)}
 
 type Text = Annotated[str, Meta(min_length=1, max_length=200)]
@@ -38,13 +40,35 @@ class Grant(Struct, frozen=True):
     teams: frozenset[str] = frozenset()
 
 
+class ProviderMetadata(Struct, frozen=True):
+    """What a SAML provider publishes of itself: its addresses, and the certificates of the keys that it signs with."""
+
+    sign_in_url: str
+    certificates: tuple[str, ...]
+    logout_url: str = ""
+
+
+class SamlSettings(Struct, frozen=True, forbid_unknown_fields=True):
+    """Says that a provider speaks SAML 2.0: where its metadata is, and which attributes have address and name."""
+
+    metadata_url: str = ""
+    metadata_file: str = ""
+    email_attribute: Text = "email"
+    name_attribute: Text = "name"
+    metadata: ProviderMetadata | None = None
+
+
 class ProviderSettings(Struct, frozen=True, forbid_unknown_fields=True):
-    """One identity provider. Its `id` is in the address that people come back to, and names it in the audit trail."""
+    """One identity provider. Its `id` is in the address that people come back to, and names it in the audit trail.
+
+    With `saml`, `issuer` and `client_id` are the entity IDs of the provider and of Driftline.
+    """
 
     id: Annotated[str, Meta(pattern="^[a-z0-9][a-z0-9-]{0,29}$")]
     name: Annotated[str, Meta(min_length=1, max_length=40)]
     issuer: Text
     client_id: Text
+    saml: SamlSettings | None = None
     client_secret_file: str = ""
     client_secret_env: str = ""
     scopes: tuple[Text, ...] = ("openid", "profile", "email")
@@ -120,31 +144,31 @@ def read_sign_in(path: Path | None) -> SignInSettings:
     except msgspec.ValidationError as error:
         raise _wrong(path, str(error)) from error
     _check(path, read)
-    return msgspec.structs.replace(read, providers=tuple(_with_secret(path, one) for one in read.providers))
+    providers = tuple((_with_metadata if one.saml else _with_secret)(path, one) for one in read.providers)
+    return msgspec.structs.replace(read, providers=providers)
 
 
 def _check(path: Path, read: SignInSettings) -> None:
     ids = [one.id for one in read.providers]
     if twice := {one for one in ids if ids.count(one) > 1}:
         raise _wrong(path, f"two providers have the id {min(twice)!r}")
+    if "saml" in ids:
+        raise _wrong(path, "no provider can have the id 'saml', which is the name of the protocol")
     if read.passwords_for is not None and not (read.passwords_for and read.providers):
         raise _wrong(
             path,
             "passwords_for needs a provider, and an address that can sign in while no provider answers",
         )
     for one in read.providers:
-        _check_provider(path, one)
+        if one.saml:
+            _check_saml(path, one, one.saml)
+        else:
+            _check_openid(path, one)
 
 
-def _check_provider(path: Path, one: ProviderSettings) -> None:
+def _check_openid(path: Path, one: ProviderSettings) -> None:
     url = urlsplit(one.issuer)
-    if (
-        url.scheme not in ("http", "https")
-        or not url.netloc
-        or url.query
-        or url.fragment
-        or "@" in url.netloc
-    ):
+    if not _is_address(one.issuer) or url.query or url.fragment:
         raise _wrong(
             path,
             f"the issuer of {one.id} is {one.issuer!r}; use an address such as https://login.example.com",
@@ -159,6 +183,55 @@ def _check_provider(path: Path, one: ProviderSettings) -> None:
         raise _wrong(path, f"{one.id} needs either client_secret_file or client_secret_env")
     if one.client_secret_env and not re.fullmatch(r"[A-Z][A-Z0-9_]*", one.client_secret_env):
         raise _wrong(path, f"client_secret_env of {one.id} is no name of an environment variable")
+
+
+def _check_saml(path: Path, one: ProviderSettings, saml: SamlSettings) -> None:
+    defaults = {field.name: field.default for field in msgspec.structs.fields(ProviderSettings)}
+    for name in ("client_secret_file", "client_secret_env", "scopes", "secret"):
+        if getattr(one, name) != defaults[name]:
+            raise _wrong(path, f"{one.id} has saml, and {name}, which belongs to OpenID Connect")
+    if not (_ENTITY_ID.fullmatch(one.issuer) and _ENTITY_ID.fullmatch(one.client_id)):
+        raise _wrong(
+            path,
+            f"issuer and client_id of {one.id} are the entity IDs of the provider and of Driftline; use addresses "
+            "such as https://login.example.com/saml",
+        )
+    if saml.metadata or bool(saml.metadata_url) == bool(saml.metadata_file):
+        raise _wrong(path, f"saml of {one.id} needs either metadata_url or metadata_file")
+    if saml.metadata_url and not _is_address(saml.metadata_url):
+        raise _wrong(
+            path, f"metadata_url of {one.id} is no address such as https://login.example.com/metadata"
+        )
+    if not one.emails_are_verified:
+        raise _wrong(
+            path,
+            f"{one.id} has saml, which does not say whether addresses are checked; set emails_are_verified: true if "
+            "the provider checks them, as nobody gets an account otherwise",
+        )
+
+
+def _is_address(text: str) -> bool:
+    url = urlsplit(text)
+    return url.scheme in ("http", "https") and bool(url.netloc) and "@" not in url.netloc
+
+
+def _with_metadata(path: Path, one: ProviderSettings) -> ProviderSettings:
+    """Read the metadata that a file has; what is at an address is fetched when somebody signs in."""
+    try:
+        from driftline.accounts.single_sign_on.saml.metadata import read_metadata
+    except Exception as error:  # xmlsec makes one of its own beside an lxml with another libxml2
+        raise _wrong(
+            path,
+            f"{one.id} signs in by SAML, for which packages are missing: install driftline[saml] ({error})",
+        ) from error
+    saml = one.saml
+    if saml is None or not saml.metadata_file:
+        return one
+    try:
+        metadata = read_metadata((path.parent / saml.metadata_file).read_bytes(), one.issuer)
+    except (OSError, ValueError) as error:
+        raise _wrong(path, f"the metadata of {one.id} cannot be read: {error}") from error
+    return msgspec.structs.replace(one, saml=msgspec.structs.replace(saml, metadata=metadata))
 
 
 def _with_secret(path: Path, one: ProviderSettings) -> ProviderSettings:

@@ -36,7 +36,7 @@ class ProviderDescription(Struct, frozen=True):
 def discover(provider: ProviderSettings) -> ProviderDescription:
     """Return what the provider says of itself; raises `SignInRefused`, also where it says another issuer."""
     url = f"{provider.issuer.rstrip('/')}/.well-known/openid-configuration"
-    document = _kept(f"sso:{provider.id}:{provider.issuer}", lambda: fetch(provider, url))
+    document = kept(f"sso:{provider.id}:{provider.issuer}", lambda: fetch(provider, url))
     try:
         read = msgspec.convert(document, ProviderDescription)
     except msgspec.ValidationError as error:
@@ -62,7 +62,7 @@ def key_of(provider: ProviderSettings, key_id: str | None) -> Any:
     """Return the public key with which a token was signed; a provider that has changed its keys is asked again."""
     uri = discover(provider).jwks_uri
     name = f"sso:{provider.id}:keys:{uri}"
-    key = _select(_kept(name, lambda: fetch(provider, uri)), key_id)
+    key = _select(kept(name, lambda: fetch(provider, uri)), key_id)
     if key is None and cache.add(f"sso:{provider.id}:keys-anew", True, KEYS_ANEW_SECONDS):
         document = fetch(provider, uri)
         cache.set(name, document, KEPT_SECONDS)
@@ -75,18 +75,30 @@ def key_of(provider: ProviderSettings, key_id: str | None) -> Any:
 def fetch(provider: ProviderSettings, url: str, headers: dict[str, str] | None = None) -> dict[str, Any]:
     """Fetch a JSON object from the provider; raises `SignInRefused`."""
     try:
-        with get_adapter().get_requests_session() as session:
-            answer = session.request("GET", url, headers=headers)
-            answer.raise_for_status()
-        document = json.loads(answer.content)
-    except (requests.RequestException, ValueError, RecursionError) as error:
-        raise SignInRefused(
-            "provider_unreachable",
-            f"{provider.name} cannot be asked at the moment: {str(error)[:300]}. Try again in a minute.",
-        ) from error
+        document = json.loads(fetch_content(provider, url, headers))
+    except (ValueError, RecursionError) as error:
+        raise _unreachable(provider, error) from error
     if not isinstance(document, dict):
         raise SignInRefused("provider_unreachable", f"{provider.name} answered with no JSON object.")
     return document
+
+
+def fetch_content(provider: ProviderSettings, url: str, headers: dict[str, str] | None = None) -> bytes:
+    """Fetch a document from the provider; raises `SignInRefused`."""
+    try:
+        with get_adapter().get_requests_session() as session:
+            answer: requests.Response = session.request("GET", url, headers=headers)
+            answer.raise_for_status()
+    except requests.RequestException as error:
+        raise _unreachable(provider, error) from error
+    return answer.content
+
+
+def _unreachable(provider: ProviderSettings, error: Exception) -> SignInRefused:
+    return SignInRefused(
+        "provider_unreachable",
+        f"{provider.name} cannot be asked at the moment: {str(error)[:300]}. Try again in a minute.",
+    )
 
 
 def _select(document: dict[str, Any], key_id: str | None) -> Any:
@@ -106,7 +118,7 @@ def _select(document: dict[str, Any], key_id: str | None) -> Any:
         return None
 
 
-def _kept(name: str, fetch_anew: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+def kept(name: str, fetch_anew: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """Return a document of the last five minutes."""
     document = cache.get(name)
     if document is None:

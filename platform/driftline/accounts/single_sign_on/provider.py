@@ -5,6 +5,7 @@ import time
 from typing import Any
 
 import requests
+from allauth.account.utils import get_next_redirect_url
 from allauth.core.exceptions import ImmediateHttpResponse
 from allauth.socialaccount.helpers import render_authentication_error
 from allauth.socialaccount.models import SocialToken
@@ -83,33 +84,23 @@ class Conversation(OAuth2Adapter):
             self.provider_settings, id_token, access_token=token.token, nonce=self.nonce, now=time.time()
         )
         login = self.get_provider().sociallogin_from_response(request, claims)
-        login.claims, login.id_token = claims, id_token
+        login.claims, login.logout_hint = claims, {"id_token": id_token}
         return login
 
 
-class Provider(OpenIDConnectProvider):
-    """A provider of the operator's file."""
+class ProviderOfFile:
+    """What allauth asks a provider of the operator's file, whichever protocol it speaks."""
 
-    oauth2_adapter_class = Conversation
-    pkce_enabled_default = True
+    app: Any
 
-    def get_scope(self) -> list[str]:
-        return list(self.app.settings["driftline"].scopes)
+    def serialize(self) -> dict[str, Any]:
+        """Name the provider for the time of a second factor, by its id: two may know Driftline by the same name."""
+        return {"id": self.app.provider_id}
 
     def get_redirect_from_request_kwargs(self, request: HttpRequest) -> dict[str, Any]:
         """Take from the address only where to return to: nobody else adds scopes, or links another account."""
-        known = super().get_redirect_from_request_kwargs(request)
-        return {name: known[name] for name in ("next_url",) if name in known} | {"process": AuthProcess.LOGIN}
-
-    def redirect(self, request: HttpRequest, process: Any, next_url: Any = None, **_: Any) -> HttpResponse:
-        """Lead to the provider, with a nonce that its answer must carry."""
-        nonce = secrets.token_urlsafe(24)
-        try:
-            return super().redirect(
-                request, process, next_url, auth_params={"nonce": nonce}, scope=self.get_scope(), nonce=nonce
-            )
-        except SignInRefused as refusal:
-            return render_authentication_error(request, self, exception=refusal)
+        next_url = get_next_redirect_url(request)
+        return {"process": AuthProcess.LOGIN} | ({"next_url": next_url} if next_url else {})
 
     def extract_uid(self, data: PersonClaims) -> str:
         return data.subject
@@ -123,3 +114,23 @@ class Provider(OpenIDConnectProvider):
 
     def extract_email_addresses(self, data: PersonClaims) -> list[Any]:
         return []
+
+
+class Provider(ProviderOfFile, OpenIDConnectProvider):
+    """A provider of the operator's file that speaks OpenID Connect."""
+
+    oauth2_adapter_class = Conversation
+    pkce_enabled_default = True
+
+    def get_scope(self) -> list[str]:
+        return list(self.app.settings["driftline"].scopes)
+
+    def redirect(self, request: HttpRequest, process: Any, next_url: Any = None, **_: Any) -> HttpResponse:
+        """Lead to the provider, with a nonce that its answer must carry."""
+        nonce = secrets.token_urlsafe(24)
+        try:
+            return super().redirect(
+                request, process, next_url, auth_params={"nonce": nonce}, scope=self.get_scope(), nonce=nonce
+            )
+        except SignInRefused as refusal:
+            return render_authentication_error(request, self, exception=refusal)

@@ -16,7 +16,7 @@ from driftline.accounts.single_sign_on.configuration import ProviderSettings
 from driftline.accounts.single_sign_on.refusals import SignInRefused
 
 SESSION_NOTE = "single_sign_on"
-"""Key of the session: which provider opened it, and the token that it wants to see when it is left."""
+"""Key of the session: which provider opened it, and what it wants to see when it is left: an ID token or a name."""
 SIGNED_OUT_OF = "signed_out_of"
 """The same, in the session of somebody who has just signed out."""
 
@@ -26,13 +26,13 @@ def bound_session(
 ) -> None:
     """End this session when the provider has to be asked again, whatever is done in it until then."""
     request.session.set_expiry(now + timedelta(hours=provider.session_hours))
-    request.session[SESSION_NOTE] = {"provider": provider.id, "id_token": note.get("id_token", "")}
+    request.session[SESSION_NOTE] = {"provider": provider.id, **note}
     UserSession.objects.create_from_request(request)
     data = {"provider": provider.id, "sid": note.get("sid", "")}
     UserSession.objects.filter(session_key=request.session.session_key).update(data=data)
 
 
-def keep_note(request: HttpRequest) -> dict[str, str]:
+def keep_note(request: HttpRequest) -> dict[str, Any]:
     """Return what is to be known of a session after it has ended; empty for one that no provider opened."""
     return dict(request.session.get(SESSION_NOTE, {}))
 

@@ -75,9 +75,13 @@ def signed_out(request: HttpRequest) -> HttpResponse:
     return render(request, "account/signed_out.html", context)
 
 
-def _end_of_session(provider: ProviderSettings, note: dict[str, str]) -> str:
+def _end_of_session(provider: ProviderSettings, note: dict[str, Any]) -> str:
     """Return the address at which the provider ends its session; empty where it has none or does not answer."""
     try:
+        if provider.saml:
+            from driftline.accounts.single_sign_on.saml.messages import logout_address
+
+            return logout_address(provider, note)
         endpoint = discover(provider).end_session_endpoint
     except SignInRefused:
         return ""
@@ -94,6 +98,6 @@ def _end_of_session(provider: ProviderSettings, note: dict[str, str]) -> str:
 
 def _provider(provider_id: str) -> ProviderSettings:
     provider = settings.SIGN_IN.provider(provider_id)
-    if provider is None:
+    if provider is None or provider.saml is not None:
         raise Http404
     return provider

@@ -1,5 +1,6 @@
 """What the operator's file becomes, and what stops the start."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ from django.core.exceptions import ImproperlyConfigured
 
 from driftline.accounts.scopes import Role
 from driftline.accounts.single_sign_on.configuration import PASSWORDS_ALONE, Grant, read_sign_in
+from tests.driftline.accounts.single_sign_on.saml.assertions import metadata, signer
 
 GOOD = """
 providers:
@@ -81,6 +83,69 @@ def test_a_wrong_value_stops_the_start(tmp_path: Path, before: str, after: str, 
     assert sentence in str(refused.value)
 
 
+SAML = """
+providers:
+  - id: company
+    name: Example Ltd
+    issuer: https://login.bank.example/saml
+    client_id: https://driftline.bank.example/saml
+    emails_are_verified: true
+    saml: {metadata_file: metadata.xml}
+"""
+
+
+def test_a_file_names_the_metadata_of_a_saml_provider(tmp_path: Path) -> None:
+    (tmp_path / "metadata.xml").write_bytes(
+        metadata(signer().certificate, signer("the next key").certificate)
+    )
+
+    read = read_sign_in(file_of(tmp_path, SAML)).providers[0].saml
+
+    assert read is not None
+    assert read.metadata is not None
+    assert read.metadata.sign_in_url == "https://login.bank.example/enter?tenant=7&page=1"
+    assert read.metadata.certificates == (signer().certificate, signer("the next key").certificate)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "sentence"),
+    [
+        ("metadata_file: metadata.xml", "", "needs either metadata_url or metadata_file"),
+        ("metadata.xml", "metadata.xml, metadata_url: 'https://a.example'", "needs either metadata_url or"),
+        ("metadata_file: metadata.xml", "metadata_url: a.example", "is no address"),
+        ("metadata.xml", "nowhere.xml", "cannot be read"),
+        ("metadata.xml", "secret", "no XML that can be read"),
+        ("login.bank.example/saml", "evil.example", "describes no identity provider"),
+        ("https://driftline.bank.example/saml", "a&b", "are the entity IDs"),
+        ("emails_are_verified: true", "session_hours: 8", "set emails_are_verified: true"),
+        ("emails_are_verified: true", "client_secret_file: secret", "belongs to OpenID Connect"),
+        ("emails_are_verified: true", "scopes: [openid]", "belongs to OpenID Connect"),
+        ("saml: {metadata_file: metadata.xml}", "saml: yes", "saml"),
+        ("id: company", "id: saml", "is the name of the protocol"),
+        ("metadata.xml", "metadata.xml, metadata: {sign_in_url: a, certificates: []}", "needs either"),
+    ],
+)
+def test_a_wrong_value_of_a_saml_provider_stops_the_start(
+    tmp_path: Path, before: str, after: str, sentence: str
+) -> None:
+    (tmp_path / "metadata.xml").write_bytes(metadata(signer().certificate))
+    path = file_of(tmp_path, SAML.replace(before, after, 1))
+
+    with pytest.raises(ImproperlyConfigured, match="DRIFTLINE_SIGN_IN_FILE") as refused:
+        read_sign_in(path)
+
+    assert sentence in str(refused.value)
+
+
+def test_saml_without_its_packages_stops_the_start_with_their_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "driftline.accounts.single_sign_on.saml.metadata", None)
+
+    with pytest.raises(ImproperlyConfigured, match=r"install driftline\[saml\]"):
+        read_sign_in(file_of(tmp_path, SAML))
+
+
 def test_two_providers_of_one_id_stop_the_start(tmp_path: Path) -> None:
     one = GOOD[: GOOD.index("passwords_for")]
     twice = one + one.removeprefix("\nproviders:\n")
@@ -99,7 +164,12 @@ def test_the_example_of_the_guide_is_a_file_that_is_read(tmp_path: Path) -> None
     blocks: list[Any] = [part.split("```")[0] for part in guide.split("```yaml\n")[1:]]
     (tmp_path / "oidc-secret").write_text("a secret")
 
-    read = read_sign_in(file_of(tmp_path, blocks[0] + blocks[1]))
+    described = metadata(signer().certificate, issuer="https://login.example.com/saml")
+    (tmp_path / "company-metadata.xml").write_bytes(described)
+
+    read = read_sign_in(file_of(tmp_path, blocks[0] + blocks[2]))
+    by_saml = read_sign_in(file_of(tmp_path, blocks[1] + blocks[2]))
 
     assert read.providers[0].grants(["ml-team"])["fraud"] == Grant(Role.EDITOR, frozenset({"risk"}))
+    assert by_saml.providers[0].grants(["ml-team"])["fraud"].role == Role.EDITOR
     assert read.takes_password("breakglass@example.com")

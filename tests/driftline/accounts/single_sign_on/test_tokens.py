@@ -53,6 +53,7 @@ def test_the_provider_is_asked_with_state_nonce_and_proof_key(company: Company) 
         ({"email_verified": False}, "email_not_verified", "has not checked"),
         ({"email_verified": "yes"}, "email_not_verified", "has not checked"),
         ({"groups": []}, "no_role", "none of your groups"),
+        ({"groups": ["a group of last year"]}, "no_role", "none of your groups"),
         ({"groups": None}, "no_role", "none of your groups"),
         ({"groups": {"risk": True}}, "no_role", "none of your groups"),
         ({"groups": None, "_claim_names": {"groups": "src1"}}, "too_many_groups", "more groups than fit"),

@@ -1,0 +1,64 @@
+"""When a SAML provider is believed that somebody left there: a logout request in the query of an address."""
+
+import base64
+import zlib
+from urllib.parse import unquote_plus
+
+from onelogin.saml2.auth import OneLogin_Saml2_Auth
+from onelogin.saml2.errors import OneLogin_Saml2_Error, OneLogin_Saml2_ValidationError
+from onelogin.saml2.logout_request import OneLogin_Saml2_Logout_Request
+from onelogin.saml2.xml_utils import OneLogin_Saml2_XML
+
+from driftline.accounts.single_sign_on.claims import EndedSession, check_times
+from driftline.accounts.single_sign_on.configuration import ProviderSettings
+from driftline.accounts.single_sign_on.refusals import SignInRefused
+from driftline.accounts.single_sign_on.saml.messages import address_of, request_at, toolkit_settings
+from driftline.accounts.single_sign_on.saml.response import read_moment
+
+MAX_QUERY_LETTERS = 20_000
+MAX_REQUEST_BYTES = 100_000
+_UNREADABLE = (SyntaxError, ValueError, zlib.error, OneLogin_Saml2_Error, OneLogin_Saml2_ValidationError)
+
+
+def read_logout_request(provider: ProviderSettings, query: str, *, now: float) -> tuple[EndedSession, str]:
+    """Check a logout request, and return the session that it ends and its relay state; raises `SignInRefused`.
+
+    Names and values are taken from the very text that is signed: a name in another encoding would mean the same to a
+    parser of forms, and be left out of what the signature is checked over.
+    """
+    parts = [part.partition("=") for part in query[: MAX_QUERY_LETTERS + 1].split("&")]
+    data = {name: unquote_plus(value) for name, _, value in parts}
+    if len(query) > MAX_QUERY_LETTERS or len(data) != len(parts) or not data.get("Signature"):
+        raise SignInRefused("wrong_signature", f"This logout request is not signed by {provider.name}.")
+    signed = {"query_string": query, "validate_signature_from_qs": True, "get_data": data}
+    address = address_of(provider, "saml_logout")
+    auth = OneLogin_Saml2_Auth(request_at(address, **signed), toolkit_settings(provider))
+    if "SAMLRequest" not in data or not auth.validate_request_signature(data):
+        raise SignInRefused("wrong_signature", f"This logout request is not signed by {provider.name}.")
+    try:
+        root = OneLogin_Saml2_XML.to_etree(_unpack(data["SAMLRequest"]))
+        name = OneLogin_Saml2_Logout_Request.get_nameid_data(root)["Value"]
+        sessions = OneLogin_Saml2_Logout_Request.get_session_indexes(root)
+        issuer = OneLogin_Saml2_Logout_Request.get_issuer(root)
+        issued = read_moment(root.get("IssueInstant", ""))
+        expires = read_moment(root.get("NotOnOrAfter")) if root.get("NotOnOrAfter") else now
+    except _UNREADABLE as error:
+        raise SignInRefused("no_logout_token", f"This is no logout request: {str(error)[:100]}.") from error
+    if issuer != provider.issuer or root.get("Destination", address) != address:
+        raise SignInRefused(
+            "no_logout_token", f"This logout request of {provider.name} is not for Driftline."
+        )
+    if not name or not root.get("ID") or len(sessions) > 1:
+        raise SignInRefused("no_logout_token", "A logout request names one person, and has an ID.")
+    check_times(provider, issued=issued, valid_from=issued, expires=expires, now=now)
+    ended = EndedSession(name.strip(), str(sessions[0]) if sessions else "", root.get("ID"))
+    return ended, data.get("RelayState", "")
+
+
+def _unpack(text: str) -> bytes:
+    """Return a packed document, which may not be larger than a request can be."""
+    unpacker = zlib.decompressobj(wbits=-15)
+    document = unpacker.decompress(base64.b64decode(text), MAX_REQUEST_BYTES)
+    if unpacker.unconsumed_tail:
+        raise ValueError("it is too long")
+    return document
