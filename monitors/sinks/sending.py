@@ -106,16 +106,18 @@ class SinkSending:
 
     def _send_streams(self, sink: Sink, producer: SinkProducer) -> None:
         while not self._stop.is_set() and self._is_current(sink) and self._hold():
-            has_sent = [self._send_some(stream, producer) for stream in streams_of(sink)]
+            has_sent = [self._send_some(sink, stream, producer) for stream in streams_of(sink)]
             self._note_working()
             if not any(has_sent):
                 self._stop.wait(IDLE_SECONDS)
 
-    def _send_some(self, stream: SinkStream, producer: SinkProducer) -> bool:
+    def _send_some(self, sink: Sink, stream: SinkStream, producer: SinkProducer) -> bool:
         """Send one batch of a stream and mark it as sent; False where nothing waits."""
         rate = self._rates.setdefault(stream.pk, _Rate())
         batch = READERS[stream.kind].next_batch(stream)
         if batch is not None:
+            if not self._is_current(sink):  # nothing more goes to brokers that were replaced meanwhile
+                return False
             sent = producer.send(stream.kind, batch.messages, self._hold)
             rate.rows += sent
             with transaction.atomic():
