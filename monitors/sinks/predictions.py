@@ -146,14 +146,15 @@ def _finish(project: Project, chunks: list[_Chunk], damaged: dict[int, int]) -> 
             _mark(PredictionChunk.objects.filter(is_packed=is_packed, day__in=days, pk__in=keys))
     _packed(project).filter(pk__in=[chunk.pk for chunk in chunks if chunk.is_packed]).delete()
     dropped = _dropped(project)
-    rows = sum(dropped.select_for_update().values_list("rows", flat=True))
+    rows = sum(dropped.select_for_update(of=("self",)).values_list("rows", flat=True))
     if rows:
         dropped.delete()
     return rows + sum(damaged.values())
 
 
 def _mark(chunks: QuerySet[PredictionChunk]) -> None:
-    keys = list(chunks.order_by("pk").select_for_update().values_list("pk", flat=True))
+    """Mark chunks as sent; rows that are only joined, such as their models, are not locked."""
+    keys = list(chunks.order_by("pk").select_for_update(of=("self",)).values_list("pk", flat=True))
     chunks.filter(pk__in=keys).update(is_sent=True)
 
 

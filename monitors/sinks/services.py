@@ -59,6 +59,7 @@ def _choose_streams(sink: Sink, settings: SinkSettings) -> None:
     for kind in settings.streams:
         stream, is_new = SinkStream.objects.get_or_create(sink=sink, kind=kind)
         if is_new:
+            READERS[kind].end(sink.project)  # of a writer that overlapped with the end of the stream before
             READERS[kind].begin(stream)
 
 

@@ -1,21 +1,23 @@
 """Events, labels and metric points reach their topics."""
 
+from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import orjson
 import pytest
+from django.db import connection, transaction
 
 from driftline.accounts.models import Project
 from driftline.common.responses import write_json
 from inference.prediction_log.items import LabelItem
-from inference.prediction_log.models import Label
+from inference.prediction_log.models import Label, UnsentLabel
 from inference.registry.models import Model
 from monitors.feed.models import FeedEvent
 from monitors.feed.schemas import FeedEventOut
 from monitors.feed.services import record_event
 from monitors.metrics.models import MetricPoint
 from monitors.sinks.models import Sink
-from monitors.sinks.services import set_sink
+from monitors.sinks.services import set_sink, stop_sink
 from monitors.sinks.settings import SinkSettings
 from tests.monitors.sinks.conftest import Read, send_all, sent
 from tests.worlds.approvals import DAY, label, log, rows_of_a_day, work
@@ -147,3 +149,36 @@ def test_a_stream_that_is_chosen_later_begins_then(
     send_all(sink)
 
     assert [message.value["id"] for message in read("labels")] == ["b"]
+
+
+def test_a_stream_begins_without_what_an_overlapping_writer_marked_for_the_sink_before(
+    project: Project, model: Model, kafka: SinkSettings, sink: Sink, read: Read
+) -> None:
+    stop_sink(sink=sink, confirm="p", actor="ada")
+    label(model, [LabelItem("a", "1", None)])
+    UnsentLabel.objects.create(model=model, given_id="a", revision=1)  # of a writer that saw the sink
+    second = set_sink(project=project, settings=kafka, actor="ada")
+    label(model, [LabelItem("b", "1", None)])
+
+    send_all(second)
+
+    assert [message.value["id"] for message in read("labels")] == ["b"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_models_can_be_changed_while_streams_are_turned_on_and_off(
+    project: Project, model: Model, kafka: SinkSettings
+) -> None:
+    log(model, rows_of_a_day(DAY, 5))
+
+    def change() -> int:
+        try:
+            with transaction.atomic():
+                return len(Model.objects.select_for_update(no_key=True, nowait=True))
+        finally:
+            connection.close()
+
+    with transaction.atomic(), ThreadPoolExecutor(1) as other:
+        sink = set_sink(project=project, settings=kafka, actor="ada")
+        stop_sink(sink=sink, confirm="p", actor="ada")
+        assert other.submit(change).result() == 1
