@@ -56,7 +56,7 @@ class Migration(migrations.Migration):
                         blank=True,
                         db_default="",
                         default="",
-                        help_text="why nothing can be sent",
+                        help_text="why not everything can be sent",
                         max_length=500,
                     ),
                 ),

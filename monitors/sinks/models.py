@@ -28,7 +28,7 @@ class Sink(models.Model):
     sender = models.UUIDField(null=True, blank=True, help_text="the process that sends, by a random number")
     sender_until = models.DateTimeField(null=True, blank=True, help_text="when another may send")
     error = models.CharField(
-        max_length=500, blank=True, default="", db_default="", help_text="why nothing can be sent"
+        max_length=500, blank=True, default="", db_default="", help_text="why not everything can be sent"
     )
     failing_since = models.DateTimeField(null=True, blank=True)
     created_at = models.DateTimeField(db_default=Now())

@@ -39,7 +39,7 @@ class SinkStreamOut(ResponseBody, frozen=True):
 class SinkOut(ResponseBody, frozen=True):
     """The sink of a project without its secret; `settings` is null where there is none.
 
-    `error` says why nothing could be sent since `failing_since`; it is tried again every few seconds.
+    `error` says why some streams, or none, could be sent since `failing_since`; they are tried again by themselves.
     """
 
     settings: dict[str, Any] | None

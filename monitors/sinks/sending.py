@@ -10,11 +10,13 @@ import time
 import uuid
 from collections.abc import Callable
 from datetime import timedelta
+from typing import NamedTuple
 
 from django.db import InterfaceError, OperationalError, close_old_connections, transaction
 from django.db.models import F, Q
 from django.db.models.functions import Coalesce, Now
 
+from driftline.common.errors import Problem
 from driftline.common.leased_work import shortened
 from driftline.common.secrets_at_rest import SecretUnreadable
 from inference.prediction_log.sources.messages import AdapterFailed
@@ -31,8 +33,10 @@ RATED_AFTER_SECONDS = 5.0
 LEASE_SECONDS = 15.0
 """Longer than it takes to find out that no broker answers, or to write a batch."""
 RENEWED_AFTER_SECONDS = 3.0
+RETRIED_AFTER_SECONDS = 30.0
+"""A stream that failed while the brokers answer: the others are sent meanwhile."""
 
-_AWAY = (OperationalError, InterfaceError)
+DATABASE_ERRORS = (OperationalError, InterfaceError)
 
 type Open = Callable[[Sink], SinkProducer]
 
@@ -41,7 +45,7 @@ def _open(sink: Sink) -> SinkProducer:
     return SinkProducer(settings_of(sink), secret_of(sink))
 
 
-class SinkSending:
+class SinkSender:
     """What one process sends of one sink. `run` goes on until `stop` is set, or the lease is another's.
 
     It is nobody's where the sink was deleted.
@@ -53,6 +57,7 @@ class SinkSending:
         self._renewed_at = float("-inf")
         self._may_be_failing = True  # as the process before this one
         self._rates: dict[int, _Rate] = {}
+        self._failures: dict[int, _StreamFailure] = {}
 
     def run(self) -> None:
         """Send what waits."""
@@ -62,7 +67,7 @@ class SinkSending:
                     if not self._hold():
                         return
                     self._send()
-                except _AWAY:
+                except DATABASE_ERRORS:
                     log.warning("the database is away; the sink waits", extra={"sink": self._id})
                     close_old_connections()
                 self._stop.wait(self._pause)
@@ -83,7 +88,7 @@ class SinkSending:
     def _release(self) -> None:
         try:
             Sink.objects.filter(pk=self._id, sender=self._token).update(sender=None, sender_until=None)
-        except _AWAY:
+        except DATABASE_ERRORS:
             close_old_connections()
 
     def _send(self) -> None:
@@ -92,24 +97,54 @@ class SinkSending:
         if sink is None:
             return
         try:
-            with self._open(
-                sink
-            ) as producer:  # which looks for a broker first: nothing is read while none answers
+            with self._open(sink) as producer:  # looks for a broker first: nothing is read while none answers
                 self._send_streams(sink, producer)
-        except (AdapterFailed, SecretUnreadable) as error:
-            self._note_failing(str(error))
-        except _AWAY:
+        except DATABASE_ERRORS:
             raise
         except Exception as error:  # the outermost edge of a thread: nobody else would say what happened
-            log.exception("a sink could not send", extra={"sink": self._id})
-            self._note_failing(f"Driftline could not send ({type(error).__name__}); its log says more.")
+            self._note_failing(self._describe(error, "all streams"))
+            self._pause = min(2 * self._pause, MAX_PAUSE_SECONDS)
 
     def _send_streams(self, sink: Sink, producer: SinkProducer) -> None:
         while not self._stop.is_set() and self._is_current(sink) and self._hold():
-            has_sent = [self._send_some(sink, stream, producer) for stream in streams_of(sink)]
-            self._note_working()
+            streams = streams_of(sink)
+            has_sent = [
+                self._try_stream(sink, stream, producer) for stream in streams if self._is_due(stream)
+            ]
+            self._note_streams({stream.pk for stream in streams})
+            if not producer.is_usable:
+                return
+            producer.poll()
             if not any(has_sent):
                 self._stop.wait(IDLE_SECONDS)
+
+    def _is_due(self, stream: SinkStream) -> bool:
+        failure = self._failures.get(stream.pk)
+        return failure is None or time.monotonic() >= failure.retry_at
+
+    def _try_stream(self, sink: Sink, stream: SinkStream, producer: SinkProducer) -> bool:
+        """Send one batch of a stream; where that fails the reason is kept, and the other streams are sent."""
+        if not producer.is_usable:
+            return False
+        try:
+            has_sent = self._send_some(sink, stream, producer)
+        except DATABASE_ERRORS:
+            raise
+        except Exception as error:
+            retry_at = time.monotonic() + RETRIED_AFTER_SECONDS
+            self._failures[stream.pk] = _StreamFailure(self._describe(error, stream.kind), retry_at)
+            return False
+        self._failures.pop(stream.pk, None)
+        return has_sent
+
+    def _describe(self, error: Exception, kind: str) -> str:
+        """Return why a stream, or all of them, cannot be sent."""
+        if isinstance(error, (AdapterFailed, SecretUnreadable)):
+            return str(error)
+        if isinstance(error, Problem):
+            return f"{kind}: {error.detail}"
+        log.error("a sink could not send", extra={"sink": self._id, "kind": kind}, exc_info=error)
+        return f"{kind}: Driftline could not send ({type(error).__name__}); its log says more."
 
     def _send_some(self, sink: Sink, stream: SinkStream, producer: SinkProducer) -> bool:
         """Send one batch of a stream and mark it as sent; False where nothing waits."""
@@ -125,23 +160,35 @@ class SinkSending:
                 own = SinkStream.objects.filter(pk=stream.pk)
                 own.update(sent=F("sent") + sent, lost=F("lost") + lost, sent_at=Now())
         if rate.is_due():
-            SinkStream.objects.filter(pk=stream.pk).update(rows_per_second=rate.take(), rated_at=Now())
+            SinkStream.objects.filter(pk=stream.pk).update(rows_per_second=rate.restart(), rated_at=Now())
         return batch is not None
 
     def _is_current(self, sink: Sink) -> bool:
         return Sink.objects.filter(pk=sink.pk, generation=sink.generation).exists()
 
+    def _note_streams(self, streams: set[int]) -> None:
+        """Keep why streams fail, or forget that any did once a batch of each was acknowledged."""
+        self._failures = {pk: failure for pk, failure in self._failures.items() if pk in streams}
+        if self._failures:
+            self._note_failing(" ".join(failure.reason for failure in self._failures.values()))
+        elif self._may_be_failing:
+            Sink.objects.filter(pk=self._id).exclude(failing_since=None).update(error="", failing_since=None)
+            self._may_be_failing = False
+        self._pause = IDLE_SECONDS
+
     def _note_failing(self, reason: str) -> None:
-        Sink.objects.filter(pk=self._id).update(
+        """Keep why something cannot be sent, and since when."""
+        self._may_be_failing = True
+        Sink.objects.filter(pk=self._id).exclude(error=shortened(reason), failing_since__isnull=False).update(
             error=shortened(reason), failing_since=Coalesce("failing_since", Now())
         )
-        self._pause, self._may_be_failing = min(2 * self._pause, MAX_PAUSE_SECONDS), True
 
-    def _note_working(self) -> None:
-        """Forget that it failed, once a batch of each stream was acknowledged."""
-        if self._may_be_failing:
-            Sink.objects.filter(pk=self._id).exclude(failing_since=None).update(error="", failing_since=None)
-        self._pause, self._may_be_failing = IDLE_SECONDS, False
+
+class _StreamFailure(NamedTuple):
+    """Why a stream could not be sent, and when it is tried again, by the monotonic clock."""
+
+    reason: str
+    retry_at: float
 
 
 class _Rate:
@@ -153,7 +200,7 @@ class _Rate:
     def is_due(self) -> bool:
         return time.monotonic() - self._since >= RATED_AFTER_SECONDS
 
-    def take(self) -> float:
+    def restart(self) -> float:
         """Return rows a second, and begin anew."""
         seconds = time.monotonic() - self._since
         rate = self.rows / max(seconds, 1e-3)

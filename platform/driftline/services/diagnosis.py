@@ -371,7 +371,7 @@ def _sinks() -> Iterator[Finding]:
         behind = timedelta(seconds=max((one.behind_seconds for one in statuses), default=0.0))
         text = f"{waiting:,} rows wait, the oldest for {behind.total_seconds():,.0f} s"
         if sink.failing_since is not None:
-            text = f"nothing sent since {sink.failing_since:%Y-%m-%d %H:%M:%S} UTC: {sink.error}"
+            text = f"not everything sent since {sink.failing_since:%Y-%m-%d %H:%M:%S} UTC: {sink.error}"
             yield Finding(
                 subject, text, "Mend it, or stop it on Settings, Sink: what is stored waits until then."
             )

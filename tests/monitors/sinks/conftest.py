@@ -10,7 +10,7 @@ from confluent_kafka import Producer
 from driftline.accounts.models import Project
 from inference.registry.models import Model
 from monitors.sinks.models import Sink
-from monitors.sinks.sending import SinkSending
+from monitors.sinks.sending import SinkSender
 from monitors.sinks.services import set_sink
 from monitors.sinks.settings import SinkSettings
 from tests.monitors.sinks.topics import Received, received
@@ -72,7 +72,7 @@ class _UntilIdle(threading.Event):
 
 def send_all(sink: Sink, **options: Any) -> None:
     """Send what waits, as `manage.py consume` does."""
-    SinkSending(sink.pk, _UntilIdle(), **options).run()
+    SinkSender(sink.pk, _UntilIdle(), **options).run()
 
 
 def sent(sink: Sink) -> dict[str, int]:

@@ -11,23 +11,25 @@ import pytest
 from confluent_kafka import Producer
 from django.db import connection
 from django.db.models.functions import Now
+from msgspec.structs import replace
 
 from driftline.accounts.models import Project
 from driftline.common.outbound import addresses
 from driftline.common.outbound.addresses import AddressBlocked
 from driftline.common.secrets_at_rest import encrypt
+from inference.prediction_log.items import LabelItem
 from inference.prediction_log.sources.kafka import settings as kafka_settings
 from inference.registry.models import Model
 from monitors.sinks.models import Sink
 from monitors.sinks.producer import SinkProducer
 from monitors.sinks.selectors import secret_of, settings_of, sinks_to_send
-from monitors.sinks.sending import SinkSending
+from monitors.sinks.sending import SinkSender
 from monitors.sinks.services import set_sink
 from monitors.sinks.settings import SinkSettings
 from tests.monitors.sinks.conftest import Read, address_of, send_all, sent
 from tests.ports import free_port
 from tests.waiting import wait_until
-from tests.worlds.approvals import DAY, log, rows_of_a_day
+from tests.worlds.approvals import DAY, label, log, rows_of_a_day
 
 pytestmark = pytest.mark.django_db
 
@@ -81,6 +83,49 @@ def test_messages_that_are_not_acknowledged_in_time_are_sent_again(
     assert {message.value["id"] for message in read("predictions")} == {row.id for row in ROWS}
 
 
+def test_a_stream_that_fails_does_not_stop_the_others(
+    model: Model, sink: Sink, kafka: SinkSettings, read: Read, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("monitors.sinks.producer.MAX_MESSAGE_BYTES", 1_000)
+    log(model, [replace(ROWS[0], features={"region": "x" * 2_000})])
+    label(model, [LabelItem("a", "1", None)])
+
+    send_all(sink)
+
+    sink.refresh_from_db()
+    assert sink.error.startswith(f"{kafka.prefix}predictions: ")
+    assert sink.failing_since is not None
+    assert [message.value["id"] for message in read("labels")] == ["a"]
+
+    monkeypatch.undo()
+    send_all(sink)
+
+    sink.refresh_from_db()
+    assert (sink.error, sink.failing_since) == ("", None)
+    assert [message.value["id"] for message in read("predictions")] == [ROWS[0].id]
+
+
+def test_a_sink_that_is_changed_sends_nothing_more_to_where_it_was(
+    project: Project, model: Model, sink: Sink, kafka: SinkSettings, read: Read
+) -> None:
+    class ChangedMeanwhile(SinkProducer):
+        def send(self, *args: Any) -> int:
+            count = super().send(*args)
+            later = kafka.model_copy(update={"prefix": f"{kafka.prefix}later."})
+            set_sink(project=project, settings=later, actor="ada")
+            return count
+
+    log(model, ROWS)
+    label(model, [LabelItem("a", "1", None)])
+
+    send_all(sink, open_producer=lambda one: ChangedMeanwhile(settings_of(one), ""))
+
+    assert len(read("predictions")) == 20
+    assert read("labels") == []
+    send_all(sink)
+    assert [message.value["id"] for message in read("later.labels")] == ["a"]
+
+
 def test_another_process_sends_only_once_the_lease_is_over(model: Model, sink: Sink) -> None:
     Sink.objects.update(sender=uuid.uuid4(), sender_until=Now() + timedelta(seconds=60))
     log(model, ROWS)
@@ -129,7 +174,7 @@ def test_a_secret_that_cannot_be_read_is_said(model: Model, sink: Sink, settings
 def test_a_sink_that_was_deleted_ends_its_loop(sink: Sink) -> None:
     Sink.objects.all().delete()
 
-    SinkSending(sink.pk, threading.Event()).run()
+    SinkSender(sink.pk, threading.Event()).run()
 
     assert connection.is_usable()
 

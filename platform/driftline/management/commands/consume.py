@@ -160,9 +160,9 @@ class _Sending:
 
 
 def _send_in_thread(sink_id: int, stop: threading.Event) -> None:
-    from monitors.sinks.sending import SinkSending  # Kafka's library is loaded where it is used
+    from monitors.sinks.sending import SinkSender  # Kafka's library is loaded where it is used
 
     try:
-        SinkSending(sink_id, stop).run()
+        SinkSender(sink_id, stop).run()
     finally:
         connection.close()
