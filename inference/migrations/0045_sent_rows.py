@@ -74,9 +74,17 @@ class Migration(migrations.Migration):
                 (
                     "model",
                     models.ForeignKey(
-                        on_delete=django.db.models.deletion.CASCADE, related_name="+", to="inference.model"
+                        db_index=False,
+                        on_delete=django.db.models.deletion.CASCADE,
+                        related_name="+",
+                        to="inference.model",
                     ),
                 ),
             ],
+            options={
+                "indexes": [
+                    models.Index(fields=["model", "given_id", "revision"], name="unsent_labels_by_id")
+                ],
+            },
         ),
     ]

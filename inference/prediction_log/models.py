@@ -144,12 +144,18 @@ class UnsentChunk(models.Model):
 
 
 class UnsentLabel(models.Model):
-    """A revision of a label that a sink has yet to send, written in the commit of the label."""
+    """A revision of a label that a sink has yet to send, written in the commit of the label.
 
-    model = models.ForeignKey(Model, models.CASCADE, related_name="+")
+    Until it was sent, the label stays in rows of its own.
+    """
+
+    model = models.ForeignKey(Model, models.CASCADE, related_name="+", db_index=False)
     given_id = models.CharField(max_length=210, db_collation="C")
     revision = models.IntegerField()
     created_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        indexes = [models.Index(fields=["model", "given_id", "revision"], name="unsent_labels_by_id")]
 
     def __str__(self) -> str:
         return f"revision {self.revision} of {self.given_id}"

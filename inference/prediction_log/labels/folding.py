@@ -32,7 +32,10 @@ class LabelledDay:
 
 
 def fold_labels() -> int:
-    """Fold or delete every label that need not have a row of its own; returns how many those were."""
+    """Fold or delete every label that need not have a row of its own; returns how many those were.
+
+    A label that a sink has yet to send stays in rows of its own, unless its day is not kept any more.
+    """
     week = oldest_week()
     done = 0
     for labelled in _find_days(week):
@@ -75,14 +78,19 @@ SELECT model_id, day, NOT is_there FROM (
 """
 
 
+# All revisions of a label are folded together, so that a newer one never lies in its chunk before an older one.
+_IS_SENT = """NOT EXISTS (SELECT FROM inference_unsentlabel AS unsent
+    WHERE unsent.model_id = label.model_id AND unsent.given_id = label.given_id)"""
+
+
 def _chunks_of(labelled: LabelledDay, week: date) -> list[int]:
-    """List the chunks of a day's answers without narrow rows within whose time some label has a row of its own."""
+    """List the chunks of a day's answers without narrow rows within whose time some label may be folded."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT id FROM inference_predictionchunk AS chunk "
             "WHERE is_packed AND damage = '' AND model_id = %s AND day = %s AND role <> 'shadow' AND week < %s "
             "AND EXISTS (SELECT FROM inference_label AS label WHERE label.model_id = chunk.model_id AND is_current "
-            'AND prediction_time BETWEEN chunk.start AND chunk."end") ORDER BY id',
+            f'AND prediction_time BETWEEN chunk.start AND chunk."end" AND {_IS_SENT}) ORDER BY id',
             [labelled.model_id, labelled.day, week],
         )
         return [pk for (pk,) in cursor.fetchall()]
@@ -108,7 +116,7 @@ def _fold(labelled: LabelledDay, pk: int) -> int:
 
 
 def _labels_of(chunk: PredictionChunk) -> Iterator[tuple[str, FoldedLabel]]:
-    """Give the labels of a chunk's rows, each with the id it was told under."""
+    """Give the labels of a chunk's rows that no sink has yet to send, each with the id it was sent under."""
     rows = ids_of(chunk.payload)
     ids, times = rows.column("id").to_pylist(), rows.column("time").to_pylist()
     places = dict(zip(ids, range(len(ids)), strict=True))
@@ -116,8 +124,9 @@ def _labels_of(chunk: PredictionChunk) -> Iterator[tuple[str, FoldedLabel]]:
     with connection.cursor() as cursor:
         cursor.execute(
             f"SELECT {PREDICTION}, given_id, prediction_time, revision, is_current, value, labelled_at, "
-            "received_at, source FROM inference_label WHERE model_id = %s AND given_id = ANY(%s::text[]) "
-            "AND prediction_time BETWEEN %s AND %s",
+            "received_at, source FROM inference_label AS label "
+            "WHERE model_id = %s AND given_id = ANY(%s::text[]) "
+            f"AND prediction_time BETWEEN %s AND %s AND {_IS_SENT}",
             [chunk.model_id, text_array({*ids, *clients}), chunk.start, chunk.end],
         )
         for id_, given_id, time, *values in cursor.fetchall():

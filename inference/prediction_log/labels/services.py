@@ -266,8 +266,8 @@ def forget(model_id: int, rows: Sequence[tuple[str, int, str | None]]) -> int:
     """Delete the labels of predictions that are erased, and those that wait under their ids, in all revisions.
 
     A row is an id, its event time in microseconds and its client id: an id may come again after the dedupe window,
-    and the label of that one stays. Those that are folded go with the rows of their chunk. Call it under the model's
-    lock; returns how many labels were deleted.
+    and the label of that one stays. Those that are folded go with the rows of their chunk, and no sink sends any of
+    them later. Call it under the model's lock; returns how many labels were deleted.
     """
     if not rows:
         return 0
@@ -288,7 +288,14 @@ def forget(model_id: int, rows: Sequence[tuple[str, int, str | None]]) -> int:
             "WHERE model_id = %s AND prediction_time IS NULL AND given_id = ANY(%s::text[])",
             [model_id, given_ids],
         )
-        return joined + int(cursor.rowcount)
+        waiting = int(cursor.rowcount)
+        cursor.execute(
+            "DELETE FROM inference_unsentlabel AS unsent WHERE model_id = %s AND given_id = ANY(%s::text[]) "
+            "AND NOT EXISTS (SELECT FROM inference_label AS label WHERE label.model_id = unsent.model_id "
+            "AND label.given_id = unsent.given_id AND label.revision = unsent.revision)",
+            [model_id, given_ids],
+        )
+        return joined + waiting
 
 
 # -- what both writers say about bad items -----------------------------------------------------------------------------

@@ -9,7 +9,9 @@ from django.db import connection, transaction
 
 from driftline.accounts.models import Project
 from driftline.common.responses import write_json
+from inference.prediction_log.ingest import arrival
 from inference.prediction_log.items import LabelItem
+from inference.prediction_log.labels.folding import fold_labels
 from inference.prediction_log.models import Label, UnsentLabel
 from inference.registry.models import Model
 from monitors.feed.models import FeedEvent
@@ -19,6 +21,7 @@ from monitors.metrics.models import MetricPoint
 from monitors.sinks.models import Sink
 from monitors.sinks.services import set_sink, stop_sink
 from monitors.sinks.settings import SinkSettings
+from tests.inference.prediction_log.labels.closed_weeks import let_narrow_rows_go
 from tests.monitors.sinks.conftest import Read, send_all, sent
 from tests.worlds.approvals import DAY, label, log, rows_of_a_day, work
 
@@ -100,6 +103,29 @@ def test_a_label_that_is_not_there_any_more_is_not_sent_and_is_counted(
 
     assert [message.value["id"] for message in read("labels")] == ["b"]
     assert sink.streams.get(kind="labels").lost == 1
+
+
+def test_labels_that_could_be_folded_wait_in_rows_of_their_own_until_they_were_sent(
+    model: Model, sink: Sink, read: Read, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(arrival, "_closed", set())
+    monkeypatch.setattr(arrival, "_clock", "timestamptz '2026-01-07 12:00Z'")
+    rows = rows_of_a_day(DAY, 10)
+    log(model, rows)
+    label(model, [LabelItem(row.id, "0", None) for row in rows[:5]])
+    label(model, [LabelItem(rows[0].id, "1", None)])
+    let_narrow_rows_go()
+    assert Label.objects.count() == 6
+
+    send_all(sink)
+
+    assert {(one.value["id"], one.value["revision"]) for one in read("labels")} == {
+        *((row.id, 1) for row in rows[:5]),
+        (rows[0].id, 2),
+    }
+    assert sink.streams.get(kind="labels").lost == 0
+    assert fold_labels() == 6
+    assert not Label.objects.exists()
 
 
 # -- metric points -----------------------------------------------------------------------------------------------------
