@@ -15,7 +15,7 @@ MAX_LABELS = 5_000
 
 
 def next_batch(stream: SinkStream) -> SinkBatch | None:
-    """Return the labels that came first; one that was erased meanwhile, or left the log, is not sent."""
+    """Return the labels that came first; one that left the log meanwhile is not sent."""
     project = stream.sink.project
     unsent = list(
         UnsentLabel.objects.filter(model__project=project).select_related("model").order_by("pk")[:MAX_LABELS]

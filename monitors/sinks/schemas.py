@@ -10,7 +10,7 @@ from monitors.sinks.selectors import StreamStatus
 class SinkStreamOut(ResponseBody, frozen=True):
     """One stream: what waits, for how long the oldest of it does, and how many messages were acknowledged.
 
-    `lost` rows were damaged in the log, or dropped by retention or erased before they were sent.
+    `lost` rows were damaged in the log, or dropped by retention before they were sent.
     """
 
     kind: Annotated[str, one_of(StreamKind.values)]

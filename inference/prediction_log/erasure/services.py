@@ -23,7 +23,7 @@ from inference.prediction_log.erasure.hooks import list_later_steps
 from inference.prediction_log.erasure.models import Erasure
 from inference.prediction_log.erasure.work import Blocked, SliceOver, Step, Work, seal, work_of
 from inference.prediction_log.events.models import EventHalf
-from inference.prediction_log.models import Label, PredictionChunk, PredictionRow
+from inference.prediction_log.models import Label, PredictionChunk, PredictionRow, UnsentLabel
 from inference.prediction_log.sources.models import DeadLetter
 
 log = logging.getLogger(__name__)
@@ -46,7 +46,7 @@ _FIRST: dict[str, Step] = {
     "job answers": jobs.erase_answers,
 }
 _LAST: dict[str, Step] = {"logs": files.blank_logs}
-_VACUUMED = (PredictionChunk, PredictionRow, Label, EventHalf, DeadLetter)
+_VACUUMED = (PredictionChunk, PredictionRow, Label, UnsentLabel, EventHalf, DeadLetter)
 
 
 def request_erasure(*, project: Project, key: str, actor: str) -> Erasure:

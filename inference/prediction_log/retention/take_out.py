@@ -15,7 +15,7 @@ from driftline.common.periods import floor, from_us
 from inference.prediction_log.encryption.sealed_chunks import sealer
 from inference.prediction_log.labels import services as labels
 from inference.prediction_log.labels.changes import SummarisedLabel, record_label_changes, summarised_labels
-from inference.prediction_log.models import PredictionChunk
+from inference.prediction_log.models import PredictionChunk, UnsentChunk
 from inference.prediction_log.queries.selectors import ChunkRows, LogFrame, frame_from
 from inference.prediction_log.queries.unsummarised import request_rebuild
 from inference.prediction_log.signals import days_changed, rows_erased
@@ -96,8 +96,10 @@ def _record_lost_labels(model_id: int, erased: LogFrame) -> None:
 def _replace(chunk: PredictionChunk, kept: pa.RecordBatch, folded: FoldedLabels) -> None:
     """Keep a chunk's other rows, or nothing where it has none. The event clock goes on as if the last were there."""
     own = PredictionChunk.objects.filter(day=chunk.day, is_packed=chunk.is_packed, pk=chunk.pk)
+    unsent = UnsentChunk.objects.filter(chunk=chunk.pk)
     if not kept.num_rows:
         own.delete()
+        unsent.delete()
     else:
         seal = sealer()
         times = kept.column("time").cast(pa.int64()).to_numpy()
@@ -111,6 +113,7 @@ def _replace(chunk: PredictionChunk, kept: pa.RecordBatch, folded: FoldedLabels)
             end=end,
             end_stored_at=chunk.end_stored_at - (chunk.end - end),
         )
+        unsent.update(rows=kept.num_rows)
     if chunk.is_packed:
         recount_day(chunk)
 
