@@ -20,7 +20,7 @@ from inference.prediction_log.erasure.hooks import list_later_steps
 from inference.prediction_log.models import PredictionChunk
 from inference.prediction_log.queries.selectors import LogFrame
 from inference.prediction_log.signals import periods_touched, requests_counted, rows_erased
-from inference.prediction_log.storage.hooks import is_awaited
+from inference.prediction_log.storage.hooks import is_sent_by_sink
 from inference.registry.hooks import list_callbacks, list_dependents
 from inference.registry.models import Dataset, Deployment, DeploymentChange, Model, Version
 from inference.registry.signals import (
@@ -85,7 +85,7 @@ limits_of_people.provide(enabled_rules)
 list_later_steps.provide(lambda: STEPS)
 list_dependents.provide(dependents_of)
 list_active_work.provide(active_work)
-is_awaited.provide(sinks.is_awaited)
+is_sent_by_sink.provide(sinks.is_sent_by_sink)
 note_stored.provide(points.note_stored)
 
 

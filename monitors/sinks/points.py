@@ -6,19 +6,22 @@ import msgspec
 from django.db.models import Count, Min
 
 from driftline.accounts.models import Project
+from inference.prediction_log.models import size_of
 from monitors.metrics.limits import PointJudge
-from monitors.metrics.models import MetricPoint
+from monitors.metrics.models import MetricPoint, PackedPoints
 from monitors.metrics.schemas import PointOut
 from monitors.sinks.models import SinkStream, StreamKind, UnsentPoints
-from monitors.sinks.selectors import is_awaited
+from monitors.sinks.selectors import is_sent_by_sink
 from monitors.sinks.streams import Backlog, SinkBatch, SinkMessage, StreamReader, message_of, nothing_to_begin
 
 MAX_POINT_ROWS = 200
+MAX_POINTS = 20_000
+"""Of a batch, which may have one row of more; they are in memory together."""
 
 
 def note_stored(model_id: int, rows: Collection[int]) -> None:
     """Note that rows of points were stored, in the transaction that stores them; does nothing without a sink."""
-    if rows and is_awaited(model_id, StreamKind.METRICS):
+    if rows and is_sent_by_sink(model_id, StreamKind.METRICS):
         UnsentPoints.objects.bulk_create(UnsentPoints(model_id=model_id, row=row) for row in rows)
 
 
@@ -29,7 +32,7 @@ def next_batch(stream: SinkStream) -> SinkBatch | None:
     first = unsent.first()
     if first is None:
         return None
-    chosen = list(unsent.filter(model=first.model)[:MAX_POINT_ROWS])
+    chosen = _bounded(list(unsent.filter(model=first.model)[:MAX_POINT_ROWS]))
     found = MetricPoint.objects.filter(row__in={one.row for one in chosen}).order_by(
         "start", "metric", "feature"
     )
@@ -41,6 +44,18 @@ def next_batch(stream: SinkStream) -> SinkBatch | None:
         return 0
 
     return SinkBatch(messages, finish)
+
+
+def _bounded(unsent: list[UnsentPoints]) -> list[UnsentPoints]:
+    """Return the first of these rows, as many as have no more than `MAX_POINTS` points, and at least one."""
+    rows = PackedPoints.objects.filter(pk__in={one.row for one in unsent})
+    points = dict(rows.values_list("pk", size_of("statuses")))  # a byte each
+    total = 0
+    for place, one in enumerate(unsent):
+        total += points.pop(one.row, 0)  # a row that was measured again is sent once
+        if place and total > MAX_POINTS:
+            return unsent[:place]
+    return unsent
 
 
 def _message(project: Project, model: str, point: MetricPoint) -> SinkMessage:

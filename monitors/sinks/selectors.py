@@ -51,7 +51,7 @@ def secret_of(sink: Sink) -> str:
     return decrypt(sink.secret) if sink.secret else ""
 
 
-def is_awaited(model_id: int, kind: str) -> bool:
+def is_sent_by_sink(model_id: int, kind: str) -> bool:
     """Return whether a sink sends what is stored of a model of this kind."""
     return SinkStream.objects.filter(kind=kind, sink__project__models=model_id).exists()
 

@@ -163,7 +163,7 @@ def _store(
         if replaced := stored.keys() & {id_ for id_, _ in fresh}:
             supersede(model.pk, replaced)
         add_labels(model.pk, list(fresh.values()), source=source, now=now)
-        if hooks.is_awaited(model.pk, "labels"):
+        if hooks.is_sent_by_sink(model.pk, "labels"):
             UnsentLabel.objects.bulk_create(
                 UnsentLabel(model=model, given_id=id_, revision=revision) for id_, revision in fresh
             )

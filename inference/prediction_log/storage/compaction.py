@@ -114,7 +114,8 @@ def _set_aside(chunk: PredictionChunk, reason: str) -> None:
         event_time__lte=chunk.end,
     )
     ids = {id_ for both in narrow.values_list("prediction_id", "client_id") for id_ in both if id_}
-    own.update(is_packed=True, damage=reason[:MAX_REASON], id_hashes=write_hashes(ids))
+    own.update(is_packed=True, is_sent=chunk.is_sent, damage=reason[:MAX_REASON], id_hashes=write_hashes(ids))
+    _note_unsent(chunk)
     add_to_day(PackedDay, chunk, rows=chunk.rows)
     log.error("a chunk of the log is damaged", extra={"chunk": chunk.pk, "reason": reason})
 
@@ -130,13 +131,11 @@ def _take_parts(unpacked: UnpackedDay) -> list[PredictionChunk]:
             "pk", "rows", size_of("payload"), "week", "is_summarised", "is_sent"
         )[:MANY_CHUNKS]
     )
-    if not hooks.is_awaited(
-        unpacked.model_id, "predictions"
-    ):  # asked once they are locked: see `UnsentChunk`
+    # Asked once they are locked: see `UnsentChunk`.
+    if not hooks.is_sent_by_sink(unpacked.model_id, "predictions"):
         locked = [(*one[:-1], True) for one in locked]
-    alike = (
-        locked[0][3:] if locked else None
-    )  # narrow rows go by the week, summaries count a chunk as a whole, and sinks send it
+    # Narrow rows go by the week, and summaries count a chunk as a whole, as sinks send it.
+    alike = locked[0][3:] if locked else None
     taken, rows, size = [], 0, 0
     for pk, count, length, *kind in locked:
         if rows < CHUNK_ROWS and size < CHUNK_BYTES and tuple(kind) == alike:
@@ -146,9 +145,11 @@ def _take_parts(unpacked: UnpackedDay) -> list[PredictionChunk]:
         return []
     week, is_summarised, is_sent = alike
     is_full = rows >= CHUNK_ROWS or size >= CHUNK_BYTES
-    if is_full and is_sent:  # what a sink is about to send would be sent twice
+    is_many = len(locked) == MANY_CHUNKS
+    # What a sink is about to send would be sent twice, so that it waits until there are many.
+    if is_full and (is_sent or is_many):
         return _sent_as(is_sent, fresh.filter(pk__in=taken))
-    if not _are_old_or_many(fresh.filter(pk__in=taken)):
+    if not is_many and not _are_old(fresh.filter(pk__in=taken)):
         return []
     small = same.filter(
         is_packed=True,
@@ -183,8 +184,8 @@ def _up_to_size(chunks: QuerySet[PredictionChunk], room: int) -> list[Prediction
     return list(chunks.filter(pk__in=taken))
 
 
-def _are_old_or_many(chunks: QuerySet[PredictionChunk]) -> bool:
-    return chunks.filter(created_at__lt=Now() - MAX_FRESH_AGE).exists() or chunks.count() >= MANY_CHUNKS
+def _are_old(chunks: QuerySet[PredictionChunk]) -> bool:
+    return chunks.filter(created_at__lt=Now() - MAX_FRESH_AGE).exists()
 
 
 def _replace(parts: Sequence[_Part]) -> None:
@@ -214,8 +215,14 @@ def _replace(parts: Sequence[_Part]) -> None:
         keys = [chunk.pk for chunk in chunks if chunk.is_packed is is_packed]
         same_day.filter(is_packed=is_packed, pk__in=keys).delete()
     packed.save(force_insert=True)
+    UnsentChunk.objects.filter(chunk__in=[chunk.pk for chunk in chunks]).delete()
+    _note_unsent(packed)
+    add_to_day(PackedDay, packed, rows=sum(chunk.rows for chunk in chunks if not chunk.is_packed))
+
+
+def _note_unsent(packed: PredictionChunk) -> None:
+    """Have a sink find a chunk among the packed ones, where it has yet to send it."""
     if not packed.is_sent:
-        UnsentChunk.objects.filter(chunk__in=[chunk.pk for chunk in chunks]).delete()
         UnsentChunk.objects.create(
             chunk=packed.pk,
             model_id=packed.model_id,
@@ -223,7 +230,6 @@ def _replace(parts: Sequence[_Part]) -> None:
             rows=packed.rows,
             created_at=packed.created_at,
         )
-    add_to_day(PackedDay, packed, rows=sum(chunk.rows for chunk in chunks if not chunk.is_packed))
 
 
 def ids_of(rows: pa.RecordBatch) -> list[str]:

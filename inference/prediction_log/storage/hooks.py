@@ -7,5 +7,5 @@ def _nothing_is(model_id: int, kind: str) -> bool:
     return False
 
 
-is_awaited = Hook(_nothing_is)
+is_sent_by_sink = Hook(_nothing_is)
 """Returns whether a sink sends what is stored of a model of this kind: `predictions` or `labels`."""

@@ -15,6 +15,7 @@ from driftline.common.responses import write_json
 from inference.prediction_log.erasure import services, spool
 from inference.prediction_log.erasure.services import request_erasure
 from inference.prediction_log.ingest import arrival
+from inference.prediction_log.items import LabelItem
 from inference.prediction_log.models import PredictionChunk, UnsentChunk
 from inference.prediction_log.queries.exploring import explore
 from inference.prediction_log.queries.filters import filter_of
@@ -28,7 +29,7 @@ from monitors.sinks.services import set_sink, stop_sink
 from monitors.sinks.settings import SinkSettings
 from tests.inference.prediction_log.storage.aging import grow_old, pack_all
 from tests.monitors.sinks.conftest import Read, send_all, sent
-from tests.worlds.approvals import DAY, log, make_model, rows_of_a_day, work
+from tests.worlds.approvals import DAY, label, log, make_model, rows_of_a_day, work
 
 pytestmark = pytest.mark.django_db
 
@@ -118,6 +119,22 @@ def test_a_full_chunk_waits_for_its_sink_rather_than_being_packed_under_it(
     assert PredictionChunk.objects.get().is_packed is True
 
 
+def test_many_chunks_are_packed_though_their_sink_has_yet_to_send_them(
+    model: Model, sink: Sink, read: Read, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("inference.prediction_log.storage.compaction.CHUNK_ROWS", 4)
+    monkeypatch.setattr("inference.prediction_log.storage.compaction.MANY_CHUNKS", 5)
+    for start in range(0, 20, 2):
+        log(model, ROWS[start : start + 2])
+    pack_all()
+    assert PredictionChunk.objects.filter(is_packed=False).count() == 4
+    assert statuses_of(sink, now=now())[0].waiting == 20
+
+    send_all(sink)
+
+    assert ids(read) == sorted(row.id for row in ROWS)
+
+
 def test_without_a_sink_a_full_chunk_is_packed_at_once(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("inference.prediction_log.storage.compaction.CHUNK_ROWS", 10)
     log(model, ROWS)
@@ -167,21 +184,29 @@ def test_rows_of_another_project_are_not_sent(model: Model, sink: Sink, read: Re
 
 
 # -- what must not be sent -----------------------------------------------------------------------------------------
+@pytest.mark.parametrize("is_packed", [False, True])
 def test_a_row_that_was_erased_is_not_sent_later(
-    project: Project, model: Model, sink: Sink, read: Read, settings: Any, tmp_path: Path,
+    is_packed: bool, project: Project, model: Model, sink: Sink, read: Read, settings: Any, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     settings.HOME = tmp_path
     monkeypatch.setattr(spool, "SETTLED_AFTER", timedelta(0))
     monkeypatch.setattr(services, "LOOK_AGAIN_AFTER", timedelta(0))
     log(model, [replace(row, subject="zoe" if place == 3 else "bob") for place, row in enumerate(ROWS)])
+    label(model, [LabelItem(row.id, "1", None) for row in ROWS[2:5]])
     work(model)
+    if is_packed:
+        grow_old()
+        pack_all()
     erasure = request_erasure(project=project, key="zoe", actor="ada")
     services.resume_erasure(erasure.pk)
+    assert [one.waiting for one in statuses_of(sink, now=now())[:2]] == [19, 2]
 
     send_all(sink)
 
     assert ids(read) == sorted(row.id for place, row in enumerate(ROWS) if place != 3)
+    assert {one.value["id"] for one in read("labels")} == {ROWS[2].id, ROWS[4].id}
+    assert sink.streams.get(kind="labels").lost == 0
 
 
 def test_features_are_sent_as_the_policies_of_now_have_them(model: Model, sink: Sink, read: Read) -> None:
@@ -236,6 +261,22 @@ def test_a_damaged_chunk_is_counted_and_the_others_are_sent(model: Model, sink: 
     log(model, ROWS[:10])
     PredictionChunk.objects.update(payload=b"broken")
     log(model, ROWS[10:])
+
+    send_all(sink)
+
+    assert ids(read) == sorted(row.id for row in ROWS[10:])
+    assert sink.streams.get(kind="predictions").lost == 10
+
+
+def test_a_chunk_that_was_damaged_before_it_is_packed_is_counted_too(
+    model: Model, sink: Sink, read: Read
+) -> None:
+    log(model, ROWS[:10])
+    PredictionChunk.objects.update(payload=b"broken")
+    log(model, ROWS[10:])
+    grow_old()
+    pack_all()
+    assert statuses_of(sink, now=now())[0].waiting == 20
 
     send_all(sink)
 

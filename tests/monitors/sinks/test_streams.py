@@ -17,8 +17,9 @@ from inference.registry.models import Model
 from monitors.feed.models import FeedEvent
 from monitors.feed.schemas import FeedEventOut
 from monitors.feed.services import record_event
-from monitors.metrics.models import MetricPoint
-from monitors.sinks.models import Sink
+from monitors.metrics.models import MetricPoint, PackedPoints
+from monitors.sinks.models import Sink, UnsentPoints
+from monitors.sinks.points import next_batch
 from monitors.sinks.services import set_sink, stop_sink
 from monitors.sinks.settings import SinkSettings
 from tests.inference.prediction_log.labels.closed_weeks import let_narrow_rows_go
@@ -147,6 +148,24 @@ def test_the_points_of_a_window_are_sent_and_again_when_they_change(
     assert daily[0] == 25
     assert daily[-1] == stored.value == 50
     assert {"start", "end", "status", "n", "revision", "model", "threshold"} <= points[0].keys()
+
+
+def test_points_are_sent_in_batches_of_a_bounded_number(
+    model: Model, sink: Sink, read: Read, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    log(model, rows_of_a_day(DAY, 50))
+    work(model)
+    row, *others = PackedPoints.objects.filter(pk__in=UnsentPoints.objects.values("row")).order_by("pk")
+    monkeypatch.setattr("monitors.sinks.points.MAX_POINTS", len(row.statuses))
+
+    batch = next_batch(sink.streams.get(kind="metrics"))
+    assert batch is not None
+    first = [*batch.messages]
+    send_all(sink)
+
+    assert others
+    assert 0 < len(first) <= len(row.statuses)
+    assert len(read("metrics")) == MetricPoint.objects.filter(model=model).count()
 
 
 # -- which streams -----------------------------------------------------------------------------------------------------
