@@ -22,9 +22,10 @@ def next_batch(stream: SinkStream) -> SinkBatch | None:
     )
     if not unsent:
         return None
+    by_model = attrgetter("model_id")
     messages = [
         message
-        for _, some in groupby(unsent, key=attrgetter("model"))
+        for _, some in groupby(sorted(unsent, key=by_model), key=by_model)
         for message in _messages(project, [*some])
     ]
 

@@ -27,7 +27,9 @@ MAX_BYTES = 8 << 20
 MAX_CHUNKS = 500
 
 
-class _Chunk(NamedTuple):
+class UnsentPart(NamedTuple):
+    """A chunk of which the rows are still to be sent."""
+
     pk: int
     day: date
     is_packed: bool
@@ -43,19 +45,19 @@ def next_batch(stream: SinkStream) -> SinkBatch | None:
     return SinkBatch(_messages(project, chunks, damaged), lambda: _finish(project, chunks, damaged))
 
 
-def _next_packed(project: Project) -> list[_Chunk]:
+def _next_packed(project: Project) -> list[UnsentPart]:
     oldest = _packed(project).filter(is_dropped=False).order_by("created_at", "pk")[:1]
-    return [_Chunk(pk, day, True) for pk, day in oldest.values_list("pk", "day")]
+    return [UnsentPart(pk, day, True) for pk, day in oldest.values_list("pk", "day")]
 
 
-def _next_fresh(project: Project) -> list[_Chunk]:
+def _next_fresh(project: Project) -> list[UnsentPart]:
     fields = ("pk", "day", "rows", size_of("payload"))
-    chosen = list[_Chunk]()
+    chosen = list[UnsentPart]()
     rows = size = 0
     for pk, day, count, length in _fresh(project).order_by("pk").values_list(*fields)[:MAX_CHUNKS]:
         if chosen and (rows + count > MAX_ROWS or size + length > MAX_BYTES):
             break
-        chosen.append(_Chunk(pk, day, False))
+        chosen.append(UnsentPart(pk, day, False))
         rows, size = rows + count, size + length
     return chosen
 
@@ -76,7 +78,7 @@ def _dropped(project: Project) -> QuerySet[UnsentChunk]:
 
 
 # -- messages ----------------------------------------------------------------------------------------------------------
-def _messages(project: Project, chunks: list[_Chunk], damaged: dict[int, int]) -> Iterator[SinkMessage]:
+def _messages(project: Project, chunks: list[UnsentPart], damaged: dict[int, int]) -> Iterator[SinkMessage]:
     """Read chunk by chunk; of one that cannot be read the rows are counted in `damaged`."""
     versions = dict[int, Version]()
     for pk, day, is_packed in chunks:
@@ -137,7 +139,7 @@ def _features(model: Model, frame: LogFrame) -> Mapping[str, list[float | str | 
 
 
 # -- what was sent -----------------------------------------------------------------------------------------------------
-def _finish(project: Project, chunks: list[_Chunk], damaged: dict[int, int]) -> int:
+def _finish(project: Project, chunks: list[UnsentPart], damaged: dict[int, int]) -> int:
     """Mark chunks as sent, in the order in which all lock them; returns the rows that were damaged or dropped."""
     for is_packed in (False, True):
         some = [chunk for chunk in chunks if chunk.is_packed is is_packed]

@@ -26,7 +26,7 @@ def set_sink(*, project: Project, settings: SinkSettings, actor: str, secret: st
     sealed = encrypt_sent(secret or "", max_length=MAX_SECRET_BYTES)
     with transaction.atomic():
         Project.objects.select_for_update(no_key=True).get(pk=project.pk)
-        sink = find_sink(project=project)
+        sink = _lock_sink(project)
         before = None if sink is None else describe_sink(sink)
         if sink is None:
             sink = Sink(project=project)
@@ -49,6 +49,12 @@ def set_sink(*, project: Project, settings: SinkSettings, actor: str, secret: st
             after=after,
         )
     return sink
+
+
+def _lock_sink(project: Project) -> Sink | None:
+    """Return the sink of a project under a lock: a lease or a secret that is encrypted anew is not written over."""
+    found = Sink.objects.select_for_update(of=("self",), no_key=True).select_related("project")
+    return found.filter(project=project).first()
 
 
 def _choose_streams(sink: Sink, settings: SinkSettings) -> None:

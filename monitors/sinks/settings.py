@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
+from driftline.common.errors import invalid
 from inference.prediction_log.sources.kafka.settings import KafkaCluster, check_cluster_settings
 from monitors.sinks.models import StreamKind
 
@@ -33,3 +34,5 @@ class SinkSettings(KafkaCluster):
 def check_sink(settings: SinkSettings) -> None:
     """Raise Problem (422) for settings that could never work, or lead where this server must not call."""
     check_cluster_settings(settings)
+    if len(set(settings.streams)) < len(settings.streams):
+        raise invalid("/settings/streams", "A stream is named twice; name each once.")

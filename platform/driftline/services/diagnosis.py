@@ -36,6 +36,7 @@ from inference.prediction_log.spool.sealing import KEY_FILE, master_keys
 from inference.prediction_log.storage.damaged_chunks import describe_marked
 from monitors.sinks.models import Sink
 from monitors.sinks.readers import statuses_of
+from monitors.sinks.selectors import MAX_SINKS_SENT, sinks_to_send
 
 OLDEST_PYTHON, OLDEST_POSTGRES = (3, 12), 15
 MIN_FREE_BYTES = 2 << 30
@@ -376,6 +377,12 @@ def _sinks() -> Iterator[Finding]:
                 subject, text, "Mend it, or stop it on Settings, Sink: what is stored waits until then."
             )
         elif behind > SINK_LATE_AFTER:
-            yield Finding(subject, text, "See that manage.py consume runs, and look at its log.")
+            yield Finding(subject, text, _remedy_of_late(sink))
         else:
             yield Finding(subject, text)
+
+
+def _remedy_of_late(sink: Sink) -> str:
+    if sinks_to_send().filter(pk=sink.pk).exists():
+        return f"No process sends it: run manage.py consume, and one more for every {MAX_SINKS_SENT} sinks."
+    return "Look at the log of manage.py consume."

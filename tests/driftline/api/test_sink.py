@@ -76,6 +76,7 @@ def test_a_secret_stays_for_the_same_brokers_and_user_alone(api: Api, sink: Sink
         ({"prefix": "a b"}, "/settings/prefix"),
         ({"streams": ["rows"]}, "/settings/streams/0"),
         ({"streams": []}, "/settings/streams"),
+        ({"streams": ["labels", "labels"]}, "/settings/streams"),
         ({"user": ""}, "/settings/user"),
     ],
 )

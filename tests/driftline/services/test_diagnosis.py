@@ -4,6 +4,7 @@ import os
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from django.db import connection
@@ -116,7 +117,9 @@ class TestDiagnose:
         FeedEvent.objects.filter(pk=event.pk).update(at=now() - timedelta(hours=1))
         late = find(paths, "sink of bank")
         assert "1 rows wait, the oldest for 3,6" in late.text
-        assert "manage.py consume" in late.remedy
+        assert "No process sends it" in late.remedy
+        Sink.objects.update(sender=uuid4(), sender_until=now() + timedelta(hours=1))
+        assert "the log of manage.py consume" in find(paths, "sink of bank").remedy
 
         Sink.objects.update(failing_since=now(), error="The brokers do not answer.")
         assert find(paths, "sink of bank").text.endswith("UTC: The brokers do not answer.")
