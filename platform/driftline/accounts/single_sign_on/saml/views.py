@@ -1,11 +1,13 @@
 """The sign-in at a SAML provider, the way back, the end of a session on either side, and Driftline's metadata.
 
 The provider's page posts its response from another site, where browsers send no cookie of the session. So the response
-is checked first, without a session, and what it says is kept under the ID of the request that it answers; then a
-redirect within Driftline brings the session, which must have made that request.
+is checked first, without a session, and its claims are kept under a random ticket; then a redirect within Driftline
+brings the ticket and the session, which must have made the request that the response answers. Whoever made that request
+knows its ID, so that the ID must not be enough: they could have another person's browser bring the response.
 """
 
 import hashlib
+import secrets
 import time
 from typing import Any
 
@@ -57,23 +59,26 @@ def take_response(request: HttpRequest, provider_id: str) -> HttpResponse:
             )
     except SignInRefused as refusal:
         return render_authentication_error(request, _known_to_allauth(request, provider), exception=refusal)
-    cache.set(_place(provider, answer.request_id), msgspec.to_builtins(answer), _FINISH_SECONDS)
+    ticket = secrets.token_urlsafe(32)
+    cache.set(_cache_key(provider, ticket), msgspec.to_builtins(answer), _FINISH_SECONDS)
     finish_address = reverse("saml_finish", kwargs={"provider_id": provider.id})
-    return HttpResponseRedirect(f"{finish_address}?{urlencode({'request': answer.request_id})}")
+    return HttpResponseRedirect(f"{finish_address}?{urlencode({'ticket': ticket})}")
 
 
 @require_GET
 @never_cache
 def finish(request: HttpRequest, provider_id: str) -> HttpResponse:
-    """Sign in who comes back from the provider with the session that started the sign-in."""
-    provider, request_id = _provider(provider_id), request.GET.get("request", "")
+    """Sign in the person of a ticket, which counts once, if the session started the sign-in."""
+    provider = _provider(provider_id)
+    cache_key = _cache_key(provider, request.GET.get("ticket", ""))
     of_allauth = _known_to_allauth(request, provider)
     try:
-        state = of_allauth.unstash_redirect_state(request, request_id)
-        answer = cache.get(_place(provider, request_id))
-        if answer is None:
-            raise SignInRefused("expired_token", "This sign-in took too long; start again.")
-        cache.delete(_place(provider, request_id))
+        answer = cache.get(cache_key)
+        if answer is None or not cache.delete(cache_key):
+            raise SignInRefused(
+                "expired_token", "This sign-in took too long, or was finished before; start again."
+            )
+        state = of_allauth.unstash_redirect_state(request, answer["request_id"])
         claims = msgspec.convert(answer["claims"], PersonClaims)
         social_login = of_allauth.sociallogin_from_response(request, claims)
         social_login.claims, social_login.state = claims, state
@@ -112,8 +117,8 @@ def metadata(request: HttpRequest, provider_id: str) -> HttpResponse:
     return HttpResponse(own_metadata(_provider(provider_id)), content_type="application/samlmetadata+xml")
 
 
-def _place(provider: ProviderSettings, request_id: str) -> str:
-    return f"sso:{provider.id}:answer:{hashlib.sha256(request_id.encode()).hexdigest()}"
+def _cache_key(provider: ProviderSettings, ticket: str) -> str:
+    return f"sso:{provider.id}:ticket:{hashlib.sha256(ticket.encode()).hexdigest()}"
 
 
 def _known_to_allauth(request: HttpRequest, provider: ProviderSettings) -> Any:

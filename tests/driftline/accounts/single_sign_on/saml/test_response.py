@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.test import Client
 from lxml import etree
 
 from driftline.accounts.models import AuditEntry, Membership, User
@@ -13,6 +14,8 @@ from tests.driftline.accounts.single_sign_on.saml.assertions import (
     ASSERTION,
     NAMES,
     assertion_of,
+    packed,
+    response,
     sign,
     signer,
 )
@@ -268,12 +271,38 @@ class TestTheRequest:
         assert reason(company) == "token_used"
 
     def test_is_finished_once(self, company: SamlCompany) -> None:
+        root = company.response()
+        sign(assertion_of(root))
+        posted = Client().post(company.recipient, {"SAMLResponse": packed(root)})
+        company.browser.get(posted["Location"])
+        company.browser.post("/accounts/logout/")
+
+        assert "was finished before" in company.refusal(company.browser.get(posted["Location"]))
+
+    def test_that_another_person_was_made_to_answer_signs_in_neither(self, company: SamlCompany) -> None:
+        """The starter sends the provider's address to a victim, whom the provider knows and answers about at once."""
         request_id = company.start()["ID"]
-        company.browser.get("/accounts/saml/company/finish/", {"request": request_id})
+        root = response(company.recipient, request_id, name_id="victim-1", email="victim@bank.example")
+        sign(assertion_of(root))
+        victim = Client()
+        posted = victim.post(company.recipient, {"SAMLResponse": packed(root)})
+        known = {"no": "", "the request": request_id, "the response": root.get("ID"),
+                 "the assertion": assertion_of(root).get("ID")}  # fmt: skip
 
-        answer = company.browser.get("/accounts/saml/company/finish/", {"request": request_id})
+        guesses = [
+            company.browser.get("/accounts/saml/company/finish/", {name: value})
+            for value in known.values()
+            for name in ("ticket", "request")
+        ]
+        by_victim = victim.get(posted["Location"])
+        with_the_ticket = company.browser.get(posted["Location"])
 
-        assert "belongs to no sign-in" in company.refusal(answer)
+        assert posted.status_code == 302
+        assert {company.refusal(one) for one in (*guesses, with_the_ticket)} == {
+            "This sign-in took too long, or was finished before; start again."
+        }
+        assert (by_victim.status_code, "_auth_user_id" in victim.session) == (403, False)
+        assert not User.objects.filter(email="victim@bank.example").exists()
 
 
 def bomb() -> bytes:
