@@ -23,16 +23,21 @@ MAX_RESPONSE_LETTERS = 400_000
 """Of base64: some thousand groups with names of usual length."""
 MAX_ATTRIBUTES = 50
 """Of one element in XML: a signature over 25,000 takes two seconds to check."""
+MAX_ELEMENTS = 10_000
+MAX_DEPTH = 20
+MAX_PREFIX_LIST_LENGTH = 200
+"""Each prefix is looked for around each element before the signature is checked: 300 KB can take minutes."""
 MAX_SUBJECT_LETTERS = 190
 _OVERFLOWING_GROUPS = "http://schemas.microsoft.com/claims/groups.link"
 _MORE = "http://www.w3.org/2001/04/xmldsig-more#"
+_EXCLUSIVE = "http://www.w3.org/2001/10/xml-exc-c14n#"
 _ALGORITHMS = {
-    "CanonicalizationMethod": {"http://www.w3.org/2001/10/xml-exc-c14n#"},
+    "CanonicalizationMethod": {_EXCLUSIVE},
     "SignatureMethod": {f"{_MORE}{key}-sha{bits}" for key in ("rsa", "ecdsa") for bits in (256, 384, 512)},
     "DigestMethod": {Saml.SHA256, Saml.SHA384, Saml.SHA512},
     "Transform": {
         "http://www.w3.org/2000/09/xmldsig#enveloped-signature",
-        "http://www.w3.org/2001/10/xml-exc-c14n#",
+        _EXCLUSIVE,
     },
 }
 """Those that providers use. xmlsec knows others, which run style sheets or fetch, before it looks at the signature."""
@@ -83,9 +88,26 @@ def _parse(provider: ProviderSettings, text: str) -> Element:
             "unreadable_response",
             f"The answer of {provider.name} is no XML that can be read: {str(error)[:100]}.",
         ) from error
-    if any(len(element.attrib) > MAX_ATTRIBUTES for element in document.iter("*")):
-        _refuse(provider, "unreadable_response", f"has an element with more than {MAX_ATTRIBUTES} attributes")
+    _check_size(provider, document)
     return document
+
+
+def _check_size(provider: ProviderSettings, document: Element) -> None:
+    """Refuse what takes xmlsec long to digest, which it does before it knows whether the signature is right."""
+    attributes = [len(element.attrib) for element in document.iter("*")]
+    if max(attributes) > MAX_ATTRIBUTES:
+        _refuse(provider, "unreadable_response", f"has an element with more than {MAX_ATTRIBUTES} attributes")
+    if len(attributes) > MAX_ELEMENTS:
+        _refuse(provider, "unreadable_response", f"has more than {MAX_ELEMENTS:,} elements")
+    if document.xpath("/*" * (MAX_DEPTH + 1)):
+        _refuse(provider, "unreadable_response", f"has elements within more than {MAX_DEPTH} others")
+    for namespaces in document.iter(f"{{{_EXCLUSIVE}}}InclusiveNamespaces"):
+        if len(namespaces.get("PrefixList", "")) > MAX_PREFIX_LIST_LENGTH:
+            _refuse(
+                provider,
+                "unreadable_response",
+                f"has a PrefixList of more than {MAX_PREFIX_LIST_LENGTH} characters",
+            )
 
 
 def _check_status(provider: ProviderSettings, document: Element) -> None:

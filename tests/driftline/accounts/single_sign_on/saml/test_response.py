@@ -169,6 +169,47 @@ class TestSignatures:
         assert "REC-xslt" in company.refusal(company.sign_in(forge))
 
 
+class TestASignatureThatTakesLongToCheck:
+    """xmlsec digests what is signed before it checks the signature, and anybody may post."""
+
+    def with_prefixes(self, company: SamlCompany, text: str) -> Any:
+        """Return a response of which prefixes are kept in the signed form; a provider may name some."""
+        root = company.response()
+        assertion = assertion_of(root)
+        sign(assertion)
+        exclusive = "http://www.w3.org/2001/10/xml-exc-c14n#"
+        transform = root.findall(".//ds:Transform", NAMES)[-1]
+        etree.SubElement(
+            transform, f"{{{exclusive}}}InclusiveNamespaces", PrefixList=text, nsmap={"other": exclusive}
+        )
+        return root
+
+    def test_by_a_long_list_of_prefixes(self, company: SamlCompany) -> None:
+        root = self.with_prefixes(company, "xs " * 100)
+
+        assert "PrefixList of more than 200 characters" in company.refusal(company.bring(root))
+
+    def test_a_short_list_is_left_to_the_signature(self, company: SamlCompany) -> None:
+        root = self.with_prefixes(company, "xs xsi")
+
+        assert "is not signed by it" in company.refusal(company.bring(root))
+
+    @pytest.mark.parametrize(
+        ("content", "sentence"),
+        [
+            ("<a/>" * 10_001, "more than 10,000 elements"),
+            ("<a>" * 20 + "</a>" * 20, "within more than 20 others"),
+        ],
+        ids=["many", "deep"],
+    )
+    def test_by_elements(self, company: SamlCompany, content: str, sentence: str) -> None:
+        def forge(root: Any) -> None:
+            value = root.find(".//saml:Attribute[@Name='name']/saml:AttributeValue", NAMES)
+            value.append(etree.fromstring(f"<all>{content}</all>"))
+
+        assert sentence in company.refusal(company.sign_in(forge))
+
+
 def two_assertions(root: Any, forged: Any) -> None:
     root.insert(list(root).index(assertion_of(root)), forged)
 
