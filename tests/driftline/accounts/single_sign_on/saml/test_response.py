@@ -93,6 +93,31 @@ def test_what_is_not_taken_though_it_is_signed(
     assert not User.objects.filter(email__startswith="ada").exists()
 
 
+@pytest.mark.parametrize(
+    ("status", "sentence"),
+    [
+        (
+            "urn:oasis:names:tc:SAML:2.0:status:RequestDenied",
+            "Example Ltd did not sign you in, and says why: RequestDenied.",
+        ),
+        ("urn:oasis:names:tc:SAML:2.0:status:Call 555-0100", "Example Ltd did not sign you in."),
+    ],
+)
+def test_a_text_of_a_stranger_is_neither_shown_nor_recorded(
+    company: SamlCompany, status: str, sentence: str
+) -> None:
+    """A refusal of the provider is not signed."""
+    root = company.response(status=status)
+    message = etree.SubElement(root.find("samlp:Status", NAMES), f"{{{NAMES['samlp']}}}StatusMessage")
+    message.text = "Call 555-0100"
+
+    answer = company.bring(root)
+
+    assert company.refusal(answer) == sentence
+    assert "555" not in answer.content.decode()
+    assert AuditEntry.objects.get(action="sign_in.refused").after["reason"] == sentence
+
+
 class TestSignatures:
     def test_none(self, company: SamlCompany) -> None:
         answer = company.bring(company.response())
