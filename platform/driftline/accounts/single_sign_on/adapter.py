@@ -60,7 +60,11 @@ class SingleSignOnAdapter(DefaultSocialAccountAdapter):
             raise SignInRefused(
                 "twice_at_once", "You signed in twice at the same moment; start again.", subject=claims.email
             ) from error
-        sociallogin.state[_STATE] = {"sid": claims.session, **sociallogin.logout_hint}
+        sociallogin.state[_STATE] = {
+            "sid": claims.session,
+            "expires": claims.session_expires,
+            **sociallogin.logout_hint,
+        }
 
     def on_authentication_error(
         self, request: HttpRequest, provider: Any, error: Any = None, exception: Any = None, **_: Any

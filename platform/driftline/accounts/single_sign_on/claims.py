@@ -31,6 +31,8 @@ class PersonClaims(Struct, frozen=True):
     name: str = ""
     groups: tuple[str, ...] = ()
     session: str = ""
+    session_expires: float | None = None
+    """When the session ends at the provider, in seconds since 1970; None where it does not say."""
 
 
 class EndedSession(Struct, frozen=True):
@@ -60,7 +62,12 @@ def read_claims(
 
 
 def describe_person(
-    provider: ProviderSettings, claims: dict[str, Any], *, subject: str, session: str
+    provider: ProviderSettings,
+    claims: dict[str, Any],
+    *,
+    subject: str,
+    session: str,
+    session_expires: float | None = None,
 ) -> PersonClaims:
     """Return what claims, which are believed already, say of a person; raises `SignInRefused`."""
     return PersonClaims(
@@ -70,6 +77,7 @@ def describe_person(
         name=_text(claims.get("name"))[:150],
         groups=_groups(provider, claims),
         session=session,
+        session_expires=session_expires,
     )
 
 

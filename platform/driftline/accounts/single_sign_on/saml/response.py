@@ -80,6 +80,7 @@ def read_response(provider: ProviderSettings, text: str, *, now: float) -> SamlA
         _claims(provider, response.get_attributes(), name_id),
         subject=name_id["Value"],
         session=session[:200],
+        session_expires=_read_session_end(provider, assertion),
     )
     return SamlAnswer(claims, request_id, str(assertion.get("ID")), name_id)
 
@@ -239,6 +240,15 @@ def _name_id(provider: ProviderSettings, response: OneLogin_Saml2_Response) -> d
     if not (0 < len(value) <= MAX_SUBJECT_LETTERS and value.isprintable()):
         _refuse(provider, "incomplete_token", "says no person that can be stored")
     return name_id
+
+
+def _read_session_end(provider: ProviderSettings, assertion: Element) -> float | None:
+    """Return when the provider ends the session, in seconds since 1970; None where it does not say."""
+    ends = _all(assertion, "saml:AuthnStatement/@SessionNotOnOrAfter")
+    try:
+        return min(map(read_moment, ends), default=None)
+    except (ValueError, OverflowError):
+        _refuse(provider, "wrong_response", "has times that cannot be read")
 
 
 def _claims(

@@ -79,7 +79,7 @@ def response(address: str, request_id: str, **changed: Any) -> Any:
         "assertion_id": f"_{time.time_ns():x}", "issuer": ISSUER, "name_id": "ada-1", "name_format": PERSISTENT,
         "in_response_to": request_id, "recipient": address, "destination": address, "audiences": [[DRIFTLINE]],
         "clock": 0, "minutes": 5, "email": "ada@bank.example", "name": "Ada Byron", "groups": ["risk"],
-        "session": "session-1", "status": SUCCESS, "attributes": {},
+        "session": "session-1", "session_end": None, "status": SUCCESS, "attributes": {},
     }  # fmt: skip
     values = honest | changed
     start, end = moment(values["clock"]), moment(values["clock"] + values["minutes"])
@@ -100,7 +100,8 @@ def response(address: str, request_id: str, **changed: Any) -> Any:
         restriction = _add(conditions, "saml:AudienceRestriction")
         for audience in audiences:
             _add(restriction, "saml:Audience", audience)
-    statement = _add(assertion, "saml:AuthnStatement", AuthnInstant=start, SessionIndex=values["session"])
+    statement = _add(assertion, "saml:AuthnStatement", AuthnInstant=start, SessionIndex=values["session"],
+                     SessionNotOnOrAfter=values["session_end"])  # fmt: skip
     kind = "urn:oasis:names:tc:SAML:2.0:ac:classes:Password"
     _add(_add(statement, "saml:AuthnContext"), "saml:AuthnContextClassRef", kind)
     listed = {"email": [values["email"]], "name": [values["name"]], "groups": values["groups"]} | values[

@@ -3,6 +3,7 @@
 import base64
 import time
 import zlib
+from datetime import timedelta
 from typing import Any
 from urllib.parse import parse_qs, quote, quote_plus, urlsplit
 
@@ -18,6 +19,7 @@ from lxml import etree
 
 from driftline.accounts.models import AuditEntry, Membership, User
 from driftline.accounts.single_sign_on.configuration import SamlSettings, SignInSettings
+from driftline.common.clock import now
 from tests.driftline.accounts.single_sign_on.saml.assertions import (
     DRIFTLINE,
     ISSUER,
@@ -144,6 +146,31 @@ def test_a_second_factor_is_asked_for_after_the_provider(company: SamlCompany, s
 
     assert (asked, before, company.is_in) == ("/accounts/2fa/authenticate/", False, True)
     assert UserSession.objects.get().data == {"provider": "company", "sid": "session-1"}
+
+
+@pytest.mark.parametrize(("session_end_minutes", "minutes"), [(30, 30), (600, 120), (None, 120)])
+def test_a_session_ends_with_the_one_at_the_provider_or_before(
+    company: SamlCompany, session_end_minutes: int | None, minutes: int
+) -> None:
+    company.configure(session_hours=2)
+
+    company.sign_in(session_end=None if session_end_minutes is None else moment(session_end_minutes))
+
+    left = company.browser.session.get_expiry_date() - now()
+    assert timedelta(minutes=minutes - 2) < left <= timedelta(minutes=minutes)
+
+
+def test_a_session_ends_with_the_one_at_the_provider_after_a_second_factor_too(company: SamlCompany) -> None:
+    company.configure(link_verified_emails=True)
+    secret = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"
+    TOTP.activate(User.objects.create_user(ADA, "correct horse battery"), secret)
+    company.sign_in(session_end=moment(30))
+
+    code = format_hotp_value(hotp_value(secret, int(time.time()) // 30))
+    company.browser.post("/accounts/2fa/authenticate/", {"code": code})
+
+    assert company.is_in
+    assert company.browser.session.get_expiry_date() - now() <= timedelta(minutes=30)
 
 
 def test_a_provider_of_the_other_protocol_has_no_such_addresses(company: SamlCompany) -> None:

@@ -74,6 +74,7 @@ def test_an_answer_that_is_signed_as_a_whole_too(company: SamlCompany) -> None:
         ({"status": "urn:oasis:names:tc:SAML:2.0:status:AuthnFailed"}, "cancelled", "AuthnFailed"),
         ({"name_format": "urn:oasis:names:tc:SAML:2.0:nameid-format:transient"}, "incomplete_token",
          "another name at each sign-in"),
+        ({"session_end": "soon"}, "wrong_signature", "not signed by it, or not valid"),
         ({"name_id": ""}, "incomplete_token", "says no person"),
         ({"name_id": "a" * 200}, "incomplete_token", "says no person"),
         ({"email": None}, "no_email", "says no e-mail address"),
