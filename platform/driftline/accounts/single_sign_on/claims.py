@@ -36,10 +36,10 @@ class PersonClaims(Struct, frozen=True):
 
 
 class EndedSession(Struct, frozen=True):
-    """Which sessions end at the provider: those of a person, one of them, or both."""
+    """Which sessions end at the provider: all of a person, or those of the named ones that are theirs."""
 
     subject: str
-    session: str
+    sessions: tuple[str, ...]
     token_id: str
 
 
@@ -88,8 +88,9 @@ def read_logout_token(provider: ProviderSettings, text: str, *, now: float) -> E
     is_logout = isinstance(events, dict) and isinstance(events.get(LOGOUT_EVENT), dict)
     if not is_logout or "nonce" in token:
         raise SignInRefused("no_logout_token", "This is no logout token.")
-    ended = EndedSession(_text(token.get("sub")), _text(token.get("sid")), _text(token["jti"]))
-    if not ended.token_id or not (ended.subject or ended.session):
+    session = _text(token.get("sid"))
+    ended = EndedSession(_text(token.get("sub")), (session,) if session else (), _text(token["jti"]))
+    if not ended.token_id or not (ended.subject or ended.sessions):
         raise SignInRefused("no_logout_token", "A logout token says a person or a session, and has an id.")
     return ended
 

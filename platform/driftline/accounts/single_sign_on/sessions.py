@@ -49,8 +49,8 @@ def end_sessions_at_logout(provider: ProviderSettings, ended: EndedSession) -> i
     if cache.get(used):
         raise SignInRefused("token_used", "This logout token was used already.")
     sessions = UserSession.objects.filter(data__provider=provider.id)
-    if ended.session:
-        sessions = sessions.filter(data__sid=ended.session)
+    if ended.sessions:
+        sessions = sessions.filter(data__sid__in=ended.sessions)
     if ended.subject:
         person = SocialAccount.objects.filter(provider=provider.id, uid=ended.subject)
         sessions = sessions.filter(user__in=person.values("user"))

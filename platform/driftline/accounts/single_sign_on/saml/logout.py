@@ -48,10 +48,11 @@ def read_logout_request(provider: ProviderSettings, query: str, *, now: float) -
         raise SignInRefused(
             "no_logout_token", f"This logout request of {provider.name} is not for Driftline."
         )
-    if not name or not root.get("ID") or len(sessions) > 1:
+    if not name or not root.get("ID"):
         raise SignInRefused("no_logout_token", "A logout request names one person, and has an ID.")
     check_times(provider, issued=issued, valid_from=issued, expires=expires, now=now)
-    ended = EndedSession(name.strip(), str(sessions[0]) if sessions else "", root.get("ID"))
+    named = tuple(filter(None, (str(one).strip() for one in sessions)))
+    ended = EndedSession(name.strip(), named, root.get("ID"))
     return ended, data.get("RelayState", "")
 
 

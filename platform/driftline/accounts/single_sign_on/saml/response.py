@@ -74,12 +74,12 @@ def read_response(provider: ProviderSettings, text: str, *, now: float) -> SamlA
     _check_audience(provider, assertion)
     response = _believed(provider, text)
     name_id = _name_id(provider, response)
-    session = str(response.get_session_index() or "")
+    session = str(response.get_session_index() or "").strip()
     claims = describe_person(
         provider,
         _claims(provider, response.get_attributes(), name_id),
         subject=name_id["Value"],
-        session=session[:200],
+        session=session,
         session_expires=_read_session_end(provider, assertion),
     )
     return SamlAnswer(claims, request_id, str(assertion.get("ID")), name_id)
