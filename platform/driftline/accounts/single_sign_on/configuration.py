@@ -202,6 +202,11 @@ def _check_saml(path: Path, one: ProviderSettings, saml: SamlSettings) -> None:
         raise _wrong(
             path, f"metadata_url of {one.id} is no address such as https://login.example.com/metadata"
         )
+    if saml.metadata_url and not _is_confidential(saml.metadata_url):
+        raise _wrong(
+            path,
+            f"metadata_url of {one.id} is not https: whoever changes metadata on its way signs in as anybody",
+        )
     if not one.emails_are_verified:
         raise _wrong(
             path,
@@ -213,6 +218,12 @@ def _check_saml(path: Path, one: ProviderSettings, saml: SamlSettings) -> None:
 def _is_address(text: str) -> bool:
     url = urlsplit(text)
     return url.scheme in ("http", "https") and bool(url.netloc) and "@" not in url.netloc
+
+
+def _is_confidential(address: str) -> bool:
+    """Return whether nobody on the way can change what is fetched: over TLS, or from this machine."""
+    url = urlsplit(address)
+    return url.scheme == "https" or url.hostname in ("localhost", "127.0.0.1", "::1")
 
 
 def _with_metadata(path: Path, one: ProviderSettings) -> ProviderSettings:
