@@ -77,11 +77,11 @@ def toolkit_settings(provider: ProviderSettings) -> OneLogin_Saml2_Settings:
         ) from error
 
 
-def request_at(address: str, **more: Any) -> dict[str, Any]:
+def request_at(address: str) -> dict[str, Any]:
     """Return a request to an address as python3-saml takes it, without the Host header, which others choose."""
     url = urlsplit(address)
     scheme = "on" if url.scheme == "https" else "off"
-    return {"https": scheme, "http_host": url.netloc, "script_name": url.path, "get_data": {}, **more}
+    return {"https": scheme, "http_host": url.netloc, "script_name": url.path, "get_data": {}}
 
 
 def own_metadata(provider: ProviderSettings) -> str:

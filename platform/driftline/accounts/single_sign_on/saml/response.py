@@ -7,6 +7,7 @@ and no part of the document but one signed assertion may be looked at.
 from datetime import UTC, datetime
 from typing import Any, NoReturn
 
+from cryptography.hazmat.primitives import hashes
 from msgspec import Struct
 from onelogin.saml2.constants import OneLogin_Saml2_Constants as Saml
 from onelogin.saml2.errors import OneLogin_Saml2_ValidationError
@@ -40,9 +41,15 @@ _STATUS_CODES = {
 _OVERFLOWING_GROUPS = "http://schemas.microsoft.com/claims/groups.link"
 _MORE = "http://www.w3.org/2001/04/xmldsig-more#"
 _EXCLUSIVE = "http://www.w3.org/2001/10/xml-exc-c14n#"
+SIGNATURE_METHODS = {
+    f"{_MORE}{key}-{algorithm.name}": (key, algorithm)
+    for key in ("rsa", "ecdsa")
+    for algorithm in (hashes.SHA256(), hashes.SHA384(), hashes.SHA512())
+}
+"""The kind of key and the digest of each, by its name in XML."""
 _ALGORITHMS = {
     "CanonicalizationMethod": {_EXCLUSIVE},
-    "SignatureMethod": {f"{_MORE}{key}-sha{bits}" for key in ("rsa", "ecdsa") for bits in (256, 384, 512)},
+    "SignatureMethod": SIGNATURE_METHODS.keys(),
     "DigestMethod": {Saml.SHA256, Saml.SHA384, Saml.SHA512},
     "Transform": {
         "http://www.w3.org/2000/09/xmldsig#enveloped-signature",

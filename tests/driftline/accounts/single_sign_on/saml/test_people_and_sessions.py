@@ -3,6 +3,7 @@
 import base64
 import time
 import zlib
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 from urllib.parse import parse_qs, quote, quote_plus, urlsplit
@@ -12,6 +13,9 @@ import pytest
 import xmlsec
 from allauth.mfa.totp.internal.auth import TOTP, format_hotp_value, hotp_value
 from allauth.usersessions.models import UserSession
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from django.http import HttpResponse
 from django.test import Client
 from django.utils.html import escape
@@ -19,6 +23,7 @@ from lxml import etree
 
 from driftline.accounts.models import AuditEntry, Membership, User
 from driftline.accounts.single_sign_on.configuration import SamlSettings, SignInSettings
+from driftline.accounts.single_sign_on.saml.metadata import read_metadata
 from driftline.common.clock import now
 from tests.driftline.accounts.single_sign_on.saml.assertions import (
     DRIFTLINE,
@@ -26,6 +31,7 @@ from tests.driftline.accounts.single_sign_on.saml.assertions import (
     NAMES,
     Signer,
     certificate_of_unknown_key,
+    elliptic_signer,
     metadata,
     moment,
     signer,
@@ -36,7 +42,8 @@ from tests.loopback import LoopbackHandler, LoopbackServer
 pytestmark = pytest.mark.django_db
 
 ADA = "ada@bank.example"
-SHA256 = "http://www.w3.org/2001/04/xmldsig-more#rsa-sha256"
+MORE = "http://www.w3.org/2001/04/xmldsig-more#"
+SHA256 = f"{MORE}rsa-sha256"
 
 
 def role_of(email: str = ADA) -> str | None:
@@ -256,17 +263,26 @@ def logout_request(**changed: Any) -> bytes:
     ).encode()
 
 
-def in_query(document: bytes, by: Signer, *, algorithm: str = SHA256) -> str:
+def unsigned_query(document: bytes, algorithm: str) -> str:
     """Write a message into a query, as providers do that write hexadecimal digits in lower case."""
     packer = zlib.compressobj(wbits=-15)
     text = base64.b64encode(packer.compress(document) + packer.flush()).decode()
-    query = f"SAMLRequest={quote(text, safe='').replace('%2B', '%2b')}&RelayState=there&SigAlg={quote_plus(algorithm)}"
+    return f"SAMLRequest={quote(text, safe='').replace('%2B', '%2b')}&RelayState=there&SigAlg={quote_plus(algorithm)}"
+
+
+def in_query(document: bytes, by: Signer, *, algorithm: str = SHA256) -> str:
+    query = unsigned_query(document, algorithm)
     context = xmlsec.SignatureContext()
     context.key = xmlsec.Key.from_memory(by.key, xmlsec.KeyFormat.PEM, None)
     transforms: Any = xmlsec.Transform
     method = transforms.RSA_SHA256 if algorithm == SHA256 else transforms.RSA_SHA1
     mark = context.sign_binary(query.encode(), method)
     return f"{query}&Signature={quote_plus(base64.b64encode(mark).decode())}"
+
+
+def as_two_numbers(signature: bytes) -> bytes:
+    """Write a signature by an elliptic curve as XML does."""
+    return b"".join(one.to_bytes(32) for one in decode_dss_signature(signature))
 
 
 class TestTheProvidersWord:
@@ -362,6 +378,33 @@ class TestTheProvidersWord:
 
         assert (answer.status_code, is_in(company)) == (403, True)
 
+    @pytest.mark.parametrize("write", [bytes, as_two_numbers])
+    @pytest.mark.parametrize(
+        ("algorithm", "is_taken"),
+        [
+            (f"{MORE}ecdsa-sha256", True),
+            (f"{MORE}ecdsa-sha512", False),
+            (f"{MORE}ecdsa-sha1", False),
+            (SHA256, False),
+            ("", False),
+        ],
+    )
+    def test_is_taken_from_a_key_of_an_elliptic_curve(
+        self, company: SamlCompany, write: Callable[[bytes], bytes], algorithm: str, is_taken: bool
+    ) -> None:
+        company.sign_in()
+        key, certificate = elliptic_signer()
+        described = read_metadata(metadata(signer().certificate, certificate), ISSUER)
+        company.configure(saml=SamlSettings(metadata=described))
+        query = unsigned_query(logout_request(), algorithm)
+        mark = base64.b64encode(write(key.sign(query.encode(), ec.ECDSA(hashes.SHA256())))).decode()
+
+        self.leave(f"{query[:-1]}0&Signature={quote_plus(mark)}")
+        after_another_message = is_in(company)
+        self.leave(f"{query}&Signature={quote_plus(mark)}")
+
+        assert (after_another_message, is_in(company)) == (True, not is_taken)
+
     def test_is_taken_once(self, company: SamlCompany) -> None:
         company.sign_in()
         query = in_query(logout_request(), signer())
@@ -376,10 +419,12 @@ class TestTheProvidersWord:
         request = forged.partition("&")[0].partition("=")[2]
         unsigned, bomb = forged.partition("&Signature=")[0], in_query(b" " * 10_000_000, signer())
         weak = in_query(logout_request(), signer(), algorithm="http://www.w3.org/2000/09/xmldsig#rsa-sha1")
+        no_text = f"{forged.partition('&Signature=')[0]}&Signature=a"
         twice, hidden = f"{honest}&SAMLRequest={request}", f"{honest}&SAML%52equest={request}"
 
         statuses = {
-            self.leave(one).status_code for one in (forged, unsigned, weak, bomb, twice, "", "SAMLRequest=a")
+            self.leave(one).status_code
+            for one in (forged, unsigned, no_text, weak, bomb, twice, "", "SAMLRequest=a")
         }
         self.leave(hidden)
 
