@@ -17,8 +17,9 @@ ALGORITHMS = (
 LEEWAY_SECONDS = 60
 MAX_AGE_SECONDS = 480
 """Some providers say that they issued a token five minutes before they did."""
-MAX_TOKEN_LETTERS = 100_000
+MAX_TOKEN_LENGTH = 100_000
 MAX_GROUPS = 2_000
+MAX_SUBJECT_LENGTH = 190
 LOGOUT_EVENT = "http://schemas.openid.net/event/backchannel-logout"
 
 
@@ -99,7 +100,7 @@ def _checked(
     provider: ProviderSettings, text: Any, *, now: float, needs: tuple[str, ...] = ("sub",)
 ) -> dict[str, Any]:
     """Check signature, issuer, audience and times of a token."""
-    if not isinstance(text, str) or not 0 < len(text) <= MAX_TOKEN_LETTERS:
+    if not isinstance(text, str) or not 0 < len(text) <= MAX_TOKEN_LENGTH:
         raise SignInRefused(
             "no_token", f"{provider.name} sent no ID token; its client needs the scope openid."
         )
@@ -138,7 +139,7 @@ def _checked(
         ) from error
     if isinstance(token["aud"], list) and len(token["aud"]) > 1 and token.get("azp") != provider.client_id:
         raise SignInRefused("wrong_audience", f"The token of {provider.name} is for another program.")
-    if "sub" in needs and not (isinstance(token["sub"], str) and 0 < len(token["sub"]) <= 190):
+    if "sub" in needs and not (isinstance(token["sub"], str) and 0 < len(token["sub"]) <= MAX_SUBJECT_LENGTH):
         raise SignInRefused("incomplete_token", f"{provider.name} says no person in the token.")
     _check_times(provider, token, now)
     return dict(token)

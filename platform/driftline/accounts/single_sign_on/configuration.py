@@ -86,6 +86,11 @@ class ProviderSettings(Struct, frozen=True, forbid_unknown_fields=True):
         """How audit rows name it."""
         return f"single sign-on {self.id}"
 
+    @property
+    def login_route(self) -> str:
+        """Name of the route at which a sign-in by it starts."""
+        return "saml_login" if self.saml else "openid_connect_login"
+
     def takes_address(self, email: str) -> bool:
         """Return whether an address is of a domain that signs in by it; all are where none is named."""
         domain = email.rpartition("@")[2].lower()

@@ -16,11 +16,11 @@ from onelogin.saml2.xml_utils import OneLogin_Saml2_XML
 from driftline.accounts.single_sign_on.claims import EndedSession, check_times
 from driftline.accounts.single_sign_on.configuration import ProviderSettings
 from driftline.accounts.single_sign_on.refusals import SignInRefused
-from driftline.accounts.single_sign_on.saml.messages import address_of, describe
+from driftline.accounts.single_sign_on.saml.messages import address_of, fetch_metadata
 from driftline.accounts.single_sign_on.saml.metadata import read_public_key
 from driftline.accounts.single_sign_on.saml.response import SIGNATURE_METHODS, read_moment
 
-MAX_QUERY_LETTERS = 20_000
+MAX_QUERY_LENGTH = 20_000
 MAX_REQUEST_BYTES = 100_000
 _UNREADABLE = (SyntaxError, ValueError, zlib.error, OneLogin_Saml2_Error, OneLogin_Saml2_ValidationError)
 
@@ -31,9 +31,9 @@ def read_logout_request(provider: ProviderSettings, query: str, *, now: float) -
     Names and values are taken from the very text that is signed: a name in another encoding would mean the same to a
     parser of forms, and be left out of what the signature is checked over.
     """
-    parts = [part.partition("=") for part in query[: MAX_QUERY_LETTERS + 1].split("&")]
+    parts = [part.partition("=") for part in query[: MAX_QUERY_LENGTH + 1].split("&")]
     data = {name: unquote_plus(value) for name, _, value in parts}
-    if len(query) > MAX_QUERY_LETTERS or len(data) != len(parts) or not data.get("Signature"):
+    if len(query) > MAX_QUERY_LENGTH or len(data) != len(parts) or not data.get("Signature"):
         raise SignInRefused("wrong_signature", f"This logout request is not signed by {provider.name}.")
     if "SAMLRequest" not in data or not _is_signed(provider, query, data):
         raise SignInRefused("wrong_signature", f"This logout request is not signed by {provider.name}.")
@@ -70,7 +70,7 @@ def _is_signed(provider: ProviderSettings, query: str, data: dict[str, str]) -> 
         signature = base64.b64decode(data["Signature"])
     except ValueError:
         return False
-    keys = [read_public_key(one) for one in describe(provider).certificates]
+    keys = [read_public_key(one) for one in fetch_metadata(provider).certificates]
     return any(_verifies(key, kind, algorithm, signature, content) for key in keys)
 
 

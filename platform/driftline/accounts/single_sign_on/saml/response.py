@@ -15,12 +15,17 @@ from onelogin.saml2.response import OneLogin_Saml2_Response
 from onelogin.saml2.utils import OneLogin_Saml2_Utils
 from onelogin.saml2.xml_utils import OneLogin_Saml2_XML
 
-from driftline.accounts.single_sign_on.claims import PersonClaims, check_times, describe_person
+from driftline.accounts.single_sign_on.claims import (
+    MAX_SUBJECT_LENGTH,
+    PersonClaims,
+    check_times,
+    describe_person,
+)
 from driftline.accounts.single_sign_on.configuration import ProviderSettings
 from driftline.accounts.single_sign_on.refusals import SignInRefused
 from driftline.accounts.single_sign_on.saml.messages import address_of, request_at, toolkit_settings
 
-MAX_RESPONSE_LETTERS = 400_000
+MAX_RESPONSE_LENGTH = 400_000
 """Of base64: some thousand groups with names of usual length."""
 MAX_ATTRIBUTES = 50
 """Of one element in XML: a signature over 25,000 takes two seconds to check."""
@@ -28,7 +33,6 @@ MAX_ELEMENTS = 10_000
 MAX_DEPTH = 20
 MAX_PREFIX_LIST_LENGTH = 200
 """Each prefix is looked for around each element before the signature is checked: 300 KB can take minutes."""
-MAX_SUBJECT_LETTERS = 190
 _STATUS = "urn:oasis:names:tc:SAML:2.0:status:"
 _STATUS_CODES = {
     "Requester", "Responder", "VersionMismatch", "AuthnFailed", "InvalidAttrNameOrValue", "InvalidNameIDPolicy",
@@ -62,7 +66,7 @@ _ALGORITHMS = {
 type Element = Any  # of lxml, which has no types
 
 
-class SamlAnswer(Struct, frozen=True):
+class SamlClaims(Struct, frozen=True):
     """What a provider says of a person, to which request, and what it calls its assertion and the person."""
 
     claims: PersonClaims
@@ -71,7 +75,7 @@ class SamlAnswer(Struct, frozen=True):
     name_id: dict[str, str]
 
 
-def read_response(provider: ProviderSettings, text: str, *, now: float) -> SamlAnswer:
+def read_response(provider: ProviderSettings, text: str, *, now: float) -> SamlClaims:
     """Check a response and return what it says; raises `SignInRefused`."""
     document = _parse(provider, text)
     _check_status(provider, document)
@@ -79,7 +83,7 @@ def read_response(provider: ProviderSettings, text: str, *, now: float) -> SamlA
     _check_signatures(provider, document, assertion)
     request_id = _check_subject(provider, document, assertion, now)
     _check_audience(provider, assertion)
-    response = _believed(provider, text)
+    response = _verify_signature(provider, text)
     name_id = _name_id(provider, response)
     session = str(response.get_session_index() or "").strip()
     claims = describe_person(
@@ -89,12 +93,12 @@ def read_response(provider: ProviderSettings, text: str, *, now: float) -> SamlA
         session=session,
         session_expires=_read_session_end(provider, assertion),
     )
-    return SamlAnswer(claims, request_id, str(assertion.get("ID")), name_id)
+    return SamlClaims(claims, request_id, str(assertion.get("ID")), name_id)
 
 
 def _parse(provider: ProviderSettings, text: str) -> Element:
     """Return the root of the document; entities and document types are refused."""
-    if not 0 < len(text) <= MAX_RESPONSE_LETTERS:
+    if not 0 < len(text) <= MAX_RESPONSE_LENGTH:
         raise SignInRefused(
             "unreadable_response", f"{provider.name} sent no answer, or one that is too long."
         )
@@ -219,7 +223,7 @@ def _check_audience(provider: ProviderSettings, assertion: Element) -> None:
         raise SignInRefused("wrong_audience", f"The answer of {provider.name} is for another program.")
 
 
-def _believed(provider: ProviderSettings, text: str) -> OneLogin_Saml2_Response:
+def _verify_signature(provider: ProviderSettings, text: str) -> OneLogin_Saml2_Response:
     """Return the response once python3-saml has verified its signature; raises `SignInRefused`."""
     response = OneLogin_Saml2_Response(toolkit_settings(provider), text)
     if not response.is_valid(request_at(address_of(provider, "saml_response"))):
@@ -244,7 +248,7 @@ def _name_id(provider: ProviderSettings, response: OneLogin_Saml2_Response) -> d
             "such as a persistent one.",
         )
     value = name_id["Value"] = name_id["Value"].strip()
-    if not (0 < len(value) <= MAX_SUBJECT_LETTERS and value.isprintable()):
+    if not (0 < len(value) <= MAX_SUBJECT_LENGTH and value.isprintable()):
         _refuse(provider, "incomplete_token", "says no person that can be stored")
     return name_id
 
