@@ -16,12 +16,16 @@
 #   make e2e-orchestrators has real Prefect, Airflow, MLflow and Dask train, hold and read, and kills either side (2 GB)
 #   make e2e-sso          signs in by real identity providers: OpenID Connect (Node.js 18 or newer), SAML (xmlsec1)
 #   make e2e-edge         20 agents on devices behind a proxy that cuts, delays and doubles, killed 50 times, twice
-#   make e2e-streams      kills consumers while they read topics of a real broker (JSON, Avro, Protobuf), streams of NATS and MQTT, objects of an S3 server and tables of
+#   make e2e-streams      kills consumers while they read topics of a real broker (JSON, Avro, Protobuf), and what sends to it, streams of NATS and MQTT, objects of an S3 server and tables of
 #                         PostgreSQL and MariaDB, and has a real Spark (Java 17 or newer) and a real Flink (Python 3.12)
 #                         summarise a lake (1.3 GB); DRIFTLINE_TEST_STREAM_ROWS=1000000 reads more than 100,000 rows
+#   make e2e-image        runs the steps of the Containerfile in a chroot, and the roles of the Helm chart in it (root on
+#                         Debian with mmdebstrap; 5 GB)
 #   make check            format, lint, templates, types, import contracts, migrations, documentation, deployment checks;
 #                         ARGS=templates runs that one alone
 #   make sbom             the bill of materials of what is installed, with licences, in build/sbom.cdx.json
+#   make bundle           a commit with its packages, installed without a network, in build/driftline-*-bundle.tar;
+#                         KEY=~/.ssh/id_ed25519 signs it
 #   make docs             the documentation, which `make run` serves under /docs/; a warning is an error
 #   make bench            the benchmarks, printed as a table and written to bench-results.json
 #   make bench-detection  who notices which drift at the same rate of false alarms, beside NannyML, which it installs apart
@@ -35,7 +39,7 @@ ARGS ?=
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := run
-.PHONY: run test e2e chaos attacks e2e-frameworks e2e-upstreams e2e-orchestrators e2e-streams e2e-sso e2e-edge check sbom docs bench bench-detection bench-peers setup setup-dev format requirements protocol clean
+.PHONY: run test e2e chaos attacks e2e-frameworks e2e-upstreams e2e-orchestrators e2e-streams e2e-sso e2e-edge e2e-image check sbom bundle docs bench bench-detection bench-peers setup setup-dev format requirements protocol clean
 
 run: setup
 	@$(MAKE) --no-print-directory build/docs/index.html || echo "The pages under /docs/ could not be built."
@@ -75,11 +79,17 @@ e2e-edge: setup-dev
 	@DRIFTLINE_TEST_AGENTS=20 DRIFTLINE_TEST_AGENT_KILLS=50 exec $(PYTHON) -m pytest -n 0 -s \
 		tests/driftline_agent/test_fleet.py $(ARGS)
 
+e2e-image: setup-dev
+	@exec $(PYTHON) -m pytest -n 0 -m image tests/deploy $(ARGS)
+
 check: setup-dev
 	@exec .ci/check $(ARGS)
 
 sbom: setup
 	@exec .ci/sbom $(ARGS)
+
+bundle: setup
+	@exec .ci/bundle $(KEY)
 
 docs: setup
 	@exec .ci/docs

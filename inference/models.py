@@ -19,6 +19,8 @@ from inference.prediction_log.models import (
     SummedDay,
     TouchedPeriod,
     UnpackedDay,
+    UnsentChunk,
+    UnsentLabel,
 )
 from inference.prediction_log.sources.models import (
     DeadLetter,
@@ -75,6 +77,8 @@ __all__ = [
     "TouchedPeriod",
     "UnpackedDay",
     "UnpublishedChange",
+    "UnsentChunk",
+    "UnsentLabel",
     "UploadedFile",
     "Version",
 ]

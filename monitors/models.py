@@ -41,6 +41,7 @@ from monitors.metrics.models import (
 from monitors.optimiser.models import Optimisation, Variant
 from monitors.reports.models import Report
 from monitors.rules.models import Rule, RuleState, Transition
+from monitors.sinks.models import Sink, SinkStream, UnsentPoints
 from monitors.summaries.models import StaleWindow, Summary
 from monitors.summaries.uploads.models import SummaryBatch
 from monitors.workflows.mlflow.models import MlflowConnection, MlflowDelivery, MlflowReport, MlflowVersion
@@ -94,6 +95,8 @@ __all__ = [
     "SegmentFeature",
     "SegmentSearch",
     "Silence",
+    "Sink",
+    "SinkStream",
     "StaleWindow",
     "Step",
     "StoredRouting",
@@ -101,6 +104,7 @@ __all__ = [
     "SummaryBatch",
     "Transition",
     "UnreadDay",
+    "UnsentPoints",
     "Variant",
     "Workflow",
 ]

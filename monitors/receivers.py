@@ -20,6 +20,7 @@ from inference.prediction_log.erasure.hooks import list_later_steps
 from inference.prediction_log.models import PredictionChunk
 from inference.prediction_log.queries.selectors import LogFrame
 from inference.prediction_log.signals import periods_touched, requests_counted, rows_erased
+from inference.prediction_log.storage.hooks import is_awaited
 from inference.registry.hooks import list_callbacks, list_dependents
 from inference.registry.models import Dataset, Deployment, DeploymentChange, Model, Version
 from inference.registry.signals import (
@@ -56,13 +57,15 @@ from monitors.erasure import STEPS
 from monitors.feed.models import FeedEvent
 from monitors.feed.signals import event_recorded
 from monitors.metrics.fitting import measure_history
-from monitors.metrics.hooks import days_of_faults, limits_of_people
+from monitors.metrics.hooks import days_of_faults, limits_of_people, note_stored
 from monitors.metrics.storing import forget_feature, forget_points
 from monitors.registry_events import record_deployment, record_reference, record_version
 from monitors.rules.models import Rule
 from monitors.rules.selectors import enabled_rules
 from monitors.rules.services import follow_monitor, refuse_while_watched
 from monitors.rules.signals import model_judged, rule_deleted
+from monitors.sinks import points
+from monitors.sinks import selectors as sinks
 from monitors.summaries.services import (
     forget_segments,
     measure_again,
@@ -82,6 +85,8 @@ limits_of_people.provide(enabled_rules)
 list_later_steps.provide(lambda: STEPS)
 list_dependents.provide(dependents_of)
 list_active_work.provide(active_work)
+is_awaited.provide(sinks.is_awaited)
+note_stored.provide(points.note_stored)
 
 
 @receiver(periods_touched)

@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from msgspec import Struct
 from msgspec.structs import replace
 
+from inference.data_files.arrow_types import is_text
 from inference.data_files.columns import (
     TIMES,
     USED,
@@ -205,8 +206,7 @@ def _is_flat(kind: pa.DataType) -> bool:
         or kinds.is_decimal(kind)
         or kinds.is_temporal(kind)
         or kinds.is_null(kind)
-        or kinds.is_string(kind)
-        or kinds.is_large_string(kind)
+        or is_text(kind)
     )
 
 
@@ -229,7 +229,7 @@ def _as_text(column: pa.Array) -> pa.Array:
 
 
 def _shortened(column: pa.Array) -> pa.Array:
-    if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
+    if not is_text(column.type):
         return column
     return pc.utf8_slice_codeunits(column, 0, _MAX_TEXT)
 

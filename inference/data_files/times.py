@@ -13,6 +13,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from msgspec import Struct
 
+from inference.data_files.arrow_types import is_text
+
 type DateOrder = Literal["day_first", "month_first"]
 
 MOMENT = pa.timestamp("us", "UTC")
@@ -116,7 +118,7 @@ def read_times(column: pa.ChunkedArray, *, zone: str, date_order: DateOrder | No
         return column if kind.tz is None and not zone else column.cast(MOMENT, safe=False)
     if pa.types.is_integer(kind) or pa.types.is_floating(kind):
         column = _number_texts(column)
-    if not (pa.types.is_string(column.type) or pa.types.is_large_string(column.type)):
+    if not is_text(column.type):
         return column
     return _read_texts(column, zone, date_order)
 

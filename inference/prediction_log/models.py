@@ -45,6 +45,9 @@ class PredictionChunk(models.Model):
     is_summarised = models.BooleanField(
         default=False, db_default=False, help_text="whether the summaries count its rows"
     )
+    is_sent = models.BooleanField(
+        default=False, db_default=False, help_text="whether no sink has to send its rows any more"
+    )
     rows = models.IntegerField()
     start = models.DateTimeField(help_text="event time of the earliest row")
     end = models.DateTimeField(help_text="event time of the latest row")
@@ -118,6 +121,38 @@ class SummedDay(DayOfRows):
             models.UniqueConstraint(fields=["model", "day", "version", "role", "week"], name="one_summed_day")
         ]
         indexes = [models.Index(fields=["model", "-end"], name="newest_summed_day")]
+
+
+class UnsentChunk(models.Model):
+    """A packed chunk that a sink has yet to send: those that are fresh are found by their own index.
+
+    Whoever packs rows that are not sent makes it in the same commit. Its chunk may be packed into another since, which
+    has a row of its own.
+    """
+
+    chunk = models.BigIntegerField(primary_key=True)
+    model = models.ForeignKey(Model, models.CASCADE, related_name="+")
+    day = models.DateField(help_text="its partition")
+    rows = models.IntegerField()
+    created_at = models.DateTimeField(help_text="when the last of its rows was stored")
+    is_dropped = models.BooleanField(
+        default=False, db_default=False, help_text="whether retention dropped it before it was sent"
+    )
+
+    def __str__(self) -> str:
+        return f"chunk {self.chunk}"
+
+
+class UnsentLabel(models.Model):
+    """A revision of a label that a sink has yet to send, written in the commit of the label."""
+
+    model = models.ForeignKey(Model, models.CASCADE, related_name="+")
+    given_id = models.CharField(max_length=210, db_collation="C")
+    revision = models.IntegerField()
+    created_at = models.DateTimeField(db_default=Now())
+
+    def __str__(self) -> str:
+        return f"revision {self.revision} of {self.given_id}"
 
 
 class UnpackedDay(WorkRow):

@@ -30,18 +30,18 @@ class CertificateFiles:
     def __init__(self, files: ServerCertificate) -> None:
         """Read the files; raises OSError, also as ssl.SSLError, where they cannot be used."""
         self._files = files
-        self._seen = self._fingerprint()
+        self._loaded = self._fingerprint()
         self._current, self.contents = self._load()
 
     @property
-    def asks_clients(self) -> bool:
+    def requires_client_certificate(self) -> bool:
         """Whether clients must show a certificate of their own before they ask a model."""
         return self._files.client_authorities is not None
 
     def context(self) -> ssl.SSLContext:
         """Return the context of a listener, whose handshakes use the newest pair."""
         listening = self._new_context()
-        listening.sni_callback = self._choose  # called in every handshake, also where no server is named
+        listening.sni_callback = self._use_newest  # called in every handshake, also where no server is named
         return listening
 
     def reload_if_changed(self) -> None:
@@ -50,9 +50,9 @@ class CertificateFiles:
             fingerprint = self._fingerprint()
         except OSError:
             return  # a file is just being replaced
-        if fingerprint == self._seen:
+        if fingerprint == self._loaded:
             return
-        self._seen = fingerprint
+        self._loaded = fingerprint
         try:
             self._current, self.contents = self._load()
         except OSError as error:
@@ -60,7 +60,9 @@ class CertificateFiles:
         else:
             log.warning("the certificate has changed, and the new one is in use")
 
-    def _choose(self, handshake: ssl.SSLObject | ssl.SSLSocket, _: str | None, __: ssl.SSLContext) -> None:
+    def _use_newest(
+        self, handshake: ssl.SSLObject | ssl.SSLSocket, _: str | None, __: ssl.SSLContext
+    ) -> None:
         handshake.context = self._current
 
     def _load(self) -> tuple[ssl.SSLContext, CertificateContents]:
@@ -75,13 +77,18 @@ class CertificateFiles:
     def _new_context(self) -> ssl.SSLContext:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.set_ciphers(TLS_1_2_CIPHERS)
-        context.load_cert_chain(self._files.chain, self._files.key)
+        context.load_cert_chain(
+            self._files.chain, self._files.key, password=""
+        )  # else OpenSSL may ask a terminal
         if self._files.client_authorities is not None:
             context.load_verify_locations(self._files.client_authorities)
             context.verify_mode = ssl.CERT_OPTIONAL  # people's browsers use the same port, and have none
+            context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN  # an issuing authority alone may be trusted
+            # A session that is resumed shows no certificate again: one of an authority removed meanwhile would pass.
+            context.minimum_version, context.num_tickets = ssl.TLSVersion.TLSv1_3, 0
         return context
 
     def _fingerprint(self) -> Fingerprint:
         paths = (self._files.chain, self._files.key, self._files.client_authorities)
         states = (os.stat(path) for path in paths if path is not None)
-        return tuple((one.st_ino, one.st_size, one.st_mtime_ns) for one in states)
+        return tuple((one.st_ino, one.st_size, one.st_ctime_ns) for one in states)  # rights change it, too

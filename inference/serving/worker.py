@@ -130,7 +130,9 @@ def _uvicorn_config(
 ) -> uvicorn.Config:
     return uvicorn.Config(
         wrap(application, engine, jobs.api),
-        http=HotProtocol.bind(engine, asks_clients=certificate is not None and certificate.asks_clients),
+        http=HotProtocol.bind(
+            engine, requires_certificate=certificate is not None and certificate.requires_client_certificate
+        ),
         ws="none",
         loop="none",
         lifespan="auto" if application is not None else "off",

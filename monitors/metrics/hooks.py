@@ -1,6 +1,6 @@
 """What later stages provide to the metrics."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import date, datetime
 from typing import TYPE_CHECKING
 
@@ -25,3 +25,11 @@ def _nobodys_limits(model: Model) -> "Sequence[PeopleLimit]":
 
 limits_of_people = Hook(_nobodys_limits)
 """Lists the limits that people made for a model's metrics, the least severe first; `monitors.rules` provides it."""
+
+
+def _nothing_to_note(model_id: int, rows: Collection[int]) -> None:
+    """Do nothing."""
+
+
+note_stored = Hook(_nothing_to_note)
+"""Hears which rows of points were stored, in the transaction that stores them; `monitors.sinks` provides it."""

@@ -18,6 +18,7 @@ from django.db.models import Exists, Max, OuterRef, Q
 
 from driftline.common.advisory_locks import AdvisoryLock, lock
 from monitors.metrics.catalogue import Measure, measure_of
+from monitors.metrics.hooks import note_stored
 from monitors.metrics.models import (
     STATUS_CODES,
     MetricPoint,
@@ -92,7 +93,7 @@ def _save_rows(model_id: int, rows: dict[RowKey, dict[Name, MetricPoint]]) -> No
         _columns_of(key, layout, row, limits[row.limits.digest(layout)] if row.limits else None)
         for key, layout, row in packed
     ]
-    _upsert(values)
+    _upsert(model_id, values)
 
 
 def _columns_of(key: RowKey, layout: int, row: PackedColumns, limits_id: int | None) -> tuple[Any, ...]:
@@ -113,7 +114,7 @@ def _array(numbers: Sequence[Number] | None) -> str | None:
     return "{" + ",".join(["NULL" if number is None else repr(number) for number in numbers]) + "}"
 
 
-def _upsert(rows: Sequence[tuple[Any, ...]]) -> None:
+def _upsert(model_id: int, rows: Sequence[tuple[Any, ...]]) -> None:
     names = [f'"{name}"' for name in (*RowKey._fields, *_COLUMNS)]
     places = "(" + ", ".join(["%s"] * len(names)) + ", now(), 1)"
     changes = [f'"{name}" = EXCLUDED."{name}"' for name in _COLUMNS]
@@ -123,9 +124,10 @@ def _upsert(rows: Sequence[tuple[Any, ...]]) -> None:
                 f"INSERT INTO monitors_packedpoints AS stored ({', '.join(names)}, updated_at, revision) "
                 f"VALUES {', '.join([places] * len(some))} "
                 f"ON CONFLICT ({', '.join(RowKey._fields)}) DO UPDATE SET {', '.join(changes)}, updated_at = now(), "
-                'revision = stored.revision + (stored."values" IS DISTINCT FROM EXCLUDED."values")::int',
+                'revision = stored.revision + (stored."values" IS DISTINCT FROM EXCLUDED."values")::int RETURNING id',
                 [value for row in some for value in row],
             )
+            note_stored(model_id, [row_id for (row_id,) in cursor.fetchall()])
 
 
 def _store_limits(model_id: int, limits: Iterable[tuple[int, ReasonedLimits]]) -> dict[bytes, int]:
@@ -215,6 +217,7 @@ def mark_errors(model_id: int, span: str, start: datetime, why: str) -> int:
     PackedPoints.objects.bulk_update(
         rows, ["statuses", "has_errors", "ripe_at", "kinds", "details", "detail"]
     )
+    note_stored(model_id, [row.pk for row in rows])
     return len(rows)
 
 

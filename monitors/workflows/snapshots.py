@@ -8,6 +8,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from driftline.common.periods import DAY_US
+from inference.data_files.arrow_types import is_text
 from inference.prediction_log.queries.selectors import LogFrame, as_kind
 from inference.signatures import Signature
 
@@ -84,7 +85,7 @@ def holdout_start(times: NDArray[np.int64]) -> int:
 def column_of(table: pa.Table, name: str) -> NDArray[Any]:
     """Return a column as an array: numbers as float64 with NaN, texts as objects with None."""
     column = table[name]
-    if pa.types.is_string(column.type) or pa.types.is_large_string(column.type):
+    if is_text(column.type):
         return np.array(column.to_pylist(), object)
     numbers: NDArray[Any] = column.cast(pa.float64()).to_numpy()
     return numbers

@@ -21,6 +21,13 @@ def _every(seconds: int, task: Task) -> dict[str, Any]:
     return {"task": task.value, "schedule": float(seconds), "options": {"expires": seconds}}
 
 
+def _beat_file() -> str:
+    """Return the file in which the clock keeps its times. Without `up`, nothing else makes the folder."""
+    folder = settings.HOME / "run"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return str(folder / "beat-schedule")
+
+
 app = Celery("driftline")
 app.set_default()  # in every thread: web requests and the drain enqueue tasks too
 app.conf.update(
@@ -39,7 +46,7 @@ app.conf.update(
     task_default_queue="driftline",
     task_create_missing_queues=True,
     worker_hijack_root_logger=False,
-    beat_schedule_filename=str(settings.HOME / "run" / "beat-schedule"),
+    beat_schedule_filename=_beat_file(),
     beat_schedule={
         "sweep": _every(5, Task.SWEEP),
         "close windows": _every(15, Task.CLOSE_WINDOWS),

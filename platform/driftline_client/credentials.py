@@ -2,9 +2,12 @@
 
 import json
 import os
+import ssl
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+import httpx
 
 from driftline_client.errors import DriftlineError
 
@@ -30,6 +33,24 @@ def access(url: str | None, token: str | None) -> tuple[str, str]:
     if not token and stored and stored.url.rstrip("/") == url.rstrip("/"):
         token = stored.token
     return url, checked_token(token or "", url)
+
+
+def client_certificate() -> ssl.SSLContext | None:
+    """Return what shows the certificate of DRIFTLINE_CLIENT_CERTIFICATE, a PEM file that may hold its key too, or None.
+
+    Raises DriftlineError where it cannot be used with DRIFTLINE_CLIENT_KEY.
+    """
+    chain, key = os.environ.get("DRIFTLINE_CLIENT_CERTIFICATE"), os.environ.get("DRIFTLINE_CLIENT_KEY")
+    if not chain:
+        return None
+    context = httpx.create_ssl_context()
+    try:
+        context.load_cert_chain(chain, key or None, password="")
+    except OSError as error:
+        raise DriftlineError(
+            f"The client's certificate {chain} cannot be used with {key or 'a key in the same file'}: {error}"
+        ) from error
+    return context
 
 
 def checked_token(token: str, url: str) -> str:

@@ -11,6 +11,7 @@ from typing import Any, Self
 
 import httpx
 
+from driftline_client.credentials import client_certificate
 from driftline_client.errors import DriftlineError, NotAnswered
 from driftline_client.items import rfc3339
 
@@ -72,6 +73,8 @@ class ClientFactory:
             "headers": {"Authorization": f"Bearer {token}"},
             "timeout": timeout_s,
         }
+        if (certificate := client_certificate()) is not None:
+            self._options["verify"] = certificate
         self._try_out()
 
     def _try_out(self) -> None:

@@ -11,6 +11,7 @@ import grpc
 import pytest
 from django.core.management import CommandError, call_command
 
+import driftline_client
 from driftline.management.commands import serve, up
 from inference.protocol import inference_service_pb2 as messages
 from inference.serving.options import ServerCertificate
@@ -310,17 +311,11 @@ class TestServerThatAsksClientsForACertificate:
             connection.socket = context.wrap_socket(connection.socket, server_hostname="localhost")
             return [(connection.send(request), connection.receive())[1] for request in requests]
 
-    @pytest.mark.parametrize("protocol", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
     def test_answers_who_shows_one(
-        self,
-        strict: Server,
-        files: tuple[Path, Path],
-        clients: tuple[Path, Path],
-        protocol: ssl.TLSVersion,
+        self, strict: Server, files: tuple[Path, Path], clients: tuple[Path, Path]
     ) -> None:
         context = _trusting(files[0].read_bytes())
         context.load_cert_chain(*clients)
-        context.minimum_version = context.maximum_version = protocol
         request = request_bytes("/v2/models/sums/infer", rows_body([1, 2, 3]))
 
         answers = self._ask(strict, context, request, request)  # the second one's head is known
@@ -350,6 +345,46 @@ class TestServerThatAsksClientsForACertificate:
 
         with pytest.raises((ssl.SSLError, ConnectionError)):
             self._ask(strict, context, request_bytes("/v2/models/sums/infer", rows_body([1, 2, 3])))
+
+    def test_answers_the_python_client_that_knows_its_certificate(
+        self,
+        strict: Server,
+        files: tuple[Path, Path],
+        clients: tuple[Path, Path],
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.setenv("SSL_CERT_FILE", str(files[0]))
+        monkeypatch.setenv("DRIFTLINE_CLIENT_CERTIFICATE", str(clients[0]))
+        monkeypatch.setenv("DRIFTLINE_CLIENT_KEY", str(clients[1]))
+
+        with driftline_client.model("sums", f"https://localhost:{strict.port}", "dl_infer") as model:
+            assert [*model.predict([[1, 2, 3]]).outputs.values()] == [[[6.0]]]
+
+        monkeypatch.setenv("DRIFTLINE_CLIENT_KEY", str(files[1]))
+        with pytest.raises(driftline_client.DriftlineError, match="cannot be used"):
+            driftline_client.model("sums", f"https://localhost:{strict.port}", "dl_infer")
+
+    def test_gives_no_session_with_which_a_connection_shows_no_certificate_again(
+        self, strict: Server, files: tuple[Path, Path], clients: tuple[Path, Path]
+    ) -> None:
+        context = _trusting(files[0].read_bytes())
+        context.load_cert_chain(*clients)
+        with strict.connect() as connection:
+            connection.socket = context.wrap_socket(connection.socket, server_hostname="localhost")
+            connection.send(request_bytes("/v2/models/sums/infer", rows_body([1, 2, 3])))
+            assert connection.receive().status == 200
+            session = connection.socket.session
+
+        assert session is None or not session.has_ticket
+
+    def test_speaks_no_tls_in_which_sessions_cannot_be_refused(
+        self, strict: Server, files: tuple[Path, Path]
+    ) -> None:
+        context = _trusting(files[0].read_bytes())
+        context.maximum_version = ssl.TLSVersion.TLSv1_2
+
+        with pytest.raises((ssl.SSLError, ConnectionError)):
+            self._ask(strict, context, request_bytes("/anything", b"", method="GET"))
 
     def test_takes_a_call_over_grpc_only_with_one(
         self, strict: Server, files: tuple[Path, Path], clients: tuple[Path, Path]

@@ -46,6 +46,8 @@ KAFKA_FORM = {
     "name": "new", "brokers": "203.0.113.1:9093", "topics": "t", "start": "earliest", "security": "tls",
     "mechanism": "PLAIN", "envelope": "json",
 }  # fmt: skip
+SINK = {"brokers": ["203.0.113.1:9093"], "security": "tls"}
+SINK_FORM = {"brokers": "203.0.113.1:9093", "security": "tls", "mechanism": "PLAIN", "streams": "events"}
 LAKE = {"bucket": "lake", "region": "us-east-1"}
 SETTINGS = {"rows_kept": "all", "sure": "on", "feature_0": "keep"}
 
@@ -288,6 +290,8 @@ CHANGES = [
     ),
     Change("lake", "PUT /lake", {"settings": LAKE}, "settings/lake", LAKE | {"do": "save"}),
     Change("lake", "DELETE /lake?confirm=s3://lake", None, "settings/lake", {"do": "stop"}),
+    Change("sink", "PUT /sink", {"settings": SINK}, "settings/sink", SINK_FORM | {"do": "save"}),
+    Change("sink", "DELETE /sink?confirm=ours", None, "settings/sink", {"do": "stop"}),
     Change("routing", "DELETE /routing", None, "settings/routing", {"do": "reset"}),
     Change(
         "configuration", "POST /config/apply", ("application/yaml", b"version: 1"), "settings/configuration",

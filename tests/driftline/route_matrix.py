@@ -65,6 +65,10 @@ GET     api/v1/lake                                                 read
 PUT     api/v1/lake                                                 admin
 DELETE  api/v1/lake                                                 admin
 GET     api/v1/lake/files                                           read
+GET     api/v1/sink                                                 read
+PUT     api/v1/sink                                                 admin
+POST    api/v1/sink/test                                            admin
+DELETE  api/v1/sink                                                 admin
 GET     api/v1/sources                                              read
 POST    api/v1/sources                                              write
 POST    api/v1/sources/preview                                      write
@@ -391,6 +395,9 @@ POST    settings/members/<int:pk>/remove        admin
 GET     settings/lake                           viewer
 POST    settings/lake                           admin
 GET     settings/lake/stop                      viewer
+GET     settings/sink                           viewer
+POST    settings/sink                           admin
+GET     settings/sink/stop                      viewer
 GET     settings/sources                        viewer
 GET     settings/sources/new                    viewer
 POST    settings/sources/new                    editor

@@ -1,8 +1,12 @@
 """The ticks of the clock, with more waiting than workers can do until the next."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +23,27 @@ from monitors.metrics.models import PendingEvaluation, UnreadDay
 from monitors.metrics.rows.ended_days import all_days_to_read
 
 type Capture = Callable[[], AbstractContextManager[list[Callable[[], None]]]]
+
+
+START_CLOCK = """
+from celery.beat import PersistentScheduler
+from driftline.celery import app
+PersistentScheduler(app, schedule_filename=app.conf.beat_schedule_filename, lazy=False).close()
+"""
+
+
+class TestClock:
+    def test_starts_in_a_home_that_no_other_command_has_prepared(self, tmp_path: Path) -> None:
+        environment = os.environ | {"DRIFTLINE_HOME": str(tmp_path / "home")}
+
+        ending = subprocess.run(
+            [sys.executable, "-W", "ignore", "-c", START_CLOCK],
+            env=environment,
+            capture_output=True,
+            text=True,
+        )
+
+        assert ending.returncode == 0, ending.stderr
 
 
 class TestSweep:

@@ -123,6 +123,8 @@ class World:
             "token": f"/settings/tokens/{self.token.pk}",
             "own token": f"/accounts/profile/tokens/{self.token.pk}/",
             "teams": "/settings/teams",
+            "sink": "/settings/sink",
+            "sink's end": "/settings/sink/stop",
             "profile": "/accounts/profile/",
             "sessions": "/accounts/sessions/",
             "projects": "/accounts/projects/",

@@ -37,6 +37,8 @@ from monitors.metrics.models import MetricPoint, SegmentSearch
 from monitors.optimiser.models import Variant
 from monitors.reports.models import Report
 from monitors.rules.models import Rule, RuleState, Transition
+from monitors.sinks.models import Sink, SinkStream
+from monitors.sinks.settings import SinkSettings
 from monitors.workflows.mlflow.models import MlflowConnection
 from monitors.workflows.mlflow.registry_imports.models import RegistryImport
 from monitors.workflows.models import Run
@@ -225,6 +227,11 @@ def furnish(project: Project, name: str = "flights") -> World:
         project=project, url="https://mlflow.example.com", state="listed", created_by="test"
     )
     Lake.objects.create(project=project, settings=LakeSettings(bucket="lake").model_dump(mode="json"))
+    sink = Sink.objects.create(
+        project=project, settings=SinkSettings(brokers=["203.0.113.1:9093"], security="tls").model_dump(mode="json"),
+        failing_since=NOW, error="The brokers do not answer.",
+    )  # fmt: skip
+    SinkStream.objects.create(sink=sink, kind="events")
     LakeFile.objects.create(
         model=model, day=NOW.date(), number=0, path=f"model=flights/part-{model.pk}-0.parquet", due_at=NOW,
         state="done", rows=5, written_at=NOW,

@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from driftline.common.errors import Problem, invalid
 from driftline.common.strict_json import escape_pointer
+from inference.data_files.arrow_types import is_text
 from inference.data_files.vectors import is_vector
 from inference.prediction_log.imports.source import MAX_COLUMNS
 from inference.prediction_log.rows.sent_items import (
@@ -237,7 +238,7 @@ def _kind_of(given: pa.DataType) -> Kind | None:
         return "truth"
     if kinds.is_integer(given) or kinds.is_floating(given) or kinds.is_decimal(given) or kinds.is_null(given):
         return "number"
-    if kinds.is_string(given) or kinds.is_large_string(given):
+    if is_text(given):
         return "text"
     if is_vector(given):
         return "vector"

@@ -35,10 +35,11 @@ from inference.prediction_log.labels.targets import (
     rows_of,
     search,
 )
-from inference.prediction_log.models import TouchedPeriod
+from inference.prediction_log.models import TouchedPeriod, UnsentLabel
 from inference.prediction_log.rows.columns import LogColumns
 from inference.prediction_log.rows_kept import refuse_without_rows
 from inference.prediction_log.signals import periods_touched
+from inference.prediction_log.storage import hooks
 from inference.prediction_log.storage.array_literals import integer_array, text_array
 from inference.prediction_log.storage.folded_labels import FoldedLabel
 from inference.prediction_log.storage.packed_search import PackedPlace, labels_at
@@ -162,6 +163,10 @@ def _store(
         if replaced := stored.keys() & {id_ for id_, _ in fresh}:
             supersede(model.pk, replaced)
         add_labels(model.pk, list(fresh.values()), source=source, now=now)
+        if hooks.is_awaited(model.pk, "labels"):
+            UnsentLabel.objects.bulk_create(
+                UnsentLabel(model=model, given_id=id_, revision=revision) for id_, revision in fresh
+            )
         others = touched - {row.prediction_id for row in found.rows} - {""}
         _touch(model.pk, _hours([*found.rows, *rows_of(model.pk, others)], touched))
     return results

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from typing import IO, Protocol
 
-from driftline.common.secrets_at_rest import decrypt_sent
+from driftline.common.secrets_at_rest import decrypt_optional
 from inference.prediction_log.lake.bucket import LakeBucket
 from inference.prediction_log.lake.folder import LakeFolder
 from inference.prediction_log.lake.models import Lake
@@ -46,4 +46,4 @@ def open_lake(lake: Lake) -> LakeStore:
     settings = settings_of(lake)
     if settings.folder:
         return LakeFolder(settings)
-    return LakeBucket(settings, decrypt_sent(lake.secret))
+    return LakeBucket(settings, decrypt_optional(lake.secret))

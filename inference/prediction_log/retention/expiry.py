@@ -14,7 +14,7 @@ from django.db import connection, transaction
 from django.db.models import Min, QuerySet
 
 from driftline.common.periods import day_of, start_of_day
-from inference.prediction_log.models import PackedDay, PredictionChunk, SummedDay
+from inference.prediction_log.models import PackedDay, PredictionChunk, SummedDay, UnsentChunk
 from inference.prediction_log.queries.event_clock import event_now, event_nows
 from inference.prediction_log.retention.hooks import close_expired, unwritten_days, write_soon
 from inference.prediction_log.storage import partitions
@@ -95,6 +95,8 @@ def delete_expired_day(expired: ExpiredDay) -> int:
         else:
             _delete_chunks(expired)
         expired_days.delete()
+        present = PredictionChunk.objects.filter(is_packed=True, day=expired.day).values("pk")
+        UnsentChunk.objects.filter(day=expired.day).exclude(chunk__in=present).update(is_dropped=True)
     return rows
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from driftline.common.secrets_at_rest import decrypt_sent
+from driftline.common.secrets_at_rest import decrypt_optional
 from inference.prediction_log.sources.kafka.settings import KafkaSettings
 from inference.prediction_log.sources.kinds import SourceSettings, read_settings
 from inference.prediction_log.sources.mapping import SourceMapping
@@ -133,9 +133,9 @@ def mapping_of(source: Source) -> SourceMapping:
 
 def secret_of(source: Source) -> str:
     """Return the secret of a source; empty where none is set. Raises SecretUnreadable."""
-    return decrypt_sent(source.secret)
+    return decrypt_optional(source.secret)
 
 
 def registry_secret_of(source: Source) -> str:
     """Return the secret of a source's schema registry; empty where none is set. Raises SecretUnreadable."""
-    return decrypt_sent(source.registry_secret)
+    return decrypt_optional(source.registry_secret)

@@ -6,7 +6,7 @@ when it is old or many, together with the small chunks that were packed before.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -23,9 +23,10 @@ from inference.prediction_log.models import (
     PredictionChunk,
     PredictionRow,
     UnpackedDay,
+    UnsentChunk,
     size_of,
 )
-from inference.prediction_log.storage import partitions
+from inference.prediction_log.storage import hooks, partitions
 from inference.prediction_log.storage.chunk_rows import read_rows
 from inference.prediction_log.storage.damaged_chunks import MAX_REASON
 from inference.prediction_log.storage.id_hashes import write_hashes
@@ -123,34 +124,51 @@ def _take_parts(unpacked: UnpackedDay) -> list[PredictionChunk]:
     same = PredictionChunk.objects.filter(
         model_id=unpacked.model_id, version_id=unpacked.version_id, role=unpacked.role, day=unpacked.day
     ).order_by("pk")
-    fresh = same.filter(is_packed=False).order_by("-is_summarised", "pk")
+    fresh = same.filter(is_packed=False).order_by("-is_summarised", "-is_sent", "pk")
     locked = list(
         fresh.select_for_update(skip_locked=True).values_list(
-            "pk", "rows", size_of("payload"), "week", "is_summarised"
+            "pk", "rows", size_of("payload"), "week", "is_summarised", "is_sent"
         )[:MANY_CHUNKS]
     )
+    if not hooks.is_awaited(
+        unpacked.model_id, "predictions"
+    ):  # asked once they are locked: see `UnsentChunk`
+        locked = [(*one[:-1], True) for one in locked]
     alike = (
         locked[0][3:] if locked else None
-    )  # narrow rows go by the week, and summaries count a chunk as a whole
+    )  # narrow rows go by the week, summaries count a chunk as a whole, and sinks send it
     taken, rows, size = [], 0, 0
     for pk, count, length, *kind in locked:
         if rows < CHUNK_ROWS and size < CHUNK_BYTES and tuple(kind) == alike:
             taken.append(pk)
             rows, size = rows + count, size + length
-    if rows >= CHUNK_ROWS or size >= CHUNK_BYTES:
-        return list(fresh.filter(pk__in=taken))
-    if alike is None or not _are_old_or_many(fresh.filter(pk__in=taken)):
+    if alike is None:
         return []
-    week, is_summarised = alike
+    week, is_summarised, is_sent = alike
+    is_full = rows >= CHUNK_ROWS or size >= CHUNK_BYTES
+    if is_full and is_sent:  # what a sink is about to send would be sent twice
+        return _sent_as(is_sent, fresh.filter(pk__in=taken))
+    if not _are_old_or_many(fresh.filter(pk__in=taken)):
+        return []
     small = same.filter(
         is_packed=True,
         week=week,
         is_summarised=is_summarised,
+        is_sent=is_sent,
         rows__lt=CHUNK_ROWS // 2,
         labels=None,
         damage="",
     )
-    return [*_up_to_size(small, CHUNK_BYTES - size), *fresh.filter(pk__in=taken)]
+    merged = [] if is_full else _up_to_size(small, CHUNK_BYTES - size)
+    return _sent_as(is_sent, [*merged, *fresh.filter(pk__in=taken)])
+
+
+def _sent_as(is_sent: bool, chunks: Iterable[PredictionChunk]) -> list[PredictionChunk]:
+    """Have chunks count as sent or not: without a sink, what was never sent need not be."""
+    found = list(chunks)
+    for chunk in found:
+        chunk.is_sent = is_sent
+    return found
 
 
 def _up_to_size(chunks: QuerySet[PredictionChunk], room: int) -> list[PredictionChunk]:
@@ -182,6 +200,7 @@ def _replace(parts: Sequence[_Part]) -> None:
         week=newest.week,
         is_packed=True,
         is_summarised=newest.is_summarised,
+        is_sent=newest.is_sent,
         rows=rows.num_rows,
         start=min(chunk.start for chunk in chunks),
         end=newest.end,
@@ -195,6 +214,15 @@ def _replace(parts: Sequence[_Part]) -> None:
         keys = [chunk.pk for chunk in chunks if chunk.is_packed is is_packed]
         same_day.filter(is_packed=is_packed, pk__in=keys).delete()
     packed.save(force_insert=True)
+    if not packed.is_sent:
+        UnsentChunk.objects.filter(chunk__in=[chunk.pk for chunk in chunks]).delete()
+        UnsentChunk.objects.create(
+            chunk=packed.pk,
+            model_id=packed.model_id,
+            day=packed.day,
+            rows=packed.rows,
+            created_at=packed.created_at,
+        )
     add_to_day(PackedDay, packed, rows=sum(chunk.rows for chunk in chunks if not chunk.is_packed))
 
 

@@ -87,7 +87,7 @@ def _credentials(files: CertificateFiles) -> grpc.ServerCredentials:
     return grpc.dynamic_ssl_server_credentials(
         _configuration(used),
         find_changed,  # type: ignore[arg-type]  # None: no change
-        require_client_authentication=files.asks_clients,
+        require_client_authentication=files.requires_client_certificate,
     )
 
 

@@ -55,12 +55,12 @@ class HotProtocol(HttpToolsProtocol):
 
     engine: ClassVar[Engine]
     heads: ClassVar[HeaderCache]
-    asks_clients: ClassVar[bool]
+    requires_certificate: ClassVar[bool]
 
     @classmethod
-    def bind(cls, engine: Engine, *, asks_clients: bool = False) -> "type[HotProtocol]":
+    def bind(cls, engine: Engine, *, requires_certificate: bool = False) -> "type[HotProtocol]":
         """Make the class of the connections that this engine answers, if need be only to clients with a certificate."""
-        members = {"engine": engine, "heads": HeaderCache(), "asks_clients": asks_clients}
+        members = {"engine": engine, "heads": HeaderCache(), "requires_certificate": requires_certificate}
         return type("BoundHotProtocol", (cls,), members)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -78,7 +78,7 @@ class HotProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self.lacks_certificate = self.asks_clients and not transport.get_extra_info("peercert")
+        self.lacks_certificate = self.requires_certificate and not transport.get_extra_info("peercert")
 
     # What arrives
 

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 from driftline.common.leased_work import WorkFailed
 from driftline.common.outbound.targets import UrlNotAllowed, parse_target
 from driftline.common.outbound.transport import RequestFailed, download
-from driftline.common.secrets_at_rest import decrypt_sent
+from driftline.common.secrets_at_rest import decrypt_optional
 from inference.registry.models import Model
 from monitors.workflows.mlflow.models import MlflowConnection, MlflowVersion
 from monitors.workflows.remote.orchestrators.calls import call, login, text_at, value_at
@@ -32,7 +32,7 @@ class RegisteredModel:
     def of(cls, connection: MlflowConnection) -> Self:
         """Return how a connection is called; raises `SecretUnreadable`."""
         sealed = bytes(connection.secret)
-        return cls(connection.url, connection.registered_model, decrypt_sent(sealed))
+        return cls(connection.url, connection.registered_model, decrypt_optional(sealed))
 
     def aliases(self) -> dict[str, str]:
         """Return the number of the version to which each alias points."""

@@ -11,7 +11,7 @@ from driftline.common.errors import Problem
 from driftline.common.leased_work import WorkFailed, WorkLease
 from driftline.common.outbound.redirected import download_redirected, without_query
 from driftline.common.outbound.transport import RequestFailed
-from driftline.common.secrets_at_rest import decrypt_sent
+from driftline.common.secrets_at_rest import decrypt_optional
 from inference.registry.intake.launcher import DEFAULT_LIMITS
 from inference.registry.lineage import Lineage
 from inference.registry.models import Model, Version
@@ -76,8 +76,8 @@ def _bring(lease: WorkLease[Pull], pull: Pull, model: Model) -> Version:
 
 def _download(lease: WorkLease[Pull], pull: Pull, file: IO[bytes]) -> str:
     """Write the file, at most one byte more than the intake takes; returns the commit that a hub names."""
-    query = decrypt_sent(pull.query)
-    secret = decrypt_sent(pull.secret)
+    query = decrypt_optional(pull.query)
+    secret = decrypt_optional(pull.secret)
     url = f"{pull.url}?{query}" if query else pull.url
     try:
         with failing_without_secrets(secret):

@@ -5,7 +5,7 @@ from typing import Any
 
 from driftline.common.errors import invalid
 from driftline.common.outbound.targets import check_target
-from driftline.common.secrets_at_rest import decrypt_sent
+from driftline.common.secrets_at_rest import decrypt_optional
 from driftline.common.strict_json import escape_pointer
 from monitors.workflows.models import Workflow
 from monitors.workflows.remote.orchestrators import ORCHESTRATORS
@@ -74,7 +74,7 @@ def pipeline_of(remote: Mapping[str, Any], workflow: Workflow) -> Pipeline:
     """
     sealed = bytes(workflow.remote_secret) if is_same_receiver(remote, workflow.remote) else b""
     options = {name: value for name, value in remote.items() if name not in ("kind", "url")}
-    return Pipeline(url=remote["url"], options=options, secret=decrypt_sent(sealed))
+    return Pipeline(url=remote["url"], options=options, secret=decrypt_optional(sealed))
 
 
 def _option(remote: Mapping[str, Any], option: Option) -> str:

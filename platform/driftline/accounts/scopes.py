@@ -110,6 +110,7 @@ SCOPE_OF: Mapping[str, Scope] = {  # the scope that each change needs
     "labels": Scope.LABEL,
     "source": Scope.WRITE,  # with the right to log what it brings
     "lake": Scope.ADMIN,  # retention waits for it, and it takes the rows elsewhere
+    "sink": Scope.ADMIN,  # it takes the rows of all models elsewhere
     "file": Scope.LOG,  # one that is looked at first; to confirm it needs what its rows need
     "import.cancel": Scope.WRITE,
     "import.remove": Scope.ADMIN,

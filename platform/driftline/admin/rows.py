@@ -79,6 +79,7 @@ from monitors.metrics.models import (
 from monitors.optimiser.models import Optimisation, Variant
 from monitors.reports.models import Report
 from monitors.rules.models import Rule, RuleState, Transition
+from monitors.sinks.models import Sink, SinkStream
 from monitors.summaries.models import StaleWindow, Summary
 from monitors.workflows.mlflow.models import MlflowReport, MlflowVersion
 from monitors.workflows.mlflow.registry_imports.models import ImportedModel, RegistryImport
@@ -198,6 +199,8 @@ register(
     secret=("secret",),
     acts=(acts.PAUSE_SOURCE, acts.RESUME_SOURCE),
 )
+register(Sink, ("project", "error", "failing_since", "created_at"), ("project",), secret=("secret",))
+register(SinkStream, ("sink", "kind", "sent", "lost", "sent_at"), ("kind",))
 register(Lake, ("project", "error", "failing_since", "created_at"), ("project",), secret=("secret",))
 register(
     LakeFile,

@@ -41,6 +41,7 @@ from monitors.metrics import api as metrics
 from monitors.optimiser import api as optimiser
 from monitors.reports import api as reports
 from monitors.rules import api as rules
+from monitors.sinks import api as sinks
 from monitors.summaries.uploads import api as summaries
 from monitors.summaries.uploads import device_api as device_summaries
 from monitors.workflows import api as workflows
@@ -58,6 +59,7 @@ ROUTERS = (
     imports.router,
     sources.router,
     lake.router,
+    sinks.router,
     files.router,
     deletion.router,
     erasure.router,

@@ -41,8 +41,8 @@ def decrypt(stored: bytes | memoryview) -> str:
         raise SecretUnreadable from error
 
 
-def decrypt_sent(stored: bytes | memoryview) -> str:
-    """Decrypt what `encrypt_sent` gave; empty where it gave nothing."""
+def decrypt_optional(stored: bytes | memoryview) -> str:
+    """Decrypt what was stored; empty where nothing was."""
     return decrypt(stored) if stored else ""
 
 

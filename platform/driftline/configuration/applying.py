@@ -40,6 +40,9 @@ from monitors.definitions.segments import change_segment, declare_segment, remov
 from monitors.dependents import users_of
 from monitors.rules.models import Rule
 from monitors.rules.services import create_rule, delete_rule, update_rule
+from monitors.sinks.selectors import find_sink
+from monitors.sinks.services import set_sink, stop_sink
+from monitors.sinks.settings import SinkSettings
 from monitors.workflows.services import configure_workflow
 
 _DURATIONS = ("cooldown", "notify_within")
@@ -169,6 +172,16 @@ def _lake(context: _Applying, change: ItemChange) -> None:
     lake = find_lake(project=context.project)
     if lake is not None:
         stop_lake(lake=lake, confirm=settings_of(lake).location(), actor=context.actor)
+
+
+def _sink(context: _Applying, change: ItemChange) -> None:
+    settings = change.after["settings"]
+    if settings is not None:
+        set_sink(project=context.project, settings=SinkSettings.model_validate(settings), actor=context.actor)
+        return
+    sink = find_sink(project=context.project)
+    if sink is not None:
+        stop_sink(sink=sink, confirm=context.project.slug, actor=context.actor)
 
 
 def _routing(context: _Applying, change: ItemChange) -> None:
@@ -329,6 +342,7 @@ _STEPS: tuple[tuple[str, Action, Handler], ...] = (
     ("source", Action.CHANGE, _source),
     ("source", Action.CREATE, _source),
     ("lake", Action.CHANGE, _lake),
+    ("sink", Action.CHANGE, _sink),
     ("segment", Action.CREATE, _segment),
     ("segment", Action.CHANGE, _segment),
     ("custom_metric", Action.CREATE, _custom_metric),

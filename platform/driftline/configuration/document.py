@@ -14,6 +14,7 @@ from driftline.common.periods import rfc3339
 from driftline.configuration.items import (
     LAKE,
     ROUTING,
+    SINK,
     Items,
     channel_item,
     model_item,
@@ -31,6 +32,7 @@ from monitors.alerts.routing.document import RoutingIn
 from monitors.definitions.api import FeatureExpectation, SegmentCondition
 from monitors.definitions.custom_metrics.api import CustomMetricSettings
 from monitors.rules.api import RuleSettings
+from monitors.sinks.settings import SinkSettings
 
 type Name = Annotated[str, Field(min_length=1, max_length=200)]
 
@@ -83,6 +85,9 @@ class Configuration(Body):
     lake: LakeSettings | None = Field(
         None, description="null: none; its secret is given elsewhere, and stays"
     )
+    sink: SinkSettings | None = Field(
+        None, description="null: none; its secret is given elsewhere, and stays"
+    )
     models: dict[Name, ModelConfig] = Field({}, max_length=MAX_MODELS)
 
     def plain(self) -> dict[str, Any]:
@@ -111,6 +116,8 @@ class Configuration(Body):
             )
         if "lake" in self.model_fields_set:
             yield ("lake", ""), {LAKE: {"settings": self.lake.model_dump(mode="json") if self.lake else None}}
+        if "sink" in self.model_fields_set:
+            yield ("sink", ""), {SINK: {"settings": self.sink.model_dump(mode="json") if self.sink else None}}
         for name, model in self.models.items():
             yield ("model", name), {model_item(name): _settings_of(model)}
             for kind, field in (

@@ -11,6 +11,7 @@ from driftline.common.periods import rfc3339
 from driftline.configuration.items import (
     LAKE,
     ROUTING,
+    SINK,
     Item,
     Items,
     channel_item,
@@ -36,6 +37,8 @@ from monitors.definitions.models import Monitor
 from monitors.definitions.monitors import AUTO
 from monitors.rules.models import Rule
 from monitors.rules.services import IN_CONDITION
+from monitors.sinks.selectors import find_sink
+from monitors.sinks.services import describe_sink
 from monitors.workflows.models import Workflow
 
 MODEL_FIELDS = (
@@ -68,6 +71,8 @@ def read_items(project: Project, models: Collection[str] | None = None) -> dict[
         items[source_item(source.name)] = stored_fields(source)
     lake = find_lake(project=project)
     items[LAKE] = {"settings": describe_lake(lake) if lake else None}
+    sink = find_sink(project=project)
+    items[SINK] = {"settings": describe_sink(sink) if sink else None}
     chosen = Model.objects.filter(project=project).select_related("workflow")
     chosen = chosen.prefetch_related(
         "monitors", "segment_features", "segments", "custom_metrics", "expectations", "rules"
@@ -102,6 +107,7 @@ def export(project: Project, *, with_targets: bool = True) -> dict[str, Any]:
         "silences": [fields for item, fields in items.items() if item.kind == "silence"],
         "sources": {item.name: nested(fields) for item, fields in items.items() if item.kind == "source"},
         "lake": items[LAKE]["settings"],
+        "sink": items[SINK]["settings"],
         "models": {name: _nested(name, of_model) for name, of_model in of_models.items()},
     }
 

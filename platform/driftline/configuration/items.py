@@ -12,6 +12,7 @@ _LIST_OF = {
     "silence": "silences",
     "source": "sources",
     "lake": "lake",
+    "sink": "sink",
     "segment": "declared_segments",
     "custom_metric": "custom_metrics",
     "expectation": "expectations",
@@ -57,6 +58,10 @@ ROUTING = Item("routing", "", "")
 
 LAKE = Item("lake", "", "")
 """The lake of the project; its settings are null where it has none."""
+
+
+SINK = Item("sink", "", "")
+"""The sink of the project; its settings are null where it has none."""
 
 
 def model_item(name: str) -> Item:

@@ -16,6 +16,7 @@ from prometheus_client.registry import Collector
 
 from driftline.accounts.http_auth import Caller
 from driftline.api.problems import with_problems
+from driftline.common.clock import now
 from driftline.models import Heartbeat
 from driftline.observability.scrapers import scraper_of
 from driftline.observability.serving import ServingCollector
@@ -30,6 +31,8 @@ from inference.prediction_log.sources.selectors import statuses_of
 from inference.registry.models import Model
 from monitors.alerts.models import Delivery, Incident
 from monitors.metrics.models import PendingEvaluation
+from monitors.sinks.models import Sink
+from monitors.sinks.readers import statuses_of as statuses_of_sink
 from monitors.summaries.models import StaleWindow
 from monitors.workflows.models import ACTIVE_STATES, Run
 
@@ -103,6 +106,7 @@ class BacklogCollector(Collector):
         yield _family("driftline_event_halves_waiting", halves)
         yield from self._sources()
         yield from self._lakes()
+        yield from self._sinks()
         newest = Heartbeat.objects.filter(name="worker").first()
         if newest is not None:
             yield _family("driftline_worker_heartbeat_timestamp_seconds", newest.at.timestamp())
@@ -136,6 +140,20 @@ class BacklogCollector(Collector):
             if lake.failing_since is not None:
                 failing.add_metric([lake.project.slug], lake.failing_since.timestamp())
         yield from (due, failing)
+
+    def _sinks(self) -> Iterable[Metric]:
+        """Give what each stream of a sink has sent and lost, and how far it is behind."""
+        names = ("waiting_rows", "lag_seconds", "sent_rows", "lost_rows")
+        families = [_family(f"driftline_sink_{name}") for name in names]
+        failing = _family("driftline_sink_failing_since_timestamp_seconds")
+        for sink in self._mine(Sink.objects.select_related("project").order_by("pk"), "project"):
+            for status in statuses_of_sink(sink, now=now()):
+                values = (status.waiting, status.behind_seconds, status.sent, status.lost)
+                for family, value in zip(families, values, strict=True):
+                    family.add_metric([sink.project.slug, status.kind], value)
+            if sink.failing_since is not None:
+                failing.add_metric([sink.project.slug], sink.failing_since.timestamp())
+        yield from (*families, failing)
 
     def _mine(self, rows: QuerySet[Any], project: str) -> QuerySet[Any]:
         return rows if self._caller is None else rows.filter(**{project: self._caller.project})
@@ -172,6 +190,17 @@ _BACKLOG: dict[str, tuple[str, tuple[str, ...]]] = {
     "driftline_lake_files_due": ("Files of a lake that could be written now.", ("project",)),
     "driftline_lake_failing_since_timestamp_seconds": (
         "Since when a lake cannot be written to; absent while it can. Retention keeps the rows meanwhile.",
+        ("project",),
+    ),
+    "driftline_sink_waiting_rows": ("Rows or events that wait to be sent.", ("project", "stream")),
+    "driftline_sink_lag_seconds": ("How long the oldest of them has waited.", ("project", "stream")),
+    "driftline_sink_sent_rows": ("Messages of a sink that were acknowledged.", ("project", "stream")),
+    "driftline_sink_lost_rows": (
+        "Rows that were damaged, erased or dropped by retention before they were sent.",
+        ("project", "stream"),
+    ),
+    "driftline_sink_failing_since_timestamp_seconds": (
+        "Since when nothing can be sent to a sink; absent while it can.",
         ("project",),
     ),
     "driftline_worker_heartbeat_timestamp_seconds": ("When a worker last consumed a tick.", ()),

@@ -5,21 +5,19 @@ from typing import Any
 
 from django import forms
 
+from driftline.pages.kafka_form import PEM_AREA, KafkaClusterForm, words_of
 from driftline.pages.source_forms import SourceForm
 from driftline.pages.store_form import StoreForm
 from inference.prediction_log.sources.adapters import mapping_of, settings_of
-from inference.prediction_log.sources.kafka.settings import KafkaSettings, Security
+from inference.prediction_log.sources.kafka.settings import KafkaSettings
 from inference.prediction_log.sources.models import Source
 from inference.prediction_log.sources.mqtt.settings import MqttSettings
 from inference.prediction_log.sources.nats.settings import NatsSettings
 from inference.prediction_log.sources.objects.settings import ObjectsSettings
 from inference.prediction_log.sources.sql.settings import SqlSettings
 
-_MECHANISMS = ("SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN")
-_PEM = forms.Textarea({"rows": 4, "spellcheck": "false", "class": "code"})
 
-
-class KafkaSourceForm(SourceForm):
+class KafkaSourceForm(KafkaClusterForm, SourceForm):
     kind = "kafka"
     secret_after = "user"
     where_to_read = (
@@ -36,10 +34,6 @@ class KafkaSourceForm(SourceForm):
         "registry_user",
     )
 
-    brokers = forms.CharField(
-        max_length=4_000,
-        help_text="host:port, several apart by spaces or commas, such as kafka.example.com:9093.",
-    )
     topics = forms.CharField(max_length=4_000, help_text="Several apart by spaces or commas.")
     start = forms.ChoiceField(
         choices=[("earliest", "With the earliest message"), ("latest", "With those that come from now on")],
@@ -48,22 +42,6 @@ class KafkaSourceForm(SourceForm):
     )
     group = forms.CharField(
         max_length=200, required=False, label="Consumer group", help_text="Empty: one of its own."
-    )
-    security = forms.ChoiceField(
-        choices=Security.choices,
-        label="Protection",
-        help_text="Without TLS only networks of DRIFTLINE_OUTBOUND_ALLOW are called.",
-    )
-    mechanism = forms.ChoiceField(choices=[(one, one) for one in _MECHANISMS], label="SASL mechanism")
-    user = forms.CharField(max_length=255, required=False)
-    ca_certificate = forms.CharField(
-        required=False,
-        widget=_PEM,
-        label="Certificate of the authority",
-        help_text="PEM; empty: the system's.",
-    )
-    client_certificate = forms.CharField(
-        required=False, widget=_PEM, label="Client's certificate", help_text="PEM, for mutual TLS."
     )
     registry_url = forms.CharField(
         max_length=300,
@@ -92,7 +70,7 @@ class KafkaSourceForm(SourceForm):
     def read_settings(self) -> KafkaSettings:
         """Return where to read; raises ValueError with what pydantic says."""
         values = {name: self.cleaned_data[name] for name in self.where_to_read}
-        lists = {name: _words(values[name]) for name in ("brokers", "topics")}
+        lists = {name: words_of(values[name]) for name in ("brokers", "topics")}
         return KafkaSettings.model_validate(values | lists)
 
 
@@ -205,7 +183,7 @@ class SqlSourceForm(SourceForm):
     )
     ca_certificate = forms.CharField(
         required=False,
-        widget=_PEM,
+        widget=PEM_AREA,
         label="Certificate of the authority",
         help_text="PEM; empty: the system's.",
     )
@@ -264,7 +242,7 @@ class MessageServerForm(SourceForm):
     user = forms.CharField(max_length=255, required=False)
     ca_certificate = forms.CharField(
         required=False,
-        widget=_PEM,
+        widget=PEM_AREA,
         label="Certificate of the authority",
         help_text="PEM; empty: the system's.",
     )
@@ -316,7 +294,7 @@ class MqttSourceForm(MessageServerForm):
     def read_settings(self) -> MqttSettings:
         """Return where to read; raises ValueError with what pydantic says."""
         values = {name: self.cleaned_data[name] for name in self.where_to_read}
-        return MqttSettings.model_validate(values | {"topics": _words(values["topics"])})
+        return MqttSettings.model_validate(values | {"topics": words_of(values["topics"])})
 
 
 _FORMS = (KafkaSourceForm, NatsSourceForm, MqttSourceForm, ObjectsSourceForm, SqlSourceForm)
@@ -372,7 +350,3 @@ def _initial(source: Source) -> dict[str, Any]:
 
 def _names(text: str) -> list[str]:
     return [name.strip() for name in text.replace("\n", ",").split(",") if name.strip()]
-
-
-def _words(text: str) -> list[str]:
-    return text.replace(",", " ").split()

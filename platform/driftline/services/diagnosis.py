@@ -34,10 +34,13 @@ from inference.prediction_log.lake.selectors import files_of
 from inference.prediction_log.lake.store import settings_of
 from inference.prediction_log.spool.sealing import KEY_FILE, master_keys
 from inference.prediction_log.storage.damaged_chunks import describe_marked
+from monitors.sinks.models import Sink
+from monitors.sinks.readers import statuses_of
 
 OLDEST_PYTHON, OLDEST_POSTGRES = (3, 12), 15
 MIN_FREE_BYTES = 2 << 30
 NAMED = 5  # of what failed
+SINK_LATE_AFTER = timedelta(minutes=5)
 UNSEALED_AFTER = timedelta(minutes=10)
 MAX_NAMED = 20  # of the chunks that are damaged
 RENEW_WITHIN = timedelta(days=14)  # certificates of 90 days, and of 47, are renewed before
@@ -79,6 +82,7 @@ def diagnose(paths: HomePaths) -> Iterator[Finding]:
             yield from _background_work()
             yield from _serving_hosts()
             yield from _lakes()
+            yield from _sinks()
 
 
 def diagnose_machine(paths: HomePaths) -> Iterator[Finding]:
@@ -358,3 +362,20 @@ def _lakes() -> Iterator[Finding]:
             yield Finding(
                 subject, text, "Mend it, or stop it on Settings, Lake: retention keeps rows until then."
             )
+
+
+def _sinks() -> Iterator[Finding]:
+    for sink in Sink.objects.select_related("project").order_by("project__slug"):
+        subject, statuses = f"sink of {sink.project.slug}", statuses_of(sink, now=now())
+        waiting = sum(one.waiting for one in statuses)
+        behind = timedelta(seconds=max((one.behind_seconds for one in statuses), default=0.0))
+        text = f"{waiting:,} rows wait, the oldest for {behind.total_seconds():,.0f} s"
+        if sink.failing_since is not None:
+            text = f"nothing sent since {sink.failing_since:%Y-%m-%d %H:%M:%S} UTC: {sink.error}"
+            yield Finding(
+                subject, text, "Mend it, or stop it on Settings, Sink: what is stored waits until then."
+            )
+        elif behind > SINK_LATE_AFTER:
+            yield Finding(subject, text, "See that manage.py consume runs, and look at its log.")
+        else:
+            yield Finding(subject, text)

@@ -23,6 +23,7 @@ from monitors.definitions.monitors import choose_span
 from monitors.rules.defaults import add_default_rules
 from monitors.rules.models import Rule
 from monitors.rules.services import create_rule
+from monitors.sinks.models import Sink
 from monitors.workflows.services import configure_workflow
 from tests.driftline.api.conftest import Api, caller
 from tests.driftline.api.shape import assert_problem
@@ -520,6 +521,21 @@ def test_who_applied_what_is_in_the_audit_trail(api: Api) -> None:
     entry = AuditEntry.objects.get(action="configuration.apply")
     assert entry.after == {"changes": ["create channel mail"]}
     assert entry.actor.startswith("token")
+
+
+class TestTheSink:
+    def test_is_exported_without_its_secret_and_set_and_stopped(self, furnished: Api) -> None:
+        assert exported(furnished)["sink"]["brokers"] == ["203.0.113.1:9093"]
+        assert "secret" not in exported(furnished)["sink"]
+
+        changed = {"sink": {"brokers": ["203.0.113.2:9093"], "security": "tls", "streams": ["events"]}}
+        assert apply(furnished, changed).status_code == 200
+        assert Sink.objects.get().settings["brokers"] == ["203.0.113.2:9093"]
+        assert [one.kind for one in Sink.objects.get().streams.all()] == ["events"]
+
+        assert apply(furnished, {"sink": None}).status_code == 200
+        assert not Sink.objects.exists()
+        assert exported(furnished)["sink"] is None
 
 
 class TestTheLake:

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
+from django.conf import LazySettings
 from django.test import Client
 from django.utils import timezone
 from prometheus_client.parser import text_string_to_metric_families
@@ -222,6 +223,14 @@ class TestPage:
         for family in text_string_to_metric_families(text):
             for sample in family.samples:
                 assert set(sample.labels) <= set(FAMILIES[sample.name][1])
+
+    @pytest.mark.parametrize("path", ["/metrics", "/metrics/models"])
+    def test_is_not_redirected_for_a_scraper_inside_the_proxy(
+        self, settings: LazySettings, api: Api, path: str
+    ) -> None:
+        settings.SECURE_SSL_REDIRECT = True
+
+        assert Client().get(path).status_code == 200
 
     @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is in Debian's package prometheus")
     def test_is_accepted_by_promtool(self, api: Api, flights: Model) -> None:

@@ -18,6 +18,9 @@ from driftline.services.ownership import Owner, own
 from driftline.services.paths import HomePaths
 from inference.hosts.models import ServingHost
 from inference.prediction_log.lake.models import Lake, LakeFile
+from monitors.feed.models import FeedEvent
+from monitors.feed.services import record_event
+from monitors.sinks.models import Sink, SinkStream
 from tests.certificates import make_certificate
 from tests.embedded import make_home
 from tests.worlds.approvals import DAY, make_model
@@ -102,6 +105,21 @@ class TestDiagnose:
 
         assert find(paths, "lake of bank").text.endswith("UTC: It answered 403 AccessDenied.")
         assert "retention keeps rows" in find(paths, "lake of bank").remedy
+
+    def test_says_how_far_a_sink_is_behind_and_why(self, paths: HomePaths) -> None:
+        project = Project.objects.create(slug="bank", name="Bank")
+        sink = Sink.objects.create(project=project, settings={"brokers": ["kafka:9092"]})
+        SinkStream.objects.create(sink=sink, kind="events")
+        assert find(paths, "sink of bank") == Finding("sink of bank", "0 rows wait, the oldest for 0 s")
+
+        event = record_event(project=project, kind="run.failed", subject="run-1", text="Failed.")
+        FeedEvent.objects.filter(pk=event.pk).update(at=now() - timedelta(hours=1))
+        late = find(paths, "sink of bank")
+        assert "1 rows wait, the oldest for 3,6" in late.text
+        assert "manage.py consume" in late.remedy
+
+        Sink.objects.update(failing_since=now(), error="The brokers do not answer.")
+        assert find(paths, "sink of bank").text.endswith("UTC: The brokers do not answer.")
 
     def test_names_the_supervisor_that_runs_the_home(self, paths: HomePaths) -> None:
         with own(paths, Owner(os.getpid(), "http://here", now().isoformat())):

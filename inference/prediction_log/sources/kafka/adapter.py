@@ -143,7 +143,7 @@ class KafkaAdapter:
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         revoked = {_name(one) for one in partitions}
         consumer.incremental_unassign([_position(name) for name in revoked & self._placed])
-        for names in (self._assigned, self._placed, self._unplaced):
+        for names in (self._assigned, self._placed, self._unplaced, self._refused):
             names -= revoked
         for name in revoked:
             self._ends.pop(name, None)
@@ -166,9 +166,13 @@ class KafkaAdapter:
         self._unplaced.clear()
 
     def _refuse(self, partition: str) -> None:
-        """Note that a partition does not have the position of the table, so that it is placed anew."""
-        self._refused.add(partition)
-        self._unplaced.add(partition)
+        """Note that a partition does not have the position of the table, so that it is placed anew.
+
+        The refusal of one that was taken away in the same call comes late, and is nothing to us.
+        """
+        if partition in self._assigned:
+            self._refused.add(partition)
+            self._unplaced.add(partition)
 
     def _resume_at(self, partition: str) -> TopicPartition:
         """Return where a partition is read on: where the table says, if the broker still has that."""

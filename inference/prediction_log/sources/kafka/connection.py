@@ -3,11 +3,12 @@
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, Consumer, KafkaError, KafkaException
+from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, Consumer, KafkaError, KafkaException, Producer
 from confluent_kafka import Message as KafkaMessage
 
 from driftline.common.outbound.addresses import AddressBlocked
 from inference.prediction_log.sources.kafka.settings import (
+    KafkaCluster,
     KafkaSettings,
     NameNotResolved,
     check_address,
@@ -42,8 +43,6 @@ def open_consumer(
     on_statistics: Callable[[str], None],
 ) -> Consumer:
     configuration: dict[str, Any] = {
-        "bootstrap.servers": ",".join(settings.brokers),
-        "client.id": "driftline",
         "group.id": group,
         "enable.auto.commit": False,
         "enable.auto.offset.store": False,
@@ -55,23 +54,36 @@ def open_consumer(
         "heartbeat.interval.ms": 2_000,
         "queued.max.messages.kbytes": MAX_AHEAD_KIB,
         "fetch.max.bytes": MAX_BATCH_BYTES,
+        "error_cb": on_error,
+        "stats_cb": on_statistics,
+    }
+    return open_client(Consumer, settings, secret, configuration)
+
+
+def open_client[Client](
+    kind: Callable[[dict[str, Any]], Client],
+    settings: KafkaCluster,
+    secret: str,
+    configuration: dict[str, Any],
+) -> Client:
+    """Make a client of a cluster that may be called, as far as its settings name the brokers; raises AdapterFailed."""
+    _check_brokers([split_broker(broker, "/settings/brokers") for broker in settings.brokers], settings)
+    try:
+        return kind(_client_configuration(settings, secret) | configuration)
+    except (KafkaException, ValueError) as error:
+        raise AdapterFailed(describe_failure(error, settings)) from error
+
+
+def _client_configuration(settings: KafkaCluster, secret: str) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "bootstrap.servers": ",".join(settings.brokers),
+        "client.id": "driftline",
         "statistics.interval.ms": STATISTICS_MS,
         "reconnect.backoff.max.ms": 5_000,
         "topic.metadata.refresh.interval.ms": 30_000,
         "log_level": 3,
         "security.protocol": _PROTOCOLS[settings.security],
-        "error_cb": on_error,
-        "stats_cb": on_statistics,
     }
-    _check_brokers([split_broker(broker, "/settings/brokers") for broker in settings.brokers], settings)
-    try:
-        return Consumer(configuration | _credentials(settings, secret))
-    except (KafkaException, ValueError) as error:
-        raise AdapterFailed(describe_failure(error, settings)) from error
-
-
-def _credentials(settings: KafkaSettings, secret: str) -> dict[str, str]:
-    found: dict[str, str] = {}
     if settings.has_password:
         found |= {
             "sasl.mechanism": settings.mechanism,
@@ -85,16 +97,16 @@ def _credentials(settings: KafkaSettings, secret: str) -> dict[str, str]:
     return found
 
 
-def check_cluster(consumer: Consumer, settings: KafkaSettings, seconds: float) -> None:
+def check_cluster(client: Consumer | Producer, settings: KafkaCluster, seconds: float) -> None:
     """Refuse a cluster of which a broker is where this server must not call; raises AdapterFailed."""
     try:
-        brokers = consumer.list_topics(timeout=seconds).brokers.values()
+        brokers = client.list_topics(timeout=seconds).brokers.values()
     except KafkaException as error:
         raise AdapterFailed(describe_failure(error, settings)) from error
     _check_brokers([(broker.host, broker.port) for broker in brokers], settings)
 
 
-def _check_brokers(brokers: Iterable[tuple[str, int]], settings: KafkaSettings) -> None:
+def _check_brokers(brokers: Iterable[tuple[str, int]], settings: KafkaCluster) -> None:
     """Raise AdapterFailed where one of these must not be called, or has no address now by which to know."""
     for host, port in brokers:
         try:
@@ -105,7 +117,7 @@ def _check_brokers(brokers: Iterable[tuple[str, int]], settings: KafkaSettings) 
             raise AdapterFailed(f"The name of the broker {host} does not resolve.") from error
 
 
-def find_blocked(names: Iterable[str], settings: KafkaSettings) -> str:
+def find_blocked(names: Iterable[str], settings: KafkaCluster) -> str:
     """Return why one of the brokers that the cluster names must not be called; empty where all may be."""
     for name in sorted(names):
         host, _, port = name.rpartition(":")  # an address of IPv6 comes without brackets here
@@ -120,7 +132,7 @@ def find_blocked(names: Iterable[str], settings: KafkaSettings) -> str:
     return ""
 
 
-def describe_failure(error: Exception, settings: KafkaSettings) -> str:
+def describe_failure(error: Exception, settings: KafkaCluster) -> str:
     """Return what a failure says; of a stranger's network not whether a port is closed or silent."""
     cause = error.args[0] if error.args else error
     if isinstance(cause, KafkaError) and cause.code() in _UNREACHED and not is_within_own_networks(settings):

@@ -1,4 +1,4 @@
-"""Where a Kafka source reads, as people set it; no Kafka library is needed to check it."""
+"""Clusters of Kafka, and where a source reads in one, as people set them; no Kafka library is needed to check it."""
 
 import re
 from typing import Annotated, Any, Literal
@@ -33,11 +33,35 @@ class Security(TextChoices):
     SASL_TLS = "sasl_tls", "TLS, user and password"
 
 
-class KafkaSettings(Body):
-    """Brokers, topics, and how to sign in; the password, or the key of the client's certificate, is the secret."""
+class KafkaCluster(Body):
+    """Brokers, and how to sign in; the password, or the key of the client's certificate, is the secret."""
+
+    brokers: list[Broker] = Field(min_length=1, max_length=20, description="such as kafka.example.com:9093")
+    security: Literal["plaintext", "tls", "sasl_plaintext", "sasl_tls"] = "plaintext"
+    mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
+    user: str = Field(default="", max_length=255)
+    ca_certificate: str = Field(
+        default="", max_length=MAX_PEM_BYTES, description="PEM; empty: the system's authorities"
+    )
+    client_certificate: str = Field(default="", max_length=MAX_PEM_BYTES, description="PEM, for mutual TLS")
+
+    @property
+    def is_encrypted(self) -> bool:
+        return self.security in (Security.TLS, Security.SASL_TLS)
+
+    @property
+    def has_password(self) -> bool:
+        return self.security in (Security.SASL_PLAINTEXT, Security.SASL_TLS)
+
+    def address(self) -> tuple[Any, ...]:
+        """Return what a stored secret belongs to: it is never sent anywhere else."""
+        return sorted(self.brokers), self.security, self.user, self.mechanism
+
+
+class KafkaSettings(KafkaCluster):
+    """Where a source reads: topics of a cluster, and the registry of their schemas."""
 
     kind: Literal["kafka"] = "kafka"
-    brokers: list[Broker] = Field(min_length=1, max_length=20, description="such as kafka.example.com:9093")
     topics: list[Topic] = Field(min_length=1, max_length=50)
     group: str = Field(
         default="",
@@ -48,13 +72,6 @@ class KafkaSettings(Body):
     start: Literal["earliest", "latest"] = Field(
         default="earliest", description="where a partition is begun that was never read"
     )
-    security: Literal["plaintext", "tls", "sasl_plaintext", "sasl_tls"] = "plaintext"
-    mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
-    user: str = Field(default="", max_length=255)
-    ca_certificate: str = Field(
-        default="", max_length=MAX_PEM_BYTES, description="PEM; empty: the system's authorities"
-    )
-    client_certificate: str = Field(default="", max_length=MAX_PEM_BYTES, description="PEM, for mutual TLS")
     registry_url: str = Field(
         default="",
         max_length=300,
@@ -69,21 +86,9 @@ class KafkaSettings(Body):
     )
 
     @property
-    def is_encrypted(self) -> bool:
-        return self.security in (Security.TLS, Security.SASL_TLS)
-
-    @property
-    def has_password(self) -> bool:
-        return self.security in (Security.SASL_PLAINTEXT, Security.SASL_TLS)
-
-    @property
     def has_own_group(self) -> bool:
         """Whether the group was made with the source, as none was named."""
         return OWN_GROUP.fullmatch(self.group) is not None
-
-    def address(self) -> tuple[Any, ...]:
-        """Return what a stored secret belongs to: it is never sent anywhere else."""
-        return sorted(self.brokers), self.security, self.user, self.mechanism
 
     def registry_address(self) -> tuple[Any, ...]:
         """Return what the stored secret of a registry belongs to."""
@@ -92,6 +97,12 @@ class KafkaSettings(Body):
 
 def check_kafka(settings: KafkaSettings) -> None:
     """Raise Problem (422) for settings that could never work, or lead where this server must not call."""
+    check_cluster_settings(settings)
+    _check_registry(settings)
+
+
+def check_cluster_settings(settings: KafkaCluster) -> None:
+    """Raise Problem (422) where the brokers of a cluster could never be called as these settings say."""
     for place, broker in enumerate(settings.brokers):
         host, port = split_broker(broker, f"/settings/brokers/{place}")
         try:
@@ -107,7 +118,6 @@ def check_kafka(settings: KafkaSettings) -> None:
     if settings.client_certificate and (not settings.is_encrypted or settings.has_password):
         detail = "A client's certificate belongs to tls; sign in with it or with a password."
         raise invalid("/settings/client_certificate", detail)
-    _check_registry(settings)
 
 
 def _check_registry(settings: KafkaSettings) -> None:
@@ -131,7 +141,7 @@ def split_broker(broker: str, pointer: str) -> tuple[str, int]:
     return match[1].strip("[]"), port
 
 
-def check_address(host: str, port: int, settings: KafkaSettings) -> None:
+def check_address(host: str, port: int, settings: KafkaCluster) -> None:
     """Raise AddressBlocked where a broker must not be called, and NameNotResolved where it has no address now."""
     if (port < 1024 and port != 443) or port in PORTS_OF_OTHER_SERVICES - {KAFKA_PORT}:
         raise AddressBlocked(f"port {port} is not one of Kafka")
@@ -141,7 +151,7 @@ def check_address(host: str, port: int, settings: KafkaSettings) -> None:
         raise NameNotResolved(host) from error
 
 
-def is_within_own_networks(settings: KafkaSettings) -> bool:
+def is_within_own_networks(settings: KafkaCluster) -> bool:
     """Return whether every broker is where the operator lets people look, so that they may see why it fails."""
     plain = settings.model_copy(update={"security": Security.PLAINTEXT.value})
     try:

@@ -1,7 +1,7 @@
 """Lists the registered models of a server, with a name for each that fits here."""
 
 from driftline.common.leased_work import WorkLease
-from driftline.common.secrets_at_rest import decrypt_sent
+from driftline.common.secrets_at_rest import decrypt_optional
 from monitors.workflows.mlflow.registry_imports.catalogue import list_models
 from monitors.workflows.mlflow.registry_imports.models import ImportedModel, RegistryImport
 from monitors.workflows.mlflow.registry_imports.naming import propose_names
@@ -34,4 +34,4 @@ def _list(lease: WorkLease[RegistryImport]) -> None:
 
 def secret_of(found: RegistryImport) -> str:
     """Return what the server is called with; raises `SecretUnreadable`."""
-    return decrypt_sent(found.secret)
+    return decrypt_optional(found.secret)

@@ -1,6 +1,6 @@
 import signal
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -11,6 +11,7 @@ from inference.prediction_log.sources.beat import Beat
 from inference.prediction_log.sources.consuming import SourceConsumption
 from inference.prediction_log.sources.models import Source
 from inference.prediction_log.sources.selectors import MAX_SOURCES_READ, read_elsewhere, sources_to_read
+from monitors.sinks.selectors import MAX_SINKS_SENT, sinks_to_send
 
 NICENESS = 2  # to the serving processes, beside which it is started
 LOOK_SECONDS = 2.0
@@ -24,7 +25,7 @@ class Command(BaseCommand):
     requires_system_checks = ()  # they load every page, and one that was killed is to be back at once
     help = (
         "Reads sources until it is stopped: one by its name, or every one of the installation that is not paused. "
-        "Several of these commands share the partitions of a source."
+        "Several of these commands share the partitions of a source. Without a name it sends to the sinks too."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -78,17 +79,22 @@ def _exists(source: Source) -> bool:
 
 
 def _read_all(stop: threading.Event) -> None:
-    """Read the sources that are to be read, as many as this process may, until it is stopped or cannot go on."""
-    reading = _Reading(stop)
+    """Read the sources that are to be read, as many as this process may, and send to sinks.
+
+    Returns once it is stopped or cannot go on.
+    """
+    reading, sending = _Reading(stop), _Sending(stop)
     try:
         while not stop.wait(LOOK_SECONDS):
             try:
                 reading.start(list(sources_to_read().values_list("pk", flat=True)))
+                sending.start(sinks_to_send().values_list("pk", flat=True))
             except (OperationalError, InterfaceError):
                 close_old_connections()
     finally:
         stop.set()  # also where a thread could not be started: whoever started this process starts it again
         reading.end()
+        sending.end()
 
 
 class _Reading:
@@ -127,5 +133,36 @@ class _Reading:
 def _read_in_thread(source_id: int, stop: threading.Event) -> None:
     try:
         SourceConsumption(source_id, stop).run()
+    finally:
+        connection.close()
+
+
+class _Sending:
+    """A thread for each sink that this process sends to."""
+
+    def __init__(self, stop: threading.Event) -> None:
+        self._stop = stop
+        self._threads: dict[int, threading.Thread] = {}
+
+    def start(self, without_sender: Iterable[int]) -> None:
+        """Start threads for sinks to which nobody sends, as many as this process may have."""
+        self._threads = {pk: thread for pk, thread in self._threads.items() if thread.is_alive()}
+        for sink_id in without_sender:
+            if sink_id not in self._threads and len(self._threads) < MAX_SINKS_SENT:
+                thread = threading.Thread(target=_send_in_thread, args=(sink_id, self._stop))
+                thread.start()
+                self._threads[sink_id] = thread
+
+    def end(self) -> None:
+        """Wait for the threads."""
+        for thread in self._threads.values():
+            thread.join()
+
+
+def _send_in_thread(sink_id: int, stop: threading.Event) -> None:
+    from monitors.sinks.sending import SinkSending  # Kafka's library is loaded where it is used
+
+    try:
+        SinkSending(sink_id, stop).run()
     finally:
         connection.close()

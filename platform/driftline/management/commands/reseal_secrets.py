@@ -8,6 +8,7 @@ from driftline.common.secrets_at_rest import SecretUnreadable, is_sealed, reseal
 from inference.prediction_log.lake.models import Lake
 from inference.prediction_log.sources.models import DeadLetter, Source
 from monitors.alerts.models import Channel
+from monitors.sinks.models import Sink
 from monitors.workflows.mlflow.models import MlflowConnection
 from monitors.workflows.mlflow.registry_imports.models import RegistryImport
 from monitors.workflows.models import Workflow
@@ -45,6 +46,9 @@ class Command(BaseCommand):
             for lake in Lake.objects.exclude(secret=b"").select_for_update().order_by("pk"):
                 lake.secret = self._reseal(bytes(lake.secret))
                 lake.save(update_fields=["secret"])
+            for sink in Sink.objects.exclude(secret=b"").select_for_update().order_by("pk"):
+                sink.secret = self._reseal(bytes(sink.secret))
+                sink.save(update_fields=["secret"])
             for letter in DeadLetter.objects.select_for_update().order_by("pk").iterator(chunk_size=50):
                 letter.payload = self._reseal(bytes(letter.payload))
                 letter.save(update_fields=["payload"])

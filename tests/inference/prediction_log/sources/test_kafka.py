@@ -194,9 +194,12 @@ def test_the_group_hears_what_is_stored(source: Source, kafka: KafkaSettings) ->
         group.close()
 
 
+@pytest.mark.parametrize("is_refused_late", [False, True])
 def test_who_joins_the_group_begins_at_the_table_and_the_other_reads_on_what_it_keeps(
-    source: Source, kafka: KafkaSettings
+    source: Source, kafka: KafkaSettings, is_refused_late: bool
 ) -> None:
+    """Also where the broker's refusal of a position comes after its partition was taken away."""
+
     def send_to_each() -> None:
         for number in range(PARTITIONS):
             send(kafka, b"a", partition=number)
@@ -210,6 +213,8 @@ def test_who_joins_the_group_begins_at_the_table_and_the_other_reads_on_what_it_
                 lambda: begun.extend(second.poll(0.1)) or first.poll(0.1) or len(begun) == PARTITIONS // 2,
                 what="half of the partitions",
             )
+            for one in begun if is_refused_late else ():
+                first._refuse(one.partition)
             send_to_each()
             kept, moved = read(first, PARTITIONS // 2), read(second, PARTITIONS // 2)
 

@@ -1,0 +1,11 @@
+"""What the store of rows asks of a later stage; `monitors.sinks` provides it."""
+
+from driftline.common.hooks import Hook
+
+
+def _nothing_is(model_id: int, kind: str) -> bool:
+    return False
+
+
+is_awaited = Hook(_nothing_is)
+"""Returns whether a sink sends what is stored of a model of this kind: `predictions` or `labels`."""

@@ -1,0 +1,111 @@
+"""Sends messages to brokers that may be called, and returns once they have acknowledged all of them."""
+
+from collections.abc import Callable, Iterable
+from typing import Any, Self
+
+import orjson
+from confluent_kafka import KafkaError, KafkaException, Producer
+
+from inference.prediction_log.sources.kafka.connection import (
+    check_cluster,
+    describe_failure,
+    find_blocked,
+    open_client,
+)
+from inference.prediction_log.sources.messages import AdapterFailed
+from monitors.sinks.settings import SinkSettings
+from monitors.sinks.streams import SinkMessage
+
+ANSWER_SECONDS = 10.0
+WAIT_SECONDS = 1.0
+DELIVERY_SECONDS = 30.0
+"""Brokers that have not acknowledged a message for so long are away; what they have of it is a double later."""
+MAX_QUEUED_KIB = 32 << 10
+_PARTITIONER = "murmur2_random"  # that of Kafka's own clients
+
+
+class SinkProducer:
+    """Writes messages to a partition once and in order while it lives: `acks=all`, idempotent."""
+
+    def __init__(
+        self, settings: SinkSettings, secret: str, *, delivery_seconds: float = DELIVERY_SECONDS
+    ) -> None:
+        self._settings, self._failure, self._blocked = settings, "", ""
+        self._producer = open_client(
+            Producer,
+            settings,
+            secret,
+            {
+                "acks": "all",
+                "enable.idempotence": True,
+                "linger.ms": 20,
+                "compression.type": "lz4",
+                "partitioner": _PARTITIONER,
+                "message.timeout.ms": int(delivery_seconds * 1000),
+                "queue.buffering.max.kbytes": MAX_QUEUED_KIB,
+                "queue.buffering.max.messages": 100_000,
+                "delivery.report.only.error": True,
+                "on_delivery": self._on_failure,
+                "stats_cb": self._on_statistics,
+                "error_cb": lambda _: None,  # what matters comes with the messages that are not delivered
+            },
+        )
+        check_cluster(self._producer, settings, ANSWER_SECONDS)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._producer.purge()
+        self._producer.close()  # its callbacks hold this object, so that it would live for long
+
+    def missing_topics(self) -> list[str]:
+        """List those topics of the sink that the cluster does not have; it may make them when they are written to."""
+        known = self._producer.list_topics(timeout=ANSWER_SECONDS).topics
+        wanted = [self._settings.topic(kind) for kind in self._settings.streams]
+        return [topic for topic in wanted if topic not in known]
+
+    def send(self, kind: str, messages: Iterable[SinkMessage], on_wait: Callable[[], object]) -> int:
+        """Send messages of a stream; returns how many, all of them acknowledged. Raises AdapterFailed.
+
+        `on_wait` is called about every second while acknowledgements are waited for.
+        """
+        topic, sent = self._settings.topic(kind), 0
+        try:
+            for message in messages:
+                self._produce(topic, kind, message, on_wait)
+                sent += 1
+            while self._producer.flush(WAIT_SECONDS):  # a message fails at the latest when its time is over
+                self._check()
+                on_wait()
+        except KafkaException as error:
+            raise AdapterFailed(f"{topic}: {describe_failure(error, self._settings)}") from error
+        self._check()
+        return sent
+
+    def _produce(self, topic: str, kind: str, message: SinkMessage, on_wait: Callable[[], object]) -> None:
+        headers: list[tuple[str, str | bytes | None]] = [("kind", kind), ("model", message.model)]
+        while True:
+            try:
+                self._producer.produce(topic, message.value, message.key.encode(), headers=headers)
+            except BufferError:  # as many wait as may: until some are acknowledged nothing more is read
+                self._producer.poll(WAIT_SECONDS)
+                self._check()
+                on_wait()
+            else:
+                return
+
+    def _check(self) -> None:
+        if reason := self._blocked or self._failure:
+            raise AdapterFailed(reason)
+
+    def _on_failure(self, error: KafkaError | None, message: Any) -> None:
+        if error is not None and not self._failure:
+            reason = describe_failure(KafkaException(error), self._settings)
+            self._failure = f"{message.topic()}: {reason}"
+
+    def _on_statistics(self, text: str) -> None:
+        """See that no broker which the cluster names by now is where this server must not call."""
+        brokers = orjson.loads(text).get("brokers", {}).values()
+        names = {broker["nodename"] for broker in brokers if broker.get("nodename")}
+        self._blocked = self._blocked or find_blocked(names, self._settings)
