@@ -60,7 +60,11 @@ class SingleSignOnAdapter(DefaultSocialAccountAdapter):
             raise SignInRefused(
                 "twice_at_once", "You signed in twice at the same moment; start again.", subject=claims.email
             ) from error
-        sociallogin.state[_STATE] = {"sid": claims.session, **sociallogin.logout_hint}
+        sociallogin.state[_STATE] = {
+            "sid": claims.session,
+            "expires": claims.session_expires,
+            **sociallogin.logout_hint,
+        }
 
     def on_authentication_error(
         self, request: HttpRequest, provider: Any, error: Any = None, exception: Any = None, **_: Any
@@ -68,7 +72,7 @@ class SingleSignOnAdapter(DefaultSocialAccountAdapter):
         """Show why nobody is signed in, and record it."""
         refusal = exception if isinstance(exception, SignInRefused) else _refusal(provider.name, error)
         record_refusal(provider.app.provider_id, refusal)
-        raise ImmediateHttpResponse(refused(request, provider.name, refusal))
+        raise ImmediateHttpResponse(render_refusal(request, provider.name, refusal))
 
 
 def _kind(provider: ProviderSettings) -> str:
@@ -76,7 +80,7 @@ def _kind(provider: ProviderSettings) -> str:
     return "saml" if provider.saml else "openid_connect"
 
 
-def refused(request: HttpRequest, name: str, refusal: SignInRefused) -> HttpResponse:
+def render_refusal(request: HttpRequest, name: str, refusal: SignInRefused) -> HttpResponse:
     """Say why a sign-in did not happen."""
     context = {"name": name, "reason": refusal.detail}
     return render(request, "account/sign_in_refused.html", context, status=403)

@@ -17,8 +17,9 @@ ALGORITHMS = (
 LEEWAY_SECONDS = 60
 MAX_AGE_SECONDS = 480
 """Some providers say that they issued a token five minutes before they did."""
-MAX_TOKEN_LETTERS = 100_000
+MAX_TOKEN_LENGTH = 100_000
 MAX_GROUPS = 2_000
+MAX_SUBJECT_LENGTH = 190
 LOGOUT_EVENT = "http://schemas.openid.net/event/backchannel-logout"
 
 
@@ -31,13 +32,15 @@ class PersonClaims(Struct, frozen=True):
     name: str = ""
     groups: tuple[str, ...] = ()
     session: str = ""
+    session_expires: float | None = None
+    """When the session ends at the provider, in seconds since 1970; None where it does not say."""
 
 
 class EndedSession(Struct, frozen=True):
-    """Which sessions end at the provider: those of a person, one of them, or both."""
+    """Which sessions end at the provider: all of a person, or those of the named ones that are theirs."""
 
     subject: str
-    session: str
+    sessions: tuple[str, ...]
     token_id: str
 
 
@@ -60,7 +63,12 @@ def read_claims(
 
 
 def describe_person(
-    provider: ProviderSettings, claims: dict[str, Any], *, subject: str, session: str
+    provider: ProviderSettings,
+    claims: dict[str, Any],
+    *,
+    subject: str,
+    session: str,
+    session_expires: float | None = None,
 ) -> PersonClaims:
     """Return what claims, which are believed already, say of a person; raises `SignInRefused`."""
     return PersonClaims(
@@ -70,6 +78,7 @@ def describe_person(
         name=_text(claims.get("name"))[:150],
         groups=_groups(provider, claims),
         session=session,
+        session_expires=session_expires,
     )
 
 
@@ -80,8 +89,9 @@ def read_logout_token(provider: ProviderSettings, text: str, *, now: float) -> E
     is_logout = isinstance(events, dict) and isinstance(events.get(LOGOUT_EVENT), dict)
     if not is_logout or "nonce" in token:
         raise SignInRefused("no_logout_token", "This is no logout token.")
-    ended = EndedSession(_text(token.get("sub")), _text(token.get("sid")), _text(token["jti"]))
-    if not ended.token_id or not (ended.subject or ended.session):
+    session = _text(token.get("sid"))
+    ended = EndedSession(_text(token.get("sub")), (session,) if session else (), _text(token["jti"]))
+    if not ended.token_id or not (ended.subject or ended.sessions):
         raise SignInRefused("no_logout_token", "A logout token says a person or a session, and has an id.")
     return ended
 
@@ -90,7 +100,7 @@ def _checked(
     provider: ProviderSettings, text: Any, *, now: float, needs: tuple[str, ...] = ("sub",)
 ) -> dict[str, Any]:
     """Check signature, issuer, audience and times of a token."""
-    if not isinstance(text, str) or not 0 < len(text) <= MAX_TOKEN_LETTERS:
+    if not isinstance(text, str) or not 0 < len(text) <= MAX_TOKEN_LENGTH:
         raise SignInRefused(
             "no_token", f"{provider.name} sent no ID token; its client needs the scope openid."
         )
@@ -129,7 +139,7 @@ def _checked(
         ) from error
     if isinstance(token["aud"], list) and len(token["aud"]) > 1 and token.get("azp") != provider.client_id:
         raise SignInRefused("wrong_audience", f"The token of {provider.name} is for another program.")
-    if "sub" in needs and not (isinstance(token["sub"], str) and 0 < len(token["sub"]) <= 190):
+    if "sub" in needs and not (isinstance(token["sub"], str) and 0 < len(token["sub"]) <= MAX_SUBJECT_LENGTH):
         raise SignInRefused("incomplete_token", f"{provider.name} says no person in the token.")
     _check_times(provider, token, now)
     return dict(token)

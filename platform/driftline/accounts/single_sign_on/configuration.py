@@ -86,6 +86,11 @@ class ProviderSettings(Struct, frozen=True, forbid_unknown_fields=True):
         """How audit rows name it."""
         return f"single sign-on {self.id}"
 
+    @property
+    def login_route(self) -> str:
+        """Name of the route at which a sign-in by it starts."""
+        return "saml_login" if self.saml else "openid_connect_login"
+
     def takes_address(self, email: str) -> bool:
         """Return whether an address is of a domain that signs in by it; all are where none is named."""
         domain = email.rpartition("@")[2].lower()
@@ -202,6 +207,11 @@ def _check_saml(path: Path, one: ProviderSettings, saml: SamlSettings) -> None:
         raise _wrong(
             path, f"metadata_url of {one.id} is no address such as https://login.example.com/metadata"
         )
+    if saml.metadata_url and not _is_confidential(saml.metadata_url):
+        raise _wrong(
+            path,
+            f"metadata_url of {one.id} is not https: whoever changes metadata on its way signs in as anybody",
+        )
     if not one.emails_are_verified:
         raise _wrong(
             path,
@@ -213,6 +223,12 @@ def _check_saml(path: Path, one: ProviderSettings, saml: SamlSettings) -> None:
 def _is_address(text: str) -> bool:
     url = urlsplit(text)
     return url.scheme in ("http", "https") and bool(url.netloc) and "@" not in url.netloc
+
+
+def _is_confidential(address: str) -> bool:
+    """Return whether nobody on the way can change what is fetched: over TLS, or from this machine."""
+    url = urlsplit(address)
+    return url.scheme == "https" or url.hostname in ("localhost", "127.0.0.1", "::1")
 
 
 def _with_metadata(path: Path, one: ProviderSettings) -> ProviderSettings:

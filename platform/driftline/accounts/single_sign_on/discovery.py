@@ -36,7 +36,7 @@ class ProviderDescription(Struct, frozen=True):
 def discover(provider: ProviderSettings) -> ProviderDescription:
     """Return what the provider says of itself; raises `SignInRefused`, also where it says another issuer."""
     url = f"{provider.issuer.rstrip('/')}/.well-known/openid-configuration"
-    document = kept(f"sso:{provider.id}:{provider.issuer}", lambda: fetch(provider, url))
+    document = fetch_cached(f"sso:{provider.id}:{provider.issuer}", lambda: fetch(provider, url))
     try:
         read = msgspec.convert(document, ProviderDescription)
     except msgspec.ValidationError as error:
@@ -62,7 +62,7 @@ def key_of(provider: ProviderSettings, key_id: str | None) -> Any:
     """Return the public key with which a token was signed; a provider that has changed its keys is asked again."""
     uri = discover(provider).jwks_uri
     name = f"sso:{provider.id}:keys:{uri}"
-    key = _select(kept(name, lambda: fetch(provider, uri)), key_id)
+    key = _select(fetch_cached(name, lambda: fetch(provider, uri)), key_id)
     if key is None and cache.add(f"sso:{provider.id}:keys-anew", True, KEYS_ANEW_SECONDS):
         document = fetch(provider, uri)
         cache.set(name, document, KEPT_SECONDS)
@@ -118,7 +118,7 @@ def _select(document: dict[str, Any], key_id: str | None) -> Any:
         return None
 
 
-def kept(name: str, fetch_anew: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+def fetch_cached(name: str, fetch_anew: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     """Return a document of the last five minutes."""
     document = cache.get(name)
     if document is None:

@@ -24,8 +24,14 @@ SIGNED_OUT_OF = "signed_out_of"
 def bound_session(
     request: HttpRequest, provider: ProviderSettings, note: dict[str, Any], now: datetime
 ) -> None:
-    """End this session when the provider has to be asked again, whatever is done in it until then."""
-    request.session.set_expiry(now + timedelta(hours=provider.session_hours))
+    """End this session when the provider has to be asked again, whatever is done in it until then.
+
+    That is after `session_hours`, or when the provider ends its own session, if it says that and it is earlier.
+    """
+    seconds = timedelta(hours=provider.session_hours).total_seconds()
+    if note.get("expires") is not None:
+        seconds = min(seconds, note["expires"] - now.timestamp())
+    request.session.set_expiry(now + timedelta(seconds=seconds))
     request.session[SESSION_NOTE] = {"provider": provider.id, **note}
     UserSession.objects.create_from_request(request)
     data = {"provider": provider.id, "sid": note.get("sid", "")}
@@ -43,8 +49,8 @@ def end_sessions_at_logout(provider: ProviderSettings, ended: EndedSession) -> i
     if cache.get(used):
         raise SignInRefused("token_used", "This logout token was used already.")
     sessions = UserSession.objects.filter(data__provider=provider.id)
-    if ended.session:
-        sessions = sessions.filter(data__sid=ended.session)
+    if ended.sessions:
+        sessions = sessions.filter(data__sid__in=ended.sessions)
     if ended.subject:
         person = SocialAccount.objects.filter(provider=provider.id, uid=ended.subject)
         sessions = sessions.filter(user__in=person.values("user"))

@@ -12,7 +12,7 @@ from django.views.decorators.cache import never_cache
 from django.views.decorators.csrf import csrf_exempt
 from django.views.decorators.http import require_GET, require_POST, require_safe
 
-from driftline.accounts.single_sign_on.claims import MAX_TOKEN_LETTERS, read_logout_token
+from driftline.accounts.single_sign_on.claims import MAX_TOKEN_LENGTH, read_logout_token
 from driftline.accounts.single_sign_on.configuration import ProviderSettings
 from driftline.accounts.single_sign_on.discovery import discover
 from driftline.accounts.single_sign_on.provider import Conversation
@@ -44,7 +44,7 @@ def callback(request: HttpRequest, provider_id: str) -> HttpResponse:
 
 
 def _view(kind: Any, request: HttpRequest, provider_id: str) -> HttpResponse:
-    _provider(provider_id)
+    find_provider(provider_id)
     response: HttpResponse = kind.adapter_view(Conversation(request, provider_id))(request)
     return response
 
@@ -54,8 +54,8 @@ def _view(kind: Any, request: HttpRequest, provider_id: str) -> HttpResponse:
 @never_cache
 def back_channel_logout(request: HttpRequest, provider_id: str) -> HttpResponse:
     """End the sessions of somebody who left at the provider, which sends a signed token by itself."""
-    provider = _provider(provider_id)
-    text = request.POST.get("logout_token", "")[: MAX_TOKEN_LETTERS + 1]
+    provider = find_provider(provider_id)
+    text = request.POST.get("logout_token", "")[: MAX_TOKEN_LENGTH + 1]
     try:
         ended = read_logout_token(provider, text, now=time.time())
         end_sessions_at_logout(provider, ended)
@@ -96,8 +96,9 @@ def _end_of_session(provider: ProviderSettings, note: dict[str, Any]) -> str:
     return f"{endpoint}{'&' if '?' in endpoint else '?'}{urlencode(parameters)}"
 
 
-def _provider(provider_id: str) -> ProviderSettings:
+def find_provider(provider_id: str, *, speaks_saml: bool = False) -> ProviderSettings:
+    """Return the provider of an address; raises Http404 where there is none that speaks its protocol."""
     provider = settings.SIGN_IN.provider(provider_id)
-    if provider is None or provider.saml is not None:
+    if provider is None or bool(provider.saml) != speaks_saml:
         raise Http404
     return provider

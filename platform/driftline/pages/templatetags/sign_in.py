@@ -20,10 +20,7 @@ def sign_in_choices(context: dict[str, Any]) -> dict[str, Any]:
         "providers": [
             {
                 "name": one.name,
-                "address": reverse(
-                    "saml_login" if one.saml else "openid_connect_login", kwargs={"provider_id": one.id}
-                )
-                + query,
+                "address": reverse(one.login_route, kwargs={"provider_id": one.id}) + query,
             }
             for one in settings.SIGN_IN.providers
         ],

@@ -113,6 +113,8 @@ def test_a_file_names_the_metadata_of_a_saml_provider(tmp_path: Path) -> None:
         ("metadata_file: metadata.xml", "", "needs either metadata_url or metadata_file"),
         ("metadata.xml", "metadata.xml, metadata_url: 'https://a.example'", "needs either metadata_url or"),
         ("metadata_file: metadata.xml", "metadata_url: a.example", "is no address"),
+        ("metadata_file: metadata.xml", "metadata_url: 'http://login.bank.example/m'", "is not https"),
+        ("metadata_file: metadata.xml", "metadata_url: 'http://127.0.0.1.evil.example/m'", "is not https"),
         ("metadata.xml", "nowhere.xml", "cannot be read"),
         ("metadata.xml", "secret", "no XML that can be read"),
         ("login.bank.example/saml", "evil.example", "describes no identity provider"),
@@ -135,6 +137,21 @@ def test_a_wrong_value_of_a_saml_provider_stops_the_start(
         read_sign_in(path)
 
     assert sentence in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["https://login.bank.example/m", "http://127.0.0.1:8080/m", "http://localhost/m", "http://[::1]/m"],
+)
+def test_metadata_may_be_at_an_address_where_nobody_on_the_way_changes_it(
+    tmp_path: Path, address: str
+) -> None:
+    text = SAML.replace("metadata_file: metadata.xml", f"metadata_url: '{address}'")
+
+    read = read_sign_in(file_of(tmp_path, text)).providers[0].saml
+
+    assert read is not None
+    assert read.metadata_url == address
 
 
 def test_saml_without_its_packages_stops_the_start_with_their_name(

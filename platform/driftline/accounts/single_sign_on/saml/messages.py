@@ -19,7 +19,7 @@ from onelogin.saml2.metadata import OneLogin_Saml2_Metadata
 from onelogin.saml2.settings import OneLogin_Saml2_Settings
 
 from driftline.accounts.single_sign_on.configuration import ProviderMetadata, ProviderSettings
-from driftline.accounts.single_sign_on.discovery import fetch_content, kept
+from driftline.accounts.single_sign_on.discovery import fetch_cached, fetch_content
 from driftline.accounts.single_sign_on.refusals import SignInRefused
 from driftline.accounts.single_sign_on.saml.metadata import read_metadata
 
@@ -29,7 +29,7 @@ def address_of(provider: ProviderSettings, route: str) -> str:
     return settings.PUBLIC_URL + reverse(route, kwargs={"provider_id": provider.id})
 
 
-def describe(provider: ProviderSettings) -> ProviderMetadata:
+def fetch_metadata(provider: ProviderSettings) -> ProviderMetadata:
     """Return what a provider publishes of itself; raises `SignInRefused`."""
     assert provider.saml is not None
     url = provider.saml.metadata_url
@@ -46,12 +46,12 @@ def describe(provider: ProviderSettings) -> ProviderMetadata:
         return dict(msgspec.to_builtins(read))
 
     place = hashlib.sha256(f"{provider.issuer} {url}".encode()).hexdigest()
-    return msgspec.convert(kept(f"sso:{provider.id}:saml:{place}", fetch_anew), ProviderMetadata)
+    return msgspec.convert(fetch_cached(f"sso:{provider.id}:saml:{place}", fetch_anew), ProviderMetadata)
 
 
 def toolkit_settings(provider: ProviderSettings) -> OneLogin_Saml2_Settings:
     """Return both sides of the conversation as python3-saml wants to know them, with all of its checks switched on."""
-    described = describe(provider)
+    described = fetch_metadata(provider)
     both_sides = {
         "strict": True,
         "idp": {
@@ -77,11 +77,11 @@ def toolkit_settings(provider: ProviderSettings) -> OneLogin_Saml2_Settings:
         ) from error
 
 
-def request_at(address: str, **more: Any) -> dict[str, Any]:
+def request_at(address: str) -> dict[str, Any]:
     """Return a request to an address as python3-saml takes it, without the Host header, which others choose."""
     url = urlsplit(address)
     scheme = "on" if url.scheme == "https" else "off"
-    return {"https": scheme, "http_host": url.netloc, "script_name": url.path, "get_data": {}, **more}
+    return {"https": scheme, "http_host": url.netloc, "script_name": url.path, "get_data": {}}
 
 
 def own_metadata(provider: ProviderSettings) -> str:
@@ -94,7 +94,7 @@ def own_metadata(provider: ProviderSettings) -> str:
 
 def sign_in_address(provider: ProviderSettings) -> tuple[str, str]:
     """Return the address that asks the provider who somebody is, and the ID of that request."""
-    url = describe(provider).sign_in_url
+    url = fetch_metadata(provider).sign_in_url
     request = _message(provider, "AuthnRequest", url)
     request.set("AssertionConsumerServiceURL", address_of(provider, "saml_response"))
     request.set("ProtocolBinding", Saml.BINDING_HTTP_POST)
@@ -104,7 +104,7 @@ def sign_in_address(provider: ProviderSettings) -> tuple[str, str]:
 
 def logout_address(provider: ProviderSettings, note: dict[str, Any]) -> str:
     """Return the address that ends a session at the provider; empty where it has none."""
-    url = describe(provider).logout_url
+    url = fetch_metadata(provider).logout_url
     name = note.get("name_id")
     if not url or not name:
         return ""
@@ -116,9 +116,9 @@ def logout_address(provider: ProviderSettings, note: dict[str, Any]) -> str:
     return _redirect(url, "SAMLRequest", request)
 
 
-def logout_answer_address(provider: ProviderSettings, request_id: str, relay_state: str) -> str:
+def logout_response_address(provider: ProviderSettings, request_id: str, relay_state: str) -> str:
     """Return the address that says to the provider that its logout request was carried out; empty where it has none."""
-    url = describe(provider).logout_url
+    url = fetch_metadata(provider).logout_url
     if not url:
         return ""
     answer = _message(provider, "LogoutResponse", url)

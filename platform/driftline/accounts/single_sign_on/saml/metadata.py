@@ -4,6 +4,7 @@ import base64
 from typing import Any
 
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from onelogin.saml2.idp_metadata_parser import OneLogin_Saml2_IdPMetadataParser
 
@@ -19,6 +20,8 @@ def read_metadata(document: bytes, entity_id: str) -> ProviderMetadata:
         described: dict[str, Any] = OneLogin_Saml2_IdPMetadataParser.parse(document, entity_id=entity_id)
     except (SyntaxError, ValueError) as error:
         raise ValueError(f"it is no XML that can be read ({str(error)[:200]})") from error
+    except AttributeError as error:  # python3-saml takes the text of an empty element
+        raise ValueError("it has an empty element where a certificate or an address belongs") from error
     provider = described.get("idp", {})
     if "entityId" not in provider:
         raise ValueError(f"it describes no identity provider with the entity ID {entity_id}")
@@ -42,7 +45,7 @@ def read_metadata(document: bytes, entity_id: str) -> ProviderMetadata:
 
 def _check_certificate(text: str) -> None:
     """Raise ValueError for what is no certificate, or for one of a key that others can forge signatures of."""
-    key = x509.load_der_x509_certificate(base64.b64decode(text)).public_key()
+    key = read_public_key(text)
     if isinstance(key, rsa.RSAPublicKey):
         if key.key_size < MIN_RSA_BITS:
             raise ValueError(
@@ -50,3 +53,11 @@ def _check_certificate(text: str) -> None:
             )
     elif not isinstance(key, ec.EllipticCurvePublicKey):
         raise ValueError("a certificate has a key that is neither of RSA nor of an elliptic curve")
+
+
+def read_public_key(certificate: str) -> Any:
+    """Return the key of a certificate in base64; raises ValueError."""
+    try:
+        return x509.load_der_x509_certificate(base64.b64decode(certificate)).public_key()
+    except (ValueError, UnsupportedAlgorithm) as error:
+        raise ValueError(f"a certificate cannot be read ({str(error)[:200]})") from error

@@ -7,6 +7,7 @@ from allauth.socialaccount.providers.saml.provider import SAMLProvider
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 
+from driftline.accounts.single_sign_on.configuration import ProviderSettings
 from driftline.accounts.single_sign_on.provider import ProviderOfFile
 from driftline.accounts.single_sign_on.refusals import SignInRefused
 
@@ -15,7 +16,8 @@ class SamlProvider(ProviderOfFile, SAMLProvider):
     """A provider of the operator's file that speaks SAML 2.0."""
 
     def get_login_url(self, request: HttpRequest, **query: Any) -> str:
-        return reverse("saml_login", kwargs={"provider_id": self.app.provider_id})
+        provider: ProviderSettings = self.app.settings["driftline"]
+        return reverse(provider.login_route, kwargs={"provider_id": provider.id})
 
     def redirect(self, request: HttpRequest, process: Any, next_url: Any = None, **_: Any) -> HttpResponse:
         """Lead to the provider, and keep in the session which request its answer must belong to."""

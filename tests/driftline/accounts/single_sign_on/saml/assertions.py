@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import xmlsec
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from lxml import etree
 
 PROTOCOL = "urn:oasis:names:tc:SAML:2.0:protocol"
@@ -34,6 +34,27 @@ class Signer(NamedTuple):
 def signer(name: str = "the provider", bits: int = 2048) -> Signer:
     """Make a key; the same one for the same name."""
     key = rsa.generate_private_key(public_exponent=65537, key_size=bits)
+    pem = key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    return Signer(pem, _certificate(key, name, hashes.SHA256()))
+
+
+@cache
+def elliptic_signer() -> tuple[ec.EllipticCurvePrivateKey, str]:
+    """Make a key of an elliptic curve, and its certificate in base64."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    return key, _certificate(key, "the provider", hashes.SHA256())
+
+
+@cache
+def certificate_of_unknown_key() -> str:
+    """Write the certificate of a key whose kind has a number that nobody gave."""
+    known = base64.b64decode(_certificate(ed25519.Ed25519PrivateKey.generate(), "the provider", None))
+    return base64.b64encode(known.replace(b"\x06\x03\x2b\x65\x70", b"\x06\x03\x2b\x65\x7f")).decode()
+
+
+def _certificate(key: Any, name: str, algorithm: hashes.HashAlgorithm | None) -> str:
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
     certificate = (
         x509.CertificateBuilder()
@@ -43,12 +64,9 @@ def signer(name: str = "the provider", bits: int = 2048) -> Signer:
         .serial_number(1)
         .not_valid_before(datetime(2020, 1, 1, tzinfo=UTC))
         .not_valid_after(datetime(2120, 1, 1, tzinfo=UTC))
-        .sign(key, hashes.SHA256())
+        .sign(key, algorithm)  # type: ignore[arg-type]
     )
-    pem = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    return Signer(pem, base64.b64encode(certificate.public_bytes(serialization.Encoding.DER)).decode())
+    return base64.b64encode(certificate.public_bytes(serialization.Encoding.DER)).decode()
 
 
 def metadata(*certificates: str, issuer: str = ISSUER, url: str = "https://login.bank.example") -> bytes:
@@ -79,7 +97,7 @@ def response(address: str, request_id: str, **changed: Any) -> Any:
         "assertion_id": f"_{time.time_ns():x}", "issuer": ISSUER, "name_id": "ada-1", "name_format": PERSISTENT,
         "in_response_to": request_id, "recipient": address, "destination": address, "audiences": [[DRIFTLINE]],
         "clock": 0, "minutes": 5, "email": "ada@bank.example", "name": "Ada Byron", "groups": ["risk"],
-        "session": "session-1", "status": SUCCESS, "attributes": {},
+        "session": "session-1", "session_end": None, "status": SUCCESS, "attributes": {},
     }  # fmt: skip
     values = honest | changed
     start, end = moment(values["clock"]), moment(values["clock"] + values["minutes"])
@@ -100,7 +118,8 @@ def response(address: str, request_id: str, **changed: Any) -> Any:
         restriction = _add(conditions, "saml:AudienceRestriction")
         for audience in audiences:
             _add(restriction, "saml:Audience", audience)
-    statement = _add(assertion, "saml:AuthnStatement", AuthnInstant=start, SessionIndex=values["session"])
+    statement = _add(assertion, "saml:AuthnStatement", AuthnInstant=start, SessionIndex=values["session"],
+                     SessionNotOnOrAfter=values["session_end"])  # fmt: skip
     kind = "urn:oasis:names:tc:SAML:2.0:ac:classes:Password"
     _add(_add(statement, "saml:AuthnContext"), "saml:AuthnContextClassRef", kind)
     listed = {"email": [values["email"]], "name": [values["name"]], "groups": values["groups"]} | values[

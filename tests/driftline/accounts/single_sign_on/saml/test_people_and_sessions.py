@@ -3,6 +3,8 @@
 import base64
 import time
 import zlib
+from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 from urllib.parse import parse_qs, quote, quote_plus, urlsplit
 
@@ -11,6 +13,9 @@ import pytest
 import xmlsec
 from allauth.mfa.totp.internal.auth import TOTP, format_hotp_value, hotp_value
 from allauth.usersessions.models import UserSession
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from django.http import HttpResponse
 from django.test import Client
 from django.utils.html import escape
@@ -18,11 +23,15 @@ from lxml import etree
 
 from driftline.accounts.models import AuditEntry, Membership, User
 from driftline.accounts.single_sign_on.configuration import SamlSettings, SignInSettings
+from driftline.accounts.single_sign_on.saml.metadata import read_metadata
+from driftline.common.clock import now
 from tests.driftline.accounts.single_sign_on.saml.assertions import (
     DRIFTLINE,
     ISSUER,
     NAMES,
     Signer,
+    certificate_of_unknown_key,
+    elliptic_signer,
     metadata,
     moment,
     signer,
@@ -33,7 +42,8 @@ from tests.loopback import LoopbackHandler, LoopbackServer
 pytestmark = pytest.mark.django_db
 
 ADA = "ada@bank.example"
-SHA256 = "http://www.w3.org/2001/04/xmldsig-more#rsa-sha256"
+MORE = "http://www.w3.org/2001/04/xmldsig-more#"
+SHA256 = f"{MORE}rsa-sha256"
 
 
 def role_of(email: str = ADA) -> str | None:
@@ -146,6 +156,31 @@ def test_a_second_factor_is_asked_for_after_the_provider(company: SamlCompany, s
     assert UserSession.objects.get().data == {"provider": "company", "sid": "session-1"}
 
 
+@pytest.mark.parametrize(("session_end_minutes", "minutes"), [(30, 30), (600, 120), (None, 120)])
+def test_a_session_ends_with_the_one_at_the_provider_or_before(
+    company: SamlCompany, session_end_minutes: int | None, minutes: int
+) -> None:
+    company.configure(session_hours=2)
+
+    company.sign_in(session_end=None if session_end_minutes is None else moment(session_end_minutes))
+
+    left = company.browser.session.get_expiry_date() - now()
+    assert timedelta(minutes=minutes - 2) < left <= timedelta(minutes=minutes)
+
+
+def test_a_session_ends_with_the_one_at_the_provider_after_a_second_factor_too(company: SamlCompany) -> None:
+    company.configure(link_verified_emails=True)
+    secret = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"
+    TOTP.activate(User.objects.create_user(ADA, "correct horse battery"), secret)
+    company.sign_in(session_end=moment(30))
+
+    code = format_hotp_value(hotp_value(secret, int(time.time()) // 30))
+    company.browser.post("/accounts/2fa/authenticate/", {"code": code})
+
+    assert company.is_in
+    assert company.browser.session.get_expiry_date() - now() <= timedelta(minutes=30)
+
+
 def test_a_provider_of_the_other_protocol_has_no_such_addresses(company: SamlCompany) -> None:
     for path in ("oidc/company/login/", "oidc/company/login/callback/", "saml/another/login/"):
         assert company.browser.get(f"/accounts/{path}").status_code == 404
@@ -189,7 +224,9 @@ class TestMetadataAtAnAddress:
             (b"no XML", "no XML that can be read"),
             (metadata(signer().certificate, issuer="https://evil.example"), "describes no identity provider"),
             (metadata(), "has 0 certificates"),
-            (metadata("bm8="), "cannot be used"),
+            (metadata("bm8="), "cannot be used: a certificate cannot be read"),
+            (metadata(""), "cannot be used: it has an empty element"),
+            (metadata(certificate_of_unknown_key()), "cannot be used: a certificate cannot be read"),
             (metadata(signer("small", 1024).certificate), "RSA key of 1024 bits"),
             (metadata(signer().certificate, url="javascript:alert(1)//"), "is no web page"),
         ],
@@ -226,17 +263,26 @@ def logout_request(**changed: Any) -> bytes:
     ).encode()
 
 
-def in_query(document: bytes, by: Signer, *, algorithm: str = SHA256) -> str:
+def unsigned_query(document: bytes, algorithm: str) -> str:
     """Write a message into a query, as providers do that write hexadecimal digits in lower case."""
     packer = zlib.compressobj(wbits=-15)
     text = base64.b64encode(packer.compress(document) + packer.flush()).decode()
-    query = f"SAMLRequest={quote(text, safe='').replace('%2B', '%2b')}&RelayState=there&SigAlg={quote_plus(algorithm)}"
+    return f"SAMLRequest={quote(text, safe='').replace('%2B', '%2b')}&RelayState=there&SigAlg={quote_plus(algorithm)}"
+
+
+def in_query(document: bytes, by: Signer, *, algorithm: str = SHA256) -> str:
+    query = unsigned_query(document, algorithm)
     context = xmlsec.SignatureContext()
     context.key = xmlsec.Key.from_memory(by.key, xmlsec.KeyFormat.PEM, None)
     transforms: Any = xmlsec.Transform
     method = transforms.RSA_SHA256 if algorithm == SHA256 else transforms.RSA_SHA1
     mark = context.sign_binary(query.encode(), method)
     return f"{query}&Signature={quote_plus(base64.b64encode(mark).decode())}"
+
+
+def as_two_numbers(signature: bytes) -> bytes:
+    """Write a signature by an elliptic curve as XML does."""
+    return b"".join(one.to_bytes(32) for one in decode_dss_signature(signature))
 
 
 class TestTheProvidersWord:
@@ -266,6 +312,34 @@ class TestTheProvidersWord:
 
         assert not UserSession.objects.exists()
 
+    def test_ends_each_session_that_it_names(self, company: SamlCompany) -> None:
+        browsers = {}
+        for name in ("session-1", "session-2", "session-3"):
+            browsers[name] = company.browser = Client()
+            company.sign_in(session=name)
+
+        self.leave(
+            in_query(
+                logout_request(session="session-1</samlp:SessionIndex><samlp:SessionIndex>\n session-3\n "),
+                signer(),
+            )
+        )
+
+        still_in = [
+            name for name, one in browsers.items() if one.get("/accounts/profile/").status_code == 200
+        ]
+        assert still_in == ["session-2"]
+
+    def test_names_a_session_whole_however_long_its_name_is(self, company: SamlCompany) -> None:
+        name = "s" * 300
+        company.sign_in(session=f"{name}1")
+
+        self.leave(in_query(logout_request(session=f"{name}2"), signer()))
+        after_that_of_another = is_in(company)
+        self.leave(in_query(logout_request(session=f"{name}1"), signer()))
+
+        assert (after_that_of_another, is_in(company)) == (True, False)
+
     @pytest.mark.parametrize(
         "changed",
         [
@@ -292,10 +366,6 @@ class TestTheProvidersWord:
             ('ID="_once"', ""),
             ('ID="_once"', 'ID="_once" NotOnOrAfter="soon"'),
             ('ID="_once"', 'ID="_once" Destination="https://another.example/logout"'),
-            (
-                "<samlp:SessionIndex>",
-                "<samlp:SessionIndex>session-2</samlp:SessionIndex><samlp:SessionIndex>",
-            ),
             ("samlp:LogoutRequest", "samlp:LogoutResponse"),
             ("<samlp:LogoutRequest", '<!DOCTYPE r [<!ENTITY x "y">]><samlp:LogoutRequest'),
         ],
@@ -307,6 +377,33 @@ class TestTheProvidersWord:
         answer = self.leave(in_query(document, signer()))
 
         assert (answer.status_code, is_in(company)) == (403, True)
+
+    @pytest.mark.parametrize("write", [bytes, as_two_numbers])
+    @pytest.mark.parametrize(
+        ("algorithm", "is_taken"),
+        [
+            (f"{MORE}ecdsa-sha256", True),
+            (f"{MORE}ecdsa-sha512", False),
+            (f"{MORE}ecdsa-sha1", False),
+            (SHA256, False),
+            ("", False),
+        ],
+    )
+    def test_is_taken_from_a_key_of_an_elliptic_curve(
+        self, company: SamlCompany, write: Callable[[bytes], bytes], algorithm: str, is_taken: bool
+    ) -> None:
+        company.sign_in()
+        key, certificate = elliptic_signer()
+        described = read_metadata(metadata(signer().certificate, certificate), ISSUER)
+        company.configure(saml=SamlSettings(metadata=described))
+        query = unsigned_query(logout_request(), algorithm)
+        mark = base64.b64encode(write(key.sign(query.encode(), ec.ECDSA(hashes.SHA256())))).decode()
+
+        self.leave(f"{query[:-1]}0&Signature={quote_plus(mark)}")
+        after_another_message = is_in(company)
+        self.leave(f"{query}&Signature={quote_plus(mark)}")
+
+        assert (after_another_message, is_in(company)) == (True, not is_taken)
 
     def test_is_taken_once(self, company: SamlCompany) -> None:
         company.sign_in()
@@ -322,10 +419,12 @@ class TestTheProvidersWord:
         request = forged.partition("&")[0].partition("=")[2]
         unsigned, bomb = forged.partition("&Signature=")[0], in_query(b" " * 10_000_000, signer())
         weak = in_query(logout_request(), signer(), algorithm="http://www.w3.org/2000/09/xmldsig#rsa-sha1")
+        no_text = f"{forged.partition('&Signature=')[0]}&Signature=a"
         twice, hidden = f"{honest}&SAMLRequest={request}", f"{honest}&SAML%52equest={request}"
 
         statuses = {
-            self.leave(one).status_code for one in (forged, unsigned, weak, bomb, twice, "", "SAMLRequest=a")
+            self.leave(one).status_code
+            for one in (forged, unsigned, no_text, weak, bomb, twice, "", "SAMLRequest=a")
         }
         self.leave(hidden)
 

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.test import Client
 from lxml import etree
 
 from driftline.accounts.models import AuditEntry, Membership, User
@@ -13,6 +14,8 @@ from tests.driftline.accounts.single_sign_on.saml.assertions import (
     ASSERTION,
     NAMES,
     assertion_of,
+    packed,
+    response,
     sign,
     signer,
 )
@@ -71,6 +74,7 @@ def test_an_answer_that_is_signed_as_a_whole_too(company: SamlCompany) -> None:
         ({"status": "urn:oasis:names:tc:SAML:2.0:status:AuthnFailed"}, "cancelled", "AuthnFailed"),
         ({"name_format": "urn:oasis:names:tc:SAML:2.0:nameid-format:transient"}, "incomplete_token",
          "another name at each sign-in"),
+        ({"session_end": "soon"}, "wrong_signature", "not signed by it, or not valid"),
         ({"name_id": ""}, "incomplete_token", "says no person"),
         ({"name_id": "a" * 200}, "incomplete_token", "says no person"),
         ({"email": None}, "no_email", "says no e-mail address"),
@@ -88,6 +92,31 @@ def test_what_is_not_taken_though_it_is_signed(
     assert sentence in company.refusal(answer)
     assert reason(company) == code
     assert not User.objects.filter(email__startswith="ada").exists()
+
+
+@pytest.mark.parametrize(
+    ("status", "sentence"),
+    [
+        (
+            "urn:oasis:names:tc:SAML:2.0:status:RequestDenied",
+            "Example Ltd did not sign you in, and says why: RequestDenied.",
+        ),
+        ("urn:oasis:names:tc:SAML:2.0:status:Call 555-0100", "Example Ltd did not sign you in."),
+    ],
+)
+def test_a_text_of_a_stranger_is_neither_shown_nor_recorded(
+    company: SamlCompany, status: str, sentence: str
+) -> None:
+    """A refusal of the provider is not signed."""
+    root = company.response(status=status)
+    message = etree.SubElement(root.find("samlp:Status", NAMES), f"{{{NAMES['samlp']}}}StatusMessage")
+    message.text = "Call 555-0100"
+
+    answer = company.bring(root)
+
+    assert company.refusal(answer) == sentence
+    assert "555" not in answer.content.decode()
+    assert AuditEntry.objects.get(action="sign_in.refused").after["reason"] == sentence
 
 
 class TestSignatures:
@@ -164,6 +193,47 @@ class TestSignatures:
             transform.set("Algorithm", "http://www.w3.org/TR/1999/REC-xslt-19991116")
 
         assert "REC-xslt" in company.refusal(company.sign_in(forge))
+
+
+class TestASignatureThatTakesLongToCheck:
+    """xmlsec digests what is signed before it checks the signature, and anybody may post."""
+
+    def with_prefixes(self, company: SamlCompany, text: str) -> Any:
+        """Return a response of which prefixes are kept in the signed form; a provider may name some."""
+        root = company.response()
+        assertion = assertion_of(root)
+        sign(assertion)
+        exclusive = "http://www.w3.org/2001/10/xml-exc-c14n#"
+        transform = root.findall(".//ds:Transform", NAMES)[-1]
+        etree.SubElement(
+            transform, f"{{{exclusive}}}InclusiveNamespaces", PrefixList=text, nsmap={"other": exclusive}
+        )
+        return root
+
+    def test_by_a_long_list_of_prefixes(self, company: SamlCompany) -> None:
+        root = self.with_prefixes(company, "xs " * 100)
+
+        assert "PrefixList of more than 200 characters" in company.refusal(company.bring(root))
+
+    def test_a_short_list_is_left_to_the_signature(self, company: SamlCompany) -> None:
+        root = self.with_prefixes(company, "xs xsi")
+
+        assert "is not signed by it" in company.refusal(company.bring(root))
+
+    @pytest.mark.parametrize(
+        ("content", "sentence"),
+        [
+            ("<a/>" * 10_001, "more than 10,000 elements"),
+            ("<a>" * 20 + "</a>" * 20, "within more than 20 others"),
+        ],
+        ids=["many", "deep"],
+    )
+    def test_by_elements(self, company: SamlCompany, content: str, sentence: str) -> None:
+        def forge(root: Any) -> None:
+            value = root.find(".//saml:Attribute[@Name='name']/saml:AttributeValue", NAMES)
+            value.append(etree.fromstring(f"<all>{content}</all>"))
+
+        assert sentence in company.refusal(company.sign_in(forge))
 
 
 def two_assertions(root: Any, forged: Any) -> None:
@@ -268,12 +338,38 @@ class TestTheRequest:
         assert reason(company) == "token_used"
 
     def test_is_finished_once(self, company: SamlCompany) -> None:
+        root = company.response()
+        sign(assertion_of(root))
+        posted = Client().post(company.recipient, {"SAMLResponse": packed(root)})
+        company.browser.get(posted["Location"])
+        company.browser.post("/accounts/logout/")
+
+        assert "was finished before" in company.refusal(company.browser.get(posted["Location"]))
+
+    def test_that_another_person_was_made_to_answer_signs_in_neither(self, company: SamlCompany) -> None:
+        """The starter sends the provider's address to a victim, whom the provider knows and answers about at once."""
         request_id = company.start()["ID"]
-        company.browser.get("/accounts/saml/company/finish/", {"request": request_id})
+        root = response(company.recipient, request_id, name_id="victim-1", email="victim@bank.example")
+        sign(assertion_of(root))
+        victim = Client()
+        posted = victim.post(company.recipient, {"SAMLResponse": packed(root)})
+        known = {"no": "", "the request": request_id, "the response": root.get("ID"),
+                 "the assertion": assertion_of(root).get("ID")}  # fmt: skip
 
-        answer = company.browser.get("/accounts/saml/company/finish/", {"request": request_id})
+        guesses = [
+            company.browser.get("/accounts/saml/company/finish/", {name: value})
+            for value in known.values()
+            for name in ("ticket", "request")
+        ]
+        by_victim = victim.get(posted["Location"])
+        with_the_ticket = company.browser.get(posted["Location"])
 
-        assert "belongs to no sign-in" in company.refusal(answer)
+        assert posted.status_code == 302
+        assert {company.refusal(one) for one in (*guesses, with_the_ticket)} == {
+            "This sign-in took too long, or was finished before; start again."
+        }
+        assert (by_victim.status_code, "_auth_user_id" in victim.session) == (403, False)
+        assert not User.objects.filter(email="victim@bank.example").exists()
 
 
 def bomb() -> bytes:
