@@ -19,6 +19,7 @@ from driftline.common.outbound.addresses import AddressBlocked
 from driftline.common.secrets_at_rest import encrypt
 from inference.prediction_log.items import LabelItem
 from inference.prediction_log.sources.kafka import settings as kafka_settings
+from inference.prediction_log.sources.messages import AdapterFailed
 from inference.registry.models import Model
 from monitors.sinks.models import Sink
 from monitors.sinks.producer import SinkProducer
@@ -158,6 +159,26 @@ def test_a_cluster_that_names_a_broker_which_must_not_be_called_gets_nothing(
     sink.refresh_from_db()
     assert "must not be reached" in sink.error
     assert read("predictions") == []
+
+
+def test_an_idle_producer_notices_that_a_broker_must_not_be_called_any_more(
+    sink: Sink, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise AddressBlocked("it is of a network that is not allowed")
+
+    with SinkProducer(settings_of(sink), "") as producer:
+        monkeypatch.setattr(kafka_settings, "resolve", refuse)
+
+        def poll() -> str:
+            try:
+                producer.poll()
+            except AdapterFailed as error:
+                return str(error)
+            return ""
+
+        assert "must not be reached" in wait_until(poll, what="the refusal")
+        assert not producer.is_usable
 
 
 def test_a_secret_that_cannot_be_read_is_said(model: Model, sink: Sink, settings: Any) -> None:
