@@ -39,7 +39,7 @@ class CertificateFiles:
         return self._files.client_authorities is not None
 
     def context(self) -> ssl.SSLContext:
-        """Return the context of a listener, whose handshakes use the newest pair."""
+        """Return the context of a listener; its handshakes use the newest pair."""
         listening = self._new_context()
         listening.sni_callback = self._use_newest  # called in every handshake, also where no server is named
         return listening

@@ -49,7 +49,7 @@ def elliptic_signer() -> tuple[ec.EllipticCurvePrivateKey, str]:
 
 @cache
 def certificate_of_unknown_key() -> str:
-    """Write the certificate of a key whose kind has a number that nobody gave."""
+    """Write the certificate of a key of an unknown kind."""
     known = base64.b64decode(_certificate(ed25519.Ed25519PrivateKey.generate(), "the provider", None))
     return base64.b64encode(known.replace(b"\x06\x03\x2b\x65\x70", b"\x06\x03\x2b\x65\x7f")).decode()
 
