@@ -55,7 +55,7 @@ class EngineOptions(Struct, frozen=True):
 class ServerCertificate(Struct, frozen=True):
     """PEM files of the certificate chain and its private key, with which a server speaks TLS.
 
-    With `client_authorities`, a PEM file, inference is answered only to clients with a certificate that one of them signed.
+    With `client_authorities`, a PEM file, inference is answered only to clients with a certificate of one of them.
     """
 
     chain: str

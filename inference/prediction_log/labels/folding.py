@@ -84,7 +84,7 @@ _IS_SENT = """NOT EXISTS (SELECT FROM inference_unsentlabel AS unsent
 
 
 def _chunks_of(labelled: LabelledDay, week: date) -> list[int]:
-    """List the chunks of a day's answers without narrow rows with a label in their time that may be folded."""
+    """List the chunks of a day's answers without narrow rows that have a label in their time to be folded."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT id FROM inference_predictionchunk AS chunk "

@@ -1,6 +1,6 @@
 import signal
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -83,51 +83,67 @@ def _read_all(stop: threading.Event) -> None:
 
     Returns once it is stopped or cannot go on.
     """
-    reading, sending = _Reading(stop), _Sending(stop)
+    reading = _Threads(_read_in_thread, stop, MAX_SOURCES_READ)
+    sending = _Threads(_send_in_thread, stop, MAX_SINKS_SENT)
+    unread = _UnreadSources()
     try:
         while not stop.wait(LOOK_SECONDS):
             try:
-                reading.start(list(sources_to_read().values_list("pk", flat=True)))
+                unread.update(reading.start(sources_to_read().values_list("pk", flat=True)))
                 sending.start(sinks_to_send().values_list("pk", flat=True))
             except (OperationalError, InterfaceError):
                 close_old_connections()
     finally:
         stop.set()  # also where a thread could not be started: whoever started this process starts it again
+        unread.update(set())
         reading.end()
         sending.end()
 
 
-class _Reading:
-    """A thread for each source that is read, and a row that says why for each that is not."""
+class _Threads:
+    """A thread for each source or sink that this process has, up to so many."""
 
-    def __init__(self, stop: threading.Event) -> None:
-        self._stop = stop
+    def __init__(
+        self, work: Callable[[int, threading.Event], None], stop: threading.Event, max_threads: int
+    ) -> None:
+        self._work, self._stop, self._max_threads = work, stop, max_threads
         self._threads: dict[int, threading.Thread] = {}
-        self._unread: dict[int, Beat] = {}
 
-    def start(self, wanted: Sequence[int]) -> None:
-        """Start threads for the sources that have none; one that ended, for whatever reason, is started again."""
+    def start(self, wanted: Iterable[int]) -> set[int]:
+        """Start threads for those that have none, also where one ended; return those for which there is no room."""
         self._threads = {pk: thread for pk, thread in self._threads.items() if thread.is_alive()}
-        for source_id in wanted:
-            if source_id not in self._threads and len(self._threads) < MAX_SOURCES_READ:
-                thread = threading.Thread(target=_read_in_thread, args=(source_id, self._stop))
-                thread.start()
-                self._threads[source_id] = thread
-        self._say_unread(set(wanted) - set(self._threads))
-
-    def _say_unread(self, unread: set[int]) -> None:
-        for source_id in set(self._unread) - unread:
-            self._unread.pop(source_id).end()
-        for source_id in unread - set(read_elsewhere(unread)):
-            beat = self._unread.setdefault(source_id, Beat(source_id))
-            if beat.is_due():
-                beat.renew("waiting", NOT_READ)
+        without = set[int]()
+        for pk in wanted:
+            if pk in self._threads:
+                continue
+            if len(self._threads) >= self._max_threads:
+                without.add(pk)
+                continue
+            thread = threading.Thread(target=self._work, args=(pk, self._stop))
+            thread.start()
+            self._threads[pk] = thread
+        return without
 
     def end(self) -> None:
-        """Wait for the threads, and remove the rows."""
-        self._say_unread(set())
+        """Wait for the threads."""
         for thread in self._threads.values():
             thread.join()
+
+
+class _UnreadSources:
+    """A row for each source that no process reads, which says why."""
+
+    def __init__(self) -> None:
+        self._beats: dict[int, Beat] = {}
+
+    def update(self, unread: set[int]) -> None:
+        """Renew the rows of these, and end those of others."""
+        for source_id in set(self._beats) - unread:
+            self._beats.pop(source_id).end()
+        for source_id in unread - set(read_elsewhere(unread)):
+            beat = self._beats.setdefault(source_id, Beat(source_id))
+            if beat.is_due():
+                beat.renew("waiting", NOT_READ)
 
 
 def _read_in_thread(source_id: int, stop: threading.Event) -> None:
@@ -135,28 +151,6 @@ def _read_in_thread(source_id: int, stop: threading.Event) -> None:
         SourceConsumption(source_id, stop).run()
     finally:
         connection.close()
-
-
-class _Sending:
-    """A thread for each sink that this process sends to."""
-
-    def __init__(self, stop: threading.Event) -> None:
-        self._stop = stop
-        self._threads: dict[int, threading.Thread] = {}
-
-    def start(self, without_sender: Iterable[int]) -> None:
-        """Start threads for sinks to which nobody sends, as many as this process may have."""
-        self._threads = {pk: thread for pk, thread in self._threads.items() if thread.is_alive()}
-        for sink_id in without_sender:
-            if sink_id not in self._threads and len(self._threads) < MAX_SINKS_SENT:
-                thread = threading.Thread(target=_send_in_thread, args=(sink_id, self._stop))
-                thread.start()
-                self._threads[sink_id] = thread
-
-    def end(self) -> None:
-        """Wait for the threads."""
-        for thread in self._threads.values():
-            thread.join()
 
 
 def _send_in_thread(sink_id: int, stop: threading.Event) -> None:

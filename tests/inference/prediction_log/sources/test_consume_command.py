@@ -71,11 +71,12 @@ def test_sources_beyond_those_that_a_process_may_read_say_why_they_wait(
 ) -> None:
     sources = [make_source(name) for name in ("first", "second", "third")]
     stop = threading.Event()
-    reading = consume._Reading(stop)
+    reading, unread = consume._Threads(consume._read_in_thread, stop, 2), consume._UnreadSources()
 
-    reading.start([source.pk for source in sources])
+    unread.update(reading.start(source.pk for source in sources))
     statuses = statuses_of(sources)
     stop.set()
+    unread.update(set())
     reading.end()
 
     assert sorted(started) == [sources[0].pk, sources[1].pk]
@@ -90,11 +91,12 @@ def test_a_source_that_another_process_reads_does_not_wait(
     sources = [make_source(name) for name in ("first", "second", "third")]
     SourceConsumer.objects.create(id=uuid.uuid4(), source=sources[2], host="other", state="running")
     stop = threading.Event()
-    reading = consume._Reading(stop)
+    reading, unread = consume._Threads(consume._read_in_thread, stop, 2), consume._UnreadSources()
 
-    reading.start([source.pk for source in sources])
+    unread.update(reading.start(source.pk for source in sources))
     status = statuses_of(sources)[sources[2].pk]
     stop.set()
+    unread.update(set())
     reading.end()
 
     assert (status.state, status.error) == ("running", "")
