@@ -115,7 +115,7 @@ def _files_of(model: Model) -> list[Path]:
     for job in model.imports.all():
         found += [bad_rows.path_of(job), row_list.path_of(job)]
     for report in model.reports.exclude(path=""):
-        found += [report_files.html_of(report), report_files.json_of(report)]
+        found += report_files.files_of(report)
     return found
 
 

@@ -40,6 +40,7 @@ from monitors.dependents import users_of
 from monitors.metrics.models import PackedPoints, PendingEvaluation, SegmentSearch, UnreadDay
 from monitors.metrics.storing import forget_points
 from monitors.reports import files
+from monitors.reports.files import ReportFormat
 from monitors.reports.models import Report
 from monitors.reports.services import AFRESH, delete_report
 from monitors.rules.models import Rule, Transition
@@ -202,8 +203,9 @@ def _is_of_erased_rows(work: Work, report: Report) -> bool:
 
 
 def _names_key(work: Work, report: Report) -> bool:
-    paths = [path for path in (files.html_of(report), files.json_of(report)) if path.exists()]
-    return any(work.subject.is_in_bytes(path.read_bytes()) for path in paths)
+    """Look into the files of which the PDF, which is compressed, is a copy."""
+    paths = [files.file_of(report, one) for one in (ReportFormat.HTML, ReportFormat.JSON)]
+    return any(work.subject.is_in_bytes(path.read_bytes()) for path in paths if path.exists())
 
 
 def erase_segments(work: Work) -> None:

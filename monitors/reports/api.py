@@ -17,6 +17,7 @@ from driftline.common.request_values import refuse_parameter
 from driftline.common.responses import Page, files
 from inference.registry.selectors import get_model
 from monitors.reports.choices import METHODS
+from monitors.reports.files import ReportFormat, formats_of
 from monitors.reports.models import Preset, Report
 from monitors.reports.schemas import ReportOut
 from monitors.reports.selectors import get_report, open_report, reports_of, right_of
@@ -35,7 +36,6 @@ SANDBOX = (
     "img-src data: blob:; font-src data:; frame-ancestors 'self'"
 )
 """A report's scripts run without this origin: they reach neither its cookies nor any server."""
-_FORMATS = {"html": "text/html; charset=utf-8", "json": "application/json"}
 
 
 class NewReport(Body):
@@ -136,26 +136,32 @@ def repeat_report(request: HttpRequest, name: str, report_id: int) -> Status[Rep
 @router.get(
     "/models/{name}/reports/{int:report_id}/file",
     auth=Scoped(Scope.READ),
-    openapi_extra=files(*_FORMATS.values()),
+    openapi_extra=files(*(one.content_type for one in ReportFormat)),
 )
 def read_report_file(request: HttpRequest, name: str, report_id: int, format: str = "html") -> FileResponse:
-    """Download a report that is ready, as `html` or as `json`. Its scripts run in a sandbox of its own.
+    """Download a report that is ready, as `html`, `json` or, of an evidence pack, `pdf`. Scripts run in a sandbox.
 
     An evidence pack takes the scope `admin`.
     """
     report = _find(request, name, report_id)
     if report.is_evidence:
         _check_right(request, report)
-    if format not in _FORMATS:
-        raise refuse_parameter("format", f"format is {format[:20]!r}; use {' or '.join(_FORMATS)}.")
+    wanted = _format_of(report, format)
     response = FileResponse(
-        open_report(report, is_json=format == "json"),
+        open_report(report, wanted),
         as_attachment=True,
-        filename=f"{name}-{report.preset.replace('_', '-')}-{report.pk}.{format}",
-        content_type=_FORMATS[format],
+        filename=f"{name}-{report.preset.replace('_', '-')}-{report.pk}.{wanted}",
+        content_type=wanted.content_type,
     )
     response["Content-Security-Policy"] = SANDBOX
     return response
+
+
+def _format_of(report: Report, given: str) -> ReportFormat:
+    offered = formats_of(report)
+    if given not in offered:
+        raise refuse_parameter("format", f"format is {given[:20]!r}; use {' or '.join(offered)}.")
+    return ReportFormat(given)
 
 
 def _check_right(request: HttpRequest, report: Report) -> None:

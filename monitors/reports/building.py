@@ -127,7 +127,7 @@ def _make_evidence(making: Making) -> Made:
         EvidenceSubject(report.model, Period(report.start, report.end), now()),
         on_progress=lambda share: making.write(progress=_COMPUTED * share),
     )
-    return Made(pack.html, pack.json, [])
+    return Made(pack.html, pack.json, [], pack.pdf)
 
 
 def _make_of_rows(making: Making) -> Made:
@@ -287,12 +287,14 @@ def _tell(making: Making, left_out: list[str]) -> str:
 
 # -- storing -----------------------------------------------------------------------------------------------------------
 def _store(making: Making, made: Made) -> None:
-    """Put both files in place with the row that names them; a report that was deleted meanwhile leaves none.
+    """Put the files in place with the row that names them; a report that was deleted meanwhile leaves none.
 
     The drafts are on the disk before the row is locked, so that nobody waits for the disk.
     """
     report, folder = making.report, files.folder()
     content = {".html": made.html.encode(), ".json": made.json}
+    if made.pdf:
+        content[".pdf"] = made.pdf
     with ExitStack() as drafts:
         for suffix, text in content.items():
             draft = drafts.enter_context(replacing(folder / f"{report.pk}{suffix}", sync=False))
@@ -323,5 +325,6 @@ def _record_evidence(report: Report, made: Made) -> None:
             "report": report.pk,
             "sha256_of_json": hashlib.sha256(made.json).hexdigest(),
             "sha256_of_html": hashlib.sha256(made.html.encode()).hexdigest(),
+            "sha256_of_pdf": hashlib.sha256(made.pdf).hexdigest(),
         },
     )

@@ -1,11 +1,31 @@
-"""Where a report's files lie: the HTML that its row names, and the same as JSON beside it."""
+"""Where a report's files lie: the HTML that its row names, and the same as JSON, of a pack also as PDF, beside it."""
 
 from dataclasses import dataclass
+from enum import StrEnum
 from pathlib import Path
 
 from django.conf import settings
 
 from monitors.reports.models import Report
+
+
+class ReportFormat(StrEnum):
+    """A format in which a report is given; Evidently's reports are never PDF."""
+
+    HTML = "html"
+    JSON = "json"
+    PDF = "pdf"
+
+    @property
+    def content_type(self) -> str:
+        return _CONTENT_TYPES[self]
+
+
+_CONTENT_TYPES = {
+    ReportFormat.HTML: "text/html; charset=utf-8",
+    ReportFormat.JSON: "application/json",
+    ReportFormat.PDF: "application/pdf",
+}
 
 
 @dataclass(frozen=True)
@@ -15,6 +35,7 @@ class Made:
     html: str
     json: bytes
     left_out: list[str]  # sentences about what it could not take
+    pdf: bytes = b""  # of an evidence pack alone
 
 
 def folder() -> Path:
@@ -24,22 +45,27 @@ def folder() -> Path:
     return found
 
 
-def html_of(report: Report) -> Path:
-    """Tell where the HTML of a report that is ready lies."""
+def formats_of(report: Report) -> list[ReportFormat]:
+    """List the formats in which a report is made."""
+    return [one for one in ReportFormat if one != ReportFormat.PDF or report.is_evidence]
+
+
+def file_of(report: Report, format: ReportFormat = ReportFormat.HTML) -> Path:
+    """Tell where a report that is ready lies in a format; reports of an earlier release lack some."""
     found: Path = settings.HOME / report.path
-    return found
+    return found.with_suffix(f".{format}")
 
 
-def json_of(report: Report) -> Path:
-    """Tell where the JSON lies; reports of an earlier release have none."""
-    return html_of(report).with_suffix(".json")
+def files_of(report: Report) -> list[Path]:
+    """Tell where the files of a report that is ready may lie."""
+    return [file_of(report, one) for one in ReportFormat]
 
 
 def remove(report: Report) -> None:
     """Delete a report's files, if it has any."""
     if report.path:
-        html_of(report).unlink(missing_ok=True)
-        json_of(report).unlink(missing_ok=True)
+        for path in files_of(report):
+            path.unlink(missing_ok=True)
 
 
 def remove_leftovers() -> None:

@@ -1,6 +1,5 @@
 """Reads of reports."""
 
-from pathlib import Path
 from typing import IO
 
 from django.db.models import QuerySet
@@ -10,6 +9,7 @@ from driftline.common.periods import rfc3339
 from inference.registry.models import Model
 from monitors.reports import files
 from monitors.reports.choices import METHODS, SEED
+from monitors.reports.files import ReportFormat
 from monitors.reports.models import Report
 
 
@@ -31,13 +31,12 @@ def right_of(report: Report) -> str:
     return "evidence" if report.is_evidence else "report"
 
 
-def open_report(report: Report, *, is_json: bool = False) -> IO[bytes]:
+def open_report(report: Report, format: ReportFormat = ReportFormat.HTML) -> IO[bytes]:
     """Open a report's file; raises Problem `report_not_ready` (409) or `report_lost` (410)."""
     if report.state != Report.State.READY:
         raise Problem(409, "report_not_ready", f"The report is {report.state}; read it again later.")
-    path: Path = files.json_of(report) if is_json else files.html_of(report)
     try:
-        return path.open("rb")
+        return files.file_of(report, format).open("rb")
     except FileNotFoundError as error:
         raise Problem(410, "report_lost", "The report's file is gone; ask for the report again.") from error
 

@@ -2,8 +2,8 @@
 
 Input: stored rows of every stage: registry, summaries, points, incidents, runs and the audit trail. No row of the log
 is read, so a model that keeps none has a pack too.
-Output: sections of sentences and tables, which one template writes as a page without scripts and `msgspec` as JSON, so
-that both say the same.
+Output: sections of sentences and tables, written as JSON by `msgspec`, as a page without scripts and as PDF
+by a template each, so that all say the same.
 
 Start with `pack.py`.
 """

@@ -20,6 +20,7 @@ from inference.registry.models import Model, RowsKept
 from inference.registry.selectors import find_model
 from monitors.reports.api import SANDBOX
 from monitors.reports.choices import MAX_ROWS, METHODS, SEED, presets_of
+from monitors.reports.files import ReportFormat, formats_of
 from monitors.reports.models import Preset
 from monitors.reports.selectors import about, get_report, open_report, reports_of, right_of
 from monitors.reports.services import (
@@ -271,19 +272,20 @@ def delete(request: PageRequest, name: str, pk: int) -> HttpResponse:
 def view(request: PageRequest, name: str, pk: int) -> FileResponse:
     """Give a report to the frame on its page, where its scripts run without this origin.
 
-    An evidence pack takes the right to it; `?download=html` or `json` gives it as a file.
+    An evidence pack takes the right to it; `?download=pdf`, `html` or `json` gives it as a file.
     """
     model: Model = find_model(project=request.visitor.project, name=name)
     found = get_report(model=model, report_id=pk)
     wanted = request.GET.get("download", "")
     if found.is_evidence:
         request.visitor.check_rights({"": "evidence"})
-    is_json = wanted == "json"
+    is_file = wanted in formats_of(found)
+    format = ReportFormat(wanted) if is_file else ReportFormat.HTML
     response = FileResponse(
-        open_report(found, is_json=is_json),
-        as_attachment=wanted in ("html", "json"),
-        filename=f"{name}-{found.preset}-{found.pk}.{'json' if is_json else 'html'}",
-        content_type="application/json" if is_json else "text/html; charset=utf-8",
+        open_report(found, format),
+        as_attachment=is_file,
+        filename=f"{name}-{found.preset}-{found.pk}.{format}",
+        content_type=format.content_type,
     )
     response["Content-Security-Policy"] = SANDBOX
     response["Cache-Control"] = "private, no-store"

@@ -268,6 +268,7 @@ REQUESTS = [
     Bad("report beside half a period", "POST", "/models/flights/reports", report(reference="period"), 422, "invalid_parameter", "/reference_from"),
     Bad("report of NUL", "POST", "/models/flights/reports", report(segment="a:\0"), 422, "invalid_text", "/segment"),
     Bad("report that did not fail, again", "POST", "/models/flights/reports/{report}/retry", b"", 409, "report_not_failed"),
+    Bad("report by Evidently as PDF", "GET", "/models/flights/reports/{report}/file?format=pdf", b"", 400, "invalid_parameter", "/format"),
     Bad("report as a spreadsheet", "GET", "/models/flights/reports/{report}/file?format=xlsx", b"", 400, "invalid_parameter", "/format"),
     Bad("run of an external version", "POST", "/models/two/runs", b"", 409, "no_champion"),
     Bad("run with a number as version", "POST", "/models/two/runs", b'{"version":2}', 422, "invalid_parameter", "/version"),

@@ -258,8 +258,11 @@ class TestEvidence:
         shown = text(client, f"{PAGE}/{pack.pk}")
         page = client.get(f"{PAGE}/{pack.pk}/view?download=html")
         document = client.get(f"{PAGE}/{pack.pk}/view?download=json")
+        paper = client.get(f"{PAGE}/{pack.pk}/view?download=pdf")
 
-        assert "Download HTML" in shown
+        assert "Download PDF" in shown
+        assert f"{PAGE}/{pack.pk}/view?download=pdf" in markup(client.get(f"{PAGE}/{pack.pk}"))
+        assert (paper["Content-Type"], b"".join(paper)[:5]) == ("application/pdf", b"%PDF-")
         assert b"What was not monitored" in b"".join(page)
         assert page["Content-Disposition"] == f'attachment; filename="approvals-evidence-{pack.pk}.html"'
         assert b'"driftline-evidence-1"' in b"".join(document)

@@ -13,6 +13,7 @@ import pytest
 from django.conf import settings
 from django.core.management import CommandError, call_command
 from django.utils import timezone
+from pypdf import PdfReader
 from pytest_django import DjangoDbBlocker
 
 from driftline.accounts.models import AuditEntry, Project
@@ -88,6 +89,12 @@ class TestPack:
         assert keys == [function.__name__ for function in SECTIONS]
         assert all(f'id="{key}"' in made.html for key in keys)
 
+    def test_has_the_same_sections_as_pdf(self, made: Made, drifted: tuple[World, Made, Path]) -> None:
+        document = PdfReader((drifted[2] / made.report.path).with_suffix(".pdf"))
+        outline = "\n".join(page.extract_text() for page in document.pages[:1])
+
+        assert all(section["title"] in outline for section in made.found["sections"])
+
     def test_has_the_digest_of_the_json_on_the_page_and_in_the_audit_trail(
         self, made: Made, drifted: tuple[World, Made, Path]
     ) -> None:
@@ -98,6 +105,8 @@ class TestPack:
 
         assert digest in made.html
         assert entry.after["sha256_of_json"] == digest
+        pdf = (drifted[2] / made.report.path).with_suffix(".pdf").read_bytes()
+        assert entry.after["sha256_of_pdf"] == hashlib.sha256(pdf).hexdigest()
 
     def test_lists_versions_with_their_hash_and_the_reference(self, world: World, made: Made) -> None:
         versions = {row["version"] for row in made.rows("versions", "Versions")}
@@ -229,10 +238,11 @@ class TestUnwatchedModel:
             end="2026-01-06T00:00:00Z", stdout=out,
         )  # fmt: skip
 
-        page, document = sorted((tmp_path / "packs").iterdir())
+        page, document, paper = sorted((tmp_path / "packs").iterdir())
         digest = hashlib.sha256(document.read_bytes()).hexdigest()
         assert digest in out.getvalue()
         assert digest in page.read_text()
+        assert paper.read_bytes().startswith(b"%PDF-")
 
     def test_a_command_for_a_period_that_ends_before_it_starts_says_so(
         self, model: Model, tmp_path: Path

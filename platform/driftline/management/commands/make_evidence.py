@@ -18,12 +18,12 @@ from monitors.reports.services import check_period
 
 class Command(BaseCommand):
     help = (
-        "make_evidence FOLDER --model M --from A: writes the evidence pack of a period as HTML and as JSON, without a "
-        "worker."
+        "make_evidence FOLDER --model M --from A: writes the evidence pack of a period as HTML, PDF and JSON, without "
+        "a worker."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument("folder", type=Path, help="where both files are written")
+        parser.add_argument("folder", type=Path, help="where the files are written")
         add_model_arguments(parser)
         parser.add_argument(
             "--from",
@@ -49,6 +49,7 @@ class Command(BaseCommand):
             folder.mkdir(parents=True, exist_ok=True)
             write_file(folder / f"{name}.html", pack.html.encode(), mode=0o600)
             write_file(folder / f"{name}.json", pack.json, mode=0o600)
+            write_file(folder / f"{name}.pdf", pack.pdf, mode=0o600)
         except OSError as error:
             raise CommandError(f"The files cannot be written: {error}.") from error
         record_audit(
@@ -59,8 +60,9 @@ class Command(BaseCommand):
             after={
                 "sha256_of_json": pack.sha256,
                 "sha256_of_html": hashlib.sha256(pack.html.encode()).hexdigest(),
+                "sha256_of_pdf": hashlib.sha256(pack.pdf).hexdigest(),
             },
         )
         self.stdout.write(
-            f"2 files in {folder}: {name}.html and {name}.json; SHA-256 of the JSON {pack.sha256}."
+            f"3 files in {folder}: {name}.html, {name}.json and {name}.pdf; SHA-256 of the JSON {pack.sha256}."
         )
