@@ -1,6 +1,7 @@
 """`manage.py consume` as processes that can be killed, on the database of the test."""
 
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -32,11 +33,19 @@ class Consumers:
     environment: dict[str, str]
     _running: dict[int, subprocess.Popen[bytes]] = field(default_factory=dict)
 
-    def start(self, number: int) -> None:
-        """Start one, which joins the group of the source."""
+    def start(self, number: int, *, processes: int = 1) -> None:
+        """Start one, which joins the group of the source, or one that keeps so many processes which do."""
         with (self.folder / f"consumer-{number}.log").open("ab") as log:
             self._running[number] = subprocess.Popen(
-                [sys.executable, CHECKOUT / "manage.py", "consume", "--source", self.source],
+                [
+                    sys.executable,
+                    CHECKOUT / "manage.py",
+                    "consume",
+                    "--source",
+                    self.source,
+                    "--processes",
+                    str(processes),
+                ],
                 cwd=CHECKOUT,
                 env=self.environment,
                 stdout=log,
@@ -56,10 +65,19 @@ class Consumers:
         process.kill()
         process.wait()
 
+    def kill_process(self, number: int) -> None:
+        """Send SIGKILL to one of the processes that a consumer keeps."""
+        os.kill(random.choice(self._processes_of(number)), signal.SIGKILL)
+
+    def _processes_of(self, number: int) -> list[int]:
+        pid = self._running[number].pid
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
     def stop(self, number: int) -> int:
         """Send SIGTERM, and return the exit code."""
+        pids = self._processes_of(number) or [self._running[number].pid]
         process = self._running.pop(number)
-        beats = SourceConsumer.objects.filter(host__endswith=f" {process.pid}")
+        beats = SourceConsumer.objects.filter(host__endswith=f" {pids[0]}")
         wait_until(beats.exists, what=f"the start of consumer {number}")
         process.send_signal(signal.SIGTERM)
         return process.wait(60)

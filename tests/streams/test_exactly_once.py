@@ -100,6 +100,33 @@ def test_three_consumers_of_which_one_after_the_other_is_killed(
     assert not source.consumers.exclude(state="running").exists()
 
 
+def test_three_processes_of_one_consumer_of_which_one_after_the_other_is_killed(
+    model: Model, broker: Broker, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    broker.create_topic("replaced", PARTITIONS)
+    broker.send("replaced", rows(ROWS))
+    source = make_source(model, broker, "replaced", envelope="log")
+    began = time.monotonic()
+
+    with consumers_of("replaced", tmp_path) as consumers:
+        consumers.start(0, processes=CONSUMERS)
+        for kill in range(KILLS):
+            wait_for_messages(source, ROWS * (kill + random.random()) / (KILLS + 1), consumers)
+            consumers.kill_process(0)
+        wait_for_messages(source, ROWS, consumers)
+        seconds = time.monotonic() - began
+        assert consumers.stop(0) == 0
+
+    with capsys.disabled():
+        print(
+            f"\n  {ROWS:,} rows, {KILLS} kills of processes: {seconds:.0f} s, {ROWS / seconds:,.0f} rows/s "
+        )
+    assert_each_row_once(model, ROWS)
+    assert stored(source) == ROWS
+    assert not DeadLetter.objects.exists()
+    assert not source.consumers.exclude(state="running").exists()
+
+
 def test_one_consumer_without_a_disturbance(
     model: Model, broker: Broker, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

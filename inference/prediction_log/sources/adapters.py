@@ -6,6 +6,7 @@ A library such as Kafka's is imported when a stream is opened, so that only proc
 import hashlib
 from collections.abc import Sequence
 from functools import partial
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -50,6 +51,11 @@ def open_adapter(source: Source) -> Adapter:
     from inference.prediction_log.sources.sql.adapter import SqlAdapter
 
     return SqlAdapter(source.pk, settings, secret)
+
+
+def import_adapter(source: Source) -> None:
+    """Load what reads a source, so that processes forked from now on have it."""
+    import_module(f"inference.prediction_log.sources.{settings_of(source).kind}.adapter")
 
 
 def _decoding(adapter: Adapter, settings: KafkaSettings, registry_secret: str) -> Adapter:

@@ -1,12 +1,15 @@
+import argparse
 import signal
 import threading
 from collections.abc import Callable, Iterable
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import InterfaceError, OperationalError, close_old_connections, connection
+from django.db import InterfaceError, OperationalError, close_old_connections, connection, connections
 
+from driftline.common.forked_workers import ForkedWorkers
 from driftline.common.priority import lower_priority
+from inference.prediction_log.sources.adapters import import_adapter
 from inference.prediction_log.sources.beat import Beat
 from inference.prediction_log.sources.consuming import SourceConsumption
 from inference.prediction_log.sources.models import Source
@@ -15,6 +18,7 @@ from monitors.sinks.selectors import MAX_SINKS_SENT, sinks_to_send
 
 NICENESS = 2  # to the serving processes, beside which it is started
 LOOK_SECONDS = 2.0
+MAX_PROCESSES = 64
 NOT_READ = (
     f"This process reads {MAX_SOURCES_READ} sources, as many as it may. "
     "Run `manage.py consume --source` with the name of this one."
@@ -33,18 +37,46 @@ class Command(BaseCommand):
             "--source", help="the name of one; without it all are read, each in its own thread"
         )
         parser.add_argument("--project", help="of the source, where several projects have one of this name")
+        parser.add_argument(
+            "--processes",
+            type=_processes,
+            default=1,
+            help="of one source: how many consumers share its partitions; one that dies is replaced at once",
+        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         lower_priority(NICENESS)
-        stop = threading.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            signal.signal(number, lambda *_: stop.set())
         if options["source"] is None:
-            _read_all(stop)
+            if options["processes"] > 1:
+                raise CommandError("--processes is of one source; add --source with its name.")
+            _read_all(_stop_by_signal())
             return
         source = _find_source(options["source"], options["project"])
-        rows = _read_one(source, stop)
+        if options["processes"] == 1:
+            self._read(source)
+            return
+        import_adapter(source)
+        connections.close_all()
+        ForkedWorkers(lambda: self._read(source), options["processes"]).run()
+
+    def _read(self, source: Source) -> None:
+        rows = _read_one(source, _stop_by_signal())
         self.stdout.write(f"Stored {rows:,} rows.")
+
+
+def _processes(text: str) -> int:
+    count = int(text)
+    if not 1 <= count <= MAX_PROCESSES:
+        raise argparse.ArgumentTypeError(f"use 1 to {MAX_PROCESSES} processes")
+    return count
+
+
+def _stop_by_signal() -> threading.Event:
+    """Give an event that SIGTERM and SIGINT set."""
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    return stop
 
 
 def _find_source(name: str, project: str | None) -> Source:

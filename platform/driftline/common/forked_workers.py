@@ -1,0 +1,86 @@
+"""Runs the same work in several processes, forked of one that has loaded everything, so that one is back at once."""
+
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from contextlib import suppress
+
+from driftline.common.parent_death import die_with_parent
+
+_HEEDED = {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT}
+_PAUSE_SECONDS = 2.0
+"""Between two starts of a process that ends as soon as it is started."""
+
+
+class ForkedWorkers:
+    """Keeps `count` processes that run `work` until it returns; one that dies is replaced.
+
+    `work` gets SIGTERM to end by; they end with this process. Whoever makes one has no threads by then, and no open
+    connections, which processes must not share.
+    """
+
+    def __init__(self, work: Callable[[], None], count: int) -> None:
+        self._work, self._missing = work, count
+        self._started_at: dict[int, float] = {}
+        self._next_start = 0.0
+
+    def run(self) -> None:
+        """Return once all have ended by themselves, or this process was asked to end and all did."""
+        signal.pthread_sigmask(signal.SIG_BLOCK, _HEEDED)
+        while self._missing or self._started_at:
+            self._start_missing()
+            came = signal.sigtimedwait(_HEEDED, self._seconds_to_wait())
+            if came is not None and came.si_signo != signal.SIGCHLD:
+                self._stop()
+                return
+            self._reap()
+
+    def _start_missing(self) -> None:
+        while self._missing and time.monotonic() >= self._next_start:
+            self._missing -= 1
+            self._started_at[self._fork()] = time.monotonic()
+
+    def _seconds_to_wait(self) -> float:
+        return max(self._next_start - time.monotonic(), 0.0) if self._missing else 3_600.0
+
+    def _fork(self) -> int:
+        parent = os.getpid()
+        sys.stdout.flush()
+        sys.stderr.flush()
+        if pid := os.fork():
+            return pid
+        code = 1
+        try:
+            die_with_parent(parent)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _HEEDED)
+            self._work()
+            code = 0
+        except BaseException:  # nothing of the parent's may run here, such as its handlers of an exit
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(code)
+
+    def _reap(self) -> None:
+        """Note which processes ended, and which of them are to be replaced."""
+        while self._started_at:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+            if not pid:
+                return
+            lived = time.monotonic() - self._started_at.pop(pid)
+            if status == 0:
+                continue
+            self._missing += 1
+            if lived < _PAUSE_SECONDS:
+                self._next_start = time.monotonic() + _PAUSE_SECONDS
+
+    def _stop(self) -> None:
+        for pid in self._started_at:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGTERM)
+        for pid in self._started_at:
+            os.waitpid(pid, 0)

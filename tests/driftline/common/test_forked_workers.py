@@ -1,0 +1,100 @@
+"""Processes that share a work: one that is killed is replaced, and none outis_running what keeps them."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.embedded import CHECKOUT, subprocess_environment
+from tests.waiting import is_running, wait_until
+
+PROGRAM = """
+import os, signal, sys
+from pathlib import Path
+from driftline.common.forked_workers import ForkedWorkers
+
+def work():
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    Path(sys.argv[1], str(os.getpid())).touch()
+    {work}
+
+ForkedWorkers(work, 3).run()
+"""
+WAITS = "signal.sigwait({signal.SIGTERM})"
+
+type Start = Callable[[str], subprocess.Popen[bytes]]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Start three processes of a work, which leave a file each, and end them with the test."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def run(work: str) -> subprocess.Popen[bytes]:
+        program = PROGRAM.replace("{work}", work)
+        (tmp_path / "seen").mkdir()
+        process = subprocess.Popen(
+            [sys.executable, "-c", program, tmp_path / "seen"], cwd=CHECKOUT, env=subprocess_environment()
+        )
+        started.append(process)
+        return process
+
+    yield run
+    for process in started:
+        process.kill()
+        process.wait()
+
+
+def pids(folder: Path) -> set[int]:
+    return {int(path.name) for path in (folder / "seen").iterdir()}
+
+
+def test_one_that_is_killed_is_replaced(start: Start, tmp_path: Path) -> None:
+    start(WAITS)
+    wait_until(lambda: len(pids(tmp_path)) == 3, what="three processes")
+    first = min(pids(tmp_path))
+
+    os.kill(first, signal.SIGKILL)
+
+    wait_until(lambda: len(pids(tmp_path)) == 4, what="a fourth process")
+    assert [is_running(pid) for pid in pids(tmp_path) if pid != first] == [True] * 3
+
+
+@pytest.mark.parametrize("asked", [signal.SIGTERM, signal.SIGINT])
+def test_all_end_when_the_parent_is_asked_to(start: Start, tmp_path: Path, asked: signal.Signals) -> None:
+    parent = start(WAITS)
+    wait_until(lambda: len(pids(tmp_path)) == 3, what="three processes")
+
+    parent.send_signal(asked)
+
+    assert parent.wait(30) == 0
+    assert not any(map(is_running, pids(tmp_path)))
+
+
+def test_none_outis_running_a_parent_that_is_killed(start: Start, tmp_path: Path) -> None:
+    parent = start(WAITS)
+    wait_until(lambda: len(pids(tmp_path)) == 3, what="three processes")
+
+    parent.kill()
+
+    wait_until(lambda: not any(map(is_running, pids(tmp_path))), what="the end of the processes")
+
+
+def test_the_parent_ends_once_the_work_is_done(start: Start, tmp_path: Path) -> None:
+    assert start("pass").wait(30) == 0
+    assert len(pids(tmp_path)) == 3
+
+
+def test_work_that_fails_at_once_is_not_started_in_a_hurry(start: Start, tmp_path: Path) -> None:
+    parent = start("raise ValueError")
+    wait_until(lambda: len(pids(tmp_path)) == 3, what="three processes")
+
+    wait_until(lambda: len(pids(tmp_path)) >= 6, what="their successors", seconds=60)
+
+    assert len(pids(tmp_path)) <= 9
+    parent.send_signal(signal.SIGTERM)
+    assert parent.wait(30) == 0
