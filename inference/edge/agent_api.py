@@ -41,6 +41,7 @@ class DeviceStatus(Body):
     release: int | None = Field(None, ge=1, le=MAX_COUNT, description="the release that the manifest named")
     version: str = Field("", max_length=64, description="the version that answers")
     failure: str = Field("", max_length=300, description="why it does not answer with that release")
+    runs_on: str = Field("", max_length=200, description="which processor or provider runs it, and why")
     skew_ms: int | None = Field(None, ge=-MAX_COUNT, le=MAX_COUNT)
     unsent_rows: int = Field(0, ge=0, le=MAX_COUNT)
     dropped_rows: int = Field(0, ge=0, le=MAX_COUNT)

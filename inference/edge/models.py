@@ -66,6 +66,7 @@ class Device(models.Model):
     agent = models.CharField(max_length=60, blank=True, help_text="the agent's version")
     machine = models.CharField(max_length=60, blank=True, help_text="its system and processor")
     version = models.CharField(max_length=64, blank=True, help_text="the version that answers on it")
+    runs_on = models.CharField(max_length=200, blank=True, help_text="which processor or provider runs it")
     failure = models.CharField(max_length=300, blank=True, help_text="why it refused what it was assigned")
     skew_ms = models.BigIntegerField(null=True, blank=True, help_text="how far its clock is behind ours")
     unsent_rows = models.BigIntegerField(null=True, blank=True)

@@ -16,6 +16,7 @@ class DeviceOut(ResponseBody, frozen=True):
     group: str
     state: Annotated[str, one_of(DEVICE_STATES)]
     version: str | None
+    runs_on: str | None
     failure: str | None
     last_seen_at: Time | None
     skew_ms: int | None
@@ -35,6 +36,7 @@ class DeviceOut(ResponseBody, frozen=True):
             group=device.group.name,
             state=device.state(now),
             version=device.version or None,
+            runs_on=device.runs_on or None,
             failure=device.failure or None,
             last_seen_at=device.last_seen_at,
             skew_ms=device.skew_ms,

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from driftline_agent.accelerators import CPU, check_profile
 from driftline_agent.device_clock import DeviceClock
 from driftline_agent.errors import NotReached, Revoked, ServerRefused
 from driftline_agent.http_server import LoopbackServer
@@ -34,6 +35,7 @@ class Options:
     max_row_bytes: int = 64 << 20
     poll_seconds: float = 30.0
     send_seconds: float = 1.0
+    profile: str = CPU
 
     @property
     def longest_wait_seconds(self) -> float:
@@ -45,7 +47,11 @@ class Agent:
     """Everything that runs on a device."""
 
     def __init__(self, options: Options) -> None:
-        """Prepare to answer with what is on the disk; raises AgentError where the device was not enrolled."""
+        """Prepare to answer with what is on the disk; raises AgentError where the device was not enrolled.
+
+        So it does where this ONNX Runtime lacks what the profile names.
+        """
+        check_profile(options.profile)
         self._options = options
         self._identity = read_identity(options.home)
         self._clock = DeviceClock()
@@ -58,7 +64,12 @@ class Agent:
         self._summariser: Summariser | None = None
         self._in_use = ModelInUse()
         self._updater = Updater(
-            self._identity, VersionStore(options.home), self._in_use, self._uplink, self._clock
+            self._identity,
+            VersionStore(options.home),
+            self._in_use,
+            self._uplink,
+            self._clock,
+            options.profile,
         )
         self._updater.load_from_disk()
         self._dataplane = Dataplane(self._in_use, None, self._identity.device)
@@ -138,6 +149,7 @@ class Agent:
             failure=failure,
             skew_ms=self._clock.skew_ms(),
             unsent_rows=self._rows.unsent_rows() if self._rows else 0,
+            runs_on=model.runs_on[:200] if model else "",
             dropped_rows=(self._rows.dropped_rows() if self._rows else 0) + self._dataplane.unstored_rows,
         )
 

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from driftline_agent.accelerators import CPU, PROFILES
 from driftline_agent.agent import Agent, Options
 from driftline_agent.device_clock import DeviceClock
 from driftline_agent.errors import AgentError
@@ -52,6 +53,7 @@ def _run(options: argparse.Namespace) -> None:
                 port=options.port,
                 max_row_bytes=options.rows_mib << 20,
                 poll_seconds=options.poll_seconds,
+                profile=options.profile,
             )
         )
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -105,6 +107,12 @@ def _parser() -> argparse.ArgumentParser:
         type=_seconds,
         default=Options.poll_seconds,
         help="how often it asks what is assigned",
+    )
+    running.add_argument(
+        "--profile",
+        choices=[CPU, *PROFILES],
+        default=Options.profile,
+        help="what runs the model; one that it does not run on, or answers otherwise on, stays on the cpu",
     )
     running.set_defaults(command=_run)
     for one in (enrolling, running):

@@ -2,6 +2,7 @@
 
 import hashlib
 import itertools
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,12 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
+from driftline_agent.accelerators import CPU, NotAccelerated, accelerate
 from driftline_agent.datatypes import DATATYPES
 from driftline_agent.errors import ModelRefused
 from driftline_agent.manifest import Manifest, Signature, TensorSpec
+
+log = logging.getLogger("driftline_agent")
 
 Array = npt.NDArray[Any]
 
@@ -20,12 +24,14 @@ _BLOCK_BYTES = 1 << 20
 
 
 class LoadedModel:
-    """A version that is ready to answer; any number of threads may ask it."""
+    """A version that is ready to answer; any number of threads may ask it. `runs_on` says where, once it is proved."""
 
-    def __init__(self, manifest: Manifest, path: Path) -> None:
+    def __init__(self, manifest: Manifest, path: Path, profile: str = CPU) -> None:
         """Load a version's file; raises ModelRefused where it is not the file of the manifest or does not load."""
         check_file(path, manifest)
         self.manifest = manifest
+        self.runs_on = CPU
+        self._path, self._profile = path, profile
         try:
             self._session = ort.InferenceSession(str(path), _options(), providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime's own exceptions share no base class
@@ -43,7 +49,8 @@ class LoadedModel:
     def prove(self, sample: Mapping[str, Array] | None) -> None:
         """Run some rows, real ones where there are any; raises ModelRefused for an error, a wrong shape or NaN.
 
-        NaN counts on real rows alone: of rows that are invented it proves nothing.
+        NaN counts on real rows alone: of rows that are invented it proves nothing. The same rows decide whether the
+        model runs by the profile from now on.
         """
         feed = sample if sample is not None and self._takes(sample) else self.invented_rows(2)
         rows = len(next(iter(feed.values())))
@@ -54,6 +61,15 @@ class LoadedModel:
         check_outputs(self.manifest.signature, outputs)
         if feed is sample and not all_finite(outputs):
             raise ModelRefused(f"it answers NaN or infinity to rows of before ({rows} rows)")
+        if self._profile != CPU:
+            self._accelerate(feed, outputs)
+
+    def _accelerate(self, feed: Mapping[str, Array], outputs: Mapping[str, Array]) -> None:
+        try:
+            self._session, self.runs_on = accelerate(self._path, _options(), self._profile, feed, outputs)
+        except NotAccelerated as reason:
+            self.runs_on = f"{CPU}, not {self._profile}: {reason}"
+        log.info("version %s runs on %s", self.manifest.version, self.runs_on)
 
     def invented_rows(self, rows: int) -> dict[str, Array]:
         """Make rows of zeros and empty texts, of the shapes that the signature names."""

@@ -6,6 +6,7 @@ Until a version has proved itself nothing on the disk names it, so a power cut a
 import contextlib
 import logging
 
+from driftline_agent.accelerators import CPU
 from driftline_agent.device_clock import DeviceClock
 from driftline_agent.errors import ModelRefused, NotReached, ServerRefused
 from driftline_agent.identity import Identity
@@ -32,12 +33,14 @@ class Updater:
         in_use: ModelInUse,
         uplink: Uplink,
         clock: DeviceClock,
+        profile: str = CPU,
     ) -> None:
         self._identity = identity
         self._versions = versions
         self._in_use = in_use
         self._uplink = uplink
         self._clock = clock
+        self._profile = profile
         self._assigned: Manifest | None = None
         self._passing_failure = ""
         self._failed_attempts = 0
@@ -174,4 +177,4 @@ class Updater:
         return read_manifest(signed, public_key=self._identity.public_key, device=self._identity.device)
 
     def _load(self, manifest: Manifest) -> LoadedModel:
-        return LoadedModel(manifest, self._versions.path_of(manifest))
+        return LoadedModel(manifest, self._versions.path_of(manifest), self._profile)

@@ -5,6 +5,7 @@ of before, which is still there.
 """
 
 import json
+import shutil
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -100,16 +101,20 @@ class VersionStore:
             return Versions()
 
     def _tidy(self) -> None:
-        """Remove the files of versions that are neither the current one nor the one before."""
-        present = set(self._files())
+        """Remove what belongs to versions that are neither the current one nor the one before."""
+        present = {f"{digest}{end}" for digest in self._digests() for end in (".onnx", ".compiled")}
         for path in self.folder.iterdir():
-            if path.name not in present:
+            if path.name in present:
+                continue
+            if path.is_dir():  # of what an accelerator compiled
+                shutil.rmtree(path, ignore_errors=True)
+            else:
                 path.unlink(missing_ok=True)
 
-    def _files(self) -> Iterator[str]:
+    def _digests(self) -> Iterator[str]:
         for signed in (self.now.current, self.now.previous):
             if signed is not None:
-                yield f"{_sha256_of(signed)}.onnx"
+                yield _sha256_of(signed)
 
 
 def _sha256_of(signed: SignedManifest) -> str:

@@ -19,15 +19,19 @@ def running_agents(
     *,
     proxy: str = "",
     poll_seconds: float = AgentProcess.poll_seconds,
+    **run_as: str,
 ) -> Iterator[list[AgentProcess]]:
     """Enrol so many devices with the server at `url` and run their agents, which ask for work every `poll_seconds`.
 
-    With a proxy they reach the server through it; they are enrolled without, as a code works once.
+    With a proxy they reach the server through it; they are enrolled without, as a code works once. `run_as` is their
+    `python` and `profile`.
     """
     with ExitStack() as stack:
         agents = []
         for number in range(count):
-            agent = AgentProcess(folder / f"truck{number}", f"truck{number}", poll_seconds=poll_seconds)
+            agent = AgentProcess(
+                folder / f"truck{number}", f"truck{number}", poll_seconds=poll_seconds, **run_as
+            )
             _, code = create_device(group=group, name=agent.name, actor="test", now=datetime.now(UTC))
             enrolled = agent.enrol(url, code)
             assert enrolled.returncode == 0, enrolled.stderr

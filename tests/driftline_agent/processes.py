@@ -25,6 +25,8 @@ class AgentProcess:
     name: str
     port: int = field(default_factory=free_port)
     poll_seconds: float = 0.3
+    python: str = sys.executable
+    profile: str = "cpu"
     process: subprocess.Popen[bytes] | None = None
     answered: list[str] = field(default_factory=list)
 
@@ -40,7 +42,14 @@ class AgentProcess:
         )
 
     def start(self) -> None:
-        options = ["--port", str(self.port), "--poll-seconds", str(self.poll_seconds)]
+        options = [
+            "--port",
+            str(self.port),
+            "--poll-seconds",
+            str(self.poll_seconds),
+            "--profile",
+            self.profile,
+        ]
         with (self.home.parent / f"{self.name}.log").open("ab") as log:
             self.process = subprocess.Popen(
                 [*self._command("run"), *options], env=self._environment(), stdout=log, stderr=log
@@ -92,8 +101,12 @@ class AgentProcess:
             connection.close()
 
     def _command(self, name: str) -> list[str]:
-        return [sys.executable, "-m", "driftline_agent", name, "--home", str(self.home)]
+        return [self.python, "-m", "driftline_agent", name, "--home", str(self.home)]
 
     @staticmethod
     def _environment() -> dict[str, str]:
-        return {**os.environ, "PYTHONPATH": str(DRAWER), "PYTHONWARNINGS": "default"}
+        return {
+            **os.environ,
+            "PYTHONPATH": f"{DRAWER}{os.pathsep}{DRAWER.parent}",
+            "PYTHONWARNINGS": "default",
+        }

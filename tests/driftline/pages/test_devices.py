@@ -65,13 +65,23 @@ class TestTheList:
     ) -> None:
         group = make_group(project)
         agent = add_agent(group, "truck")
-        agent.post("status", {"version": "7", "skew_ms": 1500, "unsent_rows": 12, "dropped_rows": 3})
+        agent.post(
+            "status",
+            {
+                "version": "7",
+                "runs_on": "cuda, 3 of 5 nodes",
+                "skew_ms": 1500,
+                "unsent_rows": 12,
+                "dropped_rows": 3,
+            },
+        )
 
         text = text_of(owner.get(PATH))
 
+        assert "runs on cuda, 3 of 5 nodes" in text
         assert "1,500 ms behind" in text
         assert "3 dropped for want of room" in text
-        assert all(part in text for part in ("trucks", "truck", "fuel", "Active", ">7<"))
+        assert all(part in text for part in ("trucks", "truck", "fuel", "Active", "> 7 <"))
 
     def test_has_revoked_devices_last(self, owner: Client, project: Project) -> None:
         group = make_group(project)

@@ -200,11 +200,21 @@ class TestRows:
 
 class TestTheStatus:
     def test_is_what_people_read_of_the_device(self, truck: Agent) -> None:
-        truck.post("status", {"version": "1", "skew_ms": -1500, "unsent_rows": 3, "dropped_rows": 2})
+        truck.post(
+            "status",
+            {
+                "version": "1",
+                "runs_on": "cuda, all nodes",
+                "skew_ms": -1500,
+                "unsent_rows": 3,
+                "dropped_rows": 2,
+            },
+        )
 
         device = Device.objects.get()
 
         assert (device.version, device.skew_ms, device.unsent_rows, device.dropped_rows) == ("1", -1500, 3, 2)
+        assert device.runs_on == "cuda, all nodes"
         assert device.state(datetime.now(UTC)) == "active"
 
     @pytest.mark.parametrize(
