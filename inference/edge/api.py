@@ -14,7 +14,8 @@ from driftline.common.clock import now
 from driftline.common.paging import PAGE_SIZE, page
 from driftline.common.responses import Page
 from inference.edge import enrolment, releases
-from inference.edge.groups import change_sampling, create_group, get_device, get_group
+from inference.edge.groups import change_group as change_settings
+from inference.edge.groups import create_group, get_device, get_group
 from inference.edge.models import Device, DeviceGroup, Release
 from inference.edge.schemas import CodeOut, DeviceGroupOut, DeviceOut, ReleaseOut
 from inference.registry.selectors import get_model
@@ -22,16 +23,24 @@ from inference.registry.selectors import get_model
 router = Router(tags=["devices"])
 
 _SAMPLING = "share of rows that devices send as they are; of the others they send hourly summaries"
+_ASK_BELOW = "devices have the server answer where their model's confidence is lower, 0 to 1; null for never"
+_ASK_AFTER = "devices have the server answer once their version was released so many days ago; null for never"
 
 
 class NewGroup(Body):
     name: str = Field(max_length=60)
     model: str = Field(max_length=100, description="the model that its devices answer for")
     sampling: float = Field(1.0, description=_SAMPLING)
+    ask_below: float | None = Field(None, description=_ASK_BELOW)
+    ask_after_days: int | None = Field(None, description=_ASK_AFTER)
 
 
 class GroupChange(Body):
-    sampling: float = Field(description=_SAMPLING)
+    """What is to be another; what is not given stays."""
+
+    sampling: float = Field(1.0, description=_SAMPLING)
+    ask_below: float | None = Field(None, description=_ASK_BELOW)
+    ask_after_days: int | None = Field(None, description=_ASK_AFTER)
 
 
 class NewDevice(Body):
@@ -68,16 +77,17 @@ def add_group(request: HttpRequest, body: NewGroup) -> Status[DeviceGroupOut]:
     """Make a group of devices that answer for one model."""
     caller = caller_of(request)
     model = get_model(project=caller.project, name=body.model)
-    group = create_group(model=model, name=body.name, sampling=body.sampling, actor=caller.actor)
+    settings = body.model_dump(exclude={"name", "model"}, exclude_unset=True)
+    group = create_group(model=model, name=body.name, actor=caller.actor, **settings)
     return Status(201, DeviceGroupOut.of(group))
 
 
 @router.patch("/device-groups/{int:group_id}", auth=Scoped(SCOPE_OF["device"]), response=DeviceGroupOut)
 def change_group(request: HttpRequest, group_id: int, body: GroupChange) -> DeviceGroupOut:
-    """Change which share of rows the devices of a group send as they are, from their next polls on."""
+    """Change how the devices of a group send rows and when they ask the server, from their next polls on."""
     caller = caller_of(request)
     group = get_group(project=caller.project, group_id=group_id)
-    change_sampling(group=group, sampling=body.sampling, actor=caller.actor)
+    change_settings(group=group, actor=caller.actor, **body.model_dump(exclude_unset=True))
     return DeviceGroupOut.of(group)
 
 

@@ -2,17 +2,20 @@
 
 from dataclasses import dataclass
 
+from django.db.models import Q
 from django.http import HttpRequest
 from ninja.security import HttpBearer
 
 from driftline.accounts.http_auth import Caller, bearer_of, invalid_token, refuse_token_in_url
 from driftline.accounts.models import digest_of
 from driftline.accounts.projects import refuse_archived
+from driftline.accounts.scopes import Scope
 from driftline.common.errors import Problem
 from driftline.common.identity import note_identity
 from driftline.common.rate_budget import budget_of
 from inference.edge.enrolment import TOKEN_PREFIX
 from inference.edge.models import Device
+from inference.serving.plan import PlanToken
 
 REQUESTS_PER_SECOND = 20
 
@@ -52,6 +55,26 @@ class DeviceToken(HttpBearer):
             device=device,
             budget=budget_of(device.token_digest, REQUESTS_PER_SECOND, 0),
         )
+
+
+def list_tokens() -> list[PlanToken]:
+    """List the tokens of devices whose group lets them ask the server, each for the group's model alone."""
+    asking = Q(group__ask_below__isnull=False) | Q(group__ask_after_days__isnull=False)
+    devices = Device.objects.active().filter(asking, project__archived_at=None).exclude(token_digest="")
+    return [
+        PlanToken(
+            digest=digest,
+            prefix=f"device {name}",
+            project_id=project_id,
+            scopes=[Scope.INFER],
+            expires_at=None,
+            requests_per_second=REQUESTS_PER_SECOND,
+            model_id=model_id,
+        )
+        for digest, name, project_id, model_id in devices.order_by("pk").values_list(
+            "token_digest", "name", "project_id", "group__model_id"
+        )
+    ]
 
 
 class EnrolmentCode(HttpBearer):

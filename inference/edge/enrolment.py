@@ -11,6 +11,7 @@ from driftline.common.errors import Problem
 from inference.edge.groups import check_name
 from inference.edge.models import Device, DeviceGroup
 from inference.edge.releases import judge_group
+from inference.registry.publishing import publish_on_commit
 
 CODE_PREFIX = "dl_enrol_"
 TOKEN_PREFIX = "dl_device_"
@@ -74,6 +75,8 @@ def enrol(*, code: str, agent: str, machine: str, now: datetime) -> tuple[Device
             project=device.project, actor=f"device {device.name}", action="device.enrol", subject=device.name,
             after={"agent": agent, "machine": machine},
         )  # fmt: skip
+        if device.group.asks_server:
+            publish_on_commit()
     return device, token
 
 
@@ -87,6 +90,8 @@ def revoke_device(*, device: Device, actor: str, now: datetime) -> None:
             .update(revoked_at=now, code_digest="", code_expires_at=None, token_digest="")
         ):
             record_audit(project=device.project, actor=actor, action="device.revoke", subject=device.name)
+            if device.group.asks_server:
+                publish_on_commit()
         judge_group(device.group, now=now)
 
 

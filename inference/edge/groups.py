@@ -1,6 +1,7 @@
 """Groups of devices: who is in one answers for its model."""
 
 import re
+from typing import TypedDict, Unpack
 
 from django.db import IntegrityError, transaction
 
@@ -9,7 +10,9 @@ from driftline.accounts.services import record_audit
 from driftline.common.errors import Problem, invalid, not_found
 from inference.edge.models import Device, DeviceGroup
 from inference.registry.models import Model
+from inference.registry.publishing import publish_on_commit
 
+MAX_ASK_DAYS = 3_650
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._]|-(?!\d+$)){0,59}")
 
 
@@ -23,24 +26,32 @@ def check_name(name: str, *, what: str) -> None:
         )
 
 
-def create_group(*, model: Model, name: str, actor: str, sampling: float = 1.0) -> DeviceGroup:
-    """Make a group of devices that answer for a model. Raises Problem 422, or 409 for a name that is taken.
+class GroupSettings(TypedDict, total=False):
+    """What may be changed of a group; devices follow at their next polls.
 
-    `sampling` is the share of rows that devices send as they are; of the others they send hourly summaries.
+    `sampling` is the share of rows that devices send as they are; of the others they send hourly summaries. Devices
+    have the server answer where their model's confidence is lower than `ask_below`, and once their version was released
+    more than `ask_after_days` ago; None for never.
     """
+
+    sampling: float
+    ask_below: float | None
+    ask_after_days: int | None
+
+
+def create_group(*, model: Model, name: str, actor: str, **settings: Unpack[GroupSettings]) -> DeviceGroup:
+    """Make a group of devices that answer for a model. Raises Problem 422, or 409 for a name that is taken."""
     check_name(name, what="group")
-    _check_sampling(model, sampling)
+    _check(model, settings)
     try:
         with transaction.atomic():
-            group = DeviceGroup.objects.create(
-                project=model.project, model=model, name=name, sampling=sampling
-            )
+            group = DeviceGroup.objects.create(project=model.project, model=model, name=name, **settings)
             record_audit(
                 project=model.project,
                 actor=actor,
                 action="device_group.create",
                 subject=name,
-                after={"model": model.name, "sampling": sampling},
+                after={"model": model.name} | settings,
             )
     except IntegrityError as error:
         raise Problem(
@@ -49,20 +60,33 @@ def create_group(*, model: Model, name: str, actor: str, sampling: float = 1.0) 
     return group
 
 
-def change_sampling(*, group: DeviceGroup, sampling: float, actor: str) -> None:
-    """Change which share of rows the devices of a group send as they are, from their next polls on.
-
-    Raises Problem 422.
-    """
-    _check_sampling(group.model, sampling)
+def change_group(*, group: DeviceGroup, actor: str, **settings: Unpack[GroupSettings]) -> None:
+    """Change what is given of a group's settings. Raises Problem 422."""
+    _check(group.model, settings)
     with transaction.atomic():
-        before = DeviceGroup.objects.select_for_update().get(pk=group.pk).sampling
-        DeviceGroup.objects.filter(pk=group.pk).update(sampling=sampling)
+        stored = DeviceGroup.objects.select_for_update().get(pk=group.pk)
+        before, asked = {name: getattr(stored, name) for name in settings}, stored.asks_server
+        for name, value in settings.items():
+            setattr(group, name, value)
+            setattr(stored, name, value)
+        stored.save(update_fields=[*settings])
         record_audit(
             project=group.project, actor=actor, action="device_group.update", subject=group.name,
-            before={"sampling": before}, after={"sampling": sampling},
+            before=before, after={**settings},
         )  # fmt: skip
-    group.sampling = sampling
+        if stored.asks_server != asked:  # the tokens of its devices open inference, or no longer do
+            publish_on_commit()
+
+
+def _check(model: Model, settings: GroupSettings) -> None:
+    _check_sampling(model, settings.get("sampling", 1.0))
+    below, days = settings.get("ask_below"), settings.get("ask_after_days")
+    if below is not None and not 0 <= below <= 1:
+        raise invalid("/ask_below", "The confidence is from 0 to 1, such as 0.7.")
+    if below is not None and model.task not in ("binary", "multiclass"):
+        raise invalid("/ask_below", f"A {model.task} model has no confidence; devices can ask by days alone.")
+    if days is not None and not 0 <= days <= MAX_ASK_DAYS:
+        raise invalid("/ask_after_days", f"Use 0 to {MAX_ASK_DAYS:,} days.")
 
 
 def _check_sampling(model: Model, sampling: float) -> None:

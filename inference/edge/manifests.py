@@ -35,6 +35,9 @@ class Manifest(Struct, frozen=True):
     signature: Signature
     expires_at: str
     sampling: float
+    ask_below: float | None
+    ask_after_days: int | None
+    released_at: str
 
 
 def manifest_of(device: Device, release: Release, *, now: datetime) -> str:
@@ -53,6 +56,9 @@ def manifest_of(device: Device, release: Release, *, now: datetime) -> str:
         signature=signature_of(version),
         expires_at=rfc3339(expires_at),
         sampling=device.group.sampling,
+        ask_below=device.group.ask_below,
+        ask_after_days=device.group.ask_after_days,
+        released_at=rfc3339(release.created_at),
     )
     return msgspec.json.encode(manifest).decode()
 

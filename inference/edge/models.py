@@ -24,16 +24,28 @@ class DeviceGroup(models.Model):
     sampling = models.FloatField(
         default=1.0, help_text="share of rows sent whole; of the rest, hourly summaries"
     )
+    ask_below = models.FloatField(
+        null=True, blank=True, help_text="devices ask the server where their model's confidence is lower"
+    )
+    ask_after_days = models.PositiveSmallIntegerField(
+        null=True, blank=True, help_text="devices ask the server once their version was released so long ago"
+    )
     created_at = models.DateTimeField(db_default=Now())
 
     class Meta:
         constraints = [
             models.UniqueConstraint(fields=["project", "name"], name="device_group_once_a_project"),
             models.CheckConstraint(condition=Q(sampling__range=(0, 1)), name="sampling_is_a_share"),
+            models.CheckConstraint(condition=Q(ask_below__range=(0, 1)), name="ask_below_is_a_share"),
         ]
 
     def __str__(self) -> str:
         return self.name
+
+    @property
+    def asks_server(self) -> bool:
+        """Whether its devices may have the server answer in their place."""
+        return self.ask_below is not None or self.ask_after_days is not None
 
 
 class DeviceQuerySet(models.QuerySet["Device"]):

@@ -58,13 +58,18 @@ class CodeOut(ResponseBody, frozen=True):
 
 
 class DeviceGroupOut(ResponseBody, frozen=True):
-    """A group, and the model that its devices answer for; `sampling` is the share of rows that they send whole."""
+    """A group, and the model that its devices answer for; `sampling` is the share of rows that they send whole.
+
+    They ask the server below `ask_below` of confidence, and `ask_after_days` of their version.
+    """
 
     id: int
     name: str
     model: str
     generation: int
     sampling: float
+    ask_below: float | None
+    ask_after_days: int | None
     created_at: Time
 
     @classmethod
@@ -76,6 +81,8 @@ class DeviceGroupOut(ResponseBody, frozen=True):
             model=group.model.name,
             generation=group.generation,
             sampling=group.sampling,
+            ask_below=group.ask_below,
+            ask_after_days=group.ask_after_days,
             created_at=group.created_at,
         )
 

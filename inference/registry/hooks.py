@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING
 
 from driftline.common.hooks import Hook
-from inference.serving.plan import PlanCallback
+from inference.serving.plan import PlanCallback, PlanToken
 
 if TYPE_CHECKING:
     from inference.registry.models import Deployment, Model, Version
@@ -44,6 +44,14 @@ def _no_use(version: "Version") -> str:
 
 use_on_devices = Hook(_no_use)
 """Says on which devices a version is, and how that ends; `inference.edge` provides it, which knows the devices."""
+
+
+def _no_tokens() -> list[PlanToken]:
+    return []
+
+
+list_device_tokens = Hook(_no_tokens)
+"""Lists the tokens by which devices ask for inference; `inference.edge` provides it."""
 
 
 def _no_dependents(version: "Version", features: Sequence[str]) -> list[str]:

@@ -17,7 +17,7 @@ from django.db.models.functions import Now
 from driftline.accounts.models import ApiToken
 from driftline.common.clock import now
 from inference.registry.endpoints.stored import endpoint_of
-from inference.registry.hooks import list_callbacks
+from inference.registry.hooks import list_callbacks, list_device_tokens
 from inference.registry.intake.value_costs import may_have_value_costs
 from inference.registry.models import Alias, Deployment, Model, PlanGeneration, UnpublishedChange, Version
 from inference.serving.plan import (
@@ -113,7 +113,8 @@ def _next_generation() -> int:
 
 
 def _publish_all(generation: int) -> None:
-    publish_plan(Plan(generation, _models(), _tokens(), list_callbacks()), settings.HOME / PLAN_FILE)
+    tokens = [*_tokens(), *list_device_tokens()]
+    publish_plan(Plan(generation, _models(), tokens, list_callbacks()), settings.HOME / PLAN_FILE)
 
 
 def _models(only: Collection[int] | None = None) -> list[PlanModel]:

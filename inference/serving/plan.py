@@ -83,7 +83,8 @@ class PlanToken(Struct, frozen=True):
     """A token that may call; `digest` is the SHA-256 of its whole text, `expires_at` a POSIX time.
 
     Its limits hold in each serving process; 0 is none. `networks`, in CIDR notation, are those from which alone it may
-    call, unless there are none. The secret of before a rotation has `previous_digest` and ends at `previous_until`.
+    call, unless there are none. The secret of before a rotation has `previous_digest` and ends at `previous_until`. One
+    with a `model_id` asks this model for predictions, and nothing else.
     """
 
     digest: str
@@ -96,6 +97,7 @@ class PlanToken(Struct, frozen=True):
     networks: list[str] = []
     previous_digest: str = ""
     previous_until: float = 0.0
+    model_id: int = 0
 
 
 class PlanCallback(Struct, frozen=True):

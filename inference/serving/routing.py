@@ -250,12 +250,14 @@ class RoutingTable:
             if admission.allowed is None:
                 return admission
             return self._refuse_elsewhere(admission.allowed, caller) or admission
-        token = self.authenticate(caller, Scope.INFER)
+        token = self._find_token(caller, Scope.INFER)
         if isinstance(token, Refusal):
             return token
         target = dialect.parse_path(path)
         if target is None:
             return Refusal(404, f"There is nothing at this path; post to {dialect.usage}.")
+        if token.model_id and not self._is_of_model(token, target):
+            return Refusal(403, f"The token of {token.prefix} is for its own model alone.")
         route = self.find_route(token.project_id, target)
         if isinstance(route, Refusal):
             return route
@@ -271,8 +273,20 @@ class RoutingTable:
             self._admissions[caller.authorization, path] = admission
         return admission
 
+    def _is_of_model(self, token: PlanToken, target: Target) -> bool:
+        model = self.find_target(token.project_id, target)
+        return isinstance(model, PlanModel) and model.id == token.model_id
+
     def authenticate(self, caller: InferenceCaller, *scopes: Scope) -> PlanToken | Refusal:
-        """Find the bearer's token, or refuse; one of the scopes is enough."""
+        """Find the bearer's token, or refuse; one of the scopes is enough, unless the token is for one model alone."""
+        token = self._find_token(caller, *scopes)
+        if isinstance(token, PlanToken) and token.model_id:
+            return Refusal(
+                403, f"The token of {token.prefix} asks its model for predictions, and nothing else."
+            )
+        return token
+
+    def _find_token(self, caller: InferenceCaller, *scopes: Scope) -> PlanToken | Refusal:
         if caller.lacks_certificate:
             return _NO_CERTIFICATE
         scheme, _, secret = caller.authorization.partition(b" ")

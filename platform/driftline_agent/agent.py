@@ -16,6 +16,7 @@ from driftline_agent.http_server import LoopbackServer
 from driftline_agent.identity import read_identity
 from driftline_agent.row_file import RowFile
 from driftline_agent.row_store import RowStore
+from driftline_agent.second_opinion import SecondOpinion
 from driftline_agent.sender import Sender
 from driftline_agent.serving import Dataplane, ModelInUse
 from driftline_agent.summariser import Summariser
@@ -72,7 +73,8 @@ class Agent:
             options.profile,
         )
         self._updater.load_from_disk()
-        self._dataplane = Dataplane(self._in_use, None, self._identity.device)
+        self._opinion = SecondOpinion(self._identity, self._clock)
+        self._dataplane = Dataplane(self._in_use, None, self._identity.device, self._opinion)
         self._have_rows()
         self._server = LoopbackServer(options.port, self._dataplane)
 
@@ -100,6 +102,7 @@ class Agent:
         """Close what an agent that does not run has open."""
         self._server.server_close()
         self._uplink.close()
+        self._opinion.close()
         if self._rows is not None:
             self._rows.close()
 

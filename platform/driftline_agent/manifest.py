@@ -4,6 +4,7 @@ import base64
 import binascii
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -55,6 +56,15 @@ class Manifest:
     expires_ms: int
     sampling: float
     """The share of rows that are sent as they are; the others are added up by the hour."""
+    ask_below: float | None = None
+    """The confidence below which the server is asked; None for never, as for a manifest of an earlier server."""
+    ask_after_days: int | None = None
+    released_ms: int = 0
+
+    @property
+    def asks_server(self) -> bool:
+        """Whether the server may be asked at all."""
+        return self.ask_below is not None or self.ask_after_days is not None
 
     def answers_like(self, other: "Manifest") -> bool:
         """Return whether the other version has the same file, and takes and gives the same."""
@@ -116,14 +126,25 @@ def _read(document: dict[str, Any]) -> Manifest:
             classes=tuple(signature["classes"]),
             missing=dict(signature["missing"]),
         ),
-        expires_ms=round(datetime.fromisoformat(document["expires_at"]).timestamp() * 1000),
+        expires_ms=_milliseconds(document["expires_at"]),
         sampling=float(document.get("sampling", 1.0)),
+        ask_below=_optional(float, document.get("ask_below")),
+        ask_after_days=_optional(int, document.get("ask_after_days")),
+        released_ms=_milliseconds(document["released_at"]) if "released_at" in document else 0,
     )
     if not _SHA256.fullmatch(manifest.sha256) or not 0 < manifest.size <= MAX_ARTIFACT_BYTES:
         raise ValueError("sha256 or size is none")
     if not 0 <= manifest.sampling <= 1:
         raise ValueError("sampling is no share")
     return manifest
+
+
+def _optional[T](kind: Callable[[Any], T], value: Any) -> T | None:
+    return None if value is None else kind(value)
+
+
+def _milliseconds(text: str) -> int:
+    return round(datetime.fromisoformat(text).timestamp() * 1000)
 
 
 def _with_width(tensor: TensorSpec, columns: int) -> TensorSpec:

@@ -16,6 +16,7 @@ from driftline_agent.model import Array, LoadedModel, all_finite
 from driftline_agent.predictions import rows_of
 from driftline_agent.protocol import InferRequest, describe, read_request, write_response
 from driftline_agent.row_store import NotStored, RowStore, encode_body
+from driftline_agent.second_opinion import SecondOpinion
 
 log = logging.getLogger("driftline_agent")
 
@@ -80,10 +81,13 @@ class ModelInUse:
 
 
 class Dataplane:
-    """What each path answers; it knows no server."""
+    """What each path answers."""
 
-    def __init__(self, in_use: ModelInUse, rows: RowStore | None, device: str) -> None:
+    def __init__(
+        self, in_use: ModelInUse, rows: RowStore | None, device: str, opinion: SecondOpinion | None = None
+    ) -> None:
         """Answer with the model in use; without a store, rows are counted and answered all the same."""
+        self._opinion = opinion
         self._in_use = in_use
         self.rows = rows
         self._device = device
@@ -142,9 +146,20 @@ class Dataplane:
                 self._in_use.note_failure(model, request.feed)
             return _refusal(500, str(error))
         self._in_use.note_answer(request.feed)
+        if (answer := self._ask_server(model, request, outputs, body)) is not None:
+            return Reply(200, answer)
         latency_ms = (time.perf_counter() - began) * 1000
         ids = self._store(model, request, outputs, latency_ms)
         return Reply(200, write_response(model.manifest, request, outputs, ids))
+
+    def _ask_server(
+        self, model: LoadedModel, request: InferRequest, outputs: dict[str, Array], body: bytes
+    ) -> dict[str, Any] | None:
+        """Have the server answer where the policy says so; it logs the rows that it answers."""
+        opinion = self._opinion
+        if opinion is None or not opinion.is_wanted(model.manifest, outputs):
+            return None
+        return opinion.ask(model.manifest, body, request.rows)
 
     def _store(
         self, model: LoadedModel, request: InferRequest, outputs: dict[str, Array], latency_ms: float

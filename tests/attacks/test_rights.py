@@ -341,7 +341,7 @@ CHANGES = [
     ),
     Change(
         "device", "PATCH /device-groups/{group}", {"sampling": 0.5},
-        "devices/groups/{group}", {"do": "sampling", "sampling": "50"},
+        "devices/groups/{group}", {"do": "settings", "sampling": "50"},
     ),
     Change("device", "", None, "devices/groups/{group}", {"do": "device", "name": "new"}),
     Change(

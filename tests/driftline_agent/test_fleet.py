@@ -27,7 +27,7 @@ from driftline_agent.row_store import RowStore
 from driftline_agent.summariser import Summariser
 from driftline_agent.uplink import Uplink
 from driftline_agent.window_store import HOUR_MS
-from inference.edge.groups import change_sampling
+from inference.edge.groups import change_group
 from inference.edge.models import Device, DeviceGroup, Release
 from inference.prediction_log.models import PredictionChunk, PredictionRow
 from monitors.summaries.models import Summary
@@ -149,7 +149,7 @@ def test_every_row_counts_once_and_every_release_ends(
     print(f"seed {SEED}")
     chance = random.Random(SEED)
     began = time.monotonic()
-    change_sampling(group=group, sampling=sampling, actor="test")
+    change_group(group=group, sampling=sampling, actor="test")
     first = release(group, "1", rings=RINGS)
     with (
         bad_network(live_server.url, SEED) as network,

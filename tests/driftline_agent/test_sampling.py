@@ -19,7 +19,7 @@ from driftline_agent.row_file import make_row_file
 from driftline_agent.summariser import MARGIN_MS, SPREAD_MS
 from driftline_agent.uplink import enrol
 from inference.edge.enrolment import create_device
-from inference.edge.groups import change_sampling, create_group
+from inference.edge.groups import change_group, create_group
 from inference.edge.models import Device, DeviceGroup
 from inference.edge.releases import start_release
 from inference.prediction_log.models import PredictionRow
@@ -221,7 +221,7 @@ def test_a_share_that_changes_counts_from_the_next_poll_on(project: Project, dev
     device = devices(group)
     device.agent._updater.poll()
 
-    change_sampling(group=group, sampling=0.0, actor="test")
+    change_group(group=group, sampling=0.0, actor="test")
     device.live(KINDS[0])
     work(group.model)
     device.agent._report()

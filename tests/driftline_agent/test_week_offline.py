@@ -17,7 +17,7 @@ from driftline_agent.identity import store_identity
 from driftline_agent.row_file import make_row_file
 from driftline_agent.uplink import enrol
 from inference.edge.enrolment import create_device
-from inference.edge.groups import change_sampling
+from inference.edge.groups import change_group
 from inference.edge.models import Device, DeviceGroup
 from inference.edge.releases import start_release
 from inference.prediction_log.models import PredictionRow
@@ -148,7 +148,7 @@ def test_a_device_that_adds_its_rows_up_drops_none_and_keeps_all_hours(
 ) -> None:
     for name in (*(f"f{place}" for place in range(FEATURES)), "prediction"):
         FeatureProfile.objects.create(model=group.model, feature=name, centre=0.0)
-    change_sampling(group=group, sampling=0.0, actor="test")
+    change_group(group=group, sampling=0.0, actor="test")
     agent._updater.poll()
     agent._add_up()
     clock.hear(

@@ -15,7 +15,14 @@ from driftline.pages import queries
 from driftline.pages.access import PageRequest, page
 from driftline.pages.forms import explain
 from inference.edge.enrolment import CODE_LASTS, create_device, refuse_revoked, renew_code, revoke_device
-from inference.edge.groups import change_sampling, create_group, get_device, get_group
+from inference.edge.groups import (
+    MAX_ASK_DAYS,
+    GroupSettings,
+    change_group,
+    create_group,
+    get_device,
+    get_group,
+)
 from inference.edge.models import Device, DeviceGroup, Release, ReleaseState, ReleaseTarget
 from inference.edge.releases import (
     DEFAULT_ABORT_SHARE,
@@ -32,6 +39,26 @@ LISTED_RELEASES = 20
 LISTED_FAILURES = 5
 
 
+def _ask_below() -> forms.FloatField:
+    return forms.FloatField(
+        min_value=0,
+        max_value=100,
+        required=False,
+        label="Ask the server below this confidence (%)",
+        help_text="Where the device's model is less sure of its answer. Empty for never.",
+    )
+
+
+def _ask_after_days() -> forms.IntegerField:
+    return forms.IntegerField(
+        min_value=0,
+        max_value=MAX_ASK_DAYS,
+        required=False,
+        label="Ask the server once the version is older (days)",
+        help_text="Since its release to the group. Empty for never.",
+    )
+
+
 class GroupForm(forms.Form):
     name = forms.CharField(max_length=60, help_text="Such as 'forklifts'.")
     model = forms.ChoiceField(help_text="Its devices answer for this model.")
@@ -43,6 +70,7 @@ class GroupForm(forms.Form):
         label="Rows that are sent whole (%)",
         help_text="Of the others, devices send hourly summaries; labels find whole rows alone.",
     )
+    ask_below, ask_after_days = _ask_below(), _ask_after_days()
 
     def offer(self, names: list[str]) -> None:
         """Offer these models."""
@@ -51,13 +79,14 @@ class GroupForm(forms.Form):
         field.choices = [(name, name) for name in names]
 
 
-class SamplingForm(forms.Form):
+class SettingsForm(forms.Form):
     sampling = forms.FloatField(
         min_value=0,
         max_value=100,
         label="Rows that are sent whole (%)",
         help_text="From each device's next poll on.",
     )
+    ask_below, ask_after_days = _ask_below(), _ask_after_days()
 
 
 class DeviceForm(forms.Form):
@@ -111,8 +140,8 @@ def devices(request: PageRequest) -> HttpResponse:
             made = create_group(
                 model=model,
                 name=form.cleaned_data["name"],
-                sampling=form.cleaned_data["sampling"] / 100,
                 actor=request.visitor.actor,
+                **_settings_of(form),
             )
             messages.success(request, f"The group {made.name} is made; enrol its first device below.")
             return redirect("device_group", pk=made.pk)
@@ -129,7 +158,7 @@ def devices(request: PageRequest) -> HttpResponse:
 
 @page("GET", "POST", writes="device")
 def group(request: PageRequest, pk: int) -> HttpResponse:
-    """Show a group with its devices and releases; a POST makes a device, or changes sampling or the release."""
+    """Show a group with its devices and releases; a POST makes a device, or changes settings or the release."""
     shown = get_group(project=request.visitor.project, group_id=pk)
     do = request.POST.get("do")
     filled = _forms(shown, do, request.POST)
@@ -139,7 +168,7 @@ def group(request: PageRequest, pk: int) -> HttpResponse:
             name = form.cleaned_data["name"]
             _, code = create_device(group=shown, name=name, actor=request.visitor.actor, now=now())
             return _show_group(request, shown, _forms(shown) | {"code": code})
-        if do == "abort" or (do in ("release", "sampling") and form.is_valid()):
+        if do == "abort" or (do in ("release", "settings") and form.is_valid()):
             _change(request, shown, do, form)
             return redirect("device_group", pk=pk)
     except Problem as problem:
@@ -182,11 +211,25 @@ def _forms(group: DeviceGroup, do: str | None = None, posted: QueryDict | None =
     """Make the forms of a group's page; the one that was sent has what was sent."""
     release = ReleaseForm(posted if do == "release" else None)
     release.offer(group)
-    share = {"sampling": f"{group.sampling * 100:g}"}
+    ask_below = None if group.ask_below is None else f"{group.ask_below * 100:g}"
+    set_now = {
+        "sampling": f"{group.sampling * 100:g}",
+        "ask_below": ask_below,
+        "ask_after_days": group.ask_after_days,
+    }
     return {
         "device_form": DeviceForm(posted if do == "device" else None),
         "release_form": release,
-        "sampling_form": SamplingForm(posted if do == "sampling" else None, initial=share),
+        "settings_form": SettingsForm(posted if do == "settings" else None, initial=set_now),
+    }
+
+
+def _settings_of(form: forms.Form) -> GroupSettings:
+    given = form.cleaned_data
+    return {
+        "sampling": given["sampling"] / 100,
+        "ask_below": None if given["ask_below"] is None else given["ask_below"] / 100,
+        "ask_after_days": given["ask_after_days"],
     }
 
 
@@ -207,8 +250,7 @@ def _change(request: PageRequest, group: DeviceGroup, do: str, form: Any) -> Non
     elif do == "abort":
         _abort(request, group)
     else:
-        share = form.cleaned_data["sampling"] / 100
-        change_sampling(group=group, sampling=share, actor=request.visitor.actor)
+        change_group(group=group, actor=request.visitor.actor, **_settings_of(form))
         messages.success(request, "The devices follow at their next polls.")
 
 

@@ -137,17 +137,37 @@ class TestSampling:
     def test_is_changed_on_the_page_of_the_group(self, owner: Client, project: Project) -> None:
         group = make_group(project)
 
-        text = text_of(owner.post(page_of(group), {"do": "sampling", "sampling": "12.5"}, follow=True))
+        text = text_of(owner.post(page_of(group), {"do": "settings", "sampling": "12.5"}, follow=True))
 
         group.refresh_from_db()
         assert group.sampling == 0.125
         assert "They send 12.5 % of their rows whole, and hourly summaries of the others." in text
 
+    def test_devices_are_let_ask_the_server(self, owner: Client, project: Project) -> None:
+        group = make_group(project)
+        sent = {"do": "settings", "sampling": "100", "ask_after_days": "30"}
+
+        text = text_of(owner.post(page_of(group), sent, follow=True))
+
+        group.refresh_from_db()
+        assert (group.ask_below, group.ask_after_days) == (None, 30)
+        assert "once their version was released more than 30 days ago" in text
+
+    def test_a_confidence_for_a_regression_is_refused_on_the_form(
+        self, owner: Client, project: Project
+    ) -> None:
+        group = make_group(project)
+
+        answer = owner.post(page_of(group), {"do": "settings", "sampling": "100", "ask_below": "70"})
+
+        assert answer.status_code == 422
+        assert "has no confidence" in text_of(answer)
+
     @pytest.mark.parametrize("share", ["", "-1", "101", "nan"])
     def test_that_is_no_share_is_refused(self, share: str, owner: Client, project: Project) -> None:
         group = make_group(project)
 
-        assert owner.post(page_of(group), {"do": "sampling", "sampling": share}).status_code == 422
+        assert owner.post(page_of(group), {"do": "settings", "sampling": share}).status_code == 422
 
         group.refresh_from_db()
         assert group.sampling == 1.0

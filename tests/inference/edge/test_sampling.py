@@ -4,7 +4,7 @@ import pytest
 
 from driftline.accounts.models import AuditEntry, Project
 from driftline.common.errors import Problem
-from inference.edge.groups import change_sampling, create_group
+from inference.edge.groups import change_group, create_group
 from inference.edge.models import DeviceGroup
 from inference.registry.services import create_model
 from tests.inference.edge.fleet import add_agent, release
@@ -15,7 +15,7 @@ def test_comes_to_devices_with_their_next_manifest(group: DeviceGroup) -> None:
     agent = add_agent(group, "truck")
     before = agent.poll()
 
-    change_sampling(group=group, sampling=0.1, actor="test")
+    change_group(group=group, sampling=0.1, actor="test")
 
     after = agent.poll()
     assert before is not None
@@ -24,7 +24,7 @@ def test_comes_to_devices_with_their_next_manifest(group: DeviceGroup) -> None:
 
 
 def test_is_audited(group: DeviceGroup) -> None:
-    change_sampling(group=group, sampling=0.1, actor="a@example.com")
+    change_group(group=group, sampling=0.1, actor="a@example.com")
 
     entry = AuditEntry.objects.get(action="device_group.update")
     assert (entry.actor, entry.before, entry.after) == ("a@example.com", {"sampling": 1.0}, {"sampling": 0.1})
@@ -33,7 +33,7 @@ def test_is_audited(group: DeviceGroup) -> None:
 @pytest.mark.parametrize("share", [-0.1, 1.1, float("nan")])
 def test_that_is_no_share_is_refused(share: float, group: DeviceGroup) -> None:
     with pytest.raises(Problem) as refused:
-        change_sampling(group=group, sampling=share, actor="test")
+        change_group(group=group, sampling=share, actor="test")
 
     assert refused.value.errors[0].pointer == "/sampling"
 

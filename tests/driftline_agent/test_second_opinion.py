@@ -1,0 +1,196 @@
+"""A device that is unsure has the server answer, and answers itself wherever the server does not."""
+
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+
+from driftline.common.periods import rfc3339
+from driftline_agent.device_clock import DeviceClock
+from driftline_agent.row_store import RowStore
+from driftline_agent.second_opinion import SecondOpinion
+from driftline_agent.serving import Dataplane
+from inference.serving.plan import PlanModel, PlanToken
+from tests.driftline_agent.device import IDENTITY, PlayedDevice
+from tests.inference.onnx_models import (
+    classifier_signature,
+    constant_classifier,
+    probability_model,
+    probability_signature,
+    store,
+)
+from tests.inference.serving.running import Server, publish, running_server
+from tests.ports import free_port
+
+INFER = "/v2/models/fuel/infer"
+BEFORE = rfc3339(datetime.now(UTC) - timedelta(days=1.5))
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server whose champion of both models is version 9, and that knows the device's token for one of them."""
+    home = tmp_path_factory.mktemp("server")
+    version = store(home, constant_classifier(0.9, 1), classifier_signature(1), id=1, version="9")
+    models = [
+        PlanModel(1, 1, "fuel", 1, "9", [], [version]),
+        PlanModel(2, 1, "wear", 1, "9", [], [msgspec.structs.replace(version, id=2)]),
+    ]
+    digest = hashlib.sha256(IDENTITY.token.encode()).hexdigest()
+    publish(home, models, [PlanToken(digest, "device truck", 1, ["infer"], None, model_id=1)])
+    with running_server(home) as running:
+        yield running
+
+
+class Truck:
+    """A device with a probability model, and what its programs are answered."""
+
+    def __init__(self, device: PlayedDevice, folder: Path, port: int) -> None:
+        self.device = device
+        self.rows = RowStore(folder / "rows.db", max_bytes=1 << 20, clock=DeviceClock(), first_sequence=1)
+        self._opinions: list[SecondOpinion] = []
+        self.reach(port)
+
+    def reach(self, port: int, token: str = IDENTITY.token) -> None:
+        """Let the server be at a port, with a token."""
+        identity = replace(IDENTITY, url=f"http://127.0.0.1:{port}", token=token)
+        opinion = SecondOpinion(identity, DeviceClock())
+        self._opinions.append(opinion)
+        self.dataplane = Dataplane(self.device.in_use, self.rows, "truck", opinion)
+
+    def close(self) -> None:
+        self.rows.close()
+        for opinion in self._opinions:
+            opinion.close()
+
+    def have(self, **policy: Any) -> None:
+        given = {"released_at": rfc3339(datetime.now(UTC))} | policy
+        self.device.server.offer(probability_model(), "1", signature=probability_signature(), **given)
+        self.device.updater.poll()
+
+    def ask(self, *probabilities: float, **more: Any) -> dict[str, Any]:
+        shape = [len(probabilities), 1]
+        tensor = {"name": "X", "shape": shape, "datatype": "FP32", "data": [*probabilities]}
+        reply = self.dataplane.write(INFER, json.dumps({"inputs": [tensor], **more}).encode())
+        assert reply.status == 200
+        assert reply.document is not None
+        return reply.document
+
+
+@pytest.fixture
+def truck(device: PlayedDevice, server: Server, tmp_path: Path) -> Iterator[Truck]:
+    made = Truck(device, tmp_path, server.port)
+    yield made
+    made.close()
+
+
+def test_is_the_servers_where_the_device_is_unsure(truck: Truck, server: Server) -> None:
+    truck.have(ask_below=0.75)
+
+    answer = truck.ask(0.5, parameters={"driftline_tags": '{"route": "north"}'})
+
+    assert (answer["model_version"], answer["parameters"]["answered_by"]) == ("9", "server")
+    [id_] = answer["parameters"]["prediction_ids"]
+    assert truck.rows.unsent_rows() == 0  # the server logs what it answers
+    [batch] = [batch for batch in server.spooled() if batch.ids == [id_]]
+    assert batch.tags == [{"route": "north", "device": "truck", "device_group": "trucks"}]
+
+
+@pytest.mark.parametrize("tags", ["[1]", "no JSON", 7, {"route": "north"}])
+def test_is_not_had_for_tags_that_are_none(truck: Truck, tags: Any) -> None:
+    truck.have(ask_below=0.75)
+
+    assert truck.ask(0.5, parameters={"driftline_tags": tags})["model_version"] == "1"
+    assert truck.ask(0.5)["model_version"] == "9"
+
+
+def test_names_each_row_of_several(truck: Truck) -> None:
+    truck.have(ask_below=0.75)
+
+    ids = truck.ask(0.5, 0.9)["parameters"]["prediction_ids"]
+
+    assert [id_[-2:] for id_ in ids] == [":0", ":1"]
+
+
+@pytest.mark.parametrize(
+    ("probability", "version"), [(0.5, "9"), (0.26, "9"), (0.74, "9"), (0.8, "1"), (0.1, "1")]
+)
+def test_is_asked_for_by_the_likelier_of_both_classes(truck: Truck, probability: float, version: str) -> None:
+    truck.have(ask_below=0.75)
+
+    assert truck.ask(probability)["model_version"] == version
+
+
+def test_is_asked_for_where_one_row_of_a_request_is_unsure(truck: Truck) -> None:
+    truck.have(ask_below=0.75)
+
+    assert truck.ask(0.9, 0.5)["model_version"] == "9"
+    assert truck.ask(0.9, 0.95)["model_version"] == "1"
+
+
+@pytest.mark.parametrize(("days", "version"), [(0, "9"), (1, "9"), (2, "1"), (None, "1")])
+def test_is_asked_for_once_the_version_is_old(truck: Truck, days: int | None, version: str) -> None:
+    truck.have(ask_after_days=days, released_at=BEFORE)
+
+    assert truck.ask(0.99)["model_version"] == version
+
+
+def test_is_never_asked_for_without_a_policy(truck: Truck) -> None:
+    truck.have()
+
+    assert truck.ask(0.5)["model_version"] == "1"
+    assert truck.rows.unsent_rows() == 1
+
+
+def test_the_device_answers_where_nobody_is_reached_and_stores_the_row(truck: Truck) -> None:
+    truck.have(ask_below=0.75)
+    truck.reach(free_port())
+
+    answer = truck.ask(0.5)
+
+    assert answer["model_version"] == "1"
+    assert answer["parameters"] == {"prediction_ids": ["truck-1"]}
+
+
+def test_the_device_answers_where_the_server_refuses(truck: Truck, server: Server) -> None:
+    truck.have(ask_below=0.75)
+    truck.reach(server.port, token="dl_device_other")
+
+    assert truck.ask(0.5)["model_version"] == "1"
+
+
+def test_programs_do_not_wait_each_time_for_a_server_that_is_away(truck: Truck) -> None:
+    truck.have(ask_below=0.75)
+    truck.reach(free_port())
+    opinion, model = truck.dataplane._opinion, truck.device.in_use.model
+    assert opinion is not None
+    assert model is not None
+    unsure = {"probability": np.array([[0.5]], np.float32)}
+    before = opinion.is_wanted(model.manifest, unsure)
+
+    truck.ask(0.5)
+
+    assert (before, opinion.is_wanted(model.manifest, unsure)) == (True, False)
+
+
+class TestItsToken:
+    """It asks for predictions of its model, and opens nothing else of what serves models."""
+
+    def test_opens_no_other_model(self, server: Server) -> None:
+        answer = server.ask("/v2/models/wear/infer", b"{}", token=IDENTITY.token)
+
+        assert answer.status == 403
+        assert b"own model alone" in answer.body
+
+    @pytest.mark.parametrize("path", ["/v2/models/fuel", "/v2/models/fuel/stats", "/v1/models/fuel"])
+    def test_reads_nothing(self, server: Server, path: str) -> None:
+        answer = server.ask(path, method="GET", token=IDENTITY.token)
+
+        assert answer.status == 403
+        assert b"nothing else" in answer.body
