@@ -10,6 +10,7 @@ import numpy as np
 from msgspec import Struct
 
 from driftline.common.outbound.rules import NO_RULES, OutboundRules
+from inference.images import describe_images
 from inference.prediction_log.spool.privacy import Privacy
 from inference.prediction_log.spool.record import ColumnKind, FeatureColumn, FeatureTable, feature_columns
 from inference.protocol.dialect import Codec, Dialect
@@ -25,7 +26,7 @@ from inference.serving.crashes import MARKS, blame
 from inference.serving.plan import PROCESS, PlanModel, PlanVersion
 from inference.serving.versions.cost_model import RunCost
 from inference.serving.versions.sample_inputs import Batch, RecentInputs
-from inference.signatures import Signature
+from inference.signatures import ImageSpec, Signature
 from inference.vector_names import MAX_DIMENSION, MIN_DIMENSION
 
 if TYPE_CHECKING:
@@ -85,6 +86,7 @@ class LoadedVersion:
         self._outputs = [spec.name for spec in signature.outputs]
         self._reader = PredictionReader(signature)
         self._log = FeatureLog(signature)
+        self._image = signature.image
         self._embedding = _place(self._outputs, signature.embedding_output)
         self.remote = _open_remote(home, model, version, rules)
         self.isolated: IsolatedSession | None = None
@@ -182,11 +184,17 @@ class LoadedVersion:
     ) -> list[FeatureColumn] | FeatureTable:
         """Give the batch's features by name, as the log keeps them, and the embedding among `outputs` if it has one."""
         features = self._log.features(batch)
+        if self._image is not None:
+            features = _image_columns(self.tensors[0].name, batch, self._image)
         if self._embedding is not None and outputs and _are_vectors(outputs[self._embedding], batch):
             vectors = outputs[self._embedding].astype("<f4", copy=False)
             embedding = FeatureColumn(self._outputs[self._embedding], "v4", vectors.tobytes())
             features = [*feature_columns(features), embedding]
         return self.privacy.protect_record(feature_columns(features)) if self.privacy else features
+
+    def measured_values(self, batch: dict[str, Array]) -> int:
+        """Count the pixels' values that `features` would look at; 0 where the input is no image."""
+        return 0 if self._image is None else batch[self.tensors[0].name].size
 
     def takes_same_inputs(self, other: "LoadedVersion") -> bool:
         """Tell whether a batch for the other version can be given to this one as it is."""
@@ -368,6 +376,12 @@ class FeatureLog:
             return FeatureColumn(name, "s", texts)
         kind, column = _storable(values)
         return FeatureColumn(name, kind, column.tobytes())
+
+
+def _image_columns(name: str, batch: dict[str, Array], spec: ImageSpec) -> list[FeatureColumn]:
+    """Give what is measured of images."""
+    measured = describe_images(name, batch[name], spec)
+    return [FeatureColumn(part, "f8", values.tobytes()) for part, values in measured.items()]
 
 
 def _are_vectors(output: Array, batch: dict[str, Array]) -> bool:
