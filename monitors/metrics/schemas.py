@@ -262,12 +262,16 @@ class LossesOut(ResponseBody, frozen=True):
 
 
 class NearestExampleOut(ResponseBody, frozen=True):
-    """A row of the reference: the prediction `id` of the log, or the `row` of its file, counted from 1."""
+    """A row of the reference: the prediction `id` of the log, or the `row` of its file, counted from 1.
+
+    `thumbnail` is a PNG as base64, where one is kept.
+    """
 
     id: str | None
     row: int | None
     timestamp: Time | None
     distance: float
+    thumbnail: str | None
 
 
 class ChangedExampleOut(ResponseBody, frozen=True):
@@ -283,6 +287,7 @@ class ChangedExampleOut(ResponseBody, frozen=True):
     from_reference: float
     from_window: float
     nearest: list[NearestExampleOut]
+    thumbnail: str | None
 
 
 class ChangedExamplesOut(ResponseBody, frozen=True):
@@ -323,8 +328,10 @@ def _changed_example(one: ChangedExample) -> ChangedExampleOut:
         from_reference=one.from_reference,
         from_window=one.from_window,
         nearest=[
-            NearestExampleOut(row.prediction_id, row.row, row.time, row.distance) for row in one.nearest
+            NearestExampleOut(row.prediction_id, row.row, row.time, row.distance, row.thumbnail)
+            for row in one.nearest
         ],
+        thumbnail=one.thumbnail,
     )
 
 

@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from driftline.common.outbound.rules import NO_RULES, OutboundRules
 from inference.images import describe_images
-from inference.prediction_log.spool.privacy import Privacy
+from inference.prediction_log.spool.privacy import KEEP, Privacy
 from inference.prediction_log.spool.record import ColumnKind, FeatureColumn, FeatureTable, feature_columns
 from inference.protocol.dialect import Codec, Dialect
 from inference.protocol.open_inference import OPEN_INFERENCE
@@ -25,8 +25,10 @@ from inference.runtime.session import Array, ModelRefused, OnnxSession, RunOptio
 from inference.serving.crashes import MARKS, blame
 from inference.serving.plan import PROCESS, PlanModel, PlanVersion
 from inference.serving.versions.cost_model import RunCost
+from inference.serving.versions.id_sampling import chosen_by_id
 from inference.serving.versions.sample_inputs import Batch, RecentInputs
 from inference.signatures import ImageSpec, Signature
+from inference.thumbnails import draw_thumbnail
 from inference.vector_names import MAX_DIMENSION, MIN_DIMENSION
 
 if TYPE_CHECKING:
@@ -81,6 +83,7 @@ class LoadedVersion:
         self.model_id = model.id
         self.project_id = model.project_id
         self.privacy: Privacy | None = None
+        self.thumbnail_share = 0.0
         self.tensors = tensor_codecs(signature)
         self.codecs = Codecs(model.name, version)
         self._outputs = [spec.name for spec in signature.outputs]
@@ -191,6 +194,26 @@ class LoadedVersion:
             embedding = FeatureColumn(self._outputs[self._embedding], "v4", vectors.tobytes())
             features = [*feature_columns(features), embedding]
         return self.privacy.protect_record(feature_columns(features)) if self.privacy else features
+
+    def thumbnails(self, batch: dict[str, Array], ids: Sequence[str]) -> list[bytes | None] | None:
+        """Draw the images of the rows that are chosen by their ids; None where the model keeps no thumbnail.
+
+        Of an input that has any other privacy than being kept, none is.
+        """
+        name = self.tensors[0].name
+        if (
+            self._image is None
+            or not self.thumbnail_share
+            or (self.privacy and self.privacy.of(name) != KEEP)
+        ):
+            return None
+        chosen = chosen_by_id(ids, self.thumbnail_share)
+        if not chosen:
+            return None
+        drawn: list[bytes | None] = [None] * len(ids)
+        for place in chosen:
+            drawn[place] = draw_thumbnail(batch[name][place], self._image)
+        return drawn
 
     def measured_values(self, batch: dict[str, Array]) -> int:
         """Count the pixels' values that `features` would look at; 0 where the input is no image."""

@@ -38,13 +38,14 @@ _EPOCH_DAY = EPOCH.toordinal()
 class NearestExample:
     """A row of the reference: a prediction of the log, or a row of a file, counted from 1.
 
-    `distance` is in units of what is usual within the reference.
+    `thumbnail` is a PNG as base64, where one is kept; `distance` is in units of what is usual within the reference.
     """
 
     prediction_id: str | None
     row: int | None
     time: datetime | None
     distance: float
+    thumbnail: str | None = None
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,7 @@ class ChangedExample:
     from_reference: float
     from_window: float
     nearest: list[NearestExample]
+    thumbnail: str | None = None
 
 
 @dataclass(frozen=True)
@@ -151,6 +153,7 @@ def _logged_rows(
             most=max(1, MAX_READ_ROWS // share),
             parts=max(1, PARTS // share),
             rng=rng,
+            with_thumbnails=True,
         )
     ]
     held = [frame for frame in frames if len(frame) and all(name in frame.features for name in names)]
@@ -201,6 +204,7 @@ def _example(changed: ChangedRow, rows: _Side, usual: _Side) -> ChangedExample:
         from_reference=changed.from_reference,
         from_window=changed.from_window,
         nearest=[_nearest(usual.places[one.place], one.distance) for one in changed.nearest],
+        thumbnail=frame.thumbnail(row),
     )
 
 
@@ -208,4 +212,5 @@ def _nearest(place: _Place, distance: float) -> NearestExample:
     frame, row = place
     if frame is None:
         return NearestExample(None, row, None, distance)
-    return NearestExample(str(frame.ids[row]), None, from_us(int(frame.times_us[row])), distance)
+    time = from_us(int(frame.times_us[row]))
+    return NearestExample(str(frame.ids[row]), None, time, distance, frame.thumbnail(row))

@@ -222,6 +222,40 @@ class TestImages:
 
         assert [column.name for column in columns] == ["X.brightness", "X.contrast"]  # type: ignore[union-attr]
 
+    def test_have_thumbnails_of_the_share_of_rows_that_the_model_keeps(self, version: LoadedVersion) -> None:
+        ids = [f"row-{place}" for place in range(200)]
+        batch = {"X": np.ones((200, 3, 4, 4), np.float32)}
+        batch["X"][7] = np.nan
+
+        without = version.thumbnails(batch, ids)
+        version.thumbnail_share = 0.25
+        some, again = (version.thumbnails(batch, ids) for _ in range(2))
+        version.thumbnail_share = 1.0
+        every = version.thumbnails(batch, ids)
+
+        assert without is None
+        assert some == again
+        assert some is not None
+        assert 30 < 200 - some.count(None) < 70
+        assert every is not None
+        assert [place for place, one in enumerate(every) if one is None] == [7]
+
+    @pytest.mark.parametrize("policy", ["hash", "drop", "summary"])
+    def test_have_no_thumbnails_where_the_image_may_not_be_kept(
+        self, version: LoadedVersion, policy: str
+    ) -> None:
+        version.thumbnail_share = 1.0
+        version.privacy = Privacy(1, {"X": policy}, b"key")
+
+        assert version.thumbnails({"X": np.ones((1, 3, 4, 4), np.float32)}, ["a"]) is None
+
+    def test_that_are_not_declared_have_no_thumbnails(self, tmp_path: Path) -> None:
+        stored = store(tmp_path, embedding_model(), embedding_signature(), id=2, version="2")
+        plain = LoadedVersion(tmp_path, PlanModel(1, 1, "m", 1, "1", [], [stored]), stored)
+        plain.thumbnail_share = 1.0
+
+        assert plain.thumbnails({"X": np.ones((1, 3, 4, 4), np.float32)}, ["a"]) is None
+
     def test_count_for_what_logging_a_batch_takes(self, version: LoadedVersion, tmp_path: Path) -> None:
         batch = {"X": np.ones((2, 3, 4, 4), np.float32)}
         stored = store(tmp_path, embedding_model(), embedding_signature(), id=2, version="2")
