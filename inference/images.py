@@ -96,5 +96,7 @@ def _laplacian(luminance: NDArray[np.float64]) -> NDArray[np.float64]:
 
 def _mean_square(values: NDArray[np.float64]) -> NDArray[np.float64]:
     flat = values.reshape(len(values), -1)
-    squares: NDArray[np.float64] = np.vecdot(flat, flat) / flat.shape[1]
+    squares: NDArray[np.float64] = (
+        np.einsum("ij,ij->i", flat, flat) / flat.shape[1]
+    )  # BLAS would wait for its threads
     return squares
