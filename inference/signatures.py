@@ -18,13 +18,21 @@ class Feature(Struct, frozen=True):
     type: str
 
 
+class ImageSpec(Struct, frozen=True):
+    """How the one input tensor holds images: `layout` is "NCHW", "NHWC" or "NHW", and black is `low`, white `high`."""
+
+    layout: str
+    low: float
+    high: float
+
+
 class Signature(Struct, frozen=True, omit_defaults=True):
     """What a version takes and gives.
 
     Either one input tensor [-1, F] with the columns `features` in order, or one input [-1, 1] for
     each feature, of the same name. `missing` maps a feature to the text that stands for a missing string.
     `task` is "binary", "multiclass", "regression" or "ranking". `embedding_output` is an output of one vector a row,
-    which is logged beside the features.
+    which is logged beside the features, as is what `inference.images` measures of the input where that is an `image`.
     """
 
     features: list[Feature]
@@ -37,6 +45,7 @@ class Signature(Struct, frozen=True, omit_defaults=True):
     missing: dict[str, str]
     task: str
     embedding_output: str | None = None
+    image: ImageSpec | None = None
 
 
 class EndpointSpec(Struct, frozen=True):

@@ -1,16 +1,18 @@
 """Vehicles: images are logged as embeddings, and an embedding is one feature, a vector.
 
 A camera reads digits, such as those of speed signs. What Driftline gets of an image is its embedding, a list of
-32 numbers, and the camera's name; no pixel leaves the vehicle. On the last days the rear camera is out of focus
-and looks into the dark. The images are real handwritten digits of scikit-learn, which ships no signs, shown
-again with some noise; the embedding is their projection onto 32 principal components, where a vehicle would
-take the last layer of its network.
+32 numbers, how bright and how sharp it is, and the camera's name; no pixel leaves the vehicle. Of images that
+Driftline itself answers, it measures the latter two (docs/guides/vectors.md). On the last days the rear camera
+is out of focus and looks into the dark. The images are real handwritten digits of scikit-learn, which ships no
+signs, shown again with some noise; the embedding is their projection onto 32 principal components, where a
+vehicle would take the last layer of its network.
 
     python docs/examples/vehicles.py      # against a Driftline that runs; see shared.py
 """
 
 import numpy as np
 import pandas as pd
+from scipy.ndimage import laplace
 from shared import DAY, TODAY, Driftline, days, rows, rows_of, times
 from sklearn.datasets import load_digits
 from sklearn.decomposition import PCA
@@ -22,7 +24,8 @@ DAYS = 8
 IMAGES_A_DAY = 400
 NIGHT_BEGAN = 3  # days ago
 DIMENSION = 32
-FEATURES = ["image", "camera"]
+WHITE = 16
+FEATURES = ["image", "brightness", "sharpness", "camera"]
 DIGITS = load_digits()
 SPLIT = len(DIGITS.images) // 2  # the first half trains, the second is seen on the road
 
@@ -52,7 +55,10 @@ class Camera:
         if night:
             images = np.where((camera == "rear")[:, None, None], dim_and_blur(images), images)
         vectors = self.embedding.transform(images.reshape(count, -1))
-        seen = pd.DataFrame({"image": list(vectors.round(3)), "camera": camera})
+        bright, sharp = images.mean(axis=(1, 2)) / WHITE, [laplace(one / WHITE).var() for one in images]
+        seen = pd.DataFrame(
+            {"image": list(vectors.round(3)), "brightness": bright, "sharpness": sharp, "camera": camera}
+        )
         shares = self.classifier.predict_proba(vectors).round(5)
         shares[:, 0] += 1 - shares.sum(axis=1)
         scores = pd.DataFrame(shares, columns=[f"probability_{digit}" for digit in range(10)])
@@ -102,6 +108,14 @@ def report(driftline: Driftline, signs: ModelHandle) -> None:
         [image] = [item for item in found["items"] if item["feature"] == "image"]
         moved = image["statistics"]["mean_shift"]["value"]
         print(f"  images {image['decision']}: their mean moved by {moved:.2f} of the usual spread")
+        moved = [item["feature"] for item in found["items"] if item["decision"] == "drifted"]
+        print(f"  what drifted: {', '.join(moved) or 'nothing'}")
+    unlike = driftline.call("GET", f"/models/{signs.name}/changed-examples", feature="image")
+    print("Images of the newest whole day that are unlike the reference:")
+    for one in unlike["items"]:
+        seen = driftline.call("GET", f"/models/{signs.name}/predictions/{one['id']}")["features"]
+        nearest = ", ".join(str(row["row"]) for row in one["nearest"])
+        print(f"  {one['id']} of the {seen['camera']} camera; nearest are rows {nearest} of the reference")
     driftline.wait_for(signs, "domain_auc")
     print("All features together, by a classifier that tells a day from the reference:")
     for point in driftline.points(signs, "domain_auc")[-5:]:

@@ -50,6 +50,12 @@ class LoggedRow(RowValues):
     role: str
 
 
+class DetailedRow(LoggedRow):
+    """One row with the thumbnail that is kept of its image, a PNG of at most 32 pixels a side as base64."""
+
+    thumbnail: str | None
+
+
 class LabelRevision(TypedDict):
     """A label as it was sent once; `is_current` where it holds."""
 
@@ -60,10 +66,10 @@ class LabelRevision(TypedDict):
     is_current: bool
 
 
-class LoggedPrediction(LoggedRow):
+class LoggedPrediction(DetailedRow):
     """A prediction with what its shadows answered, and the history of its label."""
 
-    shadows: list[LoggedRow]
+    shadows: list[DetailedRow]
     labels: list[LabelRevision]
 
 

@@ -112,6 +112,11 @@ class Model(models.Model):
         blank=True,
         help_text="features that are texts, of which lengths and scripts are compared",
     )
+    thumbnail_share = models.FloatField(
+        default=0.0,
+        db_default=0.0,
+        help_text="share of the rows that are images of which a thumbnail is kept with the row",
+    )
     rows_kept = models.CharField(
         max_length=4,
         choices=RowsKept,

@@ -148,6 +148,7 @@ _OF_A_DEPLOYMENT = (
     "model__project_id",
     "model__name",
     "model__privacy",
+    "model__thumbnail_share",
     "generation",
     "champion_id",
     "previous_id",
@@ -179,6 +180,7 @@ def _model(
         previous=names.get(row.previous_id),
         previous_until=(row.promoted_at + KEEP_PREVIOUS).timestamp() if row.promoted_at else 0.0,
         privacy=row.model__privacy,
+        thumbnail_share=row.model__thumbnail_share,
     )
 
 

@@ -88,6 +88,7 @@ def create_model(
     schema_policy: str = SchemaPolicy.LENIENT,
     rows_kept: str = RowsKept.ALL,
     text_features: Iterable[str] = (),
+    thumbnail_share: float = 0.0,
 ) -> Model:
     """Create a model with an empty deployment."""
     check_model_name(name)
@@ -101,6 +102,7 @@ def create_model(
     _check_choice("/schema_policy", schema_policy, SchemaPolicy.values)
     _check_choice("/rows_kept", rows_kept, RowsKept.values)
     texts = _check_text_features(text_features)
+    _check_thumbnail_share(thumbnail_share)
     try:
         with transaction.atomic():
             model = Model.objects.create(
@@ -118,6 +120,7 @@ def create_model(
                 schema_policy=schema_policy,
                 rows_kept=rows_kept,
                 text_features=texts,
+                thumbnail_share=thumbnail_share,
             )
             Deployment.objects.create(model=model)
             record_audit(project=project, actor=actor, action="model.create", subject=name)
@@ -140,8 +143,9 @@ def check_model_name(name: str) -> None:
 
 def update_model(*, model: Model, actor: str, **changes: Any) -> Model:
     """Change a description, owner, tags, autonomy, objectives, retention, schema policy, the privacy of named features,
-    which rows are kept (with `none` those that are stored are dropped once they are summarised), or the task, which
-    what is logged and served is read by, so that it stays from the first version on.
+    which rows are kept (with `none` those that are stored are dropped once they are summarised), of which share of
+    images a thumbnail is, or the task, which what is logged and served is read by, so that it stays from the first
+    version on.
     """
     if changes.get("task", model.task) != model.task:
         _check_choice("/task", changes["task"], ModelTask.values)
@@ -164,6 +168,7 @@ def update_model(*, model: Model, actor: str, **changes: Any) -> Model:
     if "text_features" in changes:
         changes["text_features"] = _check_text_features(changes["text_features"])
         _check_text_parts(model, changes["text_features"])
+    _check_thumbnail_share(changes.get("thumbnail_share", 0.0))
     with transaction.atomic():
         if "privacy" in changes:
             model.privacy = Model.objects.select_for_update().get(pk=model.pk).privacy
@@ -241,10 +246,20 @@ def _store_changes(model: Model, actor: str, changes: dict[str, Any]) -> None:
         privacy_changed.send(sender=Model, model=model)
         publish_on_commit(model)
         transaction.on_commit(privacies.forget)
+    if changes.get("thumbnail_share", before.get("thumbnail_share")) != before.get("thumbnail_share"):
+        publish_on_commit(model)
     if changes.get("text_features", before.get("text_features")) != before.get("text_features"):
         text_features_changed.send(sender=Model, model=model)
     if (before.get("rows_kept"), changes.get("rows_kept")) == (RowsKept.ALL, RowsKept.NONE):
         rows_no_longer_kept.send(sender=Model, model=model)
+
+
+def _check_thumbnail_share(share: float) -> None:
+    if not 0 <= share <= 1:
+        raise invalid(
+            "/thumbnail_share",
+            f"{share} is no share; use 0 to keep no thumbnail, up to 1 for one of each image.",
+        )
 
 
 def _check_text_features(names: Iterable[str]) -> list[str]:

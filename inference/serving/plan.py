@@ -57,7 +57,8 @@ class PlanModel(Struct, frozen=True):
 
     `previous` is the champion of before, which stays loaded until `previous_until` (a POSIX time) so that a
     rollback needs no disk. `shadow_shares` gives the share of rows that a shadow gets a copy of; 1 where absent.
-    `privacy` names the features that are logged as a keyed hash, for their summaries alone, or not at all.
+    `privacy` names the features that are logged as a keyed hash, for their summaries alone, or not at all. Of
+    `thumbnail_share` of the rows that are images a thumbnail is logged.
     """
 
     id: int
@@ -73,6 +74,7 @@ class PlanModel(Struct, frozen=True):
     previous: str | None = None
     previous_until: float = 0.0
     privacy: dict[str, str] = {}
+    thumbnail_share: float = 0.0
 
     def find(self, version: str) -> PlanVersion | None:
         """Find the servable version of that name."""

@@ -267,6 +267,7 @@ class PlanWatcher:
             for version in model.versions:
                 if (loaded := self._loaded.get(version.id)) is not None:
                     loaded.privacy = privacy
+                    loaded.thumbnail_share = model.thumbnail_share
 
     def _swap(self) -> None:
         self._protect()

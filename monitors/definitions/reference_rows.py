@@ -22,10 +22,14 @@ from monitors.definitions.text_features import declared_texts, with_text_statist
 
 @dataclass(frozen=True)
 class ReferenceRows:
-    """Features of a reference's rows as the log keeps them, and the hours since 1970 of those rows, if known."""
+    """Features of a reference's rows as the log keeps them, and the hours since 1970 of those rows, if known.
+
+    `places` count the file's rows from 1.
+    """
 
     features: dict[str, NDArray[Any]]
     hours: NDArray[np.int64] | None
+    places: NDArray[np.int64]
 
 
 def read_rows(reference: Reference, names: Collection[str], *, most: int) -> ReferenceRows:
@@ -41,15 +45,18 @@ def read_rows(reference: Reference, names: Collection[str], *, most: int) -> Ref
     ]
     timed = ["timestamp"] if "timestamp" in reference.dataset.columns else []
     table = pq.read_table(path_of(reference.dataset), columns=[*(one.name for one in features), *timed])
+    places = np.arange(table.num_rows)
     if timed:
-        table = table.filter(table["timestamp"].is_valid())
-    if table.num_rows > most:
-        table = table.take(np.linspace(0, table.num_rows - 1, most).astype(np.int64))
+        places = places[table["timestamp"].is_valid().to_numpy()]
+    if len(places) > most:
+        places = places[np.linspace(0, len(places) - 1, most).astype(np.int64)]
+    if len(places) < table.num_rows:
+        table = table.take(places)
     kept = privacy_of(reference.model_id).protect(feature_arrays(table, features))
     if texts:
         known = with_text_statistics(reference.model, kept)
         kept = {name: values for name, values in known.items() if name in names}
-    return ReferenceRows(kept, _hours(table) if timed else None)
+    return ReferenceRows(kept, _hours(table) if timed else None, places + 1)
 
 
 def feature_arrays(table: pa.Table, features: Iterable[Feature]) -> dict[str, NDArray[Any]]:

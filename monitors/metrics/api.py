@@ -20,13 +20,14 @@ from driftline.common.bodies import Body, Moment
 from driftline.common.clock import now
 from driftline.common.errors import invalid, not_found
 from driftline.common.paging import PAGE_SIZE, cut_page, page
-from driftline.common.periods import Period, floor, is_span
+from driftline.common.periods import Period, floor, is_span, rfc3339
 from driftline.common.request_values import period, refuse_parameter, span_refusal
 from driftline.common.responses import Page, files
 from driftline.common.strict_json import printable
 from inference.prediction_log.models import PredictionRole
 from inference.prediction_log.queries.event_clock import event_now
 from inference.prediction_log.queries.selectors import newest_event
+from inference.prediction_log.queries.viewing import record_view
 from inference.registry.models import Model
 from inference.registry.selectors import get_model
 from monitors.definitions.models import Monitor
@@ -37,9 +38,11 @@ from monitors.metrics.fitting import rows_judged, set_span
 from monitors.metrics.limits import METRICS_WITH_ONSET, PointJudge
 from monitors.metrics.models import MetricPoint
 from monitors.metrics.periods import held_period
+from monitors.metrics.rows.changed_examples import changed_examples
 from monitors.metrics.rows.segment_search import loss_of, request_search
 from monitors.metrics.rows.value_losses import value_losses
 from monitors.metrics.schemas import (
+    ChangedExamplesOut,
     ChangePointOut,
     DriftOut,
     EvidentlyDriftOut,
@@ -264,6 +267,27 @@ def read_losses(
     window = period(start, end, now=now())
     found = value_losses(model=model, feature=feature, window=window, loss=loss)
     return LossesOut.of(found, feature, window)
+
+
+@router.get("/models/{name}/changed-examples", auth=Scoped(Scope.READ), response=ChangedExamplesOut)
+def read_changed_examples(
+    request: HttpRequest,
+    name: str,
+    feature: str,
+    start: str = Query("", alias="from"),
+    end: str = Query("", alias="to"),
+) -> ChangedExamplesOut:
+    """Find predictions of a period of which a vector is unlike the reference, each with the nearest rows of that.
+
+    Without a period it is the newest whole day of the log. Of each side up to two thousand rows are compared, by what
+    is kept of the vector. Leaves an audit row.
+    """
+    model = get_model(project=caller_of(request).project, name=name)
+    window = _newest_day(model) if not (start or end) else period(start or "-7d", end or "now", now=now())
+    found = changed_examples(model=model, feature=feature, window=window)
+    given = {"from": rfc3339(window.start), "to": rfc3339(window.end)}
+    record_view(model=model, given=given, rows=len(found.items), actor=caller_of(request).actor)
+    return ChangedExamplesOut.of(found, feature, window)
 
 
 class NewSegmentSearch(Body):

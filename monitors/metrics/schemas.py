@@ -12,6 +12,7 @@ from monitors.definitions.models import MonitorKind
 from monitors.metrics.catalogue import Metric, SubjectKind
 from monitors.metrics.limits import STATUSES
 from monitors.metrics.models import ChangePoint, Detector, MetricPoint, SegmentSearch
+from monitors.metrics.rows.changed_examples import ChangedExample, ChangedExamples
 from monitors.metrics.rows.segment_search import findings_of, growth_of
 from monitors.metrics.rows.value_losses import ValueLosses
 from monitors.stats.causes.value_losses import ValueLoss
@@ -258,6 +259,80 @@ class LossesOut(ResponseBody, frozen=True):
             items=[ValueLossOut.of(loss) for loss in losses.values],
             next=None,
         )
+
+
+class NearestExampleOut(ResponseBody, frozen=True):
+    """A row of the reference: the prediction `id` of the log, or the `row` of its file, counted from 1.
+
+    `thumbnail` is a PNG as base64, where one is kept.
+    """
+
+    id: str | None
+    row: int | None
+    timestamp: Time | None
+    distance: float
+    thumbnail: str | None
+
+
+class ChangedExampleOut(ResponseBody, frozen=True):
+    """A prediction unlike the reference; distances are in units of what is usual within the reference.
+
+    `from_reference` and `from_window` reach to its fifth nearest row there; `nearest` are the first three of them.
+    """
+
+    id: str
+    timestamp: Time
+    prediction: str | float | None
+    label: str | None
+    from_reference: float
+    from_window: float
+    nearest: list[NearestExampleOut]
+    thumbnail: str | None
+
+
+class ChangedExamplesOut(ResponseBody, frozen=True):
+    """Predictions of a period of which a vector is unlike the reference, most of all first.
+
+    Of each side so many rows were compared; `note` is why nothing is there.
+    """
+
+    feature: str
+    start: Time
+    end: Time
+    rows: int
+    reference_rows: int
+    note: str
+    items: list[ChangedExampleOut]
+    next: None
+
+    @classmethod
+    def of(cls, found: ChangedExamples, feature: str, window: Period) -> Self:
+        return cls(
+            feature=feature,
+            start=window.start,
+            end=window.end,
+            rows=found.rows,
+            reference_rows=found.reference_rows,
+            note=found.note,
+            items=[_changed_example(one) for one in found.items],
+            next=None,
+        )
+
+
+def _changed_example(one: ChangedExample) -> ChangedExampleOut:
+    return ChangedExampleOut(
+        id=one.prediction_id,
+        timestamp=one.time,
+        prediction=one.prediction,
+        label=one.label,
+        from_reference=one.from_reference,
+        from_window=one.from_window,
+        nearest=[
+            NearestExampleOut(row.prediction_id, row.row, row.time, row.distance, row.thumbnail)
+            for row in one.nearest
+        ],
+        thumbnail=one.thumbnail,
+    )
 
 
 class FoundSegmentOut(ResponseBody, frozen=True, kw_only=True):

@@ -103,6 +103,7 @@ PATCH   api/v1/models/<name>/monitors/<monitor>                     write
 GET     api/v1/models/<name>/drift                                  read
 GET     api/v1/models/<name>/change-points                          read
 GET     api/v1/models/<name>/losses                                 read
+GET     api/v1/models/<name>/changed-examples                       read
 GET     api/v1/models/<name>/annotations                            read
 POST    api/v1/models/<name>/annotations                            write
 PATCH   api/v1/models/<name>/annotations/<int:annotation_id>        write

@@ -147,6 +147,7 @@ def test_a_route_lets_in_exactly_who_may(route: Route, world: World, people: Peo
 QUERIES = {
     "metrics": "?metric=accuracy",
     "losses": "?feature=a",
+    "changed-examples": "?feature=a",
     "comparison": "?challenger=1",
     "agreement": "?challenger=1",
 }

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from driftline.accounts.models import Project
 from driftline.common.errors import Problem
 from driftline.common.periods import to_us
+from inference.images import image_parts
 from inference.prediction_log.ingest.drain import drain_once
 from inference.prediction_log.queries.selectors import frame_of
 from inference.prediction_log.spool.record import LoggedBatch, encode_record
@@ -232,8 +233,8 @@ class TestPrivacy:
         assert points(model)["psi", "photo"].n == 400
 
 
-class TestServedEmbeddings:
-    """An ONNX model of images with an output that its upload names as the embedding: it is logged by the spool."""
+class TestServedImages:
+    """An ONNX model of images with an embedding, both as its upload says: the spool brings what is measured of them."""
 
     @pytest.fixture
     def version(self, project: Project, home: Path) -> Version:
@@ -243,7 +244,7 @@ class TestServedEmbeddings:
         version, _ = upload_version(
             model=model,
             stream=BytesIO(embedding_model()),
-            metadata=b'{"outputs": {"prediction": "sum", "embedding": "embedding"}}',
+            metadata=b'{"outputs": {"prediction": "sum", "embedding": "embedding"}, "image": {"layout": "NCHW"}}',
             lineage=Lineage(),
             actor="test",
         )
@@ -281,4 +282,7 @@ class TestServedEmbeddings:
         darker = points(model, NEXT_DAY)
         assert darker["psi", "embedding"].status in ("warning", "critical")
         assert darker["mean_shift", "embedding"].value > 0.3
-        assert {feature for _, feature in darker} <= {"", "embedding", "prediction"}
+        assert darker["psi", "X.brightness"].status == "critical"
+        assert darker["psi", "X.sharpness"].status == "critical"
+        assert points(model)["psi", "X.brightness"].status == "ok"
+        assert {feature for _, feature in darker} <= {"", "embedding", "prediction", *image_parts("X")}

@@ -257,6 +257,18 @@ def embedding_model() -> bytes:
     )
 
 
+def embedding_signature() -> Signature:
+    """The embedding model's signature."""
+    return msgspec.structs.replace(
+        linear_signature(),
+        features=[],
+        inputs=[TensorSpec("X", "FP32", [-1, 3, 4, 4])],
+        outputs=[TensorSpec("sum", "FP32", [-1, 1]), TensorSpec("embedding", "FP32", [-1, 48])],
+        prediction_output="sum",
+        embedding_output="embedding",
+    )
+
+
 def image_signature() -> Signature:
     """The image model's signature, which has no columns."""
     return msgspec.structs.replace(

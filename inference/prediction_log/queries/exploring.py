@@ -31,6 +31,7 @@ from inference.prediction_log.models import PackedDay, PredictionChunk, size_of
 from inference.prediction_log.queries.filters import Filter
 from inference.prediction_log.queries.newest_rows import reading_cost
 from inference.prediction_log.queries.selectors import ChunkRows, describe_row, frame_from
+from inference.prediction_log.rows.columns import THUMBNAIL
 from inference.prediction_log.rows.sent_items import NUMERIC_TASKS
 from inference.prediction_log.schemas import ListedPrediction, UnreadableRows
 from inference.prediction_log.storage.chunk_rows import read_rows
@@ -363,7 +364,7 @@ def _describe(model: Model, places: Sequence[_Place], damaged: dict[int, str]) -
         payload, folded = _read(chunk.day, [chunk])[chunk.pk]
         rows = np.array([place.row for place in inside])
         try:
-            whole = read_rows(payload)
+            whole = read_rows(payload, without=(THUMBNAIL,))
             labels = _labels(model, chunk, whole, folded, rows)
         except ChunkDamaged as error:
             damaged[chunk.pk] = error.reason

@@ -21,6 +21,7 @@ from inference.prediction_log.encryption.sealed_chunks import ChunkDamaged
 from inference.prediction_log.items import as_objects
 from inference.prediction_log.labels.selectors import current_labels
 from inference.prediction_log.models import PredictionChunk
+from inference.prediction_log.rows.columns import THUMBNAIL
 from inference.prediction_log.rows.sent_items import NUMERIC_TASKS
 from inference.prediction_log.rows_kept import refuse_without_rows
 from inference.prediction_log.schemas import UnreadableRows
@@ -247,7 +248,7 @@ def _tables(
 
 def _read(payload: bytes | memoryview) -> pa.Table:
     """Read a chunk's rows with their numbers as they were sent, not as they were packed."""
-    batch = read_rows(payload)
+    batch = read_rows(payload, without=(THUMBNAIL,))
     return pa.table({name: unpack(batch, name) for name in batch.schema.names})
 
 

@@ -20,6 +20,8 @@ from inference.vectors import Vectors, describe_vectors
 type Values = NDArray[Any]
 """float32, float64, int64, or object for texts; NaN or None is missing. A feature's objects may be texts and floats."""
 
+THUMBNAIL = "thumbnail"
+"""The column of a chunk that holds them."""
 _DTYPES = {"f4": "<f4", "f8": "<f8", "i8": "<i8"}
 _WHOLE = 2.0**53  # below it every whole number is a float
 _IPC = pa.ipc.IpcWriteOptions(compression="lz4", use_threads=False)  # threads cost more than they save here
@@ -43,6 +45,7 @@ class LogColumns:
     probability: NDArray[np.float32] | None  # p of the positive class, or rows x classes; None for regression
     features: dict[str, Values]
     body_hash: NDArray[np.int64]
+    thumbnails: Values  # PNGs as bytes, None of most rows
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -83,7 +86,7 @@ class LogColumns:
         ]
 
     def to_arrow(self) -> bytes:
-        """Write an Arrow IPC stream with one column a feature, named `f:<feature>`.
+        """Write an Arrow IPC stream with one column a feature, named `f:<feature>`, and thumbnails if any is there.
 
         Where a feature is text in some rows and a number in others, `n:<feature>` marks the latter.
         """
@@ -101,6 +104,8 @@ class LogColumns:
             columns["probability"] = _arrow_probability(self.probability)
         for name, values in self.features.items():
             columns |= _arrow_feature(name, values)
+        if any(self.thumbnails):
+            columns[THUMBNAIL] = pa.array(self.thumbnails, pa.binary())
         batch = pa.record_batch(columns)
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, batch.schema, options=_IPC) as writer:
@@ -118,6 +123,7 @@ _PLAIN = (
     "tags",
     "prediction",
     "body_hash",
+    "thumbnails",
 )
 
 
@@ -164,6 +170,7 @@ def from_batches(batches: Sequence[LoggedBatch], signature: Signature) -> LogCol
         probability=_probability_of(batches, signature),
         features=_features_of(batches),
         body_hash=np.zeros(sum(sizes), np.int64),
+        thumbnails=_texts_of([batch.thumbnails for batch in batches], sizes),
     )
 
 
@@ -181,8 +188,8 @@ def shape_of(batch: LoggedBatch) -> tuple[object, ...]:
     return columns, type(batch.prediction), batch.probabilities is None
 
 
-def _texts_of(parts: Sequence[Sequence[str | None] | None], sizes: Sequence[int]) -> Values:
-    """Put texts together, None where a batch has none."""
+def _texts_of(parts: Sequence[Sequence[str | bytes | None] | None], sizes: Sequence[int]) -> Values:
+    """Put texts or bytes together, None where a batch has none."""
     if not any(parts):
         return _nothing(sum(sizes))
     return as_objects(
@@ -260,6 +267,7 @@ def from_sent(
         probability=_sent_probability(sent.probabilities, signature),
         features={name: _feature(values, declared.get(name)) for name, values in sent.features.items()},
         body_hash=sent.body_hash,
+        thumbnails=_nothing(n),
     )
 
 

@@ -39,6 +39,7 @@ class LoggedBatch(Struct, frozen=True, array_like=True):
     answer; a shadow's is the champion's with its own run in place of the champion's, so that pairs compare.
     `received_us` is the arrival of the first row. `prediction` is the class's text a row, or float64 bytes for
     a number; `probabilities` are float32 bytes, rows x classes, row after row, both classes for a binary model.
+    `thumbnails` are PNGs of the images that some of the rows are.
     """
 
     model_id: int
@@ -56,6 +57,7 @@ class LoggedBatch(Struct, frozen=True, array_like=True):
     probabilities: bytes | None
     subjects: list[str | None] | None
     tags: list[dict[str, str] | None] | None
+    thumbnails: list[bytes | None] | None = None
 
 
 class EndedRequests(Struct, frozen=True, array_like=True):

@@ -34,8 +34,11 @@ class UnreadableChunk:
         }
 
 
-def read_rows(payload: bytes | memoryview, names: Collection[str] | None = None) -> pa.RecordBatch:
-    """Read a chunk's rows, of some columns alone where they are named: the others are not even decompressed.
+def read_rows(
+    payload: bytes | memoryview, names: Collection[str] | None = None, *, without: Collection[str] = ()
+) -> pa.RecordBatch:
+    """Read a chunk's rows, of some columns alone where they are named, or `without` some: the others are not even
+    decompressed.
 
     Raises ChunkDamaged where the bytes are no rows. They are checked in full: a place outside its column would have
     Arrow read memory that is not the chunk's, and end the process.
@@ -43,9 +46,12 @@ def read_rows(payload: bytes | memoryview, names: Collection[str] | None = None)
     stream = open_stored(payload)
     with damage_named():
         options = None
-        if names is not None:
+        if names is not None or without:
             schema = pa.ipc.read_schema(pa.py_buffer(stream))
-            included = [place for place, name in enumerate(schema.names) if name in names]
+            wanted = schema.names if names is None else names
+            included = [
+                place for place, name in enumerate(schema.names) if name in wanted and name not in without
+            ]
             options = pa.ipc.IpcReadOptions(included_fields=included, use_threads=False)
         with pa.ipc.open_stream(stream, options=options) as reader:
             batch = reader.read_next_batch()

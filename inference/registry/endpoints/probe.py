@@ -172,7 +172,12 @@ def _complete(asked: Asked, inputs: list[TensorSpec], outputs: list[TensorSpec])
         return metadata
     before = declare(asked.known)
     if not metadata.features and inputs == asked.known.inputs:
-        metadata = msgspec.structs.replace(metadata, features=before.features, missing=before.missing)
+        metadata = msgspec.structs.replace(
+            metadata,
+            features=before.features,
+            missing=before.missing,
+            image=metadata.image or before.image,
+        )
     if not metadata.classes and outputs == asked.known.outputs:
         metadata = msgspec.structs.replace(
             metadata, outputs=before.outputs, classes=before.classes, positive_class=before.positive_class

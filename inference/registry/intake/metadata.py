@@ -11,6 +11,7 @@ from inference.signatures import Signature
 
 CPU = "cpu"  # as in inference.runtime.providers, which loads ONNX Runtime
 FeatureType = Literal["float", "int", "bool", "string"]
+ImageLayout = Literal["NCHW", "NHWC", "NHW"]
 
 
 class FeatureDeclaration(Struct, frozen=True, forbid_unknown_fields=True):
@@ -28,6 +29,13 @@ class OutputNames(Struct, frozen=True, forbid_unknown_fields=True):
     embedding: str | None = None
 
 
+class ImageDeclaration(Struct, frozen=True, forbid_unknown_fields=True):
+    """The only input is an image a row; `range` has the values of black and white, usually 0 and 1, or 0 and 255."""
+
+    layout: ImageLayout
+    range: tuple[float, float] | None = None
+
+
 class UploadMetadata(Struct, frozen=True, forbid_unknown_fields=True):
     """What the uploader says of the model; every part is optional where the graph says it itself."""
 
@@ -36,6 +44,7 @@ class UploadMetadata(Struct, frozen=True, forbid_unknown_fields=True):
     classes: list[str | int] = field(default_factory=list)
     positive_class: str | int | None = None
     missing: dict[str, str] = field(default_factory=dict)
+    image: ImageDeclaration | None = None
     execution_provider: str = CPU
 
     @property
@@ -46,6 +55,7 @@ class UploadMetadata(Struct, frozen=True, forbid_unknown_fields=True):
 
 def declare(signature: Signature) -> UploadMetadata:
     """Say of a file what is known of the version that it was, or is made from."""
+    image = signature.image
     return UploadMetadata(
         features=[FeatureDeclaration(feature.name, feature.type) for feature in signature.features],  # type: ignore[arg-type]
         outputs=OutputNames(
@@ -54,6 +64,7 @@ def declare(signature: Signature) -> UploadMetadata:
         classes=list(signature.classes),
         positive_class=signature.positive_class,
         missing=signature.missing,
+        image=image and ImageDeclaration(image.layout, (image.low, image.high)),  # type: ignore[arg-type]
     )
 
 

@@ -1,17 +1,20 @@
 """Derive a version's signature from what the graph shows and what the uploader says. Pure, runs in the caller."""
 
+import math
 from collections.abc import Mapping
 from typing import Protocol
 
+from inference.images import CHANNEL_AXES, image_parts
 from inference.registry.intake.errors import IntakeRefused, shown
-from inference.registry.intake.metadata import UploadMetadata
+from inference.registry.intake.metadata import ImageDeclaration, UploadMetadata
 from inference.registry.intake.report import ObservedOutput
-from inference.signatures import Feature, Signature, TensorSpec
+from inference.signatures import Feature, ImageSpec, Signature, TensorSpec
 from inference.vector_names import MAX_DIMENSION, MIN_DIMENSION, part_names
 
 LABEL_NAMES = ("label", "output_label")
 PROBABILITY_NAMES = ("probabilities", "output_probability")
 NUMBER_NAMES = ("variable", "prediction")
+MAX_CHANNELS = 64  # of an image whose channels are fixed: more are rows or columns of another layout
 _FEATURE_TYPES = {
     "BYTES": ("string",),
     "BOOL": ("bool",),
@@ -45,6 +48,7 @@ def derive_signature(
     """
     warnings: list[str] = []
     inputs, features = _inputs_and_features(findings.inputs, metadata, warnings)
+    image = _image(inputs, metadata.image)
     if task in ("binary", "multiclass"):
         prediction, probabilities = _classifier_outputs(findings, metadata)
         _check_one_value_a_row(findings, prediction)
@@ -63,7 +67,8 @@ def derive_signature(
         positive_class=_positive_class(metadata, classes, task),
         missing=_missing(metadata, features),
         task=task,
-        embedding_output=_embedding(findings, metadata, features),
+        embedding_output=_embedding(findings, metadata, _logged_names(inputs, features, image)),
+        image=image,
     )
     return signature, warnings
 
@@ -79,9 +84,11 @@ def _inputs_and_features(
                 "leave features out.",
                 "/features",
             )
-        warnings.append(
-            f"The input {shown(inputs[0].name)} is no table: its values are not logged as columns."
-        )
+        if metadata.image is None:
+            warnings.append(
+                f"The input {shown(inputs[0].name)} is no table: its values are not logged as columns. Where it holds "
+                "images, say so in image, and their brightness, contrast and sharpness are."
+            )
         return inputs, []
     if len(inputs) == 1:
         return _table_features(inputs[0], metadata, warnings)
@@ -299,7 +306,39 @@ def _check_one_value_a_row(findings: SeenModel, prediction: str | None) -> None:
         )
 
 
-def _embedding(findings: SeenModel, metadata: UploadMetadata, features: list[Feature]) -> str | None:
+def _image(inputs: list[TensorSpec], declared: ImageDeclaration | None) -> ImageSpec | None:
+    """Return how the one input holds images, with the range that its datatype usually has where none is declared."""
+    if declared is None:
+        return None
+    spec, layout = inputs[0], declared.layout
+    is_number = spec.datatype.startswith(("FP", "INT", "UINT"))
+    if len(inputs) > 1 or not is_number or len(spec.shape) != len(layout):
+        raise _incompatible(
+            f"The input {shown(spec.name)} is {spec.datatype} of shape {spec.shape}; images of the layout {layout} are "
+            f"the only input, numbers of rank {len(layout)}.",
+            "/image/layout",
+        )
+    axis = CHANNEL_AXES[layout]
+    if axis is not None and spec.shape[axis] > MAX_CHANNELS:
+        raise _incompatible(
+            f"In the layout {layout} the input {shown(spec.name)} of shape {spec.shape} would have {spec.shape[axis]} "
+            f"channels, and {MAX_CHANNELS} is the most; is it {'NHWC' if axis == 1 else 'NCHW'}?",
+            "/image/layout",
+        )
+    low, high = declared.range or ((0.0, 1.0) if spec.datatype.startswith("FP") else (0.0, 255.0))
+    if not (math.isfinite(high - low) and low < high):
+        raise _invalid(
+            "The range has the value of black and the larger one of white, such as [0, 255].", "/image/range"
+        )
+    return ImageSpec(layout, low, high)
+
+
+def _logged_names(inputs: list[TensorSpec], features: list[Feature], image: ImageSpec | None) -> list[str]:
+    """Name the columns that are logged of the input."""
+    return [feature.name for feature in features] + (image_parts(inputs[0].name) if image else [])
+
+
+def _embedding(findings: SeenModel, metadata: UploadMetadata, taken: list[str]) -> str | None:
     """Return the output of one vector a row, which is logged under its own name."""
     name = _named(findings, metadata.outputs.embedding, (), "/outputs/embedding")
     if name is None:
@@ -313,7 +352,6 @@ def _embedding(findings: SeenModel, metadata: UploadMetadata, features: list[Fea
             f"[-1, d] with d from {MIN_DIMENSION} to {MAX_DIMENSION:,}.",
             "/outputs/embedding",
         )
-    taken = {feature.name for feature in features}
     if clash := next((one for one in (name, *part_names(name, width)) if one in taken), None):
         raise _incompatible(
             f"The embedding {shown(name)} is logged beside the features, of which one is called {shown(clash)}; "

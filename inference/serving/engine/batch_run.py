@@ -189,12 +189,13 @@ def describe(run: BatchRun, outcome: Outcome) -> LoggedBatch:
         event_times = _event_times(run)
         subjects = _each_row(run, [fact.subject for fact in facts])
         tags = _each_row(run, [fact.tags for fact in facts])
+    ids = _ids(run)
     return LoggedBatch(
         model_id=run.route.model.id,
         version_id=run.route.version.plan.id,
         role=run.route.role,
         generation=run.route.model.generation,
-        ids=_ids(run),
+        ids=ids,
         client_ids=client_ids if any(client_ids) else None,
         keyed=run.keyed,
         event_time_us=event_times,
@@ -205,6 +206,7 @@ def describe(run: BatchRun, outcome: Outcome) -> LoggedBatch:
         probabilities=outcome.probabilities,
         subjects=subjects if any(subjects) else None,
         tags=tags if any(tags) else None,
+        thumbnails=run.route.version.thumbnails(run.batch, ids),
     )
 
 

@@ -26,7 +26,8 @@ from inference.serving.versions.versions import Outcome
 if TYPE_CHECKING:
     from inference.serving.engine.request_traces import RequestTraces
 
-MAX_LOOP_VALUES = 32 * 1024  # of an answer that is written in the event loop: about a millisecond of JSON
+MAX_LOOP_VALUES = 32 * 1024
+"""Of an answer that is written in the event loop, or of images that are measured there: about a millisecond of JSON."""
 log = logging.getLogger(__name__)
 
 
@@ -55,7 +56,7 @@ class Completion:
         self._traces = traces
 
     def complete(self, run: BatchRun, outcome: Outcome) -> None:
-        """Log a run that has its outcome, and answer its requests; a long answer is written in a thread."""
+        """Log a run that has its outcome, and answer its requests; what takes long to write happens in a thread."""
         run.done_ns = time.perf_counter_ns()
         self._metrics.series(*run.route.labels).observe_run(run.rows)
         run.route.version.recent.note(run.batch, run.rows)
@@ -63,7 +64,8 @@ class Completion:
         run.drop_those_over()
         if not run.pendings:
             return
-        if outcome.values > MAX_LOOP_VALUES:
+        measured = run.route.version.measured_values(run.batch)
+        if max(outcome.values, measured) > MAX_LOOP_VALUES:
             run.claim()
             run.contents = []  # nobody else is to write them
             self._background.start(self._complete_in_thread(run))
@@ -71,7 +73,7 @@ class Completion:
             self._log(run, *describe_record(run))
 
     async def _complete_in_thread(self, run: BatchRun) -> None:
-        """Write a long answer and its record in a thread."""
+        """Write a long answer, or one to large images, and its record in a thread."""
         try:
             async with self._threads.turn(run.route.model.project_id) as worker:
                 logged, record = await worker.run(partial(describe_record, run))

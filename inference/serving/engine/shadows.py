@@ -1,6 +1,5 @@
 """Shadows: a copy of what the champion answered, run behind its back. Nothing here can delay or fail it."""
 
-import hashlib
 import logging
 import queue
 import threading
@@ -22,6 +21,7 @@ from inference.runtime.remote.errors import UpstreamFailed, ValuesRefused
 from inference.runtime.session import Array, RunOptions, first_line
 from inference.serving.counts.metrics import ServingMetrics
 from inference.serving.options import ShadowLimits
+from inference.serving.versions.id_sampling import chosen_by_id
 from inference.serving.versions.versions import LoadedVersion, Outcome
 
 LOOK_SECONDS = 0.05
@@ -295,7 +295,7 @@ def count_drop(metrics: ServingMetrics, work: ShadowWork, reason: str) -> None:
     """Count a copy that a shadow does not get."""
     key = work.shadow.model_id, work.shadow.plan.version, reason
     metrics.shadow_drops[key] += 1
-    metrics.dropped_copies[key] += len(_chosen(work))
+    metrics.dropped_copies[key] += len(chosen_by_id(work.logged.ids, work.share))
 
 
 def _take_together(lane: ShadowLane) -> list[ShadowWork]:
@@ -341,15 +341,8 @@ def _record(work: ShadowWork, outcome: Outcome) -> LoggedBatch:
         latency_us=[max(latency_us + slower_us, 1) for latency_us in work.logged.latency_us],
         prediction=outcome.prediction,
         probabilities=outcome.probabilities,
+        thumbnails=None,  # the answer's own row has them
     )
-
-
-def _chosen(work: ShadowWork) -> Sequence[int]:
-    """Place the rows whose id's hash lies below the share: the same rows in every process and at any time."""
-    if work.share >= 1:
-        return range(len(work.logged.ids))
-    limit = work.share * 2**64
-    return [place for place, row_id in enumerate(work.logged.ids) if _hash(row_id) < limit]
 
 
 def _may_be_one_copys_fault(error: Exception) -> bool:
@@ -362,7 +355,7 @@ def _sample(work: ShadowWork) -> ShadowWork:
     """Keep the rows that are copied."""
     if work.share >= 1:
         return work
-    chosen = _chosen(work)
+    chosen = chosen_by_id(work.logged.ids, work.share)
     batch = {name: values[chosen] for name, values in work.batch.items()}
     logged = work.logged
     return ShadowWork(
@@ -386,7 +379,3 @@ def _sample(work: ShadowWork) -> ShadowWork:
 
 def _pick[Values: list[Any] | None](values: Values, chosen: Sequence[int]) -> Values:
     return values if values is None else [values[place] for place in chosen]  # type: ignore[return-value]
-
-
-def _hash(row_id: str) -> int:
-    return int.from_bytes(hashlib.blake2b(row_id.encode(), digest_size=8).digest())

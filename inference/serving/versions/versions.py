@@ -10,7 +10,8 @@ import numpy as np
 from msgspec import Struct
 
 from driftline.common.outbound.rules import NO_RULES, OutboundRules
-from inference.prediction_log.spool.privacy import Privacy
+from inference.images import describe_images
+from inference.prediction_log.spool.privacy import KEEP, Privacy
 from inference.prediction_log.spool.record import ColumnKind, FeatureColumn, FeatureTable, feature_columns
 from inference.protocol.dialect import Codec, Dialect
 from inference.protocol.open_inference import OPEN_INFERENCE
@@ -24,8 +25,10 @@ from inference.runtime.session import Array, ModelRefused, OnnxSession, RunOptio
 from inference.serving.crashes import MARKS, blame
 from inference.serving.plan import PROCESS, PlanModel, PlanVersion
 from inference.serving.versions.cost_model import RunCost
+from inference.serving.versions.id_sampling import chosen_by_id
 from inference.serving.versions.sample_inputs import Batch, RecentInputs
-from inference.signatures import Signature
+from inference.signatures import ImageSpec, Signature
+from inference.thumbnails import draw_thumbnail
 from inference.vector_names import MAX_DIMENSION, MIN_DIMENSION
 
 if TYPE_CHECKING:
@@ -80,11 +83,13 @@ class LoadedVersion:
         self.model_id = model.id
         self.project_id = model.project_id
         self.privacy: Privacy | None = None
+        self.thumbnail_share = 0.0
         self.tensors = tensor_codecs(signature)
         self.codecs = Codecs(model.name, version)
         self._outputs = [spec.name for spec in signature.outputs]
         self._reader = PredictionReader(signature)
         self._log = FeatureLog(signature)
+        self._image = signature.image
         self._embedding = _place(self._outputs, signature.embedding_output)
         self.remote = _open_remote(home, model, version, rules)
         self.isolated: IsolatedSession | None = None
@@ -182,11 +187,37 @@ class LoadedVersion:
     ) -> list[FeatureColumn] | FeatureTable:
         """Give the batch's features by name, as the log keeps them, and the embedding among `outputs` if it has one."""
         features = self._log.features(batch)
+        if self._image is not None:
+            features = _image_columns(self.tensors[0].name, batch, self._image)
         if self._embedding is not None and outputs and _are_vectors(outputs[self._embedding], batch):
             vectors = outputs[self._embedding].astype("<f4", copy=False)
             embedding = FeatureColumn(self._outputs[self._embedding], "v4", vectors.tobytes())
             features = [*feature_columns(features), embedding]
         return self.privacy.protect_record(feature_columns(features)) if self.privacy else features
+
+    def thumbnails(self, batch: dict[str, Array], ids: Sequence[str]) -> list[bytes | None] | None:
+        """Draw the images of the rows that are chosen by their ids; None where the model keeps no thumbnail.
+
+        Of an input that has any other privacy than being kept, none is.
+        """
+        name = self.tensors[0].name
+        if (
+            self._image is None
+            or not self.thumbnail_share
+            or (self.privacy and self.privacy.of(name) != KEEP)
+        ):
+            return None
+        chosen = chosen_by_id(ids, self.thumbnail_share)
+        if not chosen:
+            return None
+        drawn: list[bytes | None] = [None] * len(ids)
+        for place in chosen:
+            drawn[place] = draw_thumbnail(batch[name][place], self._image)
+        return drawn
+
+    def measured_values(self, batch: dict[str, Array]) -> int:
+        """Count the pixels' values that `features` would look at; 0 where the input is no image."""
+        return 0 if self._image is None else batch[self.tensors[0].name].size
 
     def takes_same_inputs(self, other: "LoadedVersion") -> bool:
         """Tell whether a batch for the other version can be given to this one as it is."""
@@ -368,6 +399,12 @@ class FeatureLog:
             return FeatureColumn(name, "s", texts)
         kind, column = _storable(values)
         return FeatureColumn(name, kind, column.tobytes())
+
+
+def _image_columns(name: str, batch: dict[str, Array], spec: ImageSpec) -> list[FeatureColumn]:
+    """Give what is measured of images."""
+    measured = describe_images(name, batch[name], spec)
+    return [FeatureColumn(part, "f8", values.tobytes()) for part, values in measured.items()]
 
 
 def _are_vectors(output: Array, batch: dict[str, Array]) -> bool:

@@ -70,6 +70,7 @@ SCOPE_OF: Mapping[str, Scope] = {  # the scope that each change needs
     "model.objectives": Scope.DEPLOY,  # the gate of promotions reads them
     "model.privacy": Scope.ADMIN,  # these destroy data, or stop keeping it
     "model.rows_kept": Scope.ADMIN,
+    "model.thumbnail_share": Scope.ADMIN,  # what shows people is kept
     "model.retention_days": Scope.ADMIN,
     "model.summary_retention_days": Scope.ADMIN,
     # -- what is deployed

@@ -149,6 +149,9 @@ class ModelChanges(RetentionChanges):
     text_features: list[Annotated[str, Field(min_length=1, max_length=80)]] = Field(
         [], max_length=50, description="features that are texts, of which lengths and scripts are compared"
     )
+    thumbnail_share: float = Field(
+        0.0, ge=0, le=1, description="share of the images that versions take of which a thumbnail is kept"
+    )
     segments: list[Annotated[str, Field(min_length=1, max_length=100)]] = Field([], max_length=100)
     archived: bool = Field(False, description="true: it is not listed, and its rules are not judged")
     workflow: WorkflowChanges = Field(default_factory=WorkflowChanges)
@@ -169,6 +172,7 @@ class ModelChanges(RetentionChanges):
             "schema_policy",
             "rows_kept",
             "text_features",
+            "thumbnail_share",
         }
         return self.model_dump(include=kept & self.model_fields_set, exclude_unset=True)
 

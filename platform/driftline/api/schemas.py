@@ -62,6 +62,7 @@ class ModelOut(ResponseBody, frozen=True):
     schema_policy: Annotated[str, one_of(SchemaPolicy)]
     rows_kept: Annotated[str, one_of(RowsKept)]
     text_features: list[str]
+    thumbnail_share: float
     segments: list[str]
     champion: str | None
     generation: int
@@ -93,6 +94,7 @@ class ModelOut(ResponseBody, frozen=True):
             schema_policy=model.schema_policy,
             rows_kept=model.rows_kept,
             text_features=model.text_features,
+            thumbnail_share=model.thumbnail_share,
             segments=sorted(segment.feature for segment in model.segment_features.all()),
             champion=champion.version if champion else None,
             generation=model.deployment.generation,

@@ -44,6 +44,7 @@ from monitors.workflows.models import Workflow
 MODEL_FIELDS = (
     "task", "description", "owner", "tags", "autonomy", "objectives", "retention_days", "summary_retention_days",
     "privacy", "schema_policy", "rows_kept", "text_features",
+    "thumbnail_share",
 )  # fmt: skip
 RULE_FIELDS = (
     "metric", "feature", "segment", "condition", "span", "operator", "threshold", "for_windows", "of_windows",

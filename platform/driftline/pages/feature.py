@@ -24,6 +24,8 @@ from driftline.pages.model import frame_of
 from driftline.pages.rendering import render_with_charts
 from driftline.pages.templatetags.figures import decision_of, figure, measured, percent
 from driftline.pages.timerange import TimeRange, window_of
+from inference.prediction_log.queries.viewing import record_view
+from inference.prediction_log.rows_kept import RowsNotKept
 from inference.registry.models import Model, RowsKept
 from inference.vector_names import norm_of
 from monitors.definitions.expectations import schema_of
@@ -33,6 +35,7 @@ from monitors.metrics.catalogue import ANSWER_COLUMNS, DRIFT_METRICS, METRICS, Q
 from monitors.metrics.impossible import METRIC as IMPOSSIBLE
 from monitors.metrics.limits import JUDGED, NOT_SIGNIFICANT, RAISED, PointJudge, is_drifted
 from monitors.metrics.models import MetricPoint
+from monitors.metrics.rows.changed_examples import ChangedExamples, changed_examples
 from monitors.metrics.rows.value_losses import ValueLosses, value_losses
 from monitors.stats.drift.in_words import describe_change
 from monitors.stats.mergeable.sketches import NumericSummary
@@ -85,6 +88,14 @@ def feature(request: PageRequest, name: str, feature: str) -> HttpResponse:
             "losses": _losses(model, column, window),
         }
         return render(request, "partials/value_losses.html", part | {"range": chosen})
+    if request.GET.get("part") == "examples":
+        part = {
+            "model": model,
+            "feature": feature,
+            "window": drift,
+            "examples": _examples(request, model, feature, drift),
+        }
+        return render(request, "partials/changed_examples.html", part | {"range": chosen})
     reference = queries.reference_of(model, window.period if window else Period(chosen.start, chosen.end))
     known = queries.column_of(reference.summary, column) if reference else None
     current = queries.column_in(model, column, window.period) if window else None
@@ -118,6 +129,10 @@ def feature(request: PageRequest, name: str, feature: str) -> HttpResponse:
         "impossible_url": _rows_with(model, feature, quality, impossible),
         "suggested": _suggested(model, feature, impossible),
         "losses": _losses(model, column, window) if request.GET.get("show") == "losses" else None,
+        "may_have_examples": dimension is not None and drift is not None and _is_changed(drift),
+        "examples": _examples(request, model, feature, drift)
+        if request.GET.get("show") == "examples"
+        else None,
     }
     return render_with_charts(request, "pages/feature.html", frame)
 
@@ -317,6 +332,24 @@ def _losses(model: Model, feature: str, window: ShownWindow | None) -> ValueLoss
     except Problem as problem:
         return problem.detail
     return losses if losses.values else losses.reason or f"All judged rows hold the same value of {feature}."
+
+
+def _is_changed(drift: ShownWindow) -> bool:
+    deciding = _deciding(drift.points)
+    return deciding is not None and (is_drifted(deciding) or deciding.status in RAISED)
+
+
+def _examples(request: PageRequest, model: Model, feature: str, drift: ShownWindow | None) -> ChangedExamples:
+    """Find rows of the window that are unlike the reference, or say why none are shown; leaves an audit row."""
+    if drift is None:
+        return ChangedExamples([], note="There is no window to look at.")
+    try:
+        found = changed_examples(model=model, feature=feature, window=drift.period)
+    except RowsNotKept as problem:
+        return ChangedExamples([], note=problem.detail)
+    given = {"from": rfc3339(drift.period.start), "to": rfc3339(drift.period.end)}
+    record_view(model=model, given=given, rows=len(found.items), actor=request.visitor.actor)
+    return found
 
 
 # -- the column itself -------------------------------------------------------------------------------------------------

@@ -175,6 +175,14 @@ class KeepingForm(SettingsPart):
         help_text="Without rows there are drift, data quality and estimates, and no labels, runs, exports, "
         "comparisons of requests or look at a prediction.",
     )
+    thumbnail_share = forms.FloatField(
+        required=False,
+        min_value=0,
+        max_value=1,
+        label="Keep a thumbnail of images (share)",
+        help_text="0.1 keeps one in ten, 1 all, empty none: 32 pixels with the row, for as long. Only versions that "
+        "declare their input an image have any, from now on.",
+    )
     retention_days = forms.IntegerField(
         required=False, min_value=0, max_value=MAX_RETENTION_DAYS, label="Keep rows for (days)"
     )
@@ -187,7 +195,9 @@ class KeepingForm(SettingsPart):
     sure = forms.BooleanField(required=False, label="I know that what is dropped cannot be brought back.")
 
     def stored(self) -> dict[str, Any]:
-        return {name: getattr(self.model, name) for name in ("rows_kept", *_USUAL_DAYS)}
+        return {name: getattr(self.model, name) for name in _PLAIN} | {
+            "thumbnail_share": self.model.thumbnail_share or None
+        }
 
     def prepare(self) -> None:
         for name, setting in _USUAL_DAYS.items():
@@ -203,7 +213,10 @@ class KeepingForm(SettingsPart):
             )
 
     def thing_of(self, name: str) -> str:
-        return f"model.{name}" if name in ("rows_kept", *_USUAL_DAYS) else "model.privacy"
+        return f"model.{name}" if name in _PLAIN else "model.privacy"
+
+    def clean_thumbnail_share(self) -> float:
+        return float(self.cleaned_data["thumbnail_share"] or 0.0)
 
     def policy_fields(self) -> Iterator[BoundField]:
         """Give the fields of the features, in the order of their names."""
@@ -239,9 +252,7 @@ class KeepingForm(SettingsPart):
         )
 
     def changes(self) -> dict[str, Any]:
-        plain = {
-            name: self.cleaned_data[name] for name in self.changed_data if name in ("rows_kept", *_USUAL_DAYS)
-        }
+        plain = {name: self.cleaned_data[name] for name in self.changed_data if name in _PLAIN}
         policies = self._policies(self.cleaned_data)
         return plain | ({"privacy": policies} if policies else {})
 
@@ -258,6 +269,8 @@ _USUAL_DAYS = {
     "summary_retention_days": "SUMMARY_RETENTION_DAYS",
 }
 """The days of a model that empty ones are read from, by setting."""
+_PLAIN = ("rows_kept", "thumbnail_share", *_USUAL_DAYS)
+"""The fields that are settings of the model itself."""
 
 
 def _kept_days(days: int | None, default: int) -> float:

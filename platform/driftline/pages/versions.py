@@ -82,7 +82,8 @@ class UploadForm(forms.Form):
     metadata = forms.CharField(
         required=False, widget=forms.Textarea(attrs={"rows": 4, "spellcheck": "false"}), label="Metadata, as JSON",
         help_text='Names what the file does not say, such as {"features": [{"name": "income", "type": "float"}], '
-        '"classes": ["0", "1"], "positive_class": "1"}. Empty: the names in the file.',
+        '"classes": ["0", "1"], "positive_class": "1"}, or that the input is an image, {"image": {"layout": "NCHW"}}. '
+        "Empty: the names in the file.",
     )  # fmt: skip
 
 

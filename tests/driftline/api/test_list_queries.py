@@ -105,7 +105,7 @@ OF_FOUR = {"/models/{name}/monitors"}
 """A model has one of each kind."""
 OF_THE_CODE = {"/metrics"}
 """No object of the database is in it."""
-OF_ARRAYS = {"/models/{name}/drift", "/models/{name}/losses"}
+OF_ARRAYS = {"/models/{name}/drift", "/models/{name}/losses", "/models/{name}/changed-examples"}
 """Their items are computed from a summary, or from logged rows that are read at once."""
 
 

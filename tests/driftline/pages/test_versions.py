@@ -27,7 +27,7 @@ from tests.driftline.api.uploads import METADATA, onnx_file
 from tests.driftline.api.upstream_sums import FEATURES, sums_in_v2
 from tests.driftline.pages.queries import reads_of
 from tests.driftline.pages.visitors import viewer_of
-from tests.inference.onnx_models import constant_classifier
+from tests.inference.onnx_models import constant_classifier, embedding_model
 from tests.markup import markup
 from tests.pages_client import PagesClient
 from tests.shared_rows import rows_of_many_tests
@@ -97,6 +97,17 @@ class TestUpload:
         assert "Version 1 is added. It passed the intake in" in text
         assert "Opened by a child process" in text
         assert "opset 17, which this server runs" in text
+
+    def test_the_page_of_a_model_of_images_says_what_is_logged_of_them(
+        self, client: Client, model: Model
+    ) -> None:
+        metadata = {"outputs": {"prediction": "sum", "embedding": "embedding"}, "image": {"layout": "NCHW"}}
+
+        answer = upload(client, embedding_model(), metadata=json.dumps(metadata))
+
+        text = markup(answer)
+        assert "X is an image (NCHW, 0 for black and 1 for white)." in text
+        assert "embedding is logged as the embedding of the input." in text
 
     def test_a_bad_file_is_refused_with_its_reason_and_leaves_no_version(
         self, client: Client, model: Model

@@ -98,7 +98,9 @@ def test_sensors_names_the_sensor_that_stands_still_and_the_one_with_gaps(
     assert re.search(r"critical: .*(ewr_wind_speed fails|quality checks: .*ewr_wind_speed)", printed)
 
 
-def test_vehicles_finds_the_dark_camera_by_its_embedding(installation: Installation, tmp_path: Path) -> None:
+def test_vehicles_finds_the_dark_camera_and_its_images_by_their_embedding(
+    installation: Installation, tmp_path: Path
+) -> None:
     printed = run("vehicles", installation, tmp_path)
 
     front, rear = [
@@ -111,6 +113,10 @@ def test_vehicles_finds_the_dark_camera_by_its_embedding(installation: Installat
     assert [decision for decision, _ in images] == ["stable", "drifted"]
     assert float(images[0][1]) < 0.15 < float(images[1][1])
     assert re.search(r"AUC 0\.[6-9]\d, (warning|critical)", printed)
+    drifted = re.findall(r"what drifted: (.*)", printed)
+    assert drifted[0] == "nothing"
+    assert {"image", "brightness", "sharpness"} <= set(drifted[1].split(", "))
+    assert re.findall(r"\d+-\d+ of the (\w+) camera; nearest are rows \d+, \d+, \d+", printed) == ["rear"] * 5
 
 
 def test_each_example_is_short_and_is_listed() -> None:

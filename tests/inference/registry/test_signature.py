@@ -4,9 +4,10 @@ import pytest
 from msgspec.structs import replace
 
 from inference.registry.intake import IntakeRefused, parse_metadata
+from inference.registry.intake.metadata import ImageDeclaration, declare
 from inference.registry.intake.report import Findings, GraphFacts, ObservedOutput, SandboxFacts
 from inference.registry.intake.signature import derive_signature
-from inference.signatures import TensorSpec
+from inference.signatures import ImageSpec, TensorSpec
 
 CLASSIFIER = Findings(
     graph=GraphFacts(8, {"ai.onnx": 17}, "", "", "", 1, 0, {}, {"label": ["no", "yes"]}),
@@ -188,3 +189,81 @@ class TestEmbedding:
         )
 
         assert signature.embedding_output is None
+
+
+PIXELS = TensorSpec("photo", "FP32", [-1, 3, 224, 224])
+
+
+def _of_images(spec: TensorSpec, *outputs: TensorSpec) -> Findings:
+    return replace(CLASSIFIER, inputs=[spec], outputs=[*CLASSIFIER.outputs, *outputs])
+
+
+class TestImages:
+    @pytest.mark.parametrize(
+        ("spec", "declared", "expected"),
+        [
+            (PIXELS, '{"layout": "NCHW"}', ImageSpec("NCHW", 0, 1)),
+            (PIXELS, '{"layout": "NCHW", "range": [-1, 1]}', ImageSpec("NCHW", -1, 1)),
+            (TensorSpec("photo", "UINT8", [-1, -1, -1, 3]), '{"layout": "NHWC"}', ImageSpec("NHWC", 0, 255)),
+            (TensorSpec("photo", "FP16", [-1, 28, 28]), '{"layout": "NHW"}', ImageSpec("NHW", 0, 1)),
+        ],
+    )
+    def test_are_what_the_upload_says_of_the_only_input(
+        self, spec: TensorSpec, declared: str, expected: ImageSpec
+    ) -> None:
+        metadata = parse_metadata(f'{{"image": {declared}}}'.encode())
+
+        signature, warnings = derive_signature(_of_images(spec), metadata, task="binary")
+
+        assert signature.image == expected
+        assert not any("is no table" in warning for warning in warnings)
+        assert declare(signature).image == ImageDeclaration(expected.layout, (expected.low, expected.high))  # type: ignore[arg-type]
+
+    def test_that_nobody_declares_are_pointed_out(self) -> None:
+        signature, warnings = derive_signature(_of_images(PIXELS), parse_metadata(b"{}"), task="binary")
+
+        assert signature.image is None
+        assert any("Where it holds images, say so in image" in warning for warning in warnings)
+
+    @pytest.mark.parametrize(
+        "spec",
+        [
+            TensorSpec("photo", "FP32", [-1, 224, 224]),
+            TensorSpec("photo", "FP32", [-1, 5]),
+            TensorSpec("photo", "BYTES", [-1, 3, 8, 8]),
+            TensorSpec("photo", "BOOL", [-1, 3, 8, 8]),
+            TensorSpec("photo", "FP32", [-1, 224, 224, 3]),
+        ],
+    )
+    def test_of_another_layout_or_without_numbers_are_refused(self, spec: TensorSpec) -> None:
+        refused = _refusal(_of_images(spec), '{"image": {"layout": "NCHW"}}', "binary")
+
+        assert refused == ("incompatible_signature", "/image/layout")
+
+    def test_beside_other_inputs_are_refused(self) -> None:
+        refused = _refusal(CLASSIFIER, '{"image": {"layout": "NCHW"}}', "binary")
+
+        assert refused == ("incompatible_signature", "/image/layout")
+
+    @pytest.mark.parametrize("range_", ["[1, 0]", "[0, 0]", "[-1e308, 1e308]"])
+    def test_of_no_range_are_refused(self, range_: str) -> None:
+        declared = f'{{"image": {{"layout": "NCHW", "range": {range_}}}}}'
+
+        assert _refusal(_of_images(PIXELS), declared, "binary") == ("invalid_metadata", "/image/range")
+
+    @pytest.mark.parametrize(
+        "declared",
+        ['{"layout": "CHW"}', "{}", '{"layout": "NCHW", "range": [1]}', '{"layout": "NCHW", "x": 1}'],
+    )
+    def test_that_are_declared_in_other_words_are_refused(self, declared: str) -> None:
+        with pytest.raises(IntakeRefused) as refused:
+            parse_metadata(f'{{"image": {declared}}}'.encode())
+
+        assert refused.value.pointer is not None
+        assert refused.value.pointer.startswith("/image")
+
+    def test_leave_the_names_of_their_numbers_to_no_embedding(self) -> None:
+        embedding = TensorSpec("photo.brightness", "FP32", [-1, 64])
+        declared = '{"image": {"layout": "NCHW"}, "outputs": {"embedding": "photo.brightness"}}'
+
+        assert _refusal(_of_images(PIXELS, embedding), declared, "binary")[1] == "/outputs/embedding"

@@ -362,6 +362,15 @@ class TestPrivacy:
         assert str(hashed).startswith("hmac:")
         assert columns[1].data == np.array([3, 4], np.float32).tobytes()
 
+    def test_a_thumbnail_is_drawn_of_the_share_that_the_model_keeps(self, keeping: Keeping) -> None:
+        keeping.store(summing_model(3))
+        before = keeping.deploy("1")
+        assert before.champion(1).version.thumbnail_share == 0.0  # type: ignore[union-attr]
+
+        table = keeping.deploy("1", thumbnail_share=0.25)
+
+        assert table.champion(1).version.thumbnail_share == 0.25  # type: ignore[union-attr]
+
     def test_it_is_logged_again_when_the_policy_is_taken_back(self, keeping: Keeping) -> None:
         (keeping.home / "keys").mkdir()
         (keeping.home / "keys" / "hash_key").write_text("secret")

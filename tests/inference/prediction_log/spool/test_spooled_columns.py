@@ -3,12 +3,19 @@
 from typing import Any
 
 import hypothesis.strategies as st
+import msgspec
 import numpy as np
 from hypothesis import given
 
 from inference.prediction_log.ingest.store import _alike
 from inference.prediction_log.rows.columns import LogColumns, concatenate, from_batches, shape_of
-from inference.prediction_log.spool.record import FeatureColumn, FeatureTable, LoggedBatch
+from inference.prediction_log.spool.record import (
+    FeatureColumn,
+    FeatureTable,
+    LoggedBatch,
+    decode_record,
+    encode_record,
+)
 from inference.signatures import Feature, Signature, TensorSpec
 
 SIGNATURE = Signature(
@@ -43,12 +50,13 @@ def batches(draw: st.DrawFn) -> LoggedBatch:
         latency_us=[5] * n, features=features, prediction=["1"] * n,
         probabilities=rng.random((n, 2)).astype("<f4").tobytes() if draw(st.booleans()) else None,
         subjects=None, tags=[{"k": "v"}] * n if has_texts else None,
+        thumbnails=[b"png", None, b"other"][:n] if draw(st.booleans()) else None,
     )  # fmt: skip
 
 
 def listed(columns: LogColumns) -> list[Any]:
     plain = (columns.ids, columns.times_us, columns.received_us, columns.latency_us, columns.client_ids)
-    more = (columns.subjects, columns.tags, columns.prediction, columns.body_hash)
+    more = (columns.subjects, columns.tags, columns.prediction, columns.body_hash, columns.thumbnails)
     probability = None if columns.probability is None else columns.probability.tolist()
     features = {name: (values.dtype.kind, values.tolist()) for name, values in columns.features.items()}
     return [*(column.tolist() for column in (*plain, *more)), probability, features]
@@ -70,3 +78,12 @@ def test_runs_keep_the_order_of_each_version_and_hold_one_shape(logged: list[Log
         kept = [batch for run in runs for batch in run if batch.version_id == version]
         assert kept == [batch for batch in logged if batch.version_id == version]
     assert all(len({(batch.version_id, shape_of(batch)) for batch in run}) == 1 for run in runs)
+
+
+@given(batches())
+def test_a_record_of_before_thumbnails_has_none(logged: LoggedBatch) -> None:
+    *before, _ = msgspec.msgpack.decode(encode_record(logged))
+
+    found = decode_record(msgspec.msgpack.encode(before))
+
+    assert found == msgspec.structs.replace(logged, thumbnails=None)

@@ -1,6 +1,7 @@
 """The engine without a server: any dialect can ask it, and so can who has read a request already."""
 
 import asyncio
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +15,16 @@ from inference.protocol.results import BatchOutputs
 from inference.protocol.tensors import InvalidRequest
 from inference.runtime.session import Array
 from inference.serving.callers import InferenceCaller
+from inference.serving.engine import completion
 from inference.serving.engine.engine import Engine
 from inference.serving.engine.inbound import Inbound
 from inference.serving.engine.scheduling import HELD_ROWS
 from inference.serving.refusals import Refusal
 from inference.serving.responses import Prediction
 from inference.serving.routing import Admission, RoutingTable
-from inference.signatures import Signature
+from inference.serving.versions.versions import LoadedVersion
+from inference.signatures import ImageSpec, Signature
+from tests.inference.onnx_models import embedding_model, embedding_signature
 from tests.inference.serving.engines import with_engine
 from tests.inference.serving.given import GIVEN
 from tests.inference.serving.running import HeldDisk
@@ -128,6 +132,38 @@ class TestAnswers:
             [[6], [6], [6]],
         ]
         assert len({prediction.prediction_id for prediction in predictions}) == 3
+
+    @pytest.mark.parametrize(("max_loop_values", "is_in_loop"), [(48, True), (47, False)])
+    def test_of_large_images_are_logged_in_a_thread(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, max_loop_values: int, is_in_loop: bool
+    ) -> None:
+        measuring: list[bool] = []
+        features = LoadedVersion.features
+
+        def watched(version: LoadedVersion, *given: Any) -> Any:
+            measuring.append(threading.current_thread() is threading.main_thread())
+            return features(version, *given)
+
+        def ask(engine: Engine) -> "asyncio.Future[Any]":
+            answered: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+            request = InferRequest(1, [np.ones(48, "<f4").tobytes()], None, [0], NO_FACTS)
+            admission = engine.admit(COMMAS, BEARER, b"/sum/sums")
+            assert isinstance(admission, Admission)
+            inbound = Inbound(GIVEN, BEARER, b"/sum/sums", request, {})
+            engine.submit(admission, inbound, answered.set_result)
+            return answered
+
+        monkeypatch.setattr(completion, "MAX_LOOP_VALUES", max_loop_values)
+        monkeypatch.setattr(LoadedVersion, "features", watched)
+        plain = embedding_signature()
+        signature = msgspec.structs.replace(
+            plain, outputs=plain.outputs[:1], embedding_output=None, image=ImageSpec("NCHW", 0, 1)
+        )
+
+        prediction = with_engine(tmp_path, ask, serves=(embedding_model(), signature))
+
+        assert (prediction.content[0].tolist(), prediction.log_state) == ([[48.0]], b"spooled")
+        assert measuring == [is_in_loop]
 
     def test_refuses_what_the_caller_may_not_send(self, tmp_path: Path) -> None:
         def ask(engine: Engine) -> "asyncio.Future[Any]":

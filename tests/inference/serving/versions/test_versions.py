@@ -11,8 +11,15 @@ from inference.prediction_log.spool.record import FeatureColumn, FeatureTable, c
 from inference.runtime.session import Array, ModelRefused
 from inference.serving.plan import PlanModel
 from inference.serving.versions.versions import FeatureLog, LoadedVersion, PredictionReader
-from inference.signatures import Feature, Signature, TensorSpec
-from tests.inference.onnx_models import classifier_signature, constant_classifier, store, summing_signature
+from inference.signatures import Feature, ImageSpec, Signature, TensorSpec
+from tests.inference.onnx_models import (
+    classifier_signature,
+    constant_classifier,
+    embedding_model,
+    embedding_signature,
+    store,
+    summing_signature,
+)
 
 BINARY = classifier_signature(2)
 
@@ -181,3 +188,77 @@ class TestEmbedding:
         columns = version.features(batch, [np.array([0, 1]), np.zeros(shape, np.float32)])
 
         assert isinstance(columns, FeatureTable)
+
+
+class TestImages:
+    @pytest.fixture
+    def version(self, tmp_path: Path) -> LoadedVersion:
+        signature = msgspec.structs.replace(embedding_signature(), image=ImageSpec("NCHW", 0, 2))
+        stored = store(tmp_path, embedding_model(), signature, id=1, version="1")
+        return LoadedVersion(tmp_path, PlanModel(1, 1, "m", 1, "1", [], [stored]), stored)
+
+    def test_are_logged_as_what_is_measured_of_them_beside_their_embedding(
+        self, version: LoadedVersion
+    ) -> None:
+        batch = {"X": np.stack([np.ones((3, 4, 4)), np.full((3, 4, 4), np.nan)]).astype(np.float32)}
+
+        columns = version.features(batch, version.run(batch).outputs)
+
+        assert not isinstance(columns, FeatureTable)
+        assert [(column.name, column.kind) for column in columns] == [
+            ("X.brightness", "f8"), ("X.contrast", "f8"), ("X.sharpness", "f8"), ("embedding", "v4"),
+        ]  # fmt: skip
+        numbers = [np.frombuffer(column.data, "<f8").tolist() for column in columns[:3]]  # type: ignore[arg-type]
+        assert numbers == [
+            [0.5, pytest.approx(np.nan, nan_ok=True)],
+            *[[0.0, pytest.approx(np.nan, nan_ok=True)]] * 2,
+        ]
+
+    def test_are_kept_as_the_privacy_of_their_numbers_says(self, version: LoadedVersion) -> None:
+        version.privacy = Privacy(1, {"X.sharpness": "drop"}, b"key")
+        batch = {"X": np.ones((1, 3, 4, 4), np.float32)}
+
+        columns = version.features(batch)
+
+        assert [column.name for column in columns] == ["X.brightness", "X.contrast"]  # type: ignore[union-attr]
+
+    def test_have_thumbnails_of_the_share_of_rows_that_the_model_keeps(self, version: LoadedVersion) -> None:
+        ids = [f"row-{place}" for place in range(200)]
+        batch = {"X": np.ones((200, 3, 4, 4), np.float32)}
+        batch["X"][7] = np.nan
+
+        without = version.thumbnails(batch, ids)
+        version.thumbnail_share = 0.25
+        some, again = (version.thumbnails(batch, ids) for _ in range(2))
+        version.thumbnail_share = 1.0
+        every = version.thumbnails(batch, ids)
+
+        assert without is None
+        assert some == again
+        assert some is not None
+        assert 30 < 200 - some.count(None) < 70
+        assert every is not None
+        assert [place for place, one in enumerate(every) if one is None] == [7]
+
+    @pytest.mark.parametrize("policy", ["hash", "drop", "summary"])
+    def test_have_no_thumbnails_where_the_image_may_not_be_kept(
+        self, version: LoadedVersion, policy: str
+    ) -> None:
+        version.thumbnail_share = 1.0
+        version.privacy = Privacy(1, {"X": policy}, b"key")
+
+        assert version.thumbnails({"X": np.ones((1, 3, 4, 4), np.float32)}, ["a"]) is None
+
+    def test_that_are_not_declared_have_no_thumbnails(self, tmp_path: Path) -> None:
+        stored = store(tmp_path, embedding_model(), embedding_signature(), id=2, version="2")
+        plain = LoadedVersion(tmp_path, PlanModel(1, 1, "m", 1, "1", [], [stored]), stored)
+        plain.thumbnail_share = 1.0
+
+        assert plain.thumbnails({"X": np.ones((1, 3, 4, 4), np.float32)}, ["a"]) is None
+
+    def test_count_for_what_logging_a_batch_takes(self, version: LoadedVersion, tmp_path: Path) -> None:
+        batch = {"X": np.ones((2, 3, 4, 4), np.float32)}
+        stored = store(tmp_path, embedding_model(), embedding_signature(), id=2, version="2")
+        plain = LoadedVersion(tmp_path, PlanModel(1, 1, "m", 1, "1", [], [stored]), stored)
+
+        assert (version.measured_values(batch), plain.measured_values(batch)) == (96, 0)
