@@ -3,7 +3,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("inference", "0045_sent_rows"),
+        ("inference", "0047_devices_that_ask"),
     ]
 
     operations = [
