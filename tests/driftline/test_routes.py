@@ -189,6 +189,8 @@ BODIES: dict[str, tuple[bytes, str]] = {
     "POST pulls": (b'{"url": "https://127.0.0.1"}', "application/json"),
     "<int:member_id>": (b'{"role": "viewer"}', "application/json"),
     "<int:team_id>": (b'{"members": []}', "application/json"),
+    "<int:role_id>": (b'{"scopes": ["read"]}', "application/json"),
+    "roles": (b'{"name": "night-shift", "scopes": ["read"]}', "application/json"),
     "teams": (b'{"name": "night shift"}', "application/json"),
     "invitations": (b'{"email": "somebody@example.com"}', "application/json"),
     "<int:dataset_id>": (b'{"archived": false}', "application/json"),

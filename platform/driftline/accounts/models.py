@@ -10,7 +10,9 @@ from django.core.exceptions import ValidationError
 from django.db import models
 from django.db.models.functions import Now
 
-from driftline.accounts.scopes import Role
+from driftline.accounts.scopes import SCOPES_OF_ROLE, Role, Scope
+
+MAX_ROLE_CHARACTERS = 40
 
 ROLE_LABELS = {
     Role.VIEWER: "Viewer: reads",
@@ -112,10 +114,46 @@ class Project(models.Model):
         return f"{settings.PUBLIC_URL}{self.path_of(self.slug)}"
 
 
+class CustomRole(models.Model):
+    """A role of one project beside the three that all have: a name and a set of scopes.
+
+    Memberships, invitations and the sign-in file refer to it by its name, so the name does not change.
+    """
+
+    project = models.ForeignKey(Project, models.CASCADE, related_name="custom_roles")
+    name = models.CharField(max_length=MAX_ROLE_CHARACTERS)
+    scopes = models.JSONField(default=list)
+    created_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["project", "name"], name="role_name_once_a_project")]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def allowed(self) -> frozenset[Scope]:
+        """The scopes that the role has; one that this release does not know counts for nothing."""
+        return frozenset(scope for scope in Scope if scope in self.scopes)
+
+
+class MembershipQuerySet(models.QuerySet["Membership"]):
+    def with_scope(self, scope: Scope) -> "MembershipQuerySet":
+        """Keep those in a role, built in or of their project, that has a scope."""
+        custom = CustomRole.objects.filter(
+            project=models.OuterRef("project"), name=models.OuterRef("role"), scopes__contains=[scope]
+        )
+        return self.filter(models.Q(role__in=scope.roles) | models.Exists(custom))
+
+
 class Membership(models.Model):
     project = models.ForeignKey(Project, models.CASCADE, related_name="memberships")
     user = models.ForeignKey(User, models.CASCADE, related_name="memberships")
-    role = models.CharField(max_length=10, choices=ROLE_LABELS, default=Role.VIEWER.value)
+    role = models.CharField(
+        max_length=MAX_ROLE_CHARACTERS,
+        default=Role.VIEWER.value,
+        help_text="viewer, editor, admin, or the name of a role of the project",
+    )
     joined_at = models.DateTimeField(
         null=True, db_default=Now(), help_text="empty for those of before it was kept"
     )
@@ -128,11 +166,10 @@ class Membership(models.Model):
         help_text="the sign-in provider that gives the role; empty: a person did",
     )
     role_by_hand = models.CharField(
-        max_length=10,
+        max_length=MAX_ROLE_CHARACTERS,
         default="",
         db_default="",
         blank=True,
-        choices=ROLE_LABELS,
         help_text="what a person gave, while a provider gives more",
     )
     granted_teams = models.JSONField(
@@ -142,11 +179,18 @@ class Membership(models.Model):
         help_text="teams that the provider named",
     )
 
+    objects = MembershipQuerySet.as_manager()
+
     class Meta:
         constraints = [models.UniqueConstraint(fields=["project", "user"], name="one_membership_a_person")]
 
     def __str__(self) -> str:
         return f"{self.user} in {self.project}: {self.role}"
+
+    @property
+    def scopes(self) -> frozenset[Scope]:
+        """What the person may do in the project; nothing in a role that the project does not have."""
+        return scopes_of_role(self.project_id, self.role)
 
     @property
     def is_last_admin(self) -> bool:
@@ -156,9 +200,19 @@ class Membership(models.Model):
         return stored.filter(pk=self.pk).exists() and not others.exists()
 
     def clean(self) -> None:
-        """Refuse another role for the last admin in a form that saves the row by itself."""
+        """Refuse, in a form that saves the row by itself, an unknown role, and another one for the last admin."""
+        if self.role not in set(Role) and not self.project.custom_roles.filter(name=self.role).exists():
+            raise ValidationError({"role": f"{self.project} has no role {self.role!r}."})
         if self.pk and self.role != Role.ADMIN and self.is_last_admin:
             raise ValidationError({"role": f"{self.user} is the only admin of {self.project}."})
+
+
+def scopes_of_role(project_id: int, role: str) -> frozenset[Scope]:
+    """Return the scopes of a role of a project, built in or its own; none for a name that is neither."""
+    if role in SCOPES_OF_ROLE:
+        return SCOPES_OF_ROLE[role]
+    custom = CustomRole.objects.filter(project=project_id, name=role).first()
+    return frozenset() if custom is None else custom.allowed
 
 
 class Team(models.Model):
@@ -181,7 +235,7 @@ class Invitation(models.Model):
 
     project = models.ForeignKey(Project, models.CASCADE, related_name="invitations")
     email = models.EmailField()
-    role = models.CharField(max_length=10, choices=ROLE_LABELS)
+    role = models.CharField(max_length=MAX_ROLE_CHARACTERS)
     generation = models.PositiveIntegerField(default=1, help_text="which of its links is valid: the newest")
     created_at = models.DateTimeField(db_default=Now())
     created_by = models.CharField(max_length=200)

@@ -13,8 +13,9 @@ from django.db import models, transaction
 from django.http import HttpRequest
 from unfold.admin import ModelAdmin
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
+from unfold.widgets import UnfoldAdminSelectWidget
 
-from driftline.accounts.models import Membership, Project, User
+from driftline.accounts.models import ROLE_LABELS, CustomRole, Membership, Project, User
 from driftline.accounts.scopes import Role
 from driftline.accounts.services import note_isolation, record_audit
 from driftline.admin.reading import ReadOnlyAdmin
@@ -108,6 +109,16 @@ class Memberships(Audited):
 
     def project_of(self, obj: Membership) -> Project:
         return obj.project
+
+    def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **options: Any) -> Any:
+        """Offer the roles of all projects; the row refuses one that its project does not have."""
+        field = super().formfield_for_dbfield(db_field, request, **options)
+        if db_field.name == "role":
+            own = CustomRole.objects.order_by("name").values_list("name", flat=True).distinct()
+            field.widget = UnfoldAdminSelectWidget(
+                choices=[*ROLE_LABELS.items(), *((one, one) for one in own)]
+            )
+        return field
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> Sequence[str]:
         """Leave out of a new row the time at which the person joined: the database sets it."""

@@ -16,6 +16,7 @@ from driftline.api import (
     incidents,
     members,
     models,
+    roles,
     teams,
     tokens,
 )
@@ -84,6 +85,7 @@ ROUTERS = (
     reports.router,
     configuration.router,
     members.router,
+    roles.router,
     teams.router,
     tokens.router,
     audit.router,
