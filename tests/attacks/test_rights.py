@@ -370,7 +370,9 @@ CHANGES = [
     Change("team", "POST /teams", {"name": "new"}, "settings/teams", {"name": "new"}),
     Change("team", "PATCH /teams/{team}", {"members": []}, "settings/teams/{team}"),
     Change("team", "DELETE /teams/{team}", None, "settings/teams/{team}/remove"),
-    Change("project", "", None, "settings/project", {"do": "rename", "name": "Ours"}),
+    Change(
+        "project", "PATCH /projects/ours", {"name": "New"}, "settings/project", {"do": "rename", "name": "Ours"},
+    ),
     Change(
         "member", "PATCH /members/{member}", {"role": "viewer"}, "settings/members/{member}", {"role": "viewer"},
         "read",  # nobody gives a role with what they lack

@@ -151,6 +151,10 @@ GET     api/v1/audit/export                                         admin
 GET     api/v1/members                                              read
 PATCH   api/v1/members/<int:member_id>                              admin
 DELETE  api/v1/members/<int:member_id>                              admin
+GET     api/v1/projects                                             read
+POST    api/v1/projects                                             admin
+GET     api/v1/projects/<slug>                                      read
+PATCH   api/v1/projects/<slug>                                      admin
 GET     api/v1/roles                                                read
 POST    api/v1/roles                                                admin
 PATCH   api/v1/roles/<int:role_id>                                  admin

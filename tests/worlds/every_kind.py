@@ -138,6 +138,7 @@ class World:
             "<int:token_id>": str(self.revocable.pk),
             "<int:member_id>": str(self.member.pk),
             "members/<int:pk>": f"members/{self.member.pk}",
+            "<slug>": self.model.project.slug,
             "<int:role_id>": str(self.role.pk),
             "roles/<int:pk>": f"roles/{self.role.pk}",
             "<int:team_id>": str(self.team.pk),
