@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 from django.conf import settings
 from django.contrib.auth.models import AbstractUser, BaseUserManager
 from django.core.exceptions import ValidationError
+from django.core.validators import MinValueValidator
 from django.db import models
 from django.db.models.functions import Now
 
@@ -91,6 +92,27 @@ class Project(models.Model):
     archived_at = models.DateTimeField(
         null=True, blank=True, help_text="since when it is hidden and read only"
     )
+    max_models = models.PositiveIntegerField(
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1)],
+        help_text="Models that it may have, with archived ones. Empty: no limit.",
+    )
+    max_rows_per_second = models.PositiveIntegerField(
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1)],
+        help_text="Rows that may be logged, and asked of its models, through each serving process. Empty: no limit.",
+    )
+    max_bytes = models.PositiveBigIntegerField(
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1)],
+        help_text="Bytes that its log, summaries and artifacts may hold. Empty: no limit.",
+    )
+    stored_bytes = models.BigIntegerField(
+        null=True, blank=True, help_text="what they hold, measured every ten minutes where there is a quota"
+    )
     members = models.ManyToManyField(User, through="Membership", related_name="projects")
 
     def __str__(self) -> str:
@@ -102,6 +124,11 @@ class Project(models.Model):
             is_first = not Project.objects.exclude(pk=self.pk).exists()
             self.isolation = Isolation.NONE if is_first else Isolation.PROCESS
         super().save(*args, **kwargs)
+
+    @property
+    def is_full(self) -> bool:
+        """Whether what it holds, as it was measured last, reaches its quota of storage."""
+        return self.max_bytes is not None and (self.stored_bytes or 0) >= self.max_bytes
 
     @staticmethod
     def path_of(slug: str) -> str:

@@ -23,13 +23,21 @@ router = Router(tags=["projects"])
 
 
 class ProjectOut(ResponseBody, frozen=True):
-    """A project; `url` is the address of its pages, and `archived_at` is null unless it is hidden and read only."""
+    """A project; `url` is the address of its pages, and `archived_at` is null unless it is hidden and read only.
+
+    An operator sets `max_models`, `max_rows_per_second` of each serving process, and `max_bytes`; null is no limit.
+    `stored_bytes` is measured every ten minutes where that is set.
+    """
 
     slug: str
     name: str
     url: str
     created_at: Time
     archived_at: Time | None
+    max_models: int | None
+    max_rows_per_second: int | None
+    max_bytes: int | None
+    stored_bytes: int | None
 
     @classmethod
     def of(cls, project: Project) -> Self:
@@ -39,6 +47,10 @@ class ProjectOut(ResponseBody, frozen=True):
             url=project.url,
             created_at=project.created_at,
             archived_at=project.archived_at,
+            max_models=project.max_models,
+            max_rows_per_second=project.max_rows_per_second,
+            max_bytes=project.max_bytes,
+            stored_bytes=project.stored_bytes if project.max_bytes else None,
         )
 
 
