@@ -123,8 +123,8 @@ def receive_rows(request: HttpRequest) -> HttpResponse:
     again is harmless.
     """
     device = device_of(request)
-    row_budget.check(device.project_id)
+    row_budget.check(device.project)
     media_type(request, JSON_TYPES)
     result = reports.store_rows(device=device, body=read_body(request, cap=MAX_BODY_BYTES), now=now())
-    row_budget.charge(device.project_id, len(result.results))
+    row_budget.charge(device.project, len(result.results))
     return HttpResponse(msgspec.json.encode(BatchOut.of(result, [])), content_type="application/json")

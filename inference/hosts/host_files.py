@@ -84,7 +84,7 @@ def servable_part(plan: Plan, before: Plan | None, missing: Collection[str]) -> 
         waiting.add(model.id)
         if model.id in known:
             models.append(known[model.id])
-    return Plan(plan.generation, models, plan.tokens, plan.callbacks), waiting
+    return msgspec.structs.replace(plan, models=models), waiting
 
 
 def _without(model: PlanModel, lacking: set[str]) -> PlanModel:

@@ -166,11 +166,11 @@ def _receive(
 ) -> HttpResponse:
     project = caller_of(request).project
     model = _models.get((project.pk, name), lambda: find_model(project=project, name=name))
-    row_budget.check(project.pk)
+    row_budget.check(project)
     kind = media_type(request, kinds)
     body = read_body(request, cap=MAX_BODY_BYTES)
     result, arrived = store(model, body, kind=kind, now=now())
-    row_budget.charge(project.pk, len(result.results))
+    row_budget.charge(project, len(result.results))
     caller_of(request).charge_rows(len(result.results))
     body = msgspec.json.encode(BatchOut.of(result, arrived.warnings))
     response = HttpResponse(body, content_type="application/json")

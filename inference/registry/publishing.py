@@ -14,7 +14,8 @@ from django.db import transaction
 from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Now
 
-from driftline.accounts.models import ApiToken
+from driftline.accounts.models import ApiToken, Project
+from driftline.accounts.quotas import describe_full
 from driftline.common.clock import now
 from inference.registry.endpoints.stored import endpoint_of
 from inference.registry.hooks import list_callbacks, list_device_tokens
@@ -113,8 +114,9 @@ def _next_generation() -> int:
 
 
 def _publish_all(generation: int) -> None:
-    tokens = [*_tokens(), *list_device_tokens()]
-    publish_plan(Plan(generation, _models(), tokens, list_callbacks()), settings.HOME / PLAN_FILE)
+    tokens, quotas = [*_tokens(), *list_device_tokens()], (_row_quotas(), _full_projects())
+    plan = Plan(generation, _models(), tokens, list_callbacks(), *quotas)
+    publish_plan(plan, settings.HOME / PLAN_FILE)
 
 
 def _models(only: Collection[int] | None = None) -> list[PlanModel]:
@@ -259,6 +261,16 @@ def _has_value_costs(report: Mapping[str, Any]) -> bool:
     """Read it from the intake's report; one of an older intake names the operators alone."""
     known = report.get("value_costs")
     return may_have_value_costs(report.get("ops", ())) if known is None else bool(known)
+
+
+def _row_quotas() -> dict[int, int]:
+    with_quota = Project.objects.exclude(max_rows_per_second=None).order_by("pk")
+    return {project.pk: project.max_rows_per_second or 0 for project in with_quota}
+
+
+def _full_projects() -> dict[int, str]:
+    bounded = Project.objects.exclude(max_bytes=None).order_by("pk")
+    return {project.pk: describe_full(project) for project in bounded if project.is_full}
 
 
 def _tokens() -> list[PlanToken]:

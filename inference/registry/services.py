@@ -11,6 +11,7 @@ from django.conf import settings
 from django.db import IntegrityError, transaction
 
 from driftline.accounts.models import Project
+from driftline.accounts.quotas import refuse_full
 from driftline.accounts.services import record_audit
 from driftline.common.clock import now
 from driftline.common.errors import FieldFault, Problem, invalid
@@ -90,7 +91,10 @@ def create_model(
     text_features: Iterable[str] = (),
     thumbnail_share: float = 0.0,
 ) -> Model:
-    """Create a model with an empty deployment."""
+    """Create a model with an empty deployment.
+
+    Raises Problem 409 where the project has as many models as its quota allows, or one of this name.
+    """
     check_model_name(name)
     _check_choice("/task", task, ModelTask.values)
     kept_tags = check_tags(tags)
@@ -105,6 +109,7 @@ def create_model(
     _check_thumbnail_share(thumbnail_share)
     try:
         with transaction.atomic():
+            _refuse_model_too_many(project)
             model = Model.objects.create(
                 project=project,
                 name=name,
@@ -129,6 +134,18 @@ def create_model(
     except IntegrityError as error:
         raise Problem(409, "model_exists", f"This project already has a model {name!r}.") from error
     return model
+
+
+def _refuse_model_too_many(project: Project) -> None:
+    """Refuse one model more than the quota, by the project as it is now, of which two at once wait for each other."""
+    quota = Project.objects.select_for_update(no_key=True).get(pk=project.pk).max_models
+    if quota and (count := Model.objects.filter(project=project).count()) >= quota:
+        raise Problem(
+            409,
+            "quota_reached",
+            f"{project.name} has {count:,} models of a quota of {quota:,}, with archived ones; delete one, or ask an "
+            "operator to raise the quota.",
+        )
 
 
 def check_model_name(name: str) -> None:
@@ -357,9 +374,11 @@ def upload_version(
 
     Returns the version and whether it is new: the same bytes, signature and execution provider again give the
     version that holds them. Without `name` the version gets the next number. Raises Problem: `digest_mismatch`
-    and the refusals of the intake (4xx), `version_exists` (409) where another version has the name.
+    and the refusals of the intake (4xx), `version_exists` (409) where another version has the name, `quota_reached`
+    (429) where the project holds as much as it may.
     """
     check_version_name(name)
+    refuse_full(model.project)
     with problems_of_intake():
         parsed = parse_metadata(metadata) if metadata else UploadMetadata()
     with examined_upload(model=model, stream=stream, metadata=parsed, expected_sha256=expected_sha256) as (

@@ -111,12 +111,18 @@ class PlanCallback(Struct, frozen=True):
 
 
 class Plan(Struct, frozen=True):
-    """Everything that is served; `generation` grows with every publication."""
+    """Everything that is served; `generation` grows with every publication.
+
+    `row_quotas` holds the rows a second that may be asked of a project's models in each process, by its id.
+    `full_projects` says by id why the models of projects answer nothing that would be logged.
+    """
 
     generation: int
     models: list[PlanModel]
     tokens: list[PlanToken]
     callbacks: list[PlanCallback] = []
+    row_quotas: dict[int, int] = {}
+    full_projects: dict[int, str] = {}
 
 
 class PlanChange(Struct, frozen=True):
@@ -138,6 +144,8 @@ class _UnreadPlan(Struct):
     models: list[msgspec.Raw]
     tokens: list[PlanToken]
     callbacks: list[PlanCallback] = []
+    row_quotas: dict[int, int] = {}
+    full_projects: dict[int, str] = {}
 
 
 _unread = msgspec.json.Decoder(_UnreadPlan)
@@ -180,7 +188,10 @@ class PlanReader:
             raise PlanUnreadable(f"{self._path} holds no plan ({error}); publish it again.") from error
         assert self._base is not None
         models = sorted(self._current.values(), key=lambda model: model.id)
-        return Plan(self._generation, models, self._base.tokens, self._base.callbacks)
+        base = self._base
+        return Plan(
+            self._generation, models, base.tokens, base.callbacks, base.row_quotas, base.full_projects
+        )
 
     def _look(self) -> "_Seen":
         return _Seen(_identity(self._path), *_end_of(self._changes))

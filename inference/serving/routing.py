@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from driftline.accounts.allowed_networks import AllowedNetworks
 from driftline.accounts.scopes import Scope
 from driftline.common.networks import Network
-from driftline.common.rate_budget import TokenBudget, budget_of
+from driftline.common.rate_budget import TokenBudget, budget_of, quota_of
 from inference.prediction_log.spool.record import Role
 from inference.protocol.dialect import Dialect, InferRequest, Target
 from inference.protocol.matching import list_names
@@ -87,6 +87,10 @@ def _key_reader(key: str) -> Callable[[InferRequest], str | None]:
         name = key.removeprefix("tag:")
         return lambda request: request.facts.tags.get(name) if request.facts.tags else None
     return lambda request: request.facts.subject
+
+
+FULL_SECONDS = 60.0
+"""After which who asks a model of a full project may ask again."""
 
 
 class Admission:
@@ -261,11 +265,13 @@ class RoutingTable:
         route = self.find_route(token.project_id, target)
         if isinstance(route, Refusal):
             return route
+        if (reason := self.plan.full_projects.get(token.project_id)) is not None:
+            return too_many(reason, route.fields, FULL_SECONDS)
         admission = Admission(
             route,
             may_backfill=Scope.BACKFILL in token.scopes,
             expires_at=token.expires_at,
-            budget=budget_of(token.digest, token.requests_per_second, token.rows_per_second),
+            budget=self._budget_of(token),
             allowed=self._allowed.get(token.digest),
             token=token.digest,
         )
@@ -276,6 +282,11 @@ class RoutingTable:
     def _is_of_model(self, token: PlanToken, target: Target) -> bool:
         model = self.find_target(token.project_id, target)
         return isinstance(model, PlanModel) and model.id == token.model_id
+
+    def _budget_of(self, token: PlanToken) -> TokenBudget | None:
+        """Give what the token may still send, with the quota of its project."""
+        quota = quota_of(token.project_id, self.plan.row_quotas.get(token.project_id, 0))
+        return budget_of(token.digest, token.requests_per_second, token.rows_per_second, quota=quota)
 
     def authenticate(self, caller: InferenceCaller, *scopes: Scope) -> PlanToken | Refusal:
         """Find the bearer's token, or refuse; one of the scopes is enough, unless the token is for one model alone."""

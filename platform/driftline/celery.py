@@ -52,6 +52,7 @@ app.conf.update(
         "close windows": _every(15, Task.CLOSE_WINDOWS),
         "heartbeat": _every(15, Task.HEARTBEAT),
         "tidy": _every(3600, Task.TIDY),
+        "measure projects": _every(600, Task.MEASURE_PROJECTS),
         "measure ended": _every(300, Task.MEASURE_ENDED),
         "digests": _every(300, Task.SEND_DIGESTS),
         "due runs": _every(30, Task.START_DUE_RUNS),

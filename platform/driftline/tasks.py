@@ -9,6 +9,7 @@ from django.db.models.functions import Now, RowNumber
 
 from driftline.accounts.audit_chain import oldest_unsealed, seal_entries
 from driftline.accounts.invitations import waiting_letters
+from driftline.capacity.project_sizes import measure_projects
 from driftline.capacity.samples import record_disk
 from driftline.common.clock import now
 from driftline.common.task_queue import Task, enqueue
@@ -108,6 +109,12 @@ def tidy() -> None:
     forget_old_reports(now())
     forget_old_events(now())
     remind_of_waiting_runs(now())
+
+
+@shared_task(name=Task.MEASURE_PROJECTS)
+def measure_stored_bytes() -> None:
+    """Note what projects with a quota of storage hold, so that what would exceed it is refused."""
+    measure_projects()
 
 
 def _enqueue_for_models(task: Task, due: QuerySet[Any]) -> None:

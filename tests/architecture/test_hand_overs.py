@@ -73,6 +73,7 @@ class TestTasks:
             "driftline.close_windows",
             "driftline.heartbeat",
             "driftline.long_work",
+            "driftline.measure_projects",
             "driftline.seal_audit",
             "driftline.sweep",
             "driftline.tidy",

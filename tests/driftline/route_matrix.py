@@ -152,6 +152,14 @@ GET     api/v1/audit/export                                         admin
 GET     api/v1/members                                              read
 PATCH   api/v1/members/<int:member_id>                              admin
 DELETE  api/v1/members/<int:member_id>                              admin
+GET     api/v1/projects                                             read
+POST    api/v1/projects                                             admin
+GET     api/v1/projects/<slug>                                      read
+PATCH   api/v1/projects/<slug>                                      admin
+GET     api/v1/roles                                                read
+POST    api/v1/roles                                                admin
+PATCH   api/v1/roles/<int:role_id>                                  admin
+DELETE  api/v1/roles/<int:role_id>                                  admin
 GET     api/v1/teams                                                read
 POST    api/v1/teams                                                admin
 PATCH   api/v1/teams/<int:team_id>                                  admin
@@ -379,6 +387,12 @@ GET     settings/tokens/<int:pk>/revoke         viewer
 POST    settings/tokens/<int:pk>/revoke         admin
 GET     settings/audit                          admin
 GET     settings/audit/export                   admin
+GET     settings/roles                          viewer
+POST    settings/roles                          admin
+GET     settings/roles/<int:pk>                 viewer
+POST    settings/roles/<int:pk>                 admin
+GET     settings/roles/<int:pk>/remove          viewer
+POST    settings/roles/<int:pk>/remove          admin
 GET     settings/teams                          viewer
 POST    settings/teams                          admin
 GET     settings/teams/<int:pk>                 viewer

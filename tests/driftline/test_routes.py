@@ -88,7 +88,9 @@ def people(ours: Project) -> People:
 
 
 def _token(project: Project, *scopes: str) -> str:
-    return create_token(project=project, name="t", scopes=scopes, actor="test")[1]
+    maker = project.memberships.filter(role=Role.ADMIN).first()
+    owner = maker.user if maker else None
+    return create_token(project=project, name="t", scopes=scopes, actor="test", created_by=owner)[1]
 
 
 @cache
@@ -190,6 +192,10 @@ BODIES: dict[str, tuple[bytes, str]] = {
     "POST pulls": (b'{"url": "https://127.0.0.1"}', "application/json"),
     "<int:member_id>": (b'{"role": "viewer"}', "application/json"),
     "<int:team_id>": (b'{"members": []}', "application/json"),
+    "<slug>": (b'{"name": "Ours"}', "application/json"),
+    "projects": (b'{"name": "Another"}', "application/json"),
+    "<int:role_id>": (b'{"scopes": ["read"]}', "application/json"),
+    "roles": (b'{"name": "night-shift", "scopes": ["read"]}', "application/json"),
     "teams": (b'{"name": "night shift"}', "application/json"),
     "invitations": (b'{"email": "somebody@example.com"}', "application/json"),
     "<int:dataset_id>": (b'{"archived": false}', "application/json"),

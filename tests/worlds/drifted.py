@@ -9,7 +9,7 @@ from django.conf import settings
 from django.core import signing
 from django.utils import timezone
 
-from driftline.accounts.models import ApiToken, Project, User
+from driftline.accounts.models import ApiToken, CustomRole, Project, User
 from driftline.accounts.scopes import Scope
 from driftline.accounts.services import create_project, create_token, rotate_token
 from driftline.common.periods import Period
@@ -122,6 +122,9 @@ class World:
             "tokens": "/settings/tokens",
             "token": f"/settings/tokens/{self.token.pk}",
             "own token": f"/accounts/profile/tokens/{self.token.pk}/",
+            "roles": "/settings/roles",
+            "role": f"/settings/roles/{self.project.custom_roles.get().pk}",
+            "role's end": f"/settings/roles/{self.project.custom_roles.get().pk}/remove",
             "teams": "/settings/teams",
             "sink": "/settings/sink",
             "sink's end": "/settings/sink/stop",
@@ -166,6 +169,7 @@ def furnish() -> World:
     project = create_project(slug="bank", name="Bank", owner=owner)
     model = make_model(project)
     give_reference(model)
+    CustomRole.objects.create(project=project, name="labeller", scopes=["label", "read"])
     create_channel(project=project, kind="email", name="team", target="team@bank.example", actor="test")
     hook, _ = create_channel(
         project=project, kind="webhook", name="pager", target="https://93.184.215.14/hooks/T024BE7LD", actor="test",

@@ -6,7 +6,7 @@ from io import BytesIO
 
 from django.conf import settings
 
-from driftline.accounts.models import ApiToken, Invitation, Membership, Project, Team, User
+from driftline.accounts.models import ApiToken, CustomRole, Invitation, Membership, Project, Team, User
 from driftline.accounts.scopes import Role
 from driftline.accounts.services import create_token
 from driftline.common.periods import rfc3339
@@ -82,6 +82,7 @@ class World:
     member: Membership
     invitation: Invitation
     team: Team
+    role: CustomRole
 
     def fill(self, path: str) -> str:
         """Put the names and numbers of these objects into a path's places; the file that waits has its content."""
@@ -137,6 +138,9 @@ class World:
             "<int:token_id>": str(self.revocable.pk),
             "<int:member_id>": str(self.member.pk),
             "members/<int:pk>": f"members/{self.member.pk}",
+            "<slug>": self.model.project.slug,
+            "<int:role_id>": str(self.role.pk),
+            "roles/<int:pk>": f"roles/{self.role.pk}",
             "<int:team_id>": str(self.team.pk),
             "teams/<int:pk>": f"teams/{self.team.pk}",
             "<int:invitation_id>": str(self.invitation.pk),
@@ -278,6 +282,7 @@ def furnish(project: Project, name: str = "flights") -> World:
             expires_at=datetime.now(UTC) + DAY,
         ),
         Team.objects.create(project=project, name="risk"),
+        CustomRole.objects.create(project=project, name="labeller", scopes=["label", "read"]),
     )
 
 

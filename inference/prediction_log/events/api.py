@@ -94,13 +94,13 @@ def receive_event_of_service(request: HttpRequest, version: str = Query("", max_
 
 def _receive(request: HttpRequest, model: Model | None, version: str) -> EventAnswer:
     moment, project = now(), caller_of(request).project
-    row_budget.check(project.pk)
+    row_budget.check(project)
     event = _read_event(request)
     if model is None:
         model = find_model(project=project, name=event.text("inferenceservicename"))
     half = half_of(event, model=model, version=version, now=moment)
     rows = len(read_rows(event.data, half.kind))
-    row_budget.charge(project.pk, rows)
+    row_budget.charge(project, rows)
     caller_of(request).charge_rows(rows)
     taken = take_half(half=half, now=moment)
     if taken.status == "waiting":

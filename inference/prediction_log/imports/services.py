@@ -16,6 +16,7 @@ from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models import Q
 
+from driftline.accounts.quotas import refuse_full
 from driftline.accounts.services import record_audit
 from driftline.common.clock import now
 from driftline.common.errors import Problem, invalid
@@ -134,6 +135,7 @@ def _start(
 ) -> tuple[Import, bool]:  # fmt: skip
     if (running := _unfinished(model, kind, digest)) is not None:
         return _same(running, version, path, is_upload), False
+    refuse_full(model.project)
     version = _version(model, version)
     file_format = _format(path)
     source = _examine(path, file_format, reading)

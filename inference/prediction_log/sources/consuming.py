@@ -106,7 +106,7 @@ class SourceConsumption:
         pauses = _Pauses(self._stop, self._first_pause)
         while True:
             try:
-                _budget.check(source.project_id)
+                _budget.check(source.project)
                 stored = store_batch(source, batch, now=now())
             except Fenced:
                 log.info("another consumer has stored these messages", extra={"source": source.name})
@@ -128,7 +128,7 @@ class SourceConsumption:
     ) -> None:
         self.total += stored
         self._beat.count(stored.rows)
-        _budget.charge(source.project_id, len(batch))
+        _budget.charge(source.project, len(batch))
         adapter.acknowledge({span.partition: span.next_offset for span in spans_of(batch)})
 
     def _is_current(self, source: Source) -> bool:
@@ -138,6 +138,8 @@ class SourceConsumption:
         except _AWAY:
             close_old_connections()
             return True
+        if found is not None:
+            source.project = found.project  # with the quota that it has by now
         return found is not None and found.is_read and found.generation == source.generation
 
 

@@ -77,17 +77,21 @@ _holders: TtlCache[str, tuple[Caller, ApiToken, datetime | None]] = TtlCache()
 
 
 class Scoped(HttpBearer):
-    """Lets a request in when its token has `scope`; reading is also open to the members of a project."""
+    """Lets a request in when its token has `scope`; reading is also open to the members of a project.
 
-    def __init__(self, scope: Scope) -> None:
+    An archived project is only read, but for what may be done `while_archived`.
+    """
+
+    def __init__(self, scope: Scope, *, while_archived: bool = False) -> None:
         super().__init__()
-        self.scope = scope
+        self.scope, self._while_archived = scope, while_archived
 
     def __call__(self, request: HttpRequest) -> Caller:
         caller = identify(request, now=now())
         note_identity(request, caller.actor, is_reader=True)
         caller.require(self.scope)
-        if self.scope != Scope.READ and request.method not in _SAFE_METHODS:
+        is_change = self.scope != Scope.READ and request.method not in _SAFE_METHODS
+        if is_change and not self._while_archived:
             refuse_archived(caller.project)
         caller.take_request()
         return caller

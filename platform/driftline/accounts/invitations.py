@@ -22,8 +22,9 @@ from django.db.models import QuerySet
 from django.template.loader import render_to_string
 from django.utils.crypto import constant_time_compare, salted_hmac
 
-from driftline.accounts.members import check_role, members_of
+from driftline.accounts.members import members_of
 from driftline.accounts.models import AuditEntry, Invitation, Membership, Project, User
+from driftline.accounts.roles import check_role
 from driftline.accounts.services import MAX_NAME_CHARACTERS, record_audit
 from driftline.accounts.single_sign_on.people import refuse_password
 from driftline.common.advisory_locks import AdvisoryLock, session_lock
@@ -62,12 +63,13 @@ def invite(
 ) -> Invitation:
     """Invite an address with a role, and send the letter; `scopes` are those of who invites.
 
-    Raises Problem 422 for what is no address, 409 for a member or an address that is invited already, and 429 where
-    the address or the project has had its letters for now.
+    Raises Problem 422 for what is no address or role, 403 for a role with more scopes, 409 for a member or an address
+    that is invited already, and 429 where the address or the project has had its letters for now.
     """
-    chosen, address = check_role(role, scopes=scopes, actor=actor), _address(email)
+    address = _address(email)
     with transaction.atomic():
         project = Project.objects.select_for_update().get(pk=project.pk)
+        chosen = check_role(role, project=project, scopes=scopes, actor=actor)
         if members_of(project).filter(user__email__iexact=address).exists():
             raise Problem(
                 409, "already_member", f"{address} is a member already; change the role in the list."
@@ -94,7 +96,7 @@ def send_again(*, invitation: Invitation, scopes: Collection[str], actor: str, n
     with transaction.atomic():
         project = Project.objects.select_for_update().get(pk=invitation.project_id)
         invitation = _lock_open(invitation)
-        check_role(invitation.role, scopes=scopes, actor=actor)
+        check_role(invitation.role, project=project, scopes=scopes, actor=actor)
         _refuse_letter_too_many(project, invitation.email, now)
         invitation.generation += 1
         invitation.expires_at, invitation.sent_at = now + VALID_FOR, None

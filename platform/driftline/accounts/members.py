@@ -7,10 +7,10 @@ from django.db import transaction
 from django.db.models import Q, QuerySet
 
 from driftline.accounts.models import Membership, Project
-from driftline.accounts.rights import insufficient_scope
-from driftline.accounts.scopes import SCOPES_OF_ROLE, Role
+from driftline.accounts.roles import check_role
+from driftline.accounts.scopes import Role
 from driftline.accounts.services import record_audit
-from driftline.common.errors import Problem, invalid, not_found
+from driftline.common.errors import Problem, not_found
 
 SEEN_NOTED_EVERY = timedelta(minutes=5)
 
@@ -36,27 +36,15 @@ def note_seen(membership: Membership, *, now: datetime) -> None:
         Membership.objects.filter(stale, pk=membership.pk).update(last_seen_at=now)
 
 
-def check_role(role: str, *, scopes: Collection[str], actor: str) -> Role:
-    """Return the role that a name stands for; nobody gives a role with scopes that they do not have.
-
-    Raises Problem 422 for an unknown name, 403 for a role that is too high.
-    """
-    if role not in set(Role):
-        raise invalid("/role", f"{role[:40]!r} is not a role; use {', '.join(Role)}.")
-    missing = sorted(SCOPES_OF_ROLE[Role(role)].difference(scopes))
-    if missing:
-        raise insufficient_scope(scopes, {"/role": missing[0]}, actor=actor)
-    return Role(role)
-
-
 def change_role(*, member: Membership, role: str, scopes: Collection[str], actor: str) -> Membership:
     """Give a member another role; `scopes` are those of who does it. The same role again changes nothing.
 
-    Raises Problem 409 where the project would have no admin any more.
+    Raises Problem 422 for an unknown role, 403 for one with scopes that they lack, and 409 where the project would
+    have no admin any more.
     """
-    chosen = check_role(role, scopes=scopes, actor=actor)
     with transaction.atomic():
         member = _lock_member(member)
+        chosen = check_role(role, project=member.project, scopes=scopes, actor=actor)
         before = member.role
         if before == chosen:
             return member

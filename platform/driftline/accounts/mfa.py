@@ -5,7 +5,7 @@ from allauth.mfa.utils import is_mfa_enabled
 from django.conf import settings
 
 from driftline.accounts.models import Membership, User
-from driftline.accounts.scopes import Role
+from driftline.accounts.scopes import Scope
 
 _FACTORS = [Authenticator.Type.TOTP, Authenticator.Type.WEBAUTHN]  # recovery codes alone are none
 
@@ -22,7 +22,7 @@ def needs_mfa(user: User) -> bool:
         case "staff":
             return is_staff
         case "admins":
-            return is_staff or Membership.objects.filter(user=user, role=Role.ADMIN).exists()
+            return is_staff or Membership.objects.filter(user=user).with_scope(Scope.ADMIN).exists()
     raise ValueError(group)
 
 

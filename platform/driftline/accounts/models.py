@@ -7,10 +7,13 @@ from typing import Any, ClassVar
 from django.conf import settings
 from django.contrib.auth.models import AbstractUser, BaseUserManager
 from django.core.exceptions import ValidationError
+from django.core.validators import MinValueValidator
 from django.db import models
 from django.db.models.functions import Now
 
-from driftline.accounts.scopes import Role
+from driftline.accounts.scopes import SCOPES_OF_ROLE, Role, Scope
+
+MAX_ROLE_CHARACTERS = 40
 
 ROLE_LABELS = {
     Role.VIEWER: "Viewer: reads",
@@ -89,6 +92,27 @@ class Project(models.Model):
     archived_at = models.DateTimeField(
         null=True, blank=True, help_text="since when it is hidden and read only"
     )
+    max_models = models.PositiveIntegerField(
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1)],
+        help_text="Models that it may have, with archived ones. Empty: no limit.",
+    )
+    max_rows_per_second = models.PositiveIntegerField(
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1)],
+        help_text="Rows that may be logged, and asked of its models, through each serving process. Empty: no limit.",
+    )
+    max_bytes = models.PositiveBigIntegerField(
+        null=True,
+        blank=True,
+        validators=[MinValueValidator(1)],
+        help_text="Bytes that its log, summaries and artifacts may hold. Empty: no limit.",
+    )
+    stored_bytes = models.BigIntegerField(
+        null=True, blank=True, help_text="what they hold, measured every ten minutes where there is a quota"
+    )
     members = models.ManyToManyField(User, through="Membership", related_name="projects")
 
     def __str__(self) -> str:
@@ -101,6 +125,11 @@ class Project(models.Model):
             self.isolation = Isolation.NONE if is_first else Isolation.PROCESS
         super().save(*args, **kwargs)
 
+    @property
+    def is_full(self) -> bool:
+        """Whether what it holds, as it was measured last, reaches its quota of storage."""
+        return self.max_bytes is not None and (self.stored_bytes or 0) >= self.max_bytes
+
     @staticmethod
     def path_of(slug: str) -> str:
         """Return the path below which a project's pages are: see `project_prefix.py`."""
@@ -112,10 +141,46 @@ class Project(models.Model):
         return f"{settings.PUBLIC_URL}{self.path_of(self.slug)}"
 
 
+class CustomRole(models.Model):
+    """A role of one project beside the three that all have: a name and a set of scopes.
+
+    Memberships, invitations and the sign-in file refer to it by its name, so the name does not change.
+    """
+
+    project = models.ForeignKey(Project, models.CASCADE, related_name="custom_roles")
+    name = models.CharField(max_length=MAX_ROLE_CHARACTERS)
+    scopes = models.JSONField(default=list)
+    created_at = models.DateTimeField(db_default=Now())
+
+    class Meta:
+        constraints = [models.UniqueConstraint(fields=["project", "name"], name="role_name_once_a_project")]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def allowed(self) -> frozenset[Scope]:
+        """The scopes that the role has; one that this release does not know counts for nothing."""
+        return frozenset(scope for scope in Scope if scope in self.scopes)
+
+
+class MembershipQuerySet(models.QuerySet["Membership"]):
+    def with_scope(self, scope: Scope) -> "MembershipQuerySet":
+        """Keep those in a role, built in or of their project, that has a scope."""
+        custom = CustomRole.objects.filter(
+            project=models.OuterRef("project"), name=models.OuterRef("role"), scopes__contains=[scope]
+        )
+        return self.filter(models.Q(role__in=scope.roles) | models.Exists(custom))
+
+
 class Membership(models.Model):
     project = models.ForeignKey(Project, models.CASCADE, related_name="memberships")
     user = models.ForeignKey(User, models.CASCADE, related_name="memberships")
-    role = models.CharField(max_length=10, choices=ROLE_LABELS, default=Role.VIEWER.value)
+    role = models.CharField(
+        max_length=MAX_ROLE_CHARACTERS,
+        default=Role.VIEWER.value,
+        help_text="viewer, editor, admin, or the name of a role of the project",
+    )
     joined_at = models.DateTimeField(
         null=True, db_default=Now(), help_text="empty for those of before it was kept"
     )
@@ -128,11 +193,10 @@ class Membership(models.Model):
         help_text="the sign-in provider that gives the role; empty: a person did",
     )
     role_by_hand = models.CharField(
-        max_length=10,
+        max_length=MAX_ROLE_CHARACTERS,
         default="",
         db_default="",
         blank=True,
-        choices=ROLE_LABELS,
         help_text="what a person gave, while a provider gives more",
     )
     granted_teams = models.JSONField(
@@ -142,11 +206,18 @@ class Membership(models.Model):
         help_text="teams that the provider named",
     )
 
+    objects = MembershipQuerySet.as_manager()
+
     class Meta:
         constraints = [models.UniqueConstraint(fields=["project", "user"], name="one_membership_a_person")]
 
     def __str__(self) -> str:
         return f"{self.user} in {self.project}: {self.role}"
+
+    @property
+    def scopes(self) -> frozenset[Scope]:
+        """What the person may do in the project; nothing in a role that the project does not have."""
+        return scopes_of_role(self.project_id, self.role)
 
     @property
     def is_last_admin(self) -> bool:
@@ -156,9 +227,19 @@ class Membership(models.Model):
         return stored.filter(pk=self.pk).exists() and not others.exists()
 
     def clean(self) -> None:
-        """Refuse another role for the last admin in a form that saves the row by itself."""
+        """Refuse, in a form that saves the row by itself, an unknown role, and another one for the last admin."""
+        if self.role not in set(Role) and not self.project.custom_roles.filter(name=self.role).exists():
+            raise ValidationError({"role": f"{self.project} has no role {self.role!r}."})
         if self.pk and self.role != Role.ADMIN and self.is_last_admin:
             raise ValidationError({"role": f"{self.user} is the only admin of {self.project}."})
+
+
+def scopes_of_role(project_id: int, role: str) -> frozenset[Scope]:
+    """Return the scopes of a role of a project, built in or its own; none for a name that is neither."""
+    if role in SCOPES_OF_ROLE:
+        return SCOPES_OF_ROLE[role]
+    custom = CustomRole.objects.filter(project=project_id, name=role).first()
+    return frozenset() if custom is None else custom.allowed
 
 
 class Team(models.Model):
@@ -181,7 +262,7 @@ class Invitation(models.Model):
 
     project = models.ForeignKey(Project, models.CASCADE, related_name="invitations")
     email = models.EmailField()
-    role = models.CharField(max_length=10, choices=ROLE_LABELS)
+    role = models.CharField(max_length=MAX_ROLE_CHARACTERS)
     generation = models.PositiveIntegerField(default=1, help_text="which of its links is valid: the newest")
     created_at = models.DateTimeField(db_default=Now())
     created_by = models.CharField(max_length=200)

@@ -1,7 +1,8 @@
 """Who may do what: the tables of scopes, roles and changes that the API, the pages and the serving processes read.
 
-A token has scopes. A person has a role in a project, and `Scope` says which roles have which scope. So a token may do
-what a person with the same scopes may do. This module imports no Django, because serving processes import it.
+A token has scopes. A person has a role in a project, and `Scope` says which of the built-in roles have which scope; a
+project's own roles are sets of scopes. So a token may do what a person with the same scopes may do. This module
+imports no Django, because serving processes import it.
 """
 
 from collections.abc import Mapping
@@ -10,7 +11,7 @@ from typing import Self
 
 
 class Role(StrEnum):
-    """What a person may do in a project; from the least to the most."""
+    """The roles that every project has, from the least to the most; a project's own are beside them in `roles.py`."""
 
     VIEWER = "viewer"
     EDITOR = "editor"
@@ -120,6 +121,7 @@ SCOPE_OF: Mapping[str, Scope] = {  # the scope that each change needs
     "token": Scope.ADMIN,
     "project": Scope.ADMIN,  # its name, and whether it is archived
     "member": Scope.ADMIN,  # with every scope of the role that they get
+    "role": Scope.ADMIN,  # with every scope that it gets
     "team": Scope.ADMIN,  # who gets the e-mails of channels that name it
     "invitation": Scope.ADMIN,
     "subject": Scope.ADMIN,

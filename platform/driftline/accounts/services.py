@@ -114,16 +114,20 @@ def create_token(
     requests_per_second: int = 0,
     rows_per_second: int = 0,
     allowed_networks: Iterable[str] = (),
+    held: Collection[str] = frozenset(Scope),
 ) -> tuple[ApiToken, str]:
     """Create a token and return it with its text, which is shown once and never stored; a limit of 0 is none.
 
-    It may be used from `allowed_networks` alone, in CIDR notation; from anywhere without any.
+    It may be used from `allowed_networks` alone, in CIDR notation; from anywhere without any. `held` are the scopes of
+    who makes it, which an operator has all of: raises Problem 403 for others, 422 for what is no scope.
     """
     scopes = sorted(set(scopes))
     if unknown := set(scopes).difference(Scope):
         raise invalid("/scopes", f"{min(unknown)!r} is not a scope; use some of {', '.join(Scope)}.")
     if not scopes:
         raise invalid("/scopes", f"A token needs at least one scope: some of {', '.join(Scope)}.")
+    if missing := [scope for scope in Scope if scope in scopes and scope not in held]:
+        raise insufficient_scope(held, {"/scopes": missing[0]}, actor=actor)
     text = new_token_text()
     with transaction.atomic():
         token = ApiToken.objects.create(

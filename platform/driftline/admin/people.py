@@ -13,8 +13,11 @@ from django.db import models, transaction
 from django.http import HttpRequest
 from unfold.admin import ModelAdmin
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
+from unfold.widgets import UnfoldAdminSelectWidget
 
-from driftline.accounts.models import Membership, Project, User
+from driftline.accounts.models import ROLE_LABELS, CustomRole, Membership, Project, User
+from driftline.accounts.quotas import FIELDS as QUOTAS
+from driftline.accounts.quotas import note_quotas, quotas_of
 from driftline.accounts.scopes import Role
 from driftline.accounts.services import note_isolation, record_audit
 from driftline.admin.reading import ReadOnlyAdmin
@@ -109,6 +112,16 @@ class Memberships(Audited):
     def project_of(self, obj: Membership) -> Project:
         return obj.project
 
+    def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **options: Any) -> Any:
+        """Offer the roles of all projects; the row refuses one that its project does not have."""
+        field = super().formfield_for_dbfield(db_field, request, **options)
+        if db_field.name == "role":
+            own = CustomRole.objects.order_by("name").values_list("name", flat=True).distinct()
+            field.widget = UnfoldAdminSelectWidget(
+                choices=[*ROLE_LABELS.items(), *((one, one) for one in own)]
+            )
+        return field
+
     def get_fields(self, request: HttpRequest, obj: Any = None) -> Sequence[str]:
         """Leave out of a new row the time at which the person joined: the database sets it."""
         fields = ("user", "project", "role")
@@ -135,28 +148,30 @@ class Memberships(Audited):
 class Projects(Audited):
     audit_name = "project"
     audited_fields = ("slug", "name")
-    list_display = ("slug", "name", "isolation", "created_at")
+    list_display = ("slug", "name", "isolation", *QUOTAS, "created_at")
     list_filter = ("isolation",)
     search_fields = ("slug", "name")
-    readonly_fields = ("created_at",)
+    readonly_fields = ("created_at", "stored_bytes")
     prepopulated_fields: ClassVar[dict[str, Sequence[str]]] = {"slug": ("name",)}
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> Sequence[str]:
         """Leave out of a new project the time at which it was made: the database sets it."""
-        fields = ("name", "slug", "isolation")
-        return fields if obj is None else (*fields, "created_at")
+        fields = ("name", "slug", "isolation", *QUOTAS)
+        return fields if obj is None else (*fields, "stored_bytes", "created_at")
 
     def save_model(self, request: HttpRequest, obj: Project, form: Any, change: bool) -> None:
-        """Save a project; where its models run is audited, and reaches the serving processes.
+        """Save a project; where its models run and its quotas are audited, and reach the serving processes.
 
         Whoever makes one is its first admin, as it could not be opened otherwise.
         """
-        before = Project.objects.get(pk=obj.pk).isolation if change else None
+        stored = Project.objects.get(pk=obj.pk) if change else None
+        before, quotas = (stored.isolation if stored else None), quotas_of(stored or Project())
         with transaction.atomic():
             super().save_model(request, obj, form, change)
             if not change:
                 Membership.objects.create(project=obj, user=cast(User, request.user), role=Role.ADMIN)
             note_isolation(project=obj, before=before, actor=str(request.user))
+            note_quotas(project=obj, before=quotas, actor=str(request.user))
 
 
 @admin.register(Monitor)

@@ -9,7 +9,15 @@ from allauth.usersessions.models import UserSession
 from django.contrib import admin
 from django.contrib.admin import DateFieldListFilter, EmptyFieldListFilter
 
-from driftline.accounts.models import ApiToken, AuditEntry, DirectoryGroup, DirectoryToken, Invitation, Team
+from driftline.accounts.models import (
+    ApiToken,
+    AuditEntry,
+    CustomRole,
+    DirectoryGroup,
+    DirectoryToken,
+    Invitation,
+    Team,
+)
 from driftline.admin import acts
 from driftline.admin.reading import register
 from driftline.models import DiskSample, Heartbeat
@@ -102,6 +110,7 @@ register(
     ("project", "role"),
     ("email",),
 )
+register(CustomRole, ("name", "project", "scopes", "created_at"), ("project",), ("name",))
 register(Team, ("name", "project", "created_at"), ("project",), ("name",))
 register(
     AuditEntry,

@@ -1,6 +1,6 @@
 """Members of a project and invitations over HTTP."""
 
-from typing import Annotated, Self
+from typing import Self
 
 from django.http import HttpRequest
 from ninja import Router
@@ -9,14 +9,15 @@ from pydantic import Field
 
 from driftline.accounts import invitations, members
 from driftline.accounts.http_auth import Scoped, caller_of
-from driftline.accounts.models import Invitation, Membership
+from driftline.accounts.models import MAX_ROLE_CHARACTERS, Invitation, Membership
 from driftline.accounts.scopes import SCOPE_OF, Role, Scope
 from driftline.common.bodies import Body
 from driftline.common.clock import now
 from driftline.common.paging import PAGE_SIZE, page
-from driftline.common.responses import Page, ResponseBody, Time, one_of
+from driftline.common.responses import Page, ResponseBody, Time
 
 router = Router(tags=["members"])
+_ROLE = f"{', '.join(Role)}, or the name of a role of the project"
 
 
 class MemberOut(ResponseBody, frozen=True):
@@ -25,7 +26,7 @@ class MemberOut(ResponseBody, frozen=True):
     id: int
     email: str
     name: str
-    role: Annotated[str, one_of(Role)]
+    role: str
     joined_at: Time | None
     last_seen_at: Time | None
 
@@ -49,7 +50,7 @@ class InvitationOut(ResponseBody, frozen=True):
 
     id: int
     email: str
-    role: Annotated[str, one_of(Role)]
+    role: str
     invited_by: str
     created_at: Time
     expires_at: Time
@@ -73,12 +74,12 @@ class InvitationOut(ResponseBody, frozen=True):
 
 
 class MemberChanges(Body):
-    role: str = Field(max_length=10, description=", ".join(Role))
+    role: str = Field(max_length=MAX_ROLE_CHARACTERS, description=_ROLE)
 
 
 class NewInvitation(Body):
     email: str = Field(max_length=254)
-    role: str = Field(Role.VIEWER.value, max_length=10, description=", ".join(Role))
+    role: str = Field(Role.VIEWER.value, max_length=MAX_ROLE_CHARACTERS, description=_ROLE)
 
 
 @router.get("/members", auth=Scoped(Scope.READ), response=Page[MemberOut])

@@ -16,6 +16,8 @@ from driftline.api import (
     incidents,
     members,
     models,
+    projects,
+    roles,
     teams,
     tokens,
 )
@@ -83,7 +85,9 @@ ROUTERS = (
     registry_imports.router,
     reports.router,
     configuration.router,
+    projects.router,
     members.router,
+    roles.router,
     teams.router,
     tokens.router,
     audit.router,

@@ -52,48 +52,76 @@ class Budget:
 
 
 class TokenBudget:
-    """What one API token may do; a limit of 0 is none."""
+    """What one API token may do; a limit of 0 is none. The quota of its project is charged with it, if there is one."""
 
     def __init__(
         self,
         requests_per_second: int,
         rows_per_second: int,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        quota: Budget | None = None,
     ) -> None:
         self.limits = requests_per_second, rows_per_second
+        self.quota = quota
         self._requests = Budget(requests_per_second, clock) if requests_per_second else None
         self._rows = Budget(rows_per_second, clock) if rows_per_second else None
 
     def take_request(self) -> float:
         """Take a request, or give the seconds after which another may come."""
-        if self._rows is not None and (wait := self._rows.owed_seconds()) > 0:
-            return wait
+        for rows in (self.quota, self._rows):
+            if rows is not None and (wait := rows.owed_seconds()) > 0:
+                return wait
         return self._requests.take(1) if self._requests is not None else 0.0
 
     def charge_rows(self, rows: int) -> None:
         """Take the rows of a request."""
-        if self._rows is not None:
-            self._rows.charge(rows)
+        for budget in (self.quota, self._rows):
+            if budget is not None:
+                budget.charge(rows)
 
     @property
     def sentence(self) -> str:
-        """Say what the limits are."""
+        """Say which limit is reached, the project's quota or the token's own ones."""
+        if self.quota is not None and self.quota.owed_seconds() > 0:
+            return describe_quota(self.quota)
         requests, rows = self.limits
         named = [f"{requests:,} requests"] * bool(requests) + [f"{rows:,} rows"] * bool(rows)
         return f"This token may send {' and '.join(named)} a second to each serving process"
 
 
 _budgets: dict[str, TokenBudget] = {}
+_quotas: dict[int, Budget] = {}  # by project
 
 
-def budget_of(digest: str, requests_per_second: int, rows_per_second: int) -> TokenBudget | None:
+def budget_of(
+    digest: str, requests_per_second: int, rows_per_second: int, *, quota: Budget | None = None
+) -> TokenBudget | None:
     """Give the budget of a token in this process; None without limits, and a new one once they change."""
     limits = requests_per_second, rows_per_second
-    if not any(limits):
+    if not any(limits) and quota is None:
         return None
     budget = _budgets.get(digest)
-    if budget is None or budget.limits != limits:
+    if budget is None or budget.limits != limits or budget.quota is not quota:
         if len(_budgets) >= MAX_TOKENS:
             _budgets.clear()
-        budget = _budgets[digest] = TokenBudget(*limits)
+        budget = _budgets[digest] = TokenBudget(*limits, quota=quota)
     return budget
+
+
+def quota_of(project_id: int, rows_per_second: int | None) -> Budget | None:
+    """Give what a project may log through this process, whichever way; None without a quota."""
+    if not rows_per_second:
+        return None
+    quota = _quotas.get(project_id)
+    if quota is None or quota.per_second != rows_per_second:
+        quota = _quotas[project_id] = Budget(rows_per_second)
+    return quota
+
+
+def describe_quota(quota: Budget) -> str:
+    """Say what a project may log, and who raises it."""
+    return (
+        f"This project has a quota of {quota.per_second:,} rows a second through each serving process, which an "
+        "operator can raise"
+    )

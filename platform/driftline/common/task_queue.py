@@ -47,6 +47,7 @@ class Task(StrEnum):
     SEAL_AUDIT = "driftline.seal_audit"  # the sweep sends it where entries wait
     HEARTBEAT = "driftline.heartbeat"
     TIDY = "driftline.tidy"
+    MEASURE_PROJECTS = "driftline.measure_projects"
     # inference/prediction_log: the clock sends both
     PACK_LOG = "inference.pack"
     EXPIRE_LOG = "inference.expire"

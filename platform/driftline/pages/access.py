@@ -22,11 +22,11 @@ from django.views.decorators.http import require_http_methods
 
 from driftline.accounts.http_auth import SESSION_PROJECT
 from driftline.accounts.members import note_seen
-from driftline.accounts.models import ApiToken, Membership, Project, Team, User
+from driftline.accounts.models import ApiToken, CustomRole, Membership, Project, Team, User
 from driftline.accounts.project_prefix import slug_in_path
 from driftline.accounts.projects import refuse_archived
 from driftline.accounts.rights import check_rights
-from driftline.accounts.scopes import SCOPE_OF, SCOPES_OF_ROLE, Scope
+from driftline.accounts.scopes import SCOPE_OF, Scope
 from driftline.accounts.services import MAX_NAME_CHARACTERS
 from driftline.common.clock import now
 from driftline.common.errors import Problem
@@ -41,6 +41,8 @@ _MODEL_OF_ROUTE: dict[str | None, Any] = {
     "incident": Incident,
     "token": ApiToken,
     "token_revoke": ApiToken,
+    "role": CustomRole,
+    "role_remove": CustomRole,
     "team": Team,
     "team_remove": Team,
     "member": Membership,
@@ -71,12 +73,12 @@ class Visitor:
     user: User
     project: Project
     role: str
+    role_scopes: frozenset[Scope]
 
     @property
     def scopes(self) -> frozenset[Scope]:
         """The scopes of this person's role; of an archived project they are to read."""
-        scopes = SCOPES_OF_ROLE[self.role]
-        return scopes if self.project.archived_at is None else scopes & {Scope.READ}
+        return self.role_scopes if self.project.archived_at is None else self.role_scopes & {Scope.READ}
 
     def may(self, thing: str) -> bool:
         """Return whether this person may change a thing, a key of `SCOPE_OF`."""
@@ -88,11 +90,11 @@ class Visitor:
 
     def check_not_archived(self, thing: str) -> None:
         """Refuse what the role allows and an archived project does not."""
-        if SCOPE_OF[thing] in SCOPES_OF_ROLE[self.role] and thing not in _WHILE_ARCHIVED:
+        if SCOPE_OF[thing] in self.role_scopes and thing not in _WHILE_ARCHIVED:
             refuse_archived(self.project)
 
     def _scopes_for(self, things: Iterable[str]) -> frozenset[Scope]:
-        return SCOPES_OF_ROLE[self.role] if _WHILE_ARCHIVED.issuperset(things) else self.scopes
+        return self.role_scopes if _WHILE_ARCHIVED.issuperset(things) else self.scopes
 
     @property
     def may_edit(self) -> bool:
@@ -114,6 +116,11 @@ class Visitor:
     @property
     def may_read_trail(self) -> bool:
         return self.may("audit")
+
+    @property
+    def may_restore(self) -> bool:
+        """Whether this person may bring the project back while it is archived."""
+        return self.may("project")
 
 
 class PageRequest(HttpRequest):
@@ -175,7 +182,7 @@ def visitor_of(request: HttpRequest) -> Visitor | None:
     if membership is None:
         return None
     note_seen(membership, now=now())
-    return Visitor(request.user, membership.project, membership.role)
+    return Visitor(request.user, membership.project, membership.role, membership.scopes)
 
 
 def _explain_no_project(request: HttpRequest) -> HttpResponse:

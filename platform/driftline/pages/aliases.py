@@ -43,6 +43,7 @@ def _set(request: PageRequest, frame: dict[str, object], alias: str, version: Ve
         "title": f"Let {alias} name version {version.version}",
         "effects": effects,
         "yes": "Yes, let it",
+        "may_confirm": request.visitor.may_deploy,
     }
     return render(request, "pages/confirm.html", frame)
 
@@ -59,7 +60,12 @@ def _remove(request: PageRequest, frame: dict[str, object], alias: str) -> HttpR
         raise not_found("alias")
     effects = [f"{alias} will name no version any more, so whoever asks the API for it finds nothing."]
     effects += [f"Version {named.version} stays as it is.", _WHO_ANSWERS]
-    frame |= {"title": f"Take the name {alias} away", "effects": effects, "yes": "Yes, take it away"}
+    frame |= {
+        "title": f"Take the name {alias} away",
+        "effects": effects,
+        "yes": "Yes, take it away",
+        "may_confirm": request.visitor.may_deploy,
+    }
     return render(request, "pages/confirm.html", frame)
 
 

@@ -68,6 +68,7 @@ def deployment(request: PageRequest, name: str) -> HttpResponse:
         "version": version,
         "title": change.title.format(version=version.version),
         "yes": change.yes,
+        "may_confirm": request.visitor.may_deploy,
         "effects": change.effect(model.deployment, version),
         "deployment": model.deployment,
         "incident": incident,

@@ -240,7 +240,13 @@ def _show_group(
 
 
 def _confirm(request: PageRequest, device: Device, title: str, effects: list[str], yes: str) -> HttpResponse:
-    context = {"title": title, "effects": effects, "yes": yes, "group": device.group}
+    context = {
+        "title": title,
+        "effects": effects,
+        "yes": yes,
+        "group": device.group,
+        "may_confirm": request.visitor.may_deploy,
+    }
     return render(request, "pages/device_confirm.html", context)
 
 

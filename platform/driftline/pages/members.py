@@ -4,41 +4,48 @@ from typing import Any
 
 from django import forms
 from django.contrib import messages
-from django.http import HttpResponse
+from django.http import HttpResponse, QueryDict
 from django.shortcuts import redirect, render
 
 from driftline.accounts import invitations, members
-from driftline.accounts.models import ROLE_LABELS, ApiToken, Invitation, Membership
+from driftline.accounts.models import ApiToken, Invitation, Membership, Project
 from driftline.accounts.scopes import Role
 from driftline.common.clock import now
 from driftline.common.errors import Problem
 from driftline.pages.access import PageRequest, Visitor, page
 from driftline.pages.forms import explain
+from driftline.pages.roles import role_choices
 
 SHOWN = 500
 """Members that the page lists; the API lists all."""
 
 
-class InvitationForm(forms.Form):
+class RoleForm(forms.Form):
+    """A role, of those that the project has."""
+
+    role = forms.ChoiceField(initial=Role.VIEWER)
+
+    def __init__(self, project: Project, data: QueryDict | None, **options: Any) -> None:
+        super().__init__(data, **options)
+        field = self.fields["role"]
+        assert isinstance(field, forms.ChoiceField)
+        field.choices = role_choices(project)
+
+
+class InvitationForm(RoleForm):
     """An address and a role."""
 
     email = forms.EmailField(
         label="E-mail address", help_text="Only who has this address can join by the link."
     )
-    role = forms.ChoiceField(choices=ROLE_LABELS.items(), initial=Role.VIEWER)
-
-
-class RoleForm(forms.Form):
-    """Another role of a member."""
-
-    role = forms.ChoiceField(choices=ROLE_LABELS.items())
+    field_order = ("email", "role")
 
 
 @page("GET", "POST", writes="member")
 def member_list(request: PageRequest) -> HttpResponse:
     """List the members and who is invited; a POST invites somebody, sends an invitation again or withdraws it."""
     visitor, action, link = request.visitor, request.POST.get("do", ""), ""
-    form = InvitationForm(request.POST if action == "invite" else None)
+    form = InvitationForm(visitor.project, request.POST if action == "invite" else None)
     if action == "invite" and form.is_valid():
         try:
             made = invitations.invite(
@@ -51,7 +58,7 @@ def member_list(request: PageRequest) -> HttpResponse:
         except Problem as problem:
             explain(form, problem)
         else:
-            form, link = InvitationForm(), _announce(request, made)
+            form, link = InvitationForm(visitor.project, None), _announce(request, made)
     elif action in ("resend", "withdraw"):
         invitation = invitations.get_invitation(project=visitor.project, invitation_id=_number(request))
         if action == "resend":
@@ -106,7 +113,7 @@ def member(request: PageRequest, pk: int) -> HttpResponse:
     """Show one member; a POST gives another role."""
     visitor = request.visitor
     one = members.get_member(project=visitor.project, member_id=pk)
-    form = RoleForm(request.POST or None, initial={"role": one.role})
+    form = RoleForm(visitor.project, request.POST or None, initial={"role": one.role})
     if request.method == "POST" and form.is_valid():
         try:
             changed = members.change_role(

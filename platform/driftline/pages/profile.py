@@ -13,7 +13,6 @@ from django.views.decorators.http import require_http_methods
 from driftline.accounts.mfa import needs_mfa
 from driftline.accounts.models import ApiToken, Membership, User
 from driftline.accounts.projects import refuse_archived
-from driftline.accounts.scopes import SCOPES_OF_ROLE
 from driftline.accounts.services import rename_person, revoke_token, rotate_token
 from driftline.common.clock import now
 from driftline.common.errors import Problem
@@ -71,7 +70,7 @@ def own_token(request: HttpRequest, pk: int) -> HttpResponse:
     token = _own_tokens(user).filter(pk=pk).first()
     if token is None:
         raise Http404
-    role = Membership.objects.get(project=token.project, user=user).role
+    scopes = Membership.objects.get(project=token.project, user=user).scopes
     do, secret = request.POST.get("do"), None
     form = RotationForm(request.POST if do == "rotate" else None)
     try:
@@ -84,7 +83,7 @@ def own_token(request: HttpRequest, pk: int) -> HttpResponse:
         if do == "rotate" and form.is_valid():
             hours = form.cleaned_data["overlap_hours"]
             secret = rotate_token(
-                token=token, scopes=SCOPES_OF_ROLE[role], actor=user.email, now=now(), overlap_hours=hours
+                token=token, scopes=scopes, actor=user.email, now=now(), overlap_hours=hours
             )
     except Problem as problem:
         messages.error(request, problem.detail)
@@ -93,7 +92,7 @@ def own_token(request: HttpRequest, pk: int) -> HttpResponse:
         "token": token,
         "form": form,
         "rotation_form": form,
-        "may_rotate": SCOPES_OF_ROLE[role].issuperset(token.scopes),
+        "may_rotate": scopes.issuperset(token.scopes),
         "secret": secret,
         "now": now(),
     }

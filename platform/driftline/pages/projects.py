@@ -106,7 +106,12 @@ def project(request: PageRequest) -> HttpResponse:
         )
     if request.GET.get("do") == "archive" and visitor.may("project"):
         return render(request, "pages/project_archive.html", _question(request))
-    context = {"form": form, "may_change": visitor.may("project"), "section": "project"}
+    context = {
+        "form": form,
+        "may_change": visitor.may("project"),
+        "models": Model.objects.filter(project=one).count(),
+        "section": "project",
+    }
     return render(request, "pages/project.html", context, status=422 if form.errors else 200)
 
 

@@ -65,6 +65,7 @@ def quarantine(request: PageRequest, name: str, version: str) -> HttpResponse:
         "title": f"Lift the quarantine of version {one.version}",
         "effects": [record.sentence, *_effects(model, one)],
         "yes": "Yes, let it be loaded",
+        "may_confirm": request.visitor.may_deploy,
     }
     return render(request, "pages/confirm.html", frame)
 

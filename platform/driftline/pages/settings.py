@@ -1,11 +1,12 @@
 """The pages of tokens."""
 
+from collections.abc import Collection
 from datetime import timedelta
 from typing import Any
 
 from django import forms
 from django.contrib import messages
-from django.http import HttpResponse
+from django.http import HttpResponse, QueryDict
 from django.shortcuts import redirect, render
 
 from driftline.accounts.models import ApiToken
@@ -60,9 +61,10 @@ class RotationForm(forms.Form):
 class TokenForm(NetworksForm):
     name = forms.CharField(max_length=100, help_text="Where it is used, such as 'checkout service'.")
     scopes = forms.MultipleChoiceField(
-        choices=[(scope, f"{scope}: {scope.allows}") for scope in Scope],
-        initial=USUAL_SCOPES, widget=forms.CheckboxSelectMultiple,
-    )  # fmt: skip
+        initial=USUAL_SCOPES,
+        widget=forms.CheckboxSelectMultiple,
+        help_text="A token may do no more than who makes it.",
+    )
     days = forms.IntegerField(
         required=False,
         min_value=1,
@@ -86,16 +88,23 @@ class TokenForm(NetworksForm):
     )
     field_order = ("name", "scopes", "days")
 
+    def __init__(self, held: Collection[Scope], data: QueryDict | None = None) -> None:
+        super().__init__(data)
+        field = self.fields["scopes"]
+        assert isinstance(field, forms.ChoiceField)
+        field.choices = [(scope, f"{scope}: {scope.allows}") for scope in Scope if scope in held]
+
 
 @page("GET", "POST", writes="token")
 def tokens(request: PageRequest) -> HttpResponse:
     project = request.visitor.project
-    form = TokenForm(request.POST if request.POST.get("do") == "create" else None)
+    held = request.visitor.scopes
+    form = TokenForm(held, request.POST if request.POST.get("do") == "create" else None)
     secret = None
     if request.method == "POST" and form.is_valid():
         try:
             secret = _create_token(request, form.cleaned_data)
-            form = TokenForm()
+            form = TokenForm(held)
         except Problem as problem:
             explain(form, problem)
     context = {
@@ -115,7 +124,7 @@ def _create_token(request: PageRequest, values: dict[str, Any]) -> str:
         actor=request.visitor.actor, created_by=request.visitor.user, expires_at=expires,
         requests_per_second=values["requests_per_second"] or 0,
         rows_per_second=values["rows_per_second"] or 0,
-        allowed_networks=values["allowed_networks"],
+        allowed_networks=values["allowed_networks"], held=request.visitor.scopes,
     )  # fmt: skip
     return text
 

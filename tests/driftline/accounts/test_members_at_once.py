@@ -1,4 +1,4 @@
-"""Members when two requests come at once: an admin remains, and an invitation is used once."""
+"""Members when two requests come at once: an admin remains, an invitation is used once, and a given role exists."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -10,7 +10,8 @@ from django.db import connection
 
 from driftline.accounts import invitations
 from driftline.accounts.members import change_role, remove_member
-from driftline.accounts.models import Membership, Project, User
+from driftline.accounts.models import CustomRole, Membership, Project, User
+from driftline.accounts.roles import create_role, delete_role
 from driftline.accounts.scopes import Role, Scope
 from driftline.accounts.services import create_project
 from driftline.common.errors import Problem
@@ -55,6 +56,23 @@ def test_of_two_admins_who_remove_each_other_one_stays(project: Project) -> None
 
     assert refused == ["", "last_admin"]
     assert Membership.objects.filter(project=project, role=Role.ADMIN).count() == 1
+
+
+def test_a_role_is_not_given_while_it_is_deleted(project: Project) -> None:
+    role = create_role(project=project, name="labeller", scopes=["read"], held=set(Scope), actor="ada")
+    eve = Membership.objects.get(user__email="eve@bank.example")
+
+    [refused] = filter(None, at_once(
+        lambda: delete_role(role=role, actor="ada@bank.example"),
+        lambda: change_role(member=eve, role="labeller", scopes=set(Scope), actor="ada@bank.example"),
+    ))  # fmt: skip
+
+    eve.refresh_from_db()
+    is_there = CustomRole.objects.filter(pk=role.pk).exists()
+    assert (refused, eve.role, is_there) in [
+        ("role_in_use", "labeller", True),
+        ("invalid_parameter", "admin", False),
+    ]
 
 
 def test_of_two_who_open_a_link_at_once_one_makes_the_account(project: Project) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-from driftline.accounts.models import AuditEntry, Invitation, Membership, Team, User
+from driftline.accounts.models import AuditEntry, CustomRole, Invitation, Membership, Team, User
 from driftline.accounts.services import create_token
 from inference.edge.models import Device, DeviceGroup, Release, ReleaseTarget
 from inference.prediction_log.erasure.services import request_erasure
@@ -305,6 +305,10 @@ def add_token(world: World, n: int) -> None:
     create_token(
         project=world.model.project, name=f"token {n}", scopes=["read"], actor="test", created_by=user
     )
+
+
+def add_role(world: World, n: int) -> None:
+    CustomRole.objects.create(project=world.model.project, name=f"role-{n}", scopes=["read"])
 
 
 def add_team(world: World, n: int) -> None:

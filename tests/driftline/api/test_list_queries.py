@@ -42,6 +42,7 @@ from tests.driftline.api.listed_objects import (
     add_registry_import,
     add_release,
     add_report,
+    add_role,
     add_rule,
     add_run,
     add_search,
@@ -93,6 +94,7 @@ LISTS: dict[str, tuple[str, Add]] = {
     "/silences": ("", add_silence),
     "/deliveries": ("", add_delivery),
     "/erasures": ("", add_erasure),
+    "/roles": ("", add_role),
     "/teams": ("", add_team),
     "/tokens": ("", add_token),
     "/members": ("", add_member),
@@ -103,6 +105,8 @@ LISTS: dict[str, tuple[str, Add]] = {
 PREDICTIONS = "/models/{name}/predictions"
 OF_FOUR = {"/models/{name}/monitors"}
 """A model has one of each kind."""
+OF_ONE = {"/projects"}
+"""A token has one project."""
 OF_THE_CODE = {"/metrics"}
 """No object of the database is in it."""
 OF_ARRAYS = {"/models/{name}/drift", "/models/{name}/losses", "/models/{name}/changed-examples"}
@@ -166,7 +170,7 @@ def test_every_list_is_among_these() -> None:
         if "get" in methods and is_list(methods["get"]) and not path.endswith("_id}")
     }
 
-    assert lists == LISTS.keys() | OF_ARRAYS | OF_FOUR | OF_THE_CODE | {PREDICTIONS}
+    assert lists == LISTS.keys() | OF_ARRAYS | OF_FOUR | OF_ONE | OF_THE_CODE | {PREDICTIONS}
 
 
 def is_list(operation: Any) -> bool:

@@ -94,6 +94,53 @@ class TestMembers:
         assert Invitation.objects.get(pk=invitation).withdrawn_at is None
 
 
+class TestRoles:
+    def test_are_made_given_changed_and_deleted(self, api: Api) -> None:
+        made = api.post("/roles", {"name": "labeller", "scopes": ["label", "read"]})
+        path = f"/roles/{made.json()['id']}"
+        invitation = invite(api, "labeller")
+        listed = api.get("/roles").json()["items"]
+        changed = api.send("PATCH", path, {"scopes": ["read", "log"]})
+        in_use = api.send("DELETE", path)
+        api.send("DELETE", f"/invitations/{invitation.json()['id']}")
+        deleted = api.send("DELETE", path)
+
+        assert (made.status_code, made.json()["scopes"]) == (201, ["label", "read"])
+        assert invitation.json()["role"] == "labeller"
+        assert [(one["name"], one["members"], one["invitations"]) for one in listed] == [("labeller", 0, 1)]
+        assert changed.json()["scopes"] == ["log", "read"]
+        assert (in_use.status_code, in_use.json()["code"]) == (409, "role_in_use")
+        assert "1 open invitation gives it" in in_use.json()["detail"]
+        assert (deleted.status_code, api.get("/roles").json()["items"]) == (204, [])
+
+    def test_get_no_scope_that_the_token_lacks(self, api: Api) -> None:
+        narrow = caller("ours", "admin", "read")
+
+        refused = narrow.post("/roles", {"name": "releaser", "scopes": ["read", "deploy"]})
+        made = narrow.post("/roles", {"name": "reader", "scopes": ["read"]}).json()
+        widened = narrow.send("PATCH", f"/roles/{made['id']}", {"scopes": ["read", "write"]})
+
+        assert (refused.status_code, widened.status_code) == (403, 403)
+        assert refused.json()["errors"][0]["code"] == "needs_scope_deploy"
+        assert [one["scopes"] for one in api.get("/roles").json()["items"]] == [["read"]]
+
+    def test_with_more_scopes_than_the_token_has_are_not_given(self, api: Api) -> None:
+        api.post("/roles", {"name": "releaser", "scopes": ["read", "deploy"]})
+
+        assert invite(caller("ours", "admin", "read"), "releaser").status_code == 403
+
+    def test_of_another_project_are_not_found_or_given(self, api: Api) -> None:
+        theirs = caller("theirs").post("/roles", {"name": "theirs", "scopes": ["read"]}).json()
+
+        statuses = {
+            api.send("PATCH", f"/roles/{theirs['id']}", {"scopes": ["read"]}).status_code,
+            api.send("DELETE", f"/roles/{theirs['id']}").status_code,
+        }
+
+        assert (statuses, invite(api, "theirs").status_code) == ({404}, 422)
+        assert api.get("/roles").json()["items"] == []
+
+
 class TestTeams:
     def test_are_made_changed_and_deleted(self, api: Api) -> None:
         made = api.post("/teams", {"name": "risk", "members": ["Owner@ours.example"]})

@@ -25,7 +25,7 @@ from inference.serving.plan import PLAN_FILE, PlanCanary, load_plan
 from inference.serving.status.status import live_reports
 from tests.driftline.api.conftest import Api
 from tests.driftline.api.shape import assert_problem
-from tests.driftline.api.uploads import METADATA, onnx_file
+from tests.driftline.api.uploads import METADATA, form, onnx_file
 from tests.inference.onnx_models import summing_model
 from tests.inference.registry.onnx_files import memory_bomb
 from tests.shared_rows import rows_of_many_tests
@@ -33,15 +33,6 @@ from tests.shared_rows import rows_of_many_tests
 pytestmark = pytest.mark.django_db
 
 MODEL = "/models/delay"
-
-
-def form(*, filename: bytes = b"a", **parts: bytes) -> bytes:
-    written = [
-        b'--x\r\nContent-Disposition: form-data; name="%s"%s\r\n\r\n%s\r\n'
-        % (name.encode(), b'; filename="%s"' % filename * (name == "file"), content)
-        for name, content in parts.items()
-    ]
-    return b"".join(written) + b"--x--\r\n"
 
 
 @pytest.fixture(scope="module")

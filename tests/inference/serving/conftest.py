@@ -39,6 +39,8 @@ def publish_everything(home: Path) -> None:
         PlanModel(5, 2, "foreign", 1, "1", [], [sums]),
         PlanModel(6, 1, "types", 1, "1", [], [identity]),
         PlanModel(7, 1, "sizes", 1, "1", [], [swelling]),
+        PlanModel(8, 3, "bounded", 1, "1", [], [sums]),
+        PlanModel(9, 4, "full", 1, "1", [], [sums]),
     ]
     tokens = [
         token("dl_infer", "infer"),
@@ -48,8 +50,18 @@ def publish_everything(home: Path) -> None:
         token("dl_rows", "infer", rows_per_second=1),
         token("dl_expired", "infer", expires_at=time.time() - 1),
         token("dl_theirs", "infer", project_id=2),
+        token("dl_bounded", "infer", project_id=3),
+        token("dl_full", "infer", project_id=4),
+        token("dl_bounded_too", "infer", project_id=3, rows_per_second=1_000),
     ]
-    publish(home, models, tokens, callbacks=[PlanCallback(1, 1, "app")])
+    publish(
+        home,
+        models,
+        tokens,
+        callbacks=[PlanCallback(1, 1, "app")],
+        row_quotas={3: 1},
+        full_projects={4: "Four holds 2 bytes of a quota of 1 byte."},
+    )
 
 
 @pytest.fixture(scope="session")

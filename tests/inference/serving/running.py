@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,9 +50,19 @@ def publish(
     tokens: Sequence[PlanToken],
     generation: int = 1,
     callbacks: Sequence[PlanCallback] = (),
+    row_quotas: Mapping[int, int] | None = None,
+    full_projects: Mapping[int, str] | None = None,
 ) -> None:
     """Publish a plan for the servers of this home."""
-    publish_plan(Plan(generation, list(models), list(tokens), list(callbacks)), home / PLAN_FILE)
+    plan = Plan(
+        generation,
+        list(models),
+        list(tokens),
+        list(callbacks),
+        dict(row_quotas or {}),
+        dict(full_projects or {}),
+    )
+    publish_plan(plan, home / PLAN_FILE)
 
 
 class HeldDisk:

@@ -11,7 +11,6 @@ import msgspec
 from django.core.exceptions import ImproperlyConfigured
 from msgspec import Meta, Struct
 
-from driftline.accounts.scopes import Role
 from driftline.common.errors import Problem
 from driftline.common.yaml_text import NumberReader, read_yaml
 
@@ -19,24 +18,24 @@ VARIABLE = "DRIFTLINE_SIGN_IN_FILE"
 MAX_BYTES = 1 << 20
 _ENTITY_ID = re.compile(r"[^\s\"'<>&]+")
 """What both sides put into XML as it is."""
-_RANK = {role: rank for rank, role in enumerate(Role)}
 
 type Text = Annotated[str, Meta(min_length=1, max_length=200)]
+type RoleName = Annotated[str, Meta(pattern="^[a-z][a-z0-9_-]{0,39}$")]
 
 
 class RoleRule(Struct, frozen=True, forbid_unknown_fields=True):
-    """What the members of a provider's group are in a project: their role, and teams of it."""
+    """What the members of a provider's group are in a project: their role, built in or its own, and teams of it."""
 
     group: Text
     project: Text
-    role: Role
+    role: RoleName
     teams: tuple[Text, ...] = ()
 
 
 class Grant(Struct, frozen=True):
-    """What a provider gives a person in one project."""
+    """What a provider gives a person in one project: the roles of all their groups, in the order of the file."""
 
-    role: Role
+    roles: tuple[str, ...] = ()
     teams: frozenset[str] = frozenset()
 
 
@@ -97,13 +96,13 @@ class ProviderSettings(Struct, frozen=True, forbid_unknown_fields=True):
         return not self.email_domains or domain in {one.lower() for one in self.email_domains}
 
     def grants(self, groups: Collection[str]) -> Mapping[str, Grant]:
-        """Return what members of `groups` are, by the slug of the project; the highest role of several counts."""
+        """Return what members of `groups` are given, by the slug of the project."""
         granted: dict[str, Grant] = {}
         for rule in self.roles:
             if rule.group in groups:
-                before = granted.get(rule.project, Grant(Role.VIEWER))
+                before = granted.get(rule.project, Grant())
                 granted[rule.project] = Grant(
-                    higher(before.role, rule.role), before.teams | frozenset(rule.teams)
+                    (*before.roles, rule.role), before.teams | frozenset(rule.teams)
                 )
         return granted
 
@@ -126,11 +125,6 @@ class SignInSettings(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 PASSWORDS_ALONE = SignInSettings()
-
-
-def higher(one: Role, other: Role) -> Role:
-    """Return the role that allows more."""
-    return max(one, other, key=_RANK.__getitem__)
 
 
 def read_sign_in(path: Path | None) -> SignInSettings:

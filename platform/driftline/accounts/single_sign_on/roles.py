@@ -2,20 +2,30 @@
 
 What a person gave stays: a provider raises such a role for as long as its group says so and never lowers it, and takes
 nobody out of a team that a person put them into. The last admin of a project stays one.
+
+Of two roles the one that has all scopes of the other is the higher one. Where neither has, the one that was there
+first counts: a person's, or the group's that the file names first.
 """
 
+import logging
 from collections.abc import Mapping
 
 from django.db import transaction
 
-from driftline.accounts.models import Membership, Project, Team, User
+from driftline.accounts.models import Membership, Project, Team, User, scopes_of_role
+from driftline.accounts.roles import role_names
 from driftline.accounts.scopes import Role
 from driftline.accounts.services import record_audit
-from driftline.accounts.single_sign_on.configuration import Grant, ProviderSettings, higher
+from driftline.accounts.single_sign_on.configuration import Grant, ProviderSettings
+
+log = logging.getLogger(__name__)
 
 
 def apply_grants(*, user: User, provider: ProviderSettings, grants: Mapping[str, Grant]) -> None:
-    """Make a person's memberships what the provider grants by project slug; projects that do not exist are skipped."""
+    """Make a person's memberships what the provider grants by project slug.
+
+    Projects that do not exist are skipped, and so are roles that a project does not have.
+    """
     with transaction.atomic():
         memberships = Membership.objects.filter(user=user, granted_by__in=("", provider.id))
         given = memberships.exclude(granted_by="", granted_teams=[]).values("project")
@@ -24,15 +34,31 @@ def apply_grants(*, user: User, provider: ProviderSettings, grants: Mapping[str,
             member = Membership.objects.filter(project=project, user=user).select_related("user").first()
             if member is not None and member.granted_by not in ("", provider.id):
                 continue  # another provider's, with its teams
-            if grant := grants.get(project.slug):
-                _set_teams(_give(member, project, user, provider, grant.role), grant.teams, provider)
+            grant = grants.get(project.slug, Grant())
+            if role := _highest(project, grant.roles):
+                _set_teams(_give(member, project, user, provider, role), grant.teams, provider)
             elif member is not None:
                 _set_teams(member, frozenset(), provider)
                 _take_back(member, provider)
 
 
+def _highest(project: Project, roles: tuple[str, ...]) -> str:
+    """Return the highest of the roles that the project has; empty without one."""
+    highest, known = "", set(role_names(project))
+    for role in roles:
+        if role not in known:
+            log.warning("role of the sign-in file is unknown", extra={"project": project.slug, "role": role})
+        elif not highest or _is_higher(project, role, highest):
+            highest = role
+    return highest
+
+
+def _is_higher(project: Project, role: str, other: str) -> bool:
+    return scopes_of_role(project.pk, role) > scopes_of_role(project.pk, other)
+
+
 def _give(
-    member: Membership | None, project: Project, user: User, provider: ProviderSettings, role: Role
+    member: Membership | None, project: Project, user: User, provider: ProviderSettings, role: str
 ) -> Membership:
     """Give a role; of a person's and the provider's the higher one counts."""
     if member is None:
@@ -40,7 +66,7 @@ def _give(
         _record(member, provider, "member.join", after={"role": role})
         return member
     by_hand = member.role_by_hand if member.granted_by else member.role
-    if by_hand and higher(Role(by_hand), role) == by_hand:
+    if by_hand and not _is_higher(project, role, by_hand):
         _become(member, provider, role=by_hand, granted_by="", role_by_hand="")
     else:
         _become(member, provider, role=role, granted_by=provider.id, role_by_hand=by_hand)

@@ -2,8 +2,9 @@
 
 import pytest
 
-from driftline.accounts.models import AuditEntry, DirectoryGroup, Membership, Project, User
+from driftline.accounts.models import AuditEntry, CustomRole, DirectoryGroup, Membership, Project, User
 from driftline.accounts.scopes import Role
+from driftline.accounts.single_sign_on.configuration import RoleRule
 from driftline.accounts.teams import create_team
 from tests.driftline.accounts.directory.conftest import Directory
 
@@ -45,6 +46,14 @@ class TestRoles:
         assert replaced == {GRACE: "viewer"}
         assert renamed == {GRACE: "admin"}
         assert (deleted.status_code, roles()) == (204, {})
+
+    def test_may_be_the_projects_own(self, directory: Directory, fraud: Project) -> None:
+        CustomRole.objects.create(project=fraud, name="labeller", scopes=["read", "label"])
+        directory.configure(roles=(RoleRule("Risk", "fraud", "labeller"),))
+
+        directory.make_group("Risk", directory.make_user(ADA))
+
+        assert roles() == {ADA: "labeller"}
 
     def test_bring_teams(self, directory: Directory, fraud: Project) -> None:
         team = create_team(project=fraud, name="Duty", emails=[], actor="owner")

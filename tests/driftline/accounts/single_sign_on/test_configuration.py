@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from driftline.accounts.scopes import Role
 from driftline.accounts.single_sign_on.configuration import PASSWORDS_ALONE, Grant, read_sign_in
 from tests.driftline.accounts.single_sign_on.saml.assertions import metadata, signer
 
@@ -43,7 +42,9 @@ def test_a_file_names_providers_secrets_and_roles(tmp_path: Path) -> None:
     company = read.provider("company")
     assert company is not None
     assert (company.secret, company.session_hours) == ("a secret", 8)
-    assert company.grants(["risk", "leads"]) == {"fraud": Grant(Role.ADMIN, frozenset({"Duty", "Night"}))}
+    assert company.grants(["risk", "leads"]) == {
+        "fraud": Grant(("viewer", "admin"), frozenset({"Duty", "Night"}))
+    }
     assert company.grants(["another"]) == {}
     assert read.takes_password("ada@bank.example")
     assert not read.takes_password("eve@bank.example")
@@ -59,7 +60,7 @@ def test_a_secret_may_be_in_the_environment(tmp_path: Path, monkeypatch: pytest.
 @pytest.mark.parametrize(
     ("before", "after", "sentence"),
     [
-        ("role: viewer", "role: king", "role"),
+        ("role: viewer", "role: The King", "role"),
         ("id: company", "id: The Company", "id"),
         ("name: Example Ltd", "nickname: Example Ltd", "nickname"),
         ("https://login.example.com", "login.example.com", "use an address such as https://login.example.com"),
@@ -187,6 +188,6 @@ def test_the_example_of_the_guide_is_a_file_that_is_read(tmp_path: Path) -> None
     read = read_sign_in(file_of(tmp_path, blocks[0] + blocks[2]))
     by_saml = read_sign_in(file_of(tmp_path, blocks[1] + blocks[2]))
 
-    assert read.providers[0].grants(["ml-team"])["fraud"] == Grant(Role.EDITOR, frozenset({"risk"}))
-    assert by_saml.providers[0].grants(["ml-team"])["fraud"].role == Role.EDITOR
+    assert read.providers[0].grants(["ml-team"])["fraud"] == Grant(("editor",), frozenset({"risk"}))
+    assert by_saml.providers[0].grants(["ml-team"])["fraud"].roles == ("editor",)
     assert read.takes_password("breakglass@example.com")

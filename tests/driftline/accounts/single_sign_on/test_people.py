@@ -6,7 +6,7 @@ import pytest
 from allauth.socialaccount.models import SocialAccount
 
 from driftline.accounts.members import change_role
-from driftline.accounts.models import AuditEntry, Invitation, Membership, Project, User
+from driftline.accounts.models import AuditEntry, CustomRole, Invitation, Membership, Project, User
 from driftline.accounts.password_reset import send_reset_mails
 from driftline.accounts.scopes import SCOPES_OF_ROLE, Role
 from driftline.accounts.single_sign_on.configuration import RoleRule
@@ -165,6 +165,58 @@ class TestRoles:
         company.sign_in()
 
         assert role_of() == "viewer"
+
+    def test_may_be_the_projects_own(self, company: Company, fraud: Project) -> None:
+        CustomRole.objects.create(project=fraud, name="labeller", scopes=["read", "label"])
+        company.configure(roles=(RoleRule("risk", "fraud", "labeller"),))
+
+        company.sign_in()
+
+        assert role_of() == "labeller"
+
+    def test_that_the_project_does_not_have_are_skipped(
+        self, company: Company, fraud: Project, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        company.configure(roles=(RoleRule("risk", "fraud", "labeller"), RoleRule("risk", "fraud", "viewer")))
+
+        company.sign_in()
+
+        assert role_of() == "viewer"
+        assert "role of the sign-in file is unknown" in caplog.messages
+
+    @pytest.mark.parametrize(
+        ("of_groups", "given"),
+        [
+            (("viewer", "labeller"), "labeller"),
+            (("labeller", "viewer"), "labeller"),
+            (("labeller", "editor"), "editor"),
+            (("labeller", "releaser"), "labeller"),
+            (("releaser", "labeller"), "releaser"),
+            (("labeller", "releaser", "admin"), "admin"),
+        ],
+    )
+    def test_of_several_groups_are_the_one_with_all_scopes_of_the_other_else_the_first(
+        self, company: Company, fraud: Project, of_groups: tuple[str, ...], given: str
+    ) -> None:
+        CustomRole.objects.create(project=fraud, name="labeller", scopes=["read", "label"])
+        CustomRole.objects.create(project=fraud, name="releaser", scopes=["read", "deploy"])
+        company.configure(roles=tuple(RoleRule("risk", "fraud", role) for role in of_groups))
+
+        company.sign_in()
+
+        assert role_of() == given
+
+    def test_that_a_person_gave_stay_beside_one_with_other_scopes(
+        self, company: Company, fraud: Project
+    ) -> None:
+        CustomRole.objects.create(project=fraud, name="releaser", scopes=["read", "deploy"])
+        company.configure(link_verified_emails=True, roles=(RoleRule("risk", "fraud", "releaser"),))
+        ada = User.objects.create_user(ADA, "correct horse battery")
+        Membership.objects.create(project=fraud, user=ada, role=Role.EDITOR)
+
+        company.sign_in()
+
+        assert role_of() == "editor"
 
     def test_bring_teams_and_take_only_those_again(
         self, company: Company, fraud: Project, owner: User

@@ -2,9 +2,12 @@
 
 import pytest
 
+from driftline.accounts.models import Project
 from driftline.common.errors import Problem
 from driftline.common.rate_budget import SAVED_SECONDS
 from inference.prediction_log.ingest.row_budget import RowBudget
+
+ONE = Project(pk=1)
 
 
 class Clock:
@@ -24,8 +27,8 @@ def budget(clock: Clock) -> RowBudget:
     return RowBudget(lambda: 100, clock)
 
 
-def waits(budget: RowBudget, project: int = 1) -> int | None:
-    """Give the seconds that a project is told to wait; None where it may go on."""
+def waits(budget: RowBudget, project: Project = ONE) -> int | None:
+    """Give the seconds that a project has to wait; None where it may send more."""
     try:
         budget.check(project)
     except Problem as problem:
@@ -34,13 +37,13 @@ def waits(budget: RowBudget, project: int = 1) -> int | None:
 
 
 def test_what_was_saved_up_may_come_at_once(budget: RowBudget) -> None:
-    budget.charge(1, int(100 * SAVED_SECONDS))
+    budget.charge(ONE, int(100 * SAVED_SECONDS))
 
     assert waits(budget) is None
 
 
 def test_what_is_overdrawn_is_waited_for(budget: RowBudget, clock: Clock) -> None:
-    budget.charge(1, int(100 * SAVED_SECONDS) + 250)
+    budget.charge(ONE, int(100 * SAVED_SECONDS) + 250)
 
     assert waits(budget) == 3
     clock.seconds += 2
@@ -50,21 +53,21 @@ def test_what_is_overdrawn_is_waited_for(budget: RowBudget, clock: Clock) -> Non
 
 
 def test_no_more_is_saved_up_than_a_while_of_rows(budget: RowBudget, clock: Clock) -> None:
-    budget.charge(1, 1)
+    budget.charge(ONE, 1)
     clock.seconds += 1_000_000
-    budget.charge(1, int(100 * SAVED_SECONDS) + 100)
+    budget.charge(ONE, int(100 * SAVED_SECONDS) + 100)
 
     assert waits(budget) == 1
 
 
 def test_one_project_does_not_pay_for_another(budget: RowBudget) -> None:
-    budget.charge(1, 1_000_000)
+    budget.charge(ONE, 1_000_000)
 
-    assert waits(budget, project=2) is None
+    assert waits(budget, project=Project(pk=2)) is None
 
 
 def test_without_a_limit_nothing_is_counted(clock: Clock) -> None:
     budget = RowBudget(lambda: 0, clock)
-    budget.charge(1, 1_000_000)
+    budget.charge(ONE, 1_000_000)
 
     assert waits(budget) is None
