@@ -11,6 +11,7 @@ from django.db import models
 from django.db.models.functions import Now
 
 from driftline.accounts.scopes import Role
+from driftline.common.lease import Leasable
 
 ROLE_LABELS = {
     Role.VIEWER: "Viewer: reads",
@@ -344,6 +345,31 @@ class AuditEntry(models.Model):
 
     def __str__(self) -> str:
         return f"{self.actor} {self.action} {self.subject}"
+
+
+class AuditReceiver(models.TextChoices):
+    """What audit entries are sent to by the operator's settings."""
+
+    SYSLOG = "syslog", "Syslog"
+    OTLP = "otlp", "OpenTelemetry"
+
+
+class AuditExport(Leasable):
+    """How far a receiver of audit entries is; where the settings stop naming it, it goes on from there later."""
+
+    receiver = models.CharField(max_length=10, choices=AuditReceiver, unique=True)
+    position = models.BigIntegerField(
+        default=0, db_default=0, help_text="the number in the chain of the last entry that it has"
+    )
+    sent = models.BigIntegerField(default=0, db_default=0, help_text="entries, those that came twice too")
+    sent_at = models.DateTimeField(null=True, blank=True)
+    error = models.CharField(
+        max_length=500, blank=True, default="", db_default="", help_text="why nothing can be sent"
+    )
+    failing_since = models.DateTimeField(null=True, blank=True)
+
+    def __str__(self) -> str:
+        return f"audit entries to {self.receiver}"
 
 
 class CacheEntry(models.Model):

@@ -9,7 +9,15 @@ from allauth.usersessions.models import UserSession
 from django.contrib import admin
 from django.contrib.admin import DateFieldListFilter, EmptyFieldListFilter
 
-from driftline.accounts.models import ApiToken, AuditEntry, DirectoryGroup, DirectoryToken, Invitation, Team
+from driftline.accounts.models import (
+    ApiToken,
+    AuditEntry,
+    AuditExport,
+    DirectoryGroup,
+    DirectoryToken,
+    Invitation,
+    Team,
+)
 from driftline.admin import acts
 from driftline.admin.reading import register
 from driftline.models import DiskSample, Heartbeat
@@ -136,6 +144,7 @@ register(
     ("user__email", "=ip"),
     ("session_key", "data"),
 )
+register(AuditExport, ("receiver", "position", "sent", "sent_at", "failing_since", "error"))
 register(Heartbeat, ("name", "at"))
 register(
     DiskSample,
