@@ -2,7 +2,7 @@
 
 import hashlib
 from datetime import datetime
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from django.conf import settings
 from django.contrib.auth.models import AbstractUser, BaseUserManager
@@ -205,35 +205,18 @@ class Invitation(models.Model):
         return f"{self.email} to {self.project}"
 
 
-class ApiTokenQuerySet(models.QuerySet["ApiToken"]):
-    def usable(self) -> "ApiTokenQuerySet":
-        """Leave out tokens that were revoked, and those of people with a disabled account."""
-        return self.filter(revoked_at=None).exclude(created_by__is_active=False)
-
-    def with_digest(self, digest: str, *, now: datetime) -> "ApiTokenQuerySet":
+class TokenQuerySet[Token: "RotatedToken"](models.QuerySet[Token]):
+    def with_digest(self, digest: str, *, now: datetime) -> Self:
         """Keep the token of a secret: its present one, or the one before while that is valid."""
         before = models.Q(previous_digest=digest, previous_until__gt=now)
         return self.filter(models.Q(digest=digest) | before)
 
 
-class ApiToken(models.Model):
-    """A bearer token of one project, named by its prefix; of its secrets only the SHA-256 is stored.
+class RotatedToken(models.Model):
+    """A secret of which the SHA-256 is stored, from where it may be used, and the secret before the last rotation."""
 
-    A new secret begins with the same prefix, and the one before is valid beside it for a while.
-    """
-
-    project = models.ForeignKey(Project, models.CASCADE, related_name="tokens")
-    name = models.CharField(max_length=100)
     prefix = models.CharField(max_length=16)
     digest = models.CharField(max_length=64, unique=True)
-    scopes = models.JSONField(default=list)
-    created_at = models.DateTimeField(db_default=Now())
-    created_by = models.ForeignKey(User, models.SET_NULL, null=True, blank=True)
-    expires_at = models.DateTimeField(null=True, blank=True)
-    revoked_at = models.DateTimeField(null=True, blank=True)
-    last_used_at = models.DateTimeField(null=True, blank=True)
-    requests_per_second = models.PositiveIntegerField(default=0, db_default=0)  # 0: no limit
-    rows_per_second = models.PositiveIntegerField(default=0, db_default=0)
     allowed_networks = models.JSONField(
         default=list,
         blank=True,
@@ -245,6 +228,33 @@ class ApiToken(models.Model):
         null=True, blank=True, help_text="when the secret of before the last rotation ends, or ended"
     )
 
+    class Meta:
+        abstract = True
+
+
+class ApiTokenQuerySet(TokenQuerySet["ApiToken"]):
+    def usable(self) -> Self:
+        """Leave out tokens that were revoked, and those of people with a disabled account."""
+        return self.filter(revoked_at=None).exclude(created_by__is_active=False)
+
+
+class ApiToken(RotatedToken):
+    """A bearer token of one project, named by its prefix; of its secrets only the SHA-256 is stored.
+
+    A new secret begins with the same prefix, and the one before is valid beside it for a while.
+    """
+
+    project = models.ForeignKey(Project, models.CASCADE, related_name="tokens")
+    name = models.CharField(max_length=100)
+    scopes = models.JSONField(default=list)
+    created_at = models.DateTimeField(db_default=Now())
+    created_by = models.ForeignKey(User, models.SET_NULL, null=True, blank=True)
+    expires_at = models.DateTimeField(null=True, blank=True)
+    revoked_at = models.DateTimeField(null=True, blank=True)
+    last_used_at = models.DateTimeField(null=True, blank=True)
+    requests_per_second = models.PositiveIntegerField(default=0, db_default=0)  # 0: no limit
+    rows_per_second = models.PositiveIntegerField(default=0, db_default=0)
+
     objects = ApiTokenQuerySet.as_manager()
 
     class Meta:
@@ -255,15 +265,15 @@ class ApiToken(models.Model):
         return f"{self.prefix}… {self.name}"
 
 
-class DirectoryToken(models.Model):
+class DirectoryToken(RotatedToken):
     """A token with which a sign-in provider keeps accounts here by SCIM; only its SHA-256 is stored."""
 
     provider = models.CharField(max_length=30)
-    prefix = models.CharField(max_length=16)
-    digest = models.CharField(max_length=64, unique=True)
     created_at = models.DateTimeField(db_default=Now())
     revoked_at = models.DateTimeField(null=True, blank=True)
     last_used_at = models.DateTimeField(null=True, blank=True)
+
+    objects = TokenQuerySet["DirectoryToken"].as_manager()
 
     class Meta:
         verbose_name = "SCIM token"

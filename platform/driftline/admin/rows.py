@@ -126,9 +126,10 @@ admin.site.unregister(SocialAccount)  # whoever changes one hands an account to 
 register(SocialAccount, ("user", "provider", "uid", "last_login"), ("provider",), ("user__email", "uid"))
 register(
     DirectoryToken,
-    ("prefix", "provider", "created_at", "last_used_at", "revoked_at"),
+    ("prefix", "provider", "allowed_networks", "created_at", "last_used_at", "revoked_at"),
     ("provider",),
-    secret=("digest",),
+    secret=("digest", "previous_digest"),
+    acts=(acts.REVOKE_SCIM,),
 )
 register(
     DirectoryGroup,
