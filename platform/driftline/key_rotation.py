@@ -40,7 +40,7 @@ BATCH_ROWS = 50
 SEALED: Sequence[tuple[type[models.Model], Sequence[str]]] = (
     (Channel, ("secret", "previous_secret")),
     (Workflow, ("remote_secret",)),
-    (MlflowConnection, ("secret", "webhook_secret")),
+    (MlflowConnection, ("secret", "webhook_secret", "previous_webhook_secret")),
     (Source, ("secret", "registry_secret")),
     (Erasure, ("sealed",)),
     (Lake, ("secret",)),

@@ -23,6 +23,7 @@ from inference.runtime.remote.credentials import KEY_FILE, open_headers, seal_he
 from inference.serving.plan import PLAN_FILE, PlanReader
 from monitors.alerts.channel_services import create_channel
 from monitors.alerts.models import Channel
+from monitors.workflows.mlflow.models import MlflowConnection
 from tests.worlds.approvals import make_model
 
 pytestmark = pytest.mark.django_db
@@ -207,6 +208,27 @@ class TestChannel:
     def test_that_there_is_not_is_refused(self, channel: Channel) -> None:
         with pytest.raises(CommandError, match="has no channel 'pager'"):
             rotate("channel", "--project", "bank", "--name", "pager")
+
+
+class TestWebhookOfMlflow:
+    def test_gets_a_new_secret_beside_the_one_before(self, home: Path) -> None:
+        model = make_model(Project.objects.create(slug="p", name="P"))
+        MlflowConnection.objects.create(
+            model=model, url="https://mlflow.example.com", registered_model="m", webhook_token="t",
+            webhook_secret=encrypt("the first"),
+        )  # fmt: skip
+
+        said = rotate("mlflow", "--project", "p", "--model", model.name).splitlines()
+
+        connection = MlflowConnection.objects.get()
+        assert decrypt(connection.webhook_secret) == said[-1]
+        assert decrypt(connection.previous_webhook_secret) == "the first"
+        rotate("secret_key")
+        assert decrypt(MlflowConnection.objects.get().previous_webhook_secret) == "the first"
+
+    def test_of_a_model_that_follows_none_is_refused(self, home: Path) -> None:
+        with pytest.raises(CommandError, match="no model 'm' that follows MLflow"):
+            rotate("mlflow", "--project", "p", "--model", "m")
 
 
 @pytest.mark.parametrize("key", ["secret_key", "endpoint_key", "log_key"])

@@ -18,6 +18,9 @@ from inference.prediction_log.models import LogKey
 from inference.registry.models import Version
 from monitors.alerts.channel_services import SECRET_OVERLAP, rotate_secret
 from monitors.alerts.models import Channel
+from monitors.workflows.mlflow.models import MlflowConnection
+from monitors.workflows.mlflow.services import SECRET_OVERLAP as WEBHOOK_OVERLAP
+from monitors.workflows.mlflow.services import rotate_webhook_secret
 
 ACTOR = "command line"
 
@@ -25,8 +28,8 @@ ACTOR = "command line"
 class Command(BaseCommand):
     help = (
         "Gives a key of this installation a successor while it runs: rotate_key secret_key, log_key or endpoint_key; "
-        "rotate_key channel --project P --name N prints the new signing secret of a channel on the last line. A "
-        "rotation that was killed is run again."
+        "rotate_key channel --project P --name N prints the new signing secret of a channel on the last line, and "
+        "rotate_key mlflow --project P --model M that of a model's webhook. A rotation that was killed is run again."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -38,10 +41,15 @@ class Command(BaseCommand):
         channel = keys.add_parser("channel")
         channel.add_argument("--project", required=True, help="the project's slug")
         channel.add_argument("--name", required=True, help="the channel's name")
+        mlflow = keys.add_parser("mlflow")
+        mlflow.add_argument("--project", required=True, help="the project's slug")
+        mlflow.add_argument("--model", required=True, help="the name of the model that follows MLflow")
 
     def handle(self, *args: Any, **options: Any) -> None:
         if options["key"] == "channel":
             self._rotate_channel(options["project"], options["name"])
+        elif options["key"] == "mlflow":
+            self._rotate_webhook(options["project"], options["model"])
         elif options["dry_run"]:
             self.stdout.write(_describe(options["key"]))
         else:
@@ -80,6 +88,15 @@ class Command(BaseCommand):
         self.stdout.write(
             f"Messages of {name} are signed with the secret before too for {hours:.0f} hours; the new one:"
         )
+        self.stdout.write(secret)
+
+    def _rotate_webhook(self, project: str, model: str) -> None:
+        followed = MlflowConnection.objects.filter(model__project__slug=project, model__name=model).first()
+        if followed is None:
+            raise CommandError(f"The project {project!r} has no model {model!r} that follows MLflow.")
+        secret = rotate_webhook_secret(connection=followed, actor=ACTOR, now=now())
+        hours = WEBHOOK_OVERLAP.total_seconds() / 3600
+        self.stdout.write(f"Webhooks with the secret before are taken for {hours:.0f} hours; the new one:")
         self.stdout.write(secret)
 
 
