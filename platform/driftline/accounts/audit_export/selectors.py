@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from django.db.models import Min, Q
+from django.db.models import Max
 
+from driftline.accounts.audit_chain import oldest_unsealed
 from driftline.accounts.audit_export.receivers import configured_receivers
 from driftline.accounts.models import AuditEntry, AuditExport
 
@@ -34,12 +35,14 @@ def export_statuses(*, now: datetime) -> list[ExportStatus]:
 
 
 def _status_of(row: AuditExport, address: str, now: datetime) -> ExportStatus:
-    unsent = AuditEntry.objects.filter(Q(number__gt=row.position) | Q(number=None))
-    oldest = unsent.aggregate(at=Min("at"))["at"]
+    newest = AuditEntry.objects.aggregate(number=Max("number"))["number"] or 0
+    following = AuditEntry.objects.filter(number__gt=row.position).order_by("number")
+    times = [following.values_list("at", flat=True).first(), oldest_unsealed()]
+    oldest = min((at for at in times if at is not None), default=None)
     return ExportStatus(
         receiver=row.receiver,
         address=address,
-        waiting=unsent.count(),
+        waiting=max(newest - row.position, 0) + AuditEntry.objects.filter(number=None).count(),
         behind_seconds=max((now - oldest).total_seconds(), 0.0) if oldest else 0.0,
         position=row.position,
         sent=row.sent,
