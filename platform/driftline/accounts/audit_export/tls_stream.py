@@ -2,7 +2,7 @@
 
 `SSLSocket.unwrap` returns also where the other side ended otherwise than by close_notify, such as by an alert. With TLS
 1.3 that is how a receiver refuses this side's certificate, after the handshake succeeded here. So TLS runs over buffers
-in memory, whose every result is seen.
+in memory, where the result of every step is seen.
 """
 
 import socket
@@ -14,7 +14,7 @@ _READ_BYTES, _MAX_READS = 16_384, 64
 
 
 class TlsStream:
-    """Speaks TLS as a client over a connected socket, whose timeout holds for every step. Errors are OSErrors."""
+    """Speaks TLS as a client over a connected socket; its timeout holds for every step. Errors are OSErrors."""
 
     def __init__(self, plain: socket.socket, context: ssl.SSLContext, host: str) -> None:
         self._plain, self._received, self._to_send = plain, ssl.MemoryBIO(), ssl.MemoryBIO()

@@ -270,12 +270,12 @@ class TestRotation:
     ) -> None:
         log(model, rows(5))
         before, master = stored(), master_keys(home)[0]
-        told = StringIO()
+        output = StringIO()
 
-        call_command("rotate_key", "log_key", stdout=told)
+        call_command("rotate_key", "log_key", stdout=output)
         restart()
 
-        assert told.getvalue().startswith("1 keys wrapped anew, 0 that no master key opens")
+        assert output.getvalue().startswith("1 keys wrapped anew, 0 that no master key opens")
         assert stored() == before
         assert master_keys(home)[0] != master
         log(model, rows(5, start=1))
