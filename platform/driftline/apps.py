@@ -7,6 +7,10 @@ class DriftlineConfig(AppConfig):
     verbose_name = "Driftline"
 
     def ready(self) -> None:
+        from celery.signals import task_prerun
+        from django.core.signals import request_started
+
+        from driftline.common.secret_keys import follow_secret_keys
         from monitors.alerts import hooks
         from monitors.alerts.questions import ask_webhook, webhook_names
         from monitors.workflows import hooks as workflow_hooks
@@ -16,6 +20,9 @@ class DriftlineConfig(AppConfig):
         hooks.describe_ongoing.provide(describe_ongoing)
         workflow_hooks.list_webhooks.provide(webhook_names)
         workflow_hooks.ask_webhook.provide(ask_webhook)
+
+        request_started.connect(follow_secret_keys)
+        task_prerun.connect(follow_secret_keys)
 
         # They configure the broker of tasks, register the checks, and audit work that fails.
         from driftline import celery, checks, long_work  # noqa: F401

@@ -128,7 +128,9 @@ class TestSecretKey:
             project=project, kind="webhook", name="lost", secret=b"under another key"
         )
 
-        call_command("reseal_secrets")
+        settings.SECRET_KEY_FILE = None
+        with pytest.raises(SystemExit):
+            call_command("rotate_key", "secret_key")
 
         settings.SECRET_KEY_FALLBACKS = []
         assert decrypt(Channel.objects.get(pk=channel.pk).secret) == secret
@@ -146,4 +148,6 @@ class TestSecretKey:
         assert factor.data["used_mask"] == 5
         with pytest.raises(SecretUnreadable):
             decrypt(Channel.objects.get(pk=lost.pk).secret)
-        assert capsys.readouterr().out == "9 secrets encrypted anew, 1 under a key that is not here.\n"
+        assert capsys.readouterr().out == (
+            "8 secrets sealed anew, 1 that no key opens; 0 old keys deleted.\n"
+        )

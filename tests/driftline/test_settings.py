@@ -149,3 +149,24 @@ def test_a_databases_url_may_say_how_its_tls_is_checked(tmp_path: Path) -> None:
     )
 
     assert read.stdout.strip() == str([["verify-full", "/etc/ca.pem", 5]] * 2), read.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("DRIFTLINE_AUDIT_SYSLOG", "siem.example.com:6514"),
+        ("DRIFTLINE_AUDIT_SYSLOG", "tls://siem.example.com"),
+        ("DRIFTLINE_AUDIT_SYSLOG", "tls://siem.example.com:99999"),
+        ("DRIFTLINE_AUDIT_SYSLOG", "https://siem.example.com:6514"),
+        ("DRIFTLINE_AUDIT_SYSLOG", "tls://ada:word@siem.example.com:6514"),
+        ("DRIFTLINE_AUDIT_OTLP", "collector.example.com:4318"),
+        ("DRIFTLINE_AUDIT_OTLP", "https://collector.example.com?token=secret"),
+    ],
+)
+def test_an_address_that_no_receiver_of_the_audit_trail_has_stops_the_start(
+    tmp_path: Path, name: str, text: str
+) -> None:
+    read = setting(tmp_path, "s.AUDIT_SYSLOG", **{name: text})
+
+    assert read.returncode != 0
+    assert f"{name} is {text!r}; use " in read.stderr

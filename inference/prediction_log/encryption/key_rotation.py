@@ -5,17 +5,13 @@ in the file until the next rotation, and longer where something still names it. 
 key that is needed, and the rotation can be run again.
 """
 
-import fcntl
-import os
 import secrets
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from django.db import transaction
 
-from driftline.common.durable_files import write_file
+from driftline.common.key_files import only_rotation, write_keys
 from inference.prediction_log.encryption.sealed_chunks import make_key
 from inference.prediction_log.models import LogKey
 from inference.prediction_log.spool.sealing import (
@@ -47,7 +43,7 @@ class KeyRotation:
 
 def rotate_log_key(home: Path) -> KeyRotation:
     """Put a new master key first, wrap every key of the log under it, and delete master keys that nothing names."""
-    with _alone(home):
+    with only_rotation(home):
         _write(home, [MasterKey.of(secrets.token_urlsafe(64)), *master_keys(home)])
         wrapped, lost = _wrap_anew(home)
         masters = master_keys(home)
@@ -57,22 +53,9 @@ def rotate_log_key(home: Path) -> KeyRotation:
     return KeyRotation(wrapped, lost, len(masters) - len(kept), len(kept))
 
 
-@contextmanager
-def _alone(home: Path) -> Iterator[None]:
-    """Wait for any other rotation of this home: of two at once, one would overwrite the other's key."""
-    folder = (home / KEY_FILE).parent
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(handle)
-
-
 def _write(home: Path, masters: list[MasterKey]) -> None:
     """Replace the file in one step, on the disk before anything is wrapped under a new key."""
-    write_file(home / KEY_FILE, "\n".join(master.text for master in masters).encode(), mode=0o600)
+    write_keys(home / KEY_FILE, [master.text for master in masters])
 
 
 @transaction.atomic

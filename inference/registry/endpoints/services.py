@@ -5,6 +5,7 @@ from django.conf import settings
 
 from driftline.accounts.services import record_audit
 from driftline.common.errors import Problem, invalid
+from driftline.common.key_files import read_keys
 from driftline.common.outbound.targets import outbound_rules
 from inference.registry.endpoints.probe import Asked, EndpointReport, probe
 from inference.registry.endpoints.schemas import RemoteVersionIn, headers_of, plan_of, specs_of
@@ -17,7 +18,7 @@ from inference.registry.publishing import publish_on_commit
 from inference.registry.selectors import signature_of
 from inference.registry.services import Contents, check_version_name, register
 from inference.registry.validation import read_reference
-from inference.runtime.remote.credentials import seal_headers
+from inference.runtime.remote.credentials import KEY_FILE, seal_headers
 from inference.signatures import EndpointSpec, Signature
 
 
@@ -32,7 +33,7 @@ def register_endpoint(*, model: Model, body: RemoteVersionIn, actor: str) -> tup
     endpoint = plan_of(body.endpoint)
     headers = headers_of(body.endpoint)
     if headers:
-        sealed = seal_headers(headers, settings.ENDPOINT_KEY)
+        sealed = seal_headers(headers, read_keys(settings.HOME / KEY_FILE)[0])
         endpoint = msgspec.structs.replace(endpoint, credential=sealed)
     lineage = read_lineage(body.lineage, model=model)
     endpoint, report = _try(model, body, endpoint)

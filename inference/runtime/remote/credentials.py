@@ -7,9 +7,11 @@ import base64
 from pathlib import Path
 
 import msgspec
-from cryptography.fernet import Fernet, InvalidToken
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from driftline.common.key_files import read_keys
 
 KEY_FILE = Path("keys") / "endpoint_key"
 
@@ -19,7 +21,7 @@ class CredentialUnreadable(Exception):
 
 
 def seal_headers(headers: dict[str, str], key: str) -> str:
-    """Seal headers under the home's key."""
+    """Seal headers under a key of the home, the newest."""
     return _fernet(key).encrypt(msgspec.json.encode(headers)).decode()
 
 
@@ -28,7 +30,8 @@ def open_headers(sealed: str, home: Path) -> dict[str, str]:
     if not sealed:
         return {}
     try:
-        opened = _fernet((home / KEY_FILE).read_text()).decrypt(sealed.encode())
+        keys = [_fernet(key) for key in read_keys(home / KEY_FILE)]
+        opened = MultiFernet(keys).decrypt(sealed.encode())
     except (InvalidToken, OSError) as error:
         raise CredentialUnreadable(
             "The credential of the model's server cannot be opened: it was sealed under another key; send it again."

@@ -66,9 +66,9 @@ def disconnect_mlflow(request: HttpRequest, name: str) -> Status[None]:
 
 @router.post("/models/{name}/mlflow/rotate-secret", auth=_CHANGES, response=MlflowConnectionOut)
 def rotate_mlflow_secret(request: HttpRequest, name: str) -> MlflowConnectionOut:
-    """Make the secret that webhooks are signed with anew; the one before is refused at once."""
+    """Make the secret that webhooks are signed with anew; the one before is taken too for 24 hours."""
     connection = services.get_connection(_model(request, name))
-    secret = services.rotate_webhook_secret(connection=connection, actor=caller_of(request).actor)
+    secret = services.rotate_webhook_secret(connection=connection, actor=caller_of(request).actor, now=now())
     return MlflowConnectionOut.of(connection, secret)
 
 

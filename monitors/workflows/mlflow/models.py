@@ -35,6 +35,12 @@ class MlflowConnection(models.Model):
     )
     webhook_token = models.CharField(max_length=64, unique=True, help_text="the last part of its address")
     webhook_secret = models.BinaryField(help_text="encrypted; what webhooks are signed with")
+    previous_webhook_secret = models.BinaryField(
+        default=b"", db_default=b"", blank=True, help_text="the webhook's secret before, encrypted"
+    )
+    previous_webhook_secret_until = models.DateTimeField(
+        null=True, blank=True, help_text="when webhooks that are signed with it are refused"
+    )
     webhook_at = models.DateTimeField(null=True, blank=True, help_text="when one with a good signature came")
 
     objects = MlflowConnectionQuerySet.as_manager()

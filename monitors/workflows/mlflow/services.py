@@ -2,9 +2,11 @@
 
 import re
 import secrets
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import transaction
+from django.db.models import F
 
 from driftline.accounts.services import record_audit
 from driftline.common.errors import invalid, not_found
@@ -18,6 +20,8 @@ from monitors.workflows.mlflow.models import MlflowConnection, MlflowReport, Mlf
 from monitors.workflows.mlflow.reporting import CHAMPION
 from monitors.workflows.remote.secrecy import seal
 
+SECRET_OVERLAP = timedelta(hours=24)
+"""How long webhooks with the secret before are taken too, after it was rotated."""
 FOLLOWED = ("url", "registered_model", "alias")
 SETTINGS = (*FOLLOWED, "polls")
 MAX_URL_LETTERS = 200
@@ -85,12 +89,17 @@ def disconnect(*, connection: MlflowConnection, actor: str) -> None:
         connection.delete()
 
 
-def rotate_webhook_secret(*, connection: MlflowConnection, actor: str) -> str:
-    """Make the webhook's secret anew and return it, shown once; the one before is refused from now on."""
-    secret = _new_secret()
+def rotate_webhook_secret(*, connection: MlflowConnection, actor: str, now: datetime) -> str:
+    """Make the webhook's secret anew and return it, shown once; the one before is taken too for `SECRET_OVERLAP`."""
+    secret, until = _new_secret(), now + SECRET_OVERLAP
     with transaction.atomic():
-        MlflowConnection.objects.filter(pk=connection.pk).update(webhook_secret=encrypt(secret))
-        _record(connection, actor, "mlflow.rotate_secret", before=None, after=None)
+        MlflowConnection.objects.filter(pk=connection.pk).update(
+            previous_webhook_secret=F("webhook_secret"),
+            previous_webhook_secret_until=until,
+            webhook_secret=encrypt(secret),
+        )
+        after = {"previous_valid_until": until.isoformat()}
+        _record(connection, actor, "mlflow.rotate_secret", before=None, after=after)
     return secret
 
 

@@ -68,12 +68,23 @@ def _is_signed(
         return False
     if abs(now - datetime.fromtimestamp(int(sent), UTC)) > TOLERANCE:
         return False
+    signature = headers.get("X-MLflow-Signature", "")
+    return any(
+        constant_time_compare(signature, signature_of_webhook(secret, delivery_id, sent, body))
+        for secret in _secrets_of(connection, now)
+    )
+
+
+def _secrets_of(connection: MlflowConnection, now: datetime) -> list[str]:
+    """Return the secrets that MLflow may sign with: the one before a rotation for a while too."""
+    stored = [connection.webhook_secret]
+    until = connection.previous_webhook_secret_until
+    if until is not None and now < until:
+        stored.append(connection.previous_webhook_secret)
     try:
-        secret = decrypt(connection.webhook_secret)
+        return [decrypt(one) for one in stored]
     except SecretUnreadable as error:
         raise Problem(503, "secret_unreadable", str(error)) from error
-    expected = signature_of_webhook(secret, delivery_id, sent, body)
-    return constant_time_compare(headers.get("X-MLflow-Signature", ""), expected)
 
 
 def signature_of_webhook(secret: str, delivery_id: str, timestamp: str, body: bytes) -> str:

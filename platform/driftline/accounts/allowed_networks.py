@@ -19,20 +19,20 @@ class AllowedNetworks:
 
     prefix: str
     networks: tuple[Network, ...]
+    remedy: str = "an admin sets its allowed addresses on the tokens page"
 
     @classmethod
-    def of(cls, prefix: str, stored: Iterable[str]) -> Self | None:
+    def of(cls, prefix: str, stored: Iterable[str], **remedy: str) -> Self | None:
         """Parse what a token stores; None where it may be used from anywhere."""
         networks = parse_networks(tuple(stored))
-        return cls(prefix, networks) if networks else None
+        return cls(prefix, networks, **remedy) if networks else None
 
     def refuse(self, address: str) -> str | None:
         """Say why the token may not be used from an address; None where it may."""
         if is_within(parse_address(address), self.networks):
             return None
         return (
-            f"The token {self.prefix}… may not be used from {address or 'an unknown address'}; "
-            "an admin sets its allowed addresses on the tokens page."
+            f"The token {self.prefix}… may not be used from {address or 'an unknown address'}; {self.remedy}."
         )
 
 

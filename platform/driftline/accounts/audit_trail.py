@@ -113,11 +113,16 @@ class AuditChange:
 
 
 def changes_of(entry: AuditEntry) -> list[AuditChange]:
-    """List the fields in which before and after differ, those of nested objects by their path."""
+    """List the fields in which before and after differ, those of nested objects by their path, up to so many."""
+    return all_changes_of(entry)[:MAX_CHANGES]
+
+
+def all_changes_of(entry: AuditEntry) -> list[AuditChange]:
+    """List every field in which before and after differ."""
     before, after = _flat(entry.before), _flat(entry.after)
     names = [*before, *(name for name in after if name not in before)]
     pairs = ((name, before.get(name), after.get(name)) for name in names)
-    return [AuditChange(*pair) for pair in pairs if pair[1] != pair[2]][:MAX_CHANGES]
+    return [AuditChange(*pair) for pair in pairs if pair[1] != pair[2]]
 
 
 def _flat(value: Any, path: str = "") -> dict[str, Any]:

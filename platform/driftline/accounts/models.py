@@ -2,7 +2,7 @@
 
 import hashlib
 from datetime import datetime
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from django.conf import settings
 from django.contrib.auth.models import AbstractUser, BaseUserManager
@@ -12,6 +12,7 @@ from django.db import models
 from django.db.models.functions import Now
 
 from driftline.accounts.scopes import SCOPES_OF_ROLE, Role, Scope
+from driftline.common.lease import Leasable
 
 MAX_ROLE_CHARACTERS = 40
 
@@ -285,35 +286,18 @@ class Invitation(models.Model):
         return f"{self.email} to {self.project}"
 
 
-class ApiTokenQuerySet(models.QuerySet["ApiToken"]):
-    def usable(self) -> "ApiTokenQuerySet":
-        """Leave out tokens that were revoked, and those of people with a disabled account."""
-        return self.filter(revoked_at=None).exclude(created_by__is_active=False)
-
-    def with_digest(self, digest: str, *, now: datetime) -> "ApiTokenQuerySet":
+class TokenQuerySet[Token: "RotatedToken"](models.QuerySet[Token]):
+    def with_digest(self, digest: str, *, now: datetime) -> Self:
         """Keep the token of a secret: its present one, or the one before while that is valid."""
         before = models.Q(previous_digest=digest, previous_until__gt=now)
         return self.filter(models.Q(digest=digest) | before)
 
 
-class ApiToken(models.Model):
-    """A bearer token of one project, named by its prefix; of its secrets only the SHA-256 is stored.
+class RotatedToken(models.Model):
+    """A secret of which the SHA-256 is stored, from where it may be used, and the secret before the last rotation."""
 
-    A new secret begins with the same prefix, and the one before is valid beside it for a while.
-    """
-
-    project = models.ForeignKey(Project, models.CASCADE, related_name="tokens")
-    name = models.CharField(max_length=100)
     prefix = models.CharField(max_length=16)
     digest = models.CharField(max_length=64, unique=True)
-    scopes = models.JSONField(default=list)
-    created_at = models.DateTimeField(db_default=Now())
-    created_by = models.ForeignKey(User, models.SET_NULL, null=True, blank=True)
-    expires_at = models.DateTimeField(null=True, blank=True)
-    revoked_at = models.DateTimeField(null=True, blank=True)
-    last_used_at = models.DateTimeField(null=True, blank=True)
-    requests_per_second = models.PositiveIntegerField(default=0, db_default=0)  # 0: no limit
-    rows_per_second = models.PositiveIntegerField(default=0, db_default=0)
     allowed_networks = models.JSONField(
         default=list,
         blank=True,
@@ -325,6 +309,33 @@ class ApiToken(models.Model):
         null=True, blank=True, help_text="when the secret of before the last rotation ends, or ended"
     )
 
+    class Meta:
+        abstract = True
+
+
+class ApiTokenQuerySet(TokenQuerySet["ApiToken"]):
+    def usable(self) -> Self:
+        """Leave out tokens that were revoked, and those of people with a disabled account."""
+        return self.filter(revoked_at=None).exclude(created_by__is_active=False)
+
+
+class ApiToken(RotatedToken):
+    """A bearer token of one project, named by its prefix; of its secrets only the SHA-256 is stored.
+
+    A new secret begins with the same prefix, and the one before is valid beside it for a while.
+    """
+
+    project = models.ForeignKey(Project, models.CASCADE, related_name="tokens")
+    name = models.CharField(max_length=100)
+    scopes = models.JSONField(default=list)
+    created_at = models.DateTimeField(db_default=Now())
+    created_by = models.ForeignKey(User, models.SET_NULL, null=True, blank=True)
+    expires_at = models.DateTimeField(null=True, blank=True)
+    revoked_at = models.DateTimeField(null=True, blank=True)
+    last_used_at = models.DateTimeField(null=True, blank=True)
+    requests_per_second = models.PositiveIntegerField(default=0, db_default=0)  # 0: no limit
+    rows_per_second = models.PositiveIntegerField(default=0, db_default=0)
+
     objects = ApiTokenQuerySet.as_manager()
 
     class Meta:
@@ -335,15 +346,15 @@ class ApiToken(models.Model):
         return f"{self.prefix}… {self.name}"
 
 
-class DirectoryToken(models.Model):
+class DirectoryToken(RotatedToken):
     """A token with which a sign-in provider keeps accounts here by SCIM; only its SHA-256 is stored."""
 
     provider = models.CharField(max_length=30)
-    prefix = models.CharField(max_length=16)
-    digest = models.CharField(max_length=64, unique=True)
     created_at = models.DateTimeField(db_default=Now())
     revoked_at = models.DateTimeField(null=True, blank=True)
     last_used_at = models.DateTimeField(null=True, blank=True)
+
+    objects = TokenQuerySet["DirectoryToken"].as_manager()
 
     class Meta:
         verbose_name = "SCIM token"
@@ -425,6 +436,31 @@ class AuditEntry(models.Model):
 
     def __str__(self) -> str:
         return f"{self.actor} {self.action} {self.subject}"
+
+
+class AuditReceiver(models.TextChoices):
+    """What audit entries are sent to by the operator's settings."""
+
+    SYSLOG = "syslog", "Syslog"
+    OTLP = "otlp", "OpenTelemetry"
+
+
+class AuditExport(Leasable):
+    """How far a receiver of audit entries is; where the settings stop naming it, it goes on from there later."""
+
+    receiver = models.CharField(max_length=10, choices=AuditReceiver, unique=True)
+    position = models.BigIntegerField(
+        default=0, db_default=0, help_text="the number in the chain of the last entry that it has"
+    )
+    sent = models.BigIntegerField(default=0, db_default=0, help_text="entries, those that came twice too")
+    sent_at = models.DateTimeField(null=True, blank=True)
+    error = models.CharField(
+        max_length=500, blank=True, default="", db_default="", help_text="why nothing can be sent"
+    )
+    failing_since = models.DateTimeField(null=True, blank=True)
+
+    def __str__(self) -> str:
+        return f"audit entries to {self.receiver}"
 
 
 class CacheEntry(models.Model):

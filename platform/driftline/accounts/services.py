@@ -12,7 +12,7 @@ from django.db.models import Q
 
 from driftline.accounts.allowed_networks import check_networks
 from driftline.accounts.audit_chain import redact, seal_soon
-from driftline.accounts.models import ApiToken, AuditEntry, Membership, Project, User, digest_of
+from driftline.accounts.models import ApiToken, AuditEntry, Membership, Project, RotatedToken, User, digest_of
 from driftline.accounts.origin import current_origin
 from driftline.accounts.rights import insufficient_scope
 from driftline.accounts.scopes import Role, Scope
@@ -178,11 +178,7 @@ def rotate_token(
     token has, the older one ends at once. Raises Problem 409 for a token that is revoked or has expired, 422 for a
     wrong overlap.
     """
-    if not 0 <= overlap_hours <= MAX_OVERLAP_HOURS:
-        raise invalid(
-            "/overlap_hours",
-            f"overlap_hours is {overlap_hours}; use a number from 1 to {MAX_OVERLAP_HOURS}, or 0 for no overlap.",
-        )
+    check_overlap(overlap_hours)
     missing = next((scope for scope in Scope if scope in token.scopes and scope not in scopes), None)
     if missing is not None:
         raise insufficient_scope(scopes, {"": missing}, actor=actor)
@@ -194,16 +190,39 @@ def rotate_token(
                 "token_expired",
                 f"{token.prefix}… expired on {stored.expires_at:%-d %b %Y}; make a new token.",
             )
-        text = new_token_text(token.prefix)
-        token.digest, token.previous_digest, token.previous_until = digest_of(text), "", None
-        if overlap_hours:
-            ends = now + timedelta(hours=overlap_hours)
-            token.previous_digest = stored.digest
-            token.previous_until = min(ends, stored.expires_at) if stored.expires_at else ends
-        token.save(update_fields=["digest", "previous_digest", "previous_until"])
+        ends = now + timedelta(hours=overlap_hours)
+        text = replace_secret(
+            token,
+            before=stored.digest,
+            until=min(ends, stored.expires_at or ends) if overlap_hours else None,
+        )
         until = token.previous_until.isoformat() if token.previous_until else None
         _record(token, actor, "rotate", after={"previous_valid_until": until})
         tokens_changed.send(sender=ApiToken)
+    return text
+
+
+def check_overlap(hours: int) -> None:
+    """Raise Problem 422 for hours in which no secret of before may stay valid."""
+    if not 0 <= hours <= MAX_OVERLAP_HOURS:
+        raise invalid(
+            "/overlap_hours",
+            f"overlap_hours is {hours}; use a number from 1 to {MAX_OVERLAP_HOURS}, or 0 for no overlap.",
+        )
+
+
+def replace_secret(token: RotatedToken, *, before: str, until: datetime | None) -> str:
+    """Give a token, of which the row is locked, a new secret and return it.
+
+    The secret with the digest `before` is valid until then too; None ends it at once.
+    """
+    text = new_token_text(token.prefix)
+    token.digest, token.previous_digest, token.previous_until = (
+        digest_of(text),
+        before if until else "",
+        until,
+    )
+    token.save(update_fields=["digest", "previous_digest", "previous_until"])
     return text
 
 

@@ -11,7 +11,7 @@ from django.dispatch import receiver
 from django.http import HttpRequest
 
 from driftline.accounts.known_browsers import remember_browser
-from driftline.accounts.models import ApiToken, User, digest_of
+from driftline.accounts.models import ApiToken, DirectoryToken, RotatedToken, User, digest_of
 from driftline.accounts.services import record_audit
 
 ANYBODY = "somebody"  # who is not signed in; the entry has the address
@@ -37,7 +37,7 @@ def password_refused(*, email: str) -> None:
 
 def token_refused(token: ApiToken, *, code: str) -> None:
     """Record that a valid token was refused for where it was used, once for a while: somebody may have copied it."""
-    if cache.add(f"audit:token_refused:{token.pk}", True, THROTTLED_SECONDS):
+    if _is_first_refusal(token):
         record_audit(
             project=token.project,
             actor=f"token {token.prefix}…",
@@ -45,6 +45,21 @@ def token_refused(token: ApiToken, *, code: str) -> None:
             subject=f"{token.prefix} {token.name}",
             after={"code": code},
         )
+
+
+def directory_token_refused(token: DirectoryToken, *, code: str) -> None:
+    """Record the same of a token of a provider."""
+    if _is_first_refusal(token):
+        actor = f"SCIM token {token.prefix}…"
+        record_audit(
+            project=None, actor=actor, action="scim_token.refused", subject=token.prefix, after={"code": code}
+        )
+
+
+def _is_first_refusal(token: RotatedToken) -> bool:
+    """Return whether a token was not refused for a while, and note that it is now."""
+    kind = "token" if isinstance(token, ApiToken) else "scim_token"
+    return bool(cache.add(f"audit:{kind}_refused:{token.pk}", True, THROTTLED_SECONDS))
 
 
 def reset_requested(*, email: str) -> None:

@@ -3,6 +3,7 @@
 from django.db import transaction
 from django.db.models import Q
 
+from driftline.accounts.directory.tokens import revoke_directory_token
 from driftline.accounts.services import record_audit, revoke_token
 from driftline.admin.reading import AdminAct
 from driftline.common.clock import now
@@ -160,4 +161,11 @@ REVOKE = AdminAct(
     "Whoever uses it is refused at once. This cannot be undone.",
     "is revoked",
     lambda token, actor: revoke_token(token=token, actor=actor, now=now()),
+)
+REVOKE_SCIM = AdminAct(
+    "revoke",
+    "Revoke",
+    "The provider that uses it is refused at once. This cannot be undone.",
+    "is revoked",
+    lambda token, actor: revoke_directory_token(prefix=token.prefix, actor=actor, now=now()),
 )

@@ -12,6 +12,7 @@ from django.contrib.admin import DateFieldListFilter, EmptyFieldListFilter
 from driftline.accounts.models import (
     ApiToken,
     AuditEntry,
+    AuditExport,
     CustomRole,
     DirectoryGroup,
     DirectoryToken,
@@ -127,9 +128,10 @@ admin.site.unregister(SocialAccount)  # whoever changes one hands an account to 
 register(SocialAccount, ("user", "provider", "uid", "last_login"), ("provider",), ("user__email", "uid"))
 register(
     DirectoryToken,
-    ("prefix", "provider", "created_at", "last_used_at", "revoked_at"),
+    ("prefix", "provider", "allowed_networks", "created_at", "last_used_at", "revoked_at"),
     ("provider",),
-    secret=("digest",),
+    secret=("digest", "previous_digest"),
+    acts=(acts.REVOKE_SCIM,),
 )
 register(
     DirectoryGroup,
@@ -145,6 +147,7 @@ register(
     ("user__email", "=ip"),
     ("session_key", "data"),
 )
+register(AuditExport, ("receiver", "position", "sent", "sent_at", "failing_since", "error"))
 register(Heartbeat, ("name", "at"))
 register(
     DiskSample,

@@ -25,7 +25,7 @@ _SECTIONS: Sequence[tuple[str, Sequence[str]]] = (
             "directorygroup",
         ),
     ),
-    ("Audit and erasure", ("auditentry", "erasure", "feedevent")),
+    ("Audit and erasure", ("auditentry", "auditexport", "erasure", "feedevent")),
     (
         "Models",
         ("model", "version", "deployment", "deploymentchange"),

@@ -9,6 +9,7 @@ from django.conf import settings
 from django.utils.encoding import force_bytes
 
 from driftline.common.errors import invalid
+from driftline.common.secret_keys import follow_secret_keys
 
 
 class SecretUnreadable(Exception):
@@ -60,6 +61,7 @@ def reseal(stored: bytes | memoryview) -> bytes:
 
 
 def _keys() -> MultiFernet:
+    follow_secret_keys()
     return MultiFernet(
         [Fernet(_derive(key)) for key in [settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS]]
     )

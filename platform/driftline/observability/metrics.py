@@ -14,6 +14,7 @@ from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from prometheus_client.registry import Collector
 
+from driftline.accounts.audit_export.selectors import export_statuses
 from driftline.accounts.http_auth import Caller
 from driftline.api.problems import with_problems
 from driftline.common.clock import now
@@ -107,6 +108,7 @@ class BacklogCollector(Collector):
         yield from self._sources()
         yield from self._lakes()
         yield from self._sinks()
+        yield from self._audit_exports()
         newest = Heartbeat.objects.filter(name="worker").first()
         if newest is not None:
             yield _family("driftline_worker_heartbeat_timestamp_seconds", newest.at.timestamp())
@@ -155,6 +157,20 @@ class BacklogCollector(Collector):
                 failing.add_metric([sink.project.slug], sink.failing_since.timestamp())
         yield from (*families, failing)
 
+    def _audit_exports(self) -> Iterable[Metric]:
+        """Give how far each receiver of audit entries is behind; it is the installation's, so no token's to see."""
+        waiting, lag = (
+            _family("driftline_audit_export_waiting_entries"),
+            _family("driftline_audit_export_lag_seconds"),
+        )
+        failing = _family("driftline_audit_export_failing_since_timestamp_seconds")
+        for status in export_statuses(now=now()) if self._caller is None else ():
+            waiting.add_metric([status.receiver], status.waiting)
+            lag.add_metric([status.receiver], status.behind_seconds)
+            if status.failing_since is not None:
+                failing.add_metric([status.receiver], status.failing_since.timestamp())
+        yield from (waiting, lag, failing)
+
     def _mine(self, rows: QuerySet[Any], project: str) -> QuerySet[Any]:
         return rows if self._caller is None else rows.filter(**{project: self._caller.project})
 
@@ -202,6 +218,15 @@ _BACKLOG: dict[str, tuple[str, tuple[str, ...]]] = {
     "driftline_sink_failing_since_timestamp_seconds": (
         "Since when nothing can be sent to a sink; absent while it can.",
         ("project",),
+    ),
+    "driftline_audit_export_waiting_entries": (
+        "Audit entries that a receiver does not have yet.",
+        ("receiver",),
+    ),
+    "driftline_audit_export_lag_seconds": ("How long the oldest of them has waited.", ("receiver",)),
+    "driftline_audit_export_failing_since_timestamp_seconds": (
+        "Since when no audit entries can be sent to a receiver; absent while they can.",
+        ("receiver",),
     ),
     "driftline_worker_heartbeat_timestamp_seconds": ("When a worker last consumed a tick.", ()),
 }

@@ -7,6 +7,7 @@ from django.contrib import messages
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
 
+from driftline.common.clock import now
 from driftline.common.errors import Problem
 from driftline.common.periods import counted
 from driftline.pages.access import PageRequest, page
@@ -103,7 +104,7 @@ def _act(request: PageRequest, action: str, model: Model) -> str:
     connection, actor = services.get_connection(model), request.visitor.actor
     match action:
         case "rotate":
-            return services.rotate_webhook_secret(connection=connection, actor=actor)
+            return services.rotate_webhook_secret(connection=connection, actor=actor, now=now())
         case "retry":
             retried = services.retry(connection=connection, actor=actor)
             messages.success(request, f"MLflow is asked now; {counted(retried, 'failure')} are tried again.")

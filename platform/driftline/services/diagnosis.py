@@ -15,6 +15,7 @@ from django.db.models import Max
 from kombu import Connection
 
 from driftline.accounts.audit_chain import check_chain, oldest_unsealed
+from driftline.accounts.audit_export.selectors import export_statuses
 from driftline.backup.making import last_backup
 from driftline.common.attempts import MAX_ATTEMPTS
 from driftline.common.clock import now
@@ -41,7 +42,7 @@ from monitors.sinks.selectors import MAX_SINKS_SENT, sinks_to_send
 OLDEST_PYTHON, OLDEST_POSTGRES = (3, 12), 15
 MIN_FREE_BYTES = 2 << 30
 NAMED = 5  # of what failed
-SINK_LATE_AFTER = timedelta(minutes=5)
+SENT_LATE_AFTER = timedelta(minutes=5)
 UNSEALED_AFTER = timedelta(minutes=10)
 MAX_NAMED = 20  # of the chunks that are damaged
 RENEW_WITHIN = timedelta(days=14)  # certificates of 90 days, and of 47, are renewed before
@@ -84,6 +85,7 @@ def diagnose(paths: HomePaths) -> Iterator[Finding]:
             yield from _serving_hosts()
             yield from _lakes()
             yield from _sinks()
+            yield from _audit_exports()
 
 
 def diagnose_machine(paths: HomePaths) -> Iterator[Finding]:
@@ -376,7 +378,7 @@ def _sinks() -> Iterator[Finding]:
             yield Finding(
                 subject, text, "Mend it, or stop it on Settings, Sink: what is stored waits until then."
             )
-        elif behind > SINK_LATE_AFTER:
+        elif behind > SENT_LATE_AFTER:
             yield Finding(subject, text, _remedy_of_late(sink))
         else:
             yield Finding(subject, text)
@@ -386,3 +388,17 @@ def _remedy_of_late(sink: Sink) -> str:
     if sinks_to_send().filter(pk=sink.pk).exists():
         return f"No process sends it: run manage.py consume, and one more for every {MAX_SINKS_SENT} sinks."
     return "Look at the log of manage.py consume."
+
+
+def _audit_exports() -> Iterator[Finding]:
+    """Say how far the receivers of audit entries are, and why one is not further."""
+    for status in export_statuses(now=now()):
+        subject = f"audit trail to {status.receiver}"
+        text = f"{status.waiting:,} entries wait, the oldest for {status.behind_seconds:,.0f} s"
+        if status.failing_since is not None:
+            text = f"{text}; nothing sent since {status.failing_since:%Y-%m-%d %H:%M:%S} UTC: {status.error}"
+            yield Finding(subject, text, "Mend it, or correct DRIFTLINE_AUDIT_*: entries wait until then.")
+        elif status.behind_seconds > SENT_LATE_AFTER.total_seconds():
+            yield Finding(subject, text, "See that manage.py consume runs, and look at its log.")
+        else:
+            yield Finding(subject, text)

@@ -16,6 +16,8 @@ from django.templatetags.static import static
 from django.utils.csp import CSP
 
 from driftline.accounts.single_sign_on.configuration import read_sign_in
+from driftline.common.key_files import read_keys
+from driftline.common.secret_keys import stamp_of
 from driftline.services.urls import embedded_broker_url, embedded_database_settings
 from driftline.settings import environment as env
 from driftline.settings.home_folder import protect_home
@@ -27,8 +29,15 @@ protect_home(HOME)
 PORT = env.PORT.read()
 GRPC_PORT = env.GRPC_PORT.read()
 DEBUG = env.DEBUG.read()
-SECRET_KEY = env.SECRET_KEY.read() or key_of_home(HOME, "secret_key")
-SECRET_KEY_FALLBACKS = env.SECRET_KEY_FALLBACKS.read()
+SECRET_KEY = env.SECRET_KEY.read()
+NAMED_SECRET_KEY_FALLBACKS = SECRET_KEY_FALLBACKS = env.SECRET_KEY_FALLBACKS.read()
+SECRET_KEY_FILE = None if SECRET_KEY else HOME / "keys" / "secret_key"
+SECRET_KEY_STAMP: tuple[int, int] | None = None  # of the file as it was read: see common/secret_keys.py
+if SECRET_KEY_FILE is not None:
+    key_of_home(HOME, "secret_key")
+    SECRET_KEY_STAMP = stamp_of(SECRET_KEY_FILE)
+    SECRET_KEY, *_older = read_keys(SECRET_KEY_FILE)
+    SECRET_KEY_FALLBACKS = [*_older, *NAMED_SECRET_KEY_FALLBACKS]
 HASH_KEY = key_of_home(HOME, "hash_key").encode()  # of what is kept as a keyed hash only: it is not changed
 ALLOWED_HOSTS = env.ALLOWED_HOSTS.read()
 TLS_CERTIFICATE = env.TLS_CERTIFICATE.read()
@@ -37,7 +46,9 @@ TLS_CLIENT_CA = env.TLS_CLIENT_CA.read()
 PUBLIC_URL = (env.PUBLIC_URL.read() or f"{'https' if TLS_CERTIFICATE else 'http'}://127.0.0.1:{PORT}").rstrip(
     "/"
 )
-ENDPOINT_KEY = key_of_home(HOME, "endpoint_key")  # seals credentials that serving processes open
+key_of_home(
+    HOME, "endpoint_key"
+)  # made for serving processes, which read the file: seals credentials that serving processes open
 EDGE_KEY = key_of_home(HOME, "edge_key")  # signs what devices are assigned: they pin its public half
 BEHIND_TLS = env.BEHIND_TLS.read()
 REACHED_BY_TLS = BEHIND_TLS or TLS_CERTIFICATE is not None
@@ -270,7 +281,7 @@ SPOOL_MAX_BYTES = env.SPOOL_MAX_BYTES.read()
 SERVING_MEMORY_BYTES = env.SERVING_MEMORY_BYTES.read()
 ENCRYPT_LOG = env.ENCRYPT_LOG.read()
 if ENCRYPT_LOG:
-    key_of_home(HOME, "log_key")  # serving processes read it from there, and rotate_log_key changes it
+    key_of_home(HOME, "log_key")  # serving processes read it from there, and `rotate_key log_key` changes it
 JOB_DEADLINE_SECONDS = env.JOB_DEADLINE_SECONDS.read()
 JOB_KEEP_SECONDS = env.JOB_KEEP_SECONDS.read()
 JOB_MAX_BYTES = env.JOB_MAX_BYTES.read()
@@ -290,6 +301,11 @@ TRAINERS = env.TRAINERS.read()
 SNAPSHOT_STORE = env.SNAPSHOT_STORE.read()
 OTLP_ENDPOINT = env.OTLP_ENDPOINT.read()
 TRACE_RATIO = env.TRACE_RATIO.read()
+AUDIT_SYSLOG = env.AUDIT_SYSLOG.read()
+AUDIT_OTLP = env.AUDIT_OTLP.read()
+AUDIT_OTLP_HEADERS_FILE = env.AUDIT_OTLP_HEADERS_FILE.read()
+AUDIT_EXPORT_CA = env.AUDIT_EXPORT_CA.read()
+AUDIT_EXPORT_CERTIFICATE = env.AUDIT_EXPORT_CERTIFICATE.read()
 METRIC_ALIASES = env.METRIC_ALIASES.read()
 LOG_MAX_BYTES = env.LOG_MAX_BYTES.read()
 DEMO_MINUTES_PER_DAY = env.DEMO_MINUTES_PER_DAY.read()

@@ -111,6 +111,21 @@ def _http_url(text: str) -> str:
     return text
 
 
+def _syslog_url(text: str) -> str:
+    url = urlsplit(text)
+    is_address = url.scheme in ("udp", "tcp", "tls") and url.hostname and url.port
+    if text and (not is_address or text != f"{url.scheme}://{url.netloc}" or "@" in text):
+        raise ValueError(text)
+    return text
+
+
+def _collector_url(text: str) -> str:
+    """Take no user, password or query: secrets belong in the file of headers."""
+    if text and {*"?#@ "} & set(text):
+        raise ValueError(text)
+    return _http_url(text)
+
+
 def _store_url(text: str) -> str:
     """Take the bucket or folder alone: keys in it would stand in orders and audit entries."""
     url = urlsplit(text)
@@ -487,6 +502,43 @@ TRACE_RATIO = Setting(
     "Share of requests and tasks that are traced where no caller's traceparent decides it.",
     _share,
     "a number from 0 to 1, such as 0.01",
+)
+AUDIT_SYSLOG = Setting(
+    "DRIFTLINE_AUDIT_SYSLOG",
+    "",
+    "Receiver that gets the audit trail as syslog (RFC 5424): tls://, tcp:// or udp://, a host and a port; empty sends "
+    "none.",
+    _syslog_url,
+    "an address such as tls://siem.example.com:6514",
+)
+AUDIT_OTLP = Setting(
+    "DRIFTLINE_AUDIT_OTLP",
+    "",
+    "Collector that gets the audit trail as OpenTelemetry logs over OTLP/HTTP, without the path /v1/logs; empty sends "
+    "none.",
+    _collector_url,
+    "a URL such as https://collector.example.com:4318, without user or query",
+)
+AUDIT_OTLP_HEADERS_FILE = Setting(
+    "DRIFTLINE_AUDIT_OTLP_HEADERS_FILE",
+    "",
+    "File with headers for that collector, one `Name: value` a line, such as Authorization; read for every batch.",
+    _file,
+    "the path of a text file",
+)
+AUDIT_EXPORT_CA = Setting(
+    "DRIFTLINE_AUDIT_EXPORT_CA",
+    "",
+    "PEM file of who signed the certificates of these receivers; empty takes those that the system trusts.",
+    _file,
+    "the path of a PEM file",
+)
+AUDIT_EXPORT_CERTIFICATE = Setting(
+    "DRIFTLINE_AUDIT_EXPORT_CERTIFICATE",
+    "",
+    "PEM file with the certificate that is shown to these receivers, and its key without a password.",
+    _file,
+    "the path of a PEM file",
 )
 EMAIL_URL = Setting(
     "DRIFTLINE_EMAIL_URL",

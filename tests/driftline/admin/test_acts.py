@@ -10,7 +10,7 @@ from django.contrib.auth.models import Permission
 from django.test import Client
 from django.urls import reverse
 
-from driftline.accounts.models import AuditEntry, Membership, Project, User
+from driftline.accounts.models import AuditEntry, DirectoryToken, Membership, Project, User
 from driftline.accounts.services import create_token
 from driftline.backup.making import MADE
 from driftline.capacity.samples import record_disk
@@ -148,6 +148,16 @@ def test_a_token_is_revoked(operator: Client, world: World) -> None:
 
     token.refresh_from_db()
     assert token.revoked_at is not None
+
+
+def test_a_token_for_scim_is_revoked(operator: Client, world: World) -> None:
+    token = DirectoryToken.objects.create(provider="company", prefix="dl_12345678", digest="0" * 64)
+
+    confirm(operator, token, "revoke")
+
+    token.refresh_from_db()
+    assert token.revoked_at is not None
+    assert AuditEntry.objects.filter(action="scim_token.revoke", subject="dl_12345678").exists()
 
 
 def test_a_person_is_erased_once_the_key_was_typed_twice(operator: Client, world: World) -> None:

@@ -11,6 +11,7 @@ from django.utils import timezone
 from prometheus_client.parser import text_string_to_metric_families
 
 from driftline import observability
+from driftline.accounts.models import AuditExport
 from driftline.models import Heartbeat
 from inference.prediction_log.lake.models import Lake
 from inference.prediction_log.sources.mapping import SourceMapping
@@ -38,13 +39,14 @@ def scraped(shared_api: Api, tmp_path_factory: pytest.TempPathFactory) -> dict[s
     (home / "serving").mkdir()
     flights = create_model(project=shared_api.project, name="flights", task="binary", actor="test")
     write_report(home, os.getpid(), flights.pk)
-    with override_settings(HOME=home):
+    with override_settings(HOME=home, AUDIT_SYSLOG="tcp://127.0.0.1:9"):
         furnish(shared_api.project, "lent")
         bucket = Source.objects.create(
             project=shared_api.project, name="bucket", kind="objects", model=flights, what="predictions",
             settings=ObjectsSettings(bucket="scores").model_dump(), mapping=SourceMapping().model_dump(),
         )  # fmt: skip
         SourcePosition.objects.create(source=bucket, partition="objects", next_offset=1, end_offset=3)
+        AuditExport.objects.create(receiver="syslog", failing_since=timezone.now())
         Lake.objects.update(failing_since=timezone.now())
         Heartbeat.objects.create(name="worker", at=timezone.now())
         page = Client().get("/metrics").content.decode()

@@ -479,7 +479,7 @@ class TestAnotherServer:
     @pytest.fixture(autouse=True)
     def may_be_on_loopback(self, settings: Any, home: Path) -> None:
         settings.OUTBOUND_ALLOW = ["127.0.0.1/32"]
-        settings.ENDPOINT_KEY = key_of_home(home, "endpoint_key")
+        key_of_home(home, "endpoint_key")
 
     def told(self, url: str, **more: str) -> dict[str, str]:
         return {

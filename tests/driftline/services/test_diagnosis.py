@@ -11,7 +11,7 @@ from django.db import connection
 from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
 
-from driftline.accounts.models import Project
+from driftline.accounts.models import AuditEntry, AuditExport, Project
 from driftline.common.clock import now
 from driftline.models import Heartbeat
 from driftline.services.diagnosis import Finding, diagnose
@@ -123,6 +123,19 @@ class TestDiagnose:
 
         Sink.objects.update(failing_since=now(), error="The brokers do not answer.")
         assert find(paths, "sink of bank").text.endswith("UTC: The brokers do not answer.")
+
+    def test_says_how_far_a_receiver_of_the_audit_trail_is_behind_and_why(
+        self, paths: HomePaths, settings: Any
+    ) -> None:
+        settings.AUDIT_SYSLOG, subject = "tcp://127.0.0.1:9", "audit trail to syslog"
+        assert find(paths, subject) == Finding(subject, "0 entries wait, the oldest for 0 s")
+
+        AuditEntry.objects.create(actor="ada", action="rule.update", at=now() - timedelta(hours=1))
+        assert "1 entries wait, the oldest for 3,6" in find(paths, subject).text
+        assert "manage.py consume" in find(paths, subject).remedy
+
+        AuditExport.objects.create(receiver="syslog", failing_since=now(), error="Connection refused")
+        assert find(paths, subject).text.endswith("UTC: Connection refused")
 
     def test_names_the_supervisor_that_runs_the_home(self, paths: HomePaths) -> None:
         with own(paths, Owner(os.getpid(), "http://here", now().isoformat())):

@@ -7,6 +7,8 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import InterfaceError, OperationalError, close_old_connections, connection, connections
 
+from driftline.accounts.audit_export.sending import exports_to_send, send_export
+from driftline.accounts.models import AuditReceiver
 from driftline.common.forked_workers import ForkedWorkers
 from driftline.common.priority import lower_priority
 from inference.prediction_log.sources.adapters import import_adapter
@@ -29,7 +31,8 @@ class Command(BaseCommand):
     requires_system_checks = ()  # they load every page, and one that was killed is to be back at once
     help = (
         "Reads sources until it is stopped: one by its name, or every one of the installation that is not paused. "
-        "Several of these commands share the partitions of a source. Without a name it sends to the sinks too."
+        "Several of these commands share the partitions of a source. Without a name it sends to the sinks too, "
+        "and the audit trail to its receivers."
     )
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -111,18 +114,20 @@ def _exists(source: Source) -> bool:
 
 
 def _read_all(stop: threading.Event) -> None:
-    """Read the sources that are to be read, as many as this process may, and send to sinks.
+    """Read the sources that are to be read, as many as this process may, and send to sinks and audit receivers.
 
     Returns once it is stopped or cannot go on.
     """
     reading = _Threads(_read_in_thread, stop, MAX_SOURCES_READ)
     sending = _Threads(_send_in_thread, stop, MAX_SINKS_SENT)
+    auditing = _Threads(_send_audit_in_thread, stop, len(AuditReceiver))
     unread = _UnreadSources()
     try:
         while not stop.wait(LOOK_SECONDS):
             try:
                 unread.update(reading.start(sources_to_read().values_list("pk", flat=True)))
                 sending.start(sinks_to_send().values_list("pk", flat=True))
+                auditing.start(exports_to_send().values_list("pk", flat=True))
             except (OperationalError, InterfaceError):
                 close_old_connections()
     finally:
@@ -130,6 +135,7 @@ def _read_all(stop: threading.Event) -> None:
         unread.update(set())
         reading.end()
         sending.end()
+        auditing.end()
 
 
 class _Threads:
@@ -190,5 +196,12 @@ def _send_in_thread(sink_id: int, stop: threading.Event) -> None:
 
     try:
         SinkSender(sink_id, stop).run()
+    finally:
+        connection.close()
+
+
+def _send_audit_in_thread(export_id: int, stop: threading.Event) -> None:
+    try:
+        send_export(export_id, stop)
     finally:
         connection.close()

@@ -6,8 +6,6 @@ from django.core.management.base import BaseCommand, CommandError
 from driftline.accounts.models import ApiToken, Project
 from driftline.accounts.scopes import Scope
 from driftline.accounts.services import (
-    MAX_OVERLAP_HOURS,
-    OVERLAP_HOURS,
     allow_networks,
     create_token,
     limit_token,
@@ -15,10 +13,7 @@ from driftline.accounts.services import (
 )
 from driftline.common.clock import now
 from driftline.common.errors import Problem
-
-_NETWORKS = (
-    "networks such as 203.0.113.0/24,2001:db8::/32, separated by commas, from which alone it may be used"
-)
+from driftline.management.token_options import NETWORKS, add_overlap, describe_end, split_networks
 
 
 class Command(BaseCommand):
@@ -35,18 +30,12 @@ class Command(BaseCommand):
         create.add_argument("--project", required=True, help="the project's slug")
         create.add_argument("--name", required=True, help="what the token is for")
         create.add_argument("--scopes", required=True, help=f"some of {','.join(Scope)}, separated by commas")
-        create.add_argument("--allow", default="", help=f"{_NETWORKS} (default: from anywhere)")
+        create.add_argument("--allow", default="", help=f"{NETWORKS} (default: from anywhere)")
         limit, allow, rotate = (verbs.add_parser(verb) for verb in ("limit", "allow", "rotate"))
         for verb in (limit, allow, rotate):
             verb.add_argument("prefix", help="how the token begins, as the tokens page shows it")
-        allow.add_argument("networks", nargs="?", default="", help=f"{_NETWORKS}; none: from anywhere")
-        rotate.add_argument(
-            "--overlap-hours",
-            type=int,
-            default=OVERLAP_HOURS,
-            help=f"how long the old secret stays valid, at most {MAX_OVERLAP_HOURS}; 0: it ends at once "
-            f"(default {OVERLAP_HOURS})",
-        )
+        allow.add_argument("networks", nargs="?", default="", help=f"{NETWORKS}; none: from anywhere")
+        add_overlap(rotate)
         for verb in (create, limit):
             for what in ("requests", "rows"):
                 verb.add_argument(
@@ -94,7 +83,7 @@ class Command(BaseCommand):
 
     def _allow(self, *, prefix: str, networks: str, **_: Any) -> None:
         token = self._find(prefix)
-        allow_networks(token=token, networks=_split(networks), actor="command line")
+        allow_networks(token=token, networks=split_networks(networks), actor="command line")
         self.stdout.write(
             f"Token {token.name!r} may be used from {', '.join(token.allowed_networks) or 'anywhere'}."
         )
@@ -108,8 +97,7 @@ class Command(BaseCommand):
             now=now(),
             overlap_hours=overlap_hours,
         )
-        until = token.previous_until
-        ends = f"at {until:%Y-%m-%d %H:%M} UTC" if until else "now"
+        ends = describe_end(token.previous_until)
         self.stdout.write(f"The old secret of token {token.name!r} ends {ends}; the new one:")
         self.stdout.write(text)
 
@@ -125,13 +113,9 @@ class Command(BaseCommand):
             actor="command line",
             requests_per_second=options["requests_per_second"],
             rows_per_second=options["rows_per_second"],
-            allowed_networks=_split(options["allow"]),
+            allowed_networks=split_networks(options["allow"]),
         )
         self.stdout.write(
             f"Token {token.name!r} of project {project.slug} with scopes {', '.join(token.scopes)}:"
         )
         self.stdout.write(text)
-
-
-def _split(networks: str) -> list[str]:
-    return [text for text in networks.split(",") if text]

@@ -13,6 +13,7 @@ from driftline.accounts.models import ApiToken, AuditEntry, DirectoryToken, Memb
 from driftline.accounts.password_reset import send_reset_mails
 from driftline.accounts.scopes import Role, Scope
 from driftline.accounts.services import create_token
+from driftline.common.clock import now
 from inference.registry.publishing import _tokens as tokens_of_the_plan
 from tests.driftline.accounts.directory.conftest import Directory
 
@@ -321,3 +322,64 @@ def test_a_method_that_there_is_not_names_those_that_there_are(directory: Direct
     answer = directory.send("PATCH", "Users", {})
 
     assert (answer.status_code, answer["Allow"]) == (405, "GET, POST")
+
+    def test_may_be_used_from_their_networks_alone(self, directory: Directory, capsys: Any) -> None:
+        prefix = directory.token[:11]
+
+        call_command("scim_token", "allow", prefix, "203.0.113.0/24")
+        refused = [directory.send("GET", "Users") for _ in range(2)]
+        call_command("scim_token", "allow", prefix, "203.0.113.0/24,127.0.0.0/8")
+
+        assert {answer.status_code for answer in refused} == {403}
+        assert "may not be used from 127.0.0.1" in refused[0].document["detail"]
+        assert directory.send("GET", "Users").status_code == 200
+        call_command("scim_token", "list")
+        assert "from 203.0.113.0/24, 127.0.0.0/8 alone" in capsys.readouterr().out
+        entries = AuditEntry.objects.filter(action__startswith="scim_token").order_by("pk")
+        assert list(entries.values_list("action", flat=True)) == [
+            "scim_token.create", "scim_token.allow", "scim_token.refused", "scim_token.allow",
+        ]  # fmt: skip
+
+    def test_are_made_with_their_networks(self, directory: Directory, capsys: Any) -> None:
+        call_command("scim_token", "create", "--provider", "company", "--allow", "2001:db8::/32")
+        token = capsys.readouterr().out.splitlines()[-1]
+
+        assert directory.send("GET", "Users", token=token).status_code == 403
+
+    def test_refuse_what_is_no_network(self, directory: Directory) -> None:
+        with pytest.raises(CommandError, match="is not a network"):
+            call_command("scim_token", "allow", directory.token[:11], "the office")
+
+    def test_get_a_new_secret_beside_which_the_old_one_is_valid_for_a_while(
+        self, directory: Directory, capsys: Any
+    ) -> None:
+        call_command("scim_token", "rotate", directory.token[:11])
+        new = capsys.readouterr().out.splitlines()[-1]
+
+        assert new[:11] == directory.token[:11]
+        both = [directory.send("GET", "Users", token=token).status_code for token in (new, directory.token)]
+        DirectoryToken.objects.update(previous_until=now())
+        later = [directory.send("GET", "Users", token=token).status_code for token in (new, directory.token)]
+        assert (both, later) == ([200, 200], [200, 401])
+
+    def test_end_at_once_where_a_rotation_has_no_overlap(self, directory: Directory, capsys: Any) -> None:
+        call_command("scim_token", "rotate", directory.token[:11], "--overlap-hours", "0")
+        new = capsys.readouterr().out.splitlines()[-1]
+
+        assert directory.send("GET", "Users").status_code == 401
+        assert directory.send("GET", "Users", token=new).status_code == 200
+        entry = AuditEntry.objects.get(action="scim_token.rotate")
+        assert (entry.subject, entry.after) == (new[:11], {"previous_valid_until": None})
+
+    @pytest.mark.parametrize("hours", ["-1", "721"])
+    def test_refuse_an_overlap_out_of_bounds(self, directory: Directory, hours: str) -> None:
+        with pytest.raises(CommandError, match="use a number from 1 to 720"):
+            call_command("scim_token", "rotate", directory.token[:11], f"--overlap-hours={hours}")
+
+    def test_that_were_revoked_are_not_rotated(self, directory: Directory) -> None:
+        call_command("scim_token", "rotate", directory.token[:11])
+        call_command("scim_token", "revoke", directory.token[:11])
+
+        with pytest.raises(CommandError, match="No valid token begins with"):
+            call_command("scim_token", "rotate", directory.token[:11])
+        assert directory.send("GET", "Users").status_code == 401

@@ -270,12 +270,12 @@ class TestRotation:
     ) -> None:
         log(model, rows(5))
         before, master = stored(), master_keys(home)[0]
-        told = StringIO()
+        output = StringIO()
 
-        call_command("rotate_log_key", stdout=told)
+        call_command("rotate_key", "log_key", stdout=output)
         restart()
 
-        assert told.getvalue().startswith("1 keys wrapped anew, 0 that no master key opens")
+        assert output.getvalue().startswith("1 keys wrapped anew, 0 that no master key opens")
         assert stored() == before
         assert master_keys(home)[0] != master
         log(model, rows(5, start=1))
@@ -287,7 +287,7 @@ class TestRotation:
         first = master_keys(home)[0]
 
         for _ in range(2):
-            call_command("rotate_log_key", stdout=StringIO())
+            call_command("rotate_key", "log_key", stdout=StringIO())
         restart()
 
         assert first not in master_keys(home)
@@ -302,7 +302,7 @@ class TestRotation:
         writer.append(spooled(model, "spooled"), sync=False)
 
         for _ in range(3):
-            call_command("rotate_log_key", stdout=StringIO())
+            call_command("rotate_key", "log_key", stdout=StringIO())
         drain_once(home)
 
         assert "spooled" in frame_of(model=model, start=DAY, end=END).ids

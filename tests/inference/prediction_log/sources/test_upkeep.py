@@ -71,7 +71,9 @@ def test_secrets_and_letters_are_readable_after_a_change_of_the_secret_key(
         "another secret key, long enough",
     )
 
-    call_command("reseal_secrets", stdout=StringIO())
+    settings.SECRET_KEY_FILE = None
+
+    call_command("rotate_key", "secret_key", stdout=StringIO())
 
     settings.SECRET_KEY_FALLBACKS = []
     source.refresh_from_db()

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from django.test import Client
 
+from driftline.common.clock import now
 from driftline.common.secrets_at_rest import decrypt
 from monitors.workflows.mlflow import services
 from monitors.workflows.mlflow.models import MlflowConnection, MlflowDelivery
@@ -130,15 +131,18 @@ def test_of_another_time_are_refused(connection: MlflowConnection, minutes: int)
     assert status == 401
 
 
-def test_with_a_secret_that_was_replaced_are_refused(connection: MlflowConnection) -> None:
+@pytest.mark.parametrize(("ago", "expected"), [(timedelta(hours=23), 200), (timedelta(hours=25), 401)])
+def test_with_a_secret_that_was_replaced_are_taken_for_a_day(
+    connection: MlflowConnection, ago: timedelta, expected: int
+) -> None:
     before = MlflowConnection.objects.get(pk=connection.pk)
-    services.rotate_webhook_secret(connection=connection, actor="ada")
+    services.rotate_webhook_secret(connection=connection, actor="ada", now=now() - ago)
     timestamp = stamp()
     old = signature_of_webhook(decrypt(before.webhook_secret), "7c0f", timestamp, json.dumps(EVENT).encode())
 
-    status, _ = send(connection, X_MLflow_Signature=old)
+    status, _ = send(connection, X_MLflow_Signature=old, X_MLflow_Timestamp=timestamp)
 
-    assert status == 401
+    assert status == expected
 
 
 def test_to_an_address_that_is_none_are_refused_alike(connection: MlflowConnection) -> None:

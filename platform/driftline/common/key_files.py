@@ -1,0 +1,49 @@
+"""Files of keys in a home: one key a line, the newest first. No Django: serving processes read them too."""
+
+import fcntl
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from driftline.common.durable_files import write_file
+
+KEPT = 2
+"""A process may have read the file just before a rotation, and seal under the key that was the newest then."""
+
+
+def read_keys(path: Path) -> list[str]:
+    """Read the keys of a file, the newest first; raises OSError where there is none."""
+    return [line for line in path.read_text().split("\n") if line]
+
+
+def write_keys(path: Path, keys: list[str]) -> None:
+    """Replace a file of keys in one step, on the disk when this returns."""
+    write_file(path, "\n".join(keys).encode(), mode=0o600)
+
+
+def add_key(path: Path) -> None:
+    """Put a new key before those of a file."""
+    write_keys(path, [secrets.token_urlsafe(64), *read_keys(path)])
+
+
+def drop_old_keys(path: Path) -> int:
+    """Delete the keys of a file but for the newest `KEPT`; returns how many."""
+    keys = read_keys(path)
+    if len(keys) > KEPT:
+        write_keys(path, keys[:KEPT])
+    return max(len(keys) - KEPT, 0)
+
+
+@contextmanager
+def only_rotation(home: Path) -> Iterator[None]:
+    """Wait for any other rotation of this home: of two at once, one would overwrite the other's key."""
+    folder = home / "keys"
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)

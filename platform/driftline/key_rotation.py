@@ -1,0 +1,165 @@
+"""Gives the keys of an installation successors, while it runs and without a loss.
+
+Each rotation writes the new key first, beside those of before, which still open and verify; then it seals anew what
+was sealed, some rows at a time; at last it deletes keys that nothing needs any more. Killed anywhere, every key that is
+needed is still there, and the rotation can be run again.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from functools import reduce
+from operator import or_
+from pathlib import Path
+from typing import Any
+
+from allauth.mfa.models import Authenticator
+from django.conf import settings
+from django.db import models, transaction
+from django.db.models import Q
+
+from driftline.accounts.services import record_audit
+from driftline.common.key_files import add_key, drop_old_keys, only_rotation, read_keys
+from driftline.common.secret_keys import follow_secret_keys
+from driftline.common.secrets_at_rest import SecretUnreadable, is_sealed, reseal
+from inference.prediction_log.encryption.key_rotation import KeyRotation, rotate_log_key
+from inference.prediction_log.erasure.models import Erasure
+from inference.prediction_log.lake.models import Lake
+from inference.prediction_log.sources.models import DeadLetter, Source
+from inference.registry.models import Version
+from inference.registry.publishing import publish
+from inference.runtime.remote.credentials import KEY_FILE, CredentialUnreadable, open_headers, seal_headers
+from monitors.alerts.models import Channel
+from monitors.sinks.models import Sink
+from monitors.workflows.mlflow.models import MlflowConnection
+from monitors.workflows.mlflow.registry_imports.models import RegistryImport
+from monitors.workflows.models import Workflow
+from monitors.workflows.pulls.models import Pull
+
+BATCH_ROWS = 50
+"""So many rows are locked at a time."""
+SEALED: Sequence[tuple[type[models.Model], Sequence[str]]] = (
+    (Channel, ("secret", "previous_secret")),
+    (Workflow, ("remote_secret",)),
+    (MlflowConnection, ("secret", "webhook_secret", "previous_webhook_secret")),
+    (Source, ("secret", "registry_secret")),
+    (Erasure, ("sealed",)),
+    (Lake, ("secret",)),
+    (Sink, ("secret",)),
+    (DeadLetter, ("payload",)),
+    (Pull, ("secret", "query")),
+    (RegistryImport, ("secret",)),
+)
+"""The columns that are sealed under the secret key. Second factors have theirs within JSON."""
+
+
+@dataclass(frozen=True)
+class Resealing:
+    """What a rotation did: secrets sealed anew, those that no key opens, and old keys deleted."""
+
+    resealed: int
+    unreadable: int
+    dropped: int = 0
+
+
+# -- the secret key ----------------------------------------------------------------------------------------------------
+def rotate_secret_key(home: Path, *, actor: str) -> Resealing:
+    """Give the home a new secret key and seal every secret under it; the key of before still opens and verifies.
+
+    Where DRIFTLINE_SECRET_KEY is set, that is the new key, and nothing but the sealing is done. The key before the
+    one of before is deleted, unless something could not be opened.
+    """
+    with only_rotation(home):
+        path = settings.SECRET_KEY_FILE
+        if path is not None:
+            add_key(path)
+            follow_secret_keys()
+        done = _reseal_everything()
+        dropped = drop_old_keys(path) if path is not None and not done.unreadable else 0
+        follow_secret_keys()
+        return _recorded("secret_key", Resealing(done.resealed, done.unreadable, dropped), actor)
+
+
+def count_secrets() -> int:
+    """Count the rows that hold something sealed under the secret key."""
+    return (
+        sum(_with_secrets(model, fields).count() for model, fields in SEALED) + Authenticator.objects.count()
+    )
+
+
+def _reseal_everything() -> Resealing:
+    parts = [_reseal_rows(_with_secrets(model, fields), fields, reseal) for model, fields in SEALED]
+    parts.append(_reseal_rows(Authenticator.objects.all(), ("data",), _reseal_data))
+    return Resealing(sum(one.resealed for one in parts), sum(one.unreadable for one in parts))
+
+
+def _with_secrets(model: type[models.Model], fields: Sequence[str]) -> models.QuerySet[Any]:
+    """Return the rows of which some of these columns is not empty."""
+    some = reduce(or_, (Q(**{f"{field}__isnull": False}) & ~Q(**{field: b""}) for field in fields))
+    return model._base_manager.filter(some)
+
+
+def _reseal_rows(
+    rows: models.QuerySet[Any], fields: Sequence[str], seal_anew: Callable[[Any], Any]
+) -> Resealing:
+    """Seal these columns anew, some rows in a transaction; a value that no key opens stays as it is."""
+    resealed = unreadable = last = 0
+    while True:
+        with transaction.atomic():
+            batch = list(rows.filter(pk__gt=last).order_by("pk").select_for_update(of=("self",))[:BATCH_ROWS])
+            for row in batch:
+                for field in fields:
+                    stored = getattr(row, field)
+                    if not stored:
+                        continue
+                    try:
+                        changed = seal_anew(stored if isinstance(stored, dict) else bytes(stored))
+                    except (SecretUnreadable, CredentialUnreadable):
+                        unreadable += 1
+                        continue
+                    resealed += 1
+                    setattr(row, field, changed)
+                type(row)._base_manager.filter(pk=row.pk).update(
+                    **{name: getattr(row, name) for name in fields}
+                )
+        if not batch:
+            return Resealing(resealed, unreadable)
+        last = batch[-1].pk
+
+
+def _reseal_data(value: Any) -> Any:
+    """Seal anew what is sealed in a second factor's data, and leave all else."""
+    if isinstance(value, dict):
+        return {name: _reseal_data(one) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_reseal_data(one) for one in value]
+    return reseal(value.encode()).decode() if isinstance(value, str) and is_sealed(value) else value
+
+
+# -- the other keys ----------------------------------------------------------------------------------------------------
+def rotate_endpoint_key(home: Path, *, actor: str) -> Resealing:
+    """Give the home a new key for credentials of models' servers, seal them under it, and publish the plan.
+
+    Serving hosts get the keys with the plan.
+    """
+    path = home / KEY_FILE
+    with only_rotation(home):
+        add_key(path)
+        key = read_keys(path)[0]
+
+        def seal_anew(stored: bytes) -> bytes:
+            return seal_headers(open_headers(stored.decode(), home), key).encode()
+
+        done = _reseal_rows(Version.objects.exclude(credential=b""), ("credential",), seal_anew)
+        publish()
+        dropped = 0 if done.unreadable else drop_old_keys(path)
+        return _recorded("endpoint_key", Resealing(done.resealed, done.unreadable, dropped), actor)
+
+
+def rotate_master_key(home: Path, *, actor: str) -> KeyRotation:
+    """Give the home a new master key of the encrypted log."""
+    return _recorded("log_key", rotate_log_key(home), actor)
+
+
+def _recorded[Done: (Resealing, KeyRotation)](name: str, done: Done, actor: str) -> Done:
+    record_audit(project=None, actor=actor, action="key.rotate", subject=name, after=asdict(done))
+    return done

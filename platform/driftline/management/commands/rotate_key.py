@@ -1,0 +1,114 @@
+import sys
+from argparse import ArgumentParser
+from typing import Any
+
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+
+from driftline.common.clock import now
+from driftline.common.errors import Problem
+from driftline.key_rotation import (
+    Resealing,
+    count_secrets,
+    rotate_endpoint_key,
+    rotate_master_key,
+    rotate_secret_key,
+)
+from inference.prediction_log.models import LogKey
+from inference.registry.models import Version
+from monitors.alerts.channel_services import SECRET_OVERLAP, rotate_secret
+from monitors.alerts.models import Channel
+from monitors.workflows.mlflow.models import MlflowConnection
+from monitors.workflows.mlflow.services import SECRET_OVERLAP as WEBHOOK_OVERLAP
+from monitors.workflows.mlflow.services import rotate_webhook_secret
+
+ACTOR = "command line"
+
+
+class Command(BaseCommand):
+    help = (
+        "Gives a key of this installation a successor while it runs: rotate_key secret_key, log_key or endpoint_key; "
+        "rotate_key channel --project P --name N prints the new signing secret of a channel on the last line, and "
+        "rotate_key mlflow --project P --model M that of a model's webhook. A rotation that was killed is run again."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        keys = parser.add_subparsers(dest="key", required=True)
+        for name in ("secret_key", "log_key", "endpoint_key"):
+            keys.add_parser(name).add_argument(
+                "--dry-run", action="store_true", help="say what would be done, and change nothing"
+            )
+        channel = keys.add_parser("channel")
+        channel.add_argument("--project", required=True, help="the project's slug")
+        channel.add_argument("--name", required=True, help="the channel's name")
+        mlflow = keys.add_parser("mlflow")
+        mlflow.add_argument("--project", required=True, help="the project's slug")
+        mlflow.add_argument("--model", required=True, help="the name of the model that follows MLflow")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        if options["key"] == "channel":
+            self._rotate_channel(options["project"], options["name"])
+        elif options["key"] == "mlflow":
+            self._rotate_webhook(options["project"], options["model"])
+        elif options["dry_run"]:
+            self.stdout.write(_describe(options["key"]))
+        else:
+            self._rotate(options["key"])
+
+    def _rotate(self, key: str) -> None:
+        if key == "log_key":
+            done = rotate_master_key(settings.HOME, actor=ACTOR)
+            self.stdout.write(
+                f"{done.wrapped} keys wrapped anew, {done.lost} that no master key opens; "
+                f"{done.released} old master keys deleted, {done.kept} kept, the new one among them."
+            )
+            failed = done.lost
+        else:
+            rotate = rotate_secret_key if key == "secret_key" else rotate_endpoint_key
+            failed = self._say(rotate(settings.HOME, actor=ACTOR))
+        if failed:
+            sys.exit(1)
+
+    def _say(self, done: Resealing) -> int:
+        self.stdout.write(
+            f"{done.resealed:,} secrets sealed anew, {done.unreadable:,} that no key opens; "
+            f"{done.dropped:,} old keys deleted."
+        )
+        return done.unreadable
+
+    def _rotate_channel(self, project: str, name: str) -> None:
+        channel = Channel.objects.filter(project__slug=project, name=name, deleted_at=None).first()
+        if channel is None:
+            raise CommandError(f"The project {project!r} has no channel {name!r}.")
+        try:
+            _, secret = rotate_secret(channel=channel, actor=ACTOR, now=now())
+        except Problem as problem:
+            raise CommandError(problem.detail) from problem
+        hours = SECRET_OVERLAP.total_seconds() / 3600
+        self.stdout.write(
+            f"Messages of {name} are signed with the secret before too for {hours:.0f} hours; the new one:"
+        )
+        self.stdout.write(secret)
+
+    def _rotate_webhook(self, project: str, model: str) -> None:
+        followed = MlflowConnection.objects.filter(model__project__slug=project, model__name=model).first()
+        if followed is None:
+            raise CommandError(f"The project {project!r} has no model {model!r} that follows MLflow.")
+        secret = rotate_webhook_secret(connection=followed, actor=ACTOR, now=now())
+        hours = WEBHOOK_OVERLAP.total_seconds() / 3600
+        self.stdout.write(f"Webhooks with the secret before are taken for {hours:.0f} hours; the new one:")
+        self.stdout.write(secret)
+
+
+def _describe(key: str) -> str:
+    match key:
+        case "log_key":
+            return f"A new master key would wrap {LogKey.objects.count():,} keys of the log; no chunk would change."
+        case "endpoint_key":
+            many = Version.objects.exclude(credential=b"").count()
+            return (
+                f"A new key would seal the credentials of {many:,} versions, and the plan would be published."
+            )
+    if settings.SECRET_KEY_FILE is None:
+        return f"DRIFTLINE_SECRET_KEY is set: {count_secrets():,} rows would be sealed under it, and no key be made."
+    return f"A new secret key would seal what {count_secrets():,} rows hold; the one before would be kept."

@@ -1,0 +1,254 @@
+"""Every key gets a successor by one command, while the installation runs, and nothing that it protects is lost."""
+
+from collections.abc import Iterator
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.apps import apps
+from django.core.management import CommandError, call_command
+from django.db import models
+from django.test import Client
+
+from driftline import key_rotation
+from driftline.accounts.models import AuditEntry, Project, User
+from driftline.common import secret_keys
+from driftline.common.key_files import add_key, read_keys
+from driftline.common.secrets_at_rest import decrypt, encrypt
+from driftline.key_rotation import SEALED, rotate_secret_key
+from driftline.settings.home_keys import key_of_home
+from inference.registry.models import Version
+from inference.runtime.remote.credentials import KEY_FILE, open_headers, seal_headers
+from inference.serving.plan import PLAN_FILE, PlanReader
+from monitors.alerts.channel_services import create_channel
+from monitors.alerts.models import Channel
+from monitors.workflows.mlflow.models import MlflowConnection
+from tests.worlds.approvals import make_model
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def home(tmp_path: Path, settings: Any) -> Iterator[Path]:
+    """A home with a secret key of its own, which this process uses."""
+    settings.HOME, settings.NAMED_SECRET_KEY_FALLBACKS = tmp_path, []
+    settings.SECRET_KEY = key_of_home(tmp_path, "secret_key")
+    settings.SECRET_KEY_FILE = tmp_path / "keys" / "secret_key"
+    settings.SECRET_KEY_STAMP = secret_keys.stamp_of(settings.SECRET_KEY_FILE)
+    settings.SECRET_KEY_FALLBACKS = []
+    key_of_home(tmp_path, "endpoint_key")
+    return tmp_path
+
+
+@pytest.fixture
+def channel(home: Path) -> Channel:
+    project = Project.objects.create(slug="bank", name="Bank")
+    made, _ = create_channel(
+        project=project, kind="webhook", name="ops", target="https://93.184.216.34/hook", actor="test"
+    )
+    return made
+
+
+def rotate(*arguments: str) -> str:
+    output = StringIO()
+    call_command("rotate_key", *arguments, stdout=output)
+    return output.getvalue()
+
+
+class TestSecretKey:
+    def test_gets_a_successor_beside_which_it_still_opens_and_verifies(
+        self, home: Path, channel: Channel, settings: Any, client: Client
+    ) -> None:
+        client.force_login(User.objects.create_user("ada@bank.example"))
+        first, secret = settings.SECRET_KEY, decrypt(channel.secret)
+        elsewhere = encrypt("by a process that has not looked yet")
+
+        said = rotate("secret_key")
+
+        assert said == "1 secrets sealed anew, 0 that no key opens; 0 old keys deleted.\n"
+        assert read_keys(home / "keys" / "secret_key") == [settings.SECRET_KEY, first]
+        assert first != settings.SECRET_KEY
+        assert decrypt(elsewhere) == "by a process that has not looked yet"
+        assert client.get("/accounts/logout/").status_code == 200  # else a redirect to the sign-in
+        channel.refresh_from_db()
+        settings.SECRET_KEY_FALLBACKS = []
+        assert decrypt(channel.secret) == secret
+
+    def test_is_followed_by_processes_that_run(self, home: Path, settings: Any, client: Client) -> None:
+        first = settings.SECRET_KEY
+        add_key(home / "keys" / "secret_key")
+
+        client.get("/healthz")
+
+        assert [settings.SECRET_KEY, first] == read_keys(home / "keys" / "secret_key")
+        assert first in settings.SECRET_KEY_FALLBACKS
+
+    def test_is_deleted_by_the_second_rotation_after_it(
+        self, home: Path, channel: Channel, settings: Any
+    ) -> None:
+        first, secret = settings.SECRET_KEY, decrypt(channel.secret)
+
+        rotate("secret_key")
+        said = rotate("secret_key")
+
+        assert said.endswith("1 old keys deleted.\n")
+        assert first not in read_keys(home / "keys" / "secret_key")
+        assert first not in settings.SECRET_KEY_FALLBACKS
+        channel.refresh_from_db()
+        assert decrypt(channel.secret) == secret
+
+    def test_is_kept_while_something_cannot_be_opened(self, home: Path, channel: Channel) -> None:
+        Channel.objects.create(project=channel.project, kind="webhook", name="lost", secret=b"another key")
+
+        for _ in range(2):
+            with pytest.raises(SystemExit):
+                rotate("secret_key")
+
+        assert len(read_keys(home / "keys" / "secret_key")) == 3
+
+    def test_loses_nothing_where_its_rotation_dies_on_the_way_and_is_run_again(
+        self, home: Path, channel: Channel, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        other, _ = create_channel(
+            project=channel.project,
+            kind="webhook",
+            name="other",
+            target="https://93.184.216.34/h",
+            actor="test",
+        )
+        secrets = [decrypt(one.secret) for one in (channel, other)]
+        monkeypatch.setattr(key_rotation, "BATCH_ROWS", 1)
+        reseal, resealed = key_rotation.reseal, list[bytes]()
+
+        def die_at_the_second(stored: bytes) -> bytes:
+            if resealed:
+                raise KeyboardInterrupt
+            resealed.append(stored)
+            return reseal(stored)
+
+        monkeypatch.setattr(key_rotation, "reseal", die_at_the_second)
+        with pytest.raises(KeyboardInterrupt):
+            rotate_secret_key(home, actor="test")
+        monkeypatch.setattr(key_rotation, "reseal", reseal)
+        assert len(read_keys(home / "keys" / "secret_key")) == 2
+        assert [decrypt(one.secret) for one in Channel.objects.order_by("pk")] == secrets
+
+        rotate_secret_key(home, actor="test")
+
+        assert len(read_keys(home / "keys" / "secret_key")) == 2
+        assert [decrypt(one.secret) for one in Channel.objects.order_by("pk")] == secrets
+
+    def test_of_the_environment_is_not_changed_and_seals_what_its_fallbacks_sealed(
+        self, home: Path, channel: Channel, settings: Any
+    ) -> None:
+        secret = decrypt(channel.secret)
+        settings.SECRET_KEY_FILE = None
+        settings.SECRET_KEY_FALLBACKS, settings.SECRET_KEY = [settings.SECRET_KEY], "a key of the environment"
+
+        rotate("secret_key")
+
+        settings.SECRET_KEY_FALLBACKS = []
+        channel.refresh_from_db()
+        assert decrypt(channel.secret) == secret
+        assert len(read_keys(home / "keys" / "secret_key")) == 1
+
+    def test_seals_every_column_of_secrets(self) -> None:
+        named = {
+            (model, field.name)
+            for model in apps.get_models()
+            for field in model._meta.get_fields()
+            if isinstance(field, models.BinaryField)
+            and ("secret" in field.name or "encrypted" in str(field.help_text))
+        }
+
+        assert named <= {(model, name) for model, names in SEALED for name in names}
+
+
+class TestEndpointKey:
+    @pytest.fixture
+    def version(self, home: Path) -> Version:
+        model = make_model(Project.objects.create(slug="p", name="P"))
+        sealed = seal_headers({"Authorization": "Bearer a"}, read_keys(home / KEY_FILE)[0])
+        return Version.objects.create(model=model, version="1", credential=sealed.encode())
+
+    def test_gets_a_successor_under_which_credentials_open_and_the_plan_says_so(
+        self, home: Path, version: Version
+    ) -> None:
+        first = read_keys(home / KEY_FILE)[0]
+
+        said = rotate("endpoint_key")
+        rotate("endpoint_key")
+
+        assert said == "1 secrets sealed anew, 0 that no key opens; 0 old keys deleted.\n"
+        assert first not in read_keys(home / KEY_FILE)
+        sealed = bytes(Version.objects.get(pk=version.pk).credential).decode()
+        assert open_headers(sealed, home) == {"Authorization": "Bearer a"}
+        assert PlanReader(home / PLAN_FILE).read().generation > 0
+
+    def test_before_still_opens_what_a_host_has_not_replaced_yet(self, home: Path, version: Version) -> None:
+        before = bytes(version.credential).decode()
+
+        rotate("endpoint_key")
+
+        assert open_headers(before, home) == {"Authorization": "Bearer a"}
+
+
+class TestChannel:
+    def test_gets_a_new_signing_secret_beside_the_one_before(self, channel: Channel) -> None:
+        before = decrypt(channel.secret)
+
+        said = rotate("channel", "--project", "bank", "--name", "ops").splitlines()
+
+        channel.refresh_from_db()
+        assert decrypt(channel.secret) == said[-1]
+        assert decrypt(channel.previous_secret) == before
+        assert "for 24 hours" in said[0]
+
+    def test_that_there_is_not_is_refused(self, channel: Channel) -> None:
+        with pytest.raises(CommandError, match="has no channel 'pager'"):
+            rotate("channel", "--project", "bank", "--name", "pager")
+
+
+class TestWebhookOfMlflow:
+    def test_gets_a_new_secret_beside_the_one_before(self, home: Path) -> None:
+        model = make_model(Project.objects.create(slug="p", name="P"))
+        MlflowConnection.objects.create(
+            model=model, url="https://mlflow.example.com", registered_model="m", webhook_token="t",
+            webhook_secret=encrypt("the first"),
+        )  # fmt: skip
+
+        said = rotate("mlflow", "--project", "p", "--model", model.name).splitlines()
+
+        connection = MlflowConnection.objects.get()
+        assert decrypt(connection.webhook_secret) == said[-1]
+        assert decrypt(connection.previous_webhook_secret) == "the first"
+        rotate("secret_key")
+        assert decrypt(MlflowConnection.objects.get().previous_webhook_secret) == "the first"
+
+    def test_of_a_model_that_follows_none_is_refused(self, home: Path) -> None:
+        with pytest.raises(CommandError, match="no model 'm' that follows MLflow"):
+            rotate("mlflow", "--project", "p", "--model", "m")
+
+
+@pytest.mark.parametrize("key", ["secret_key", "endpoint_key", "log_key"])
+def test_a_dry_run_changes_nothing(home: Path, channel: Channel, key: str) -> None:
+    before = {path.name: path.read_text() for path in (home / "keys").iterdir()}
+
+    said = rotate(key, "--dry-run")
+
+    assert "would" in said
+    assert {path.name: path.read_text() for path in (home / "keys").iterdir()} == before
+    assert not AuditEntry.objects.filter(action="key.rotate").exists()
+
+
+@pytest.mark.parametrize("key", ["secret_key", "endpoint_key", "log_key"])
+def test_each_rotation_is_in_the_audit_trail_without_a_key(home: Path, channel: Channel, key: str) -> None:
+    key_of_home(home, "log_key")
+
+    rotate(key)
+
+    entry = AuditEntry.objects.get(action="key.rotate")
+    assert (entry.subject, entry.actor) == (key, "command line")
+    keys = [one for path in (home / "keys").iterdir() for one in read_keys(path)]
+    assert not any(one in str(entry.after) for one in keys)
