@@ -58,7 +58,7 @@ class DeviceToken(HttpBearer):
 
 
 def list_tokens() -> list[PlanToken]:
-    """List the tokens of devices whose group lets them ask the server, each for the group's model alone."""
+    """List the tokens of devices that may ask the server by their group, each for the group's model alone."""
     asking = Q(group__ask_below__isnull=False) | Q(group__ask_after_days__isnull=False)
     devices = Device.objects.active().filter(asking, project__archived_at=None).exclude(token_digest="")
     return [

@@ -35,7 +35,7 @@ BEFORE = rfc3339(datetime.now(UTC) - timedelta(days=1.5))
 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server whose champion of both models is version 9, and that knows the device's token for one of them."""
+    """A server with version 9 as the champion of both models, which knows the device's token for one of them."""
     home = tmp_path_factory.mktemp("server")
     version = store(home, constant_classifier(0.9, 1), classifier_signature(1), id=1, version="9")
     models = [

@@ -1,4 +1,4 @@
-"""Thumbnails of images: kept with their rows, shown beside them, and gone with them."""
+"""Thumbnails of images: kept with their rows, shown beside them, and removed with them."""
 
 from base64 import b64decode
 from datetime import datetime, timedelta
@@ -183,11 +183,11 @@ class TestShown:
         client = PagesClient()
         client.force_login(owner)
 
-        told = api.get("/models/images/predictions/010500-3").json()
+        shown = api.get("/models/images/predictions/010500-3").json()
         page = client.get("/models/images/predictions/010500-3")
 
-        assert b64decode(told["thumbnail"]) == drawn[3]
-        assert f'src="data:image/png;base64,{told["thumbnail"]}"' in markup(page)
+        assert b64decode(shown["thumbnail"]) == drawn[3]
+        assert f'src="data:image/png;base64,{shown["thumbnail"]}"' in markup(page)
         assert 'alt="Thumbnail of the image of prediction 010500-3"' in markup(page)
         assert "data:" in page["Content-Security-Policy"].partition("img-src")[2].partition(";")[0]
 

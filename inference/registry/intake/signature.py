@@ -14,7 +14,7 @@ from inference.vector_names import MAX_DIMENSION, MIN_DIMENSION, part_names
 LABEL_NAMES = ("label", "output_label")
 PROBABILITY_NAMES = ("probabilities", "output_probability")
 NUMBER_NAMES = ("variable", "prediction")
-MAX_CHANNELS = 64  # of an image whose channels are fixed: more are rows or columns of another layout
+MAX_CHANNELS = 64  # of an image with fixed channels: more are rows or columns of another layout
 _FEATURE_TYPES = {
     "BYTES": ("string",),
     "BOOL": ("bool",),

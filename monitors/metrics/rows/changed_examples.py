@@ -192,7 +192,7 @@ def _rows_of_file(
     return _Side(numbers[chosen], places).sample(rng)
 
 
-# -- what is told of them ----------------------------------------------------------------------------------------------
+# -- what is said of them ----------------------------------------------------------------------------------------------
 def _example(changed: ChangedRow, rows: _Side, usual: _Side) -> ChangedExample:
     frame, row = rows.places[changed.place]
     assert frame is not None

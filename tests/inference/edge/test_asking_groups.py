@@ -1,4 +1,4 @@
-"""A group whose devices may ask the server: its settings, and the tokens that serving processes then know."""
+"""A group that lets its devices ask the server: its settings, and the tokens that serving processes then know."""
 
 import json
 from datetime import UTC, datetime

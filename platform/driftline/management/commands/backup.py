@@ -5,6 +5,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 
 from driftline.backup.making import NotMade, make_backup
+from driftline.common.byte_sizes import format_bytes
 
 
 class Command(BaseCommand):
@@ -28,5 +29,5 @@ class Command(BaseCommand):
         size = sum(part.bytes for part in manifest.parts.values())
         self.stdout.write(
             f"{folder} holds everything up to {manifest.moment}: {sum(manifest.rows.values()):,} rows of "
-            f"{len(manifest.rows)} tables, {size / 1e6:,.1f} MB. `manage.py restore {folder}` restores it."
+            f"{len(manifest.rows)} tables, {format_bytes(size)}. `manage.py restore {folder}` restores it."
         )
