@@ -34,7 +34,7 @@ from inference.prediction_log.lake.writing import drafted, opened, put, send
 from inference.prediction_log.models import PredictionRole
 from inference.prediction_log.queries.exports import LOG_COLUMNS
 from inference.prediction_log.sources.messages import AdapterFailed
-from inference.prediction_log.sources.objects.bucket import check_room
+from inference.prediction_log.sources.objects.remote_store import check_room
 from inference.registry.models import Model
 
 

@@ -12,7 +12,8 @@ from xml.sax.saxutils import escape
 
 from inference.prediction_log.lake.settings import LakeSettings
 from inference.prediction_log.sources.messages import AdapterFailed
-from inference.prediction_log.sources.objects.bucket import PAUSES_SECONDS, Bucket, BucketAnswer
+from inference.prediction_log.sources.objects.bucket import Bucket
+from inference.prediction_log.sources.objects.remote_store import PAUSES_SECONDS, StoreAnswer
 from inference.prediction_log.sources.objects.store import ObjectInfo, ObjectMissing, ObjectRefused
 
 PART_BYTES = 8 << 20  # of which an upload may have 10,000
@@ -84,7 +85,7 @@ class LakeBucket:
 
     def _request_patiently(
         self, method: str, name: str, query: Mapping[str, str], body: bytes
-    ) -> BucketAnswer:
+    ) -> StoreAnswer:
         for pause in PAUSES_SECONDS:
             try:
                 return self._request(method, name, query, body)
@@ -92,18 +93,18 @@ class LakeBucket:
                 time.sleep(pause)
         return self._request(method, name, query, body)
 
-    def _request(self, method: str, name: str, query: Mapping[str, str], body: bytes = b"") -> BucketAnswer:
+    def _request(self, method: str, name: str, query: Mapping[str, str], body: bytes = b"") -> StoreAnswer:
         answer = self._bucket.exchange(method, name, query=query, headers={}, body=body)
         if not 200 <= answer.status < 300:
             raise _refused(answer)
         return answer
 
 
-def _refused(answer: BucketAnswer) -> AdapterFailed:
+def _refused(answer: StoreAnswer) -> AdapterFailed:
     return AdapterFailed(f"The bucket refused a request: it answered {answer.describe()}.")
 
 
-def _find(answer: BucketAnswer, name: str) -> str:
+def _find(answer: StoreAnswer, name: str) -> str:
     """Return the text of an element of an answer, in whatever namespace; empty where there is none."""
     text = answer.body.decode("utf-8-sig", errors="replace")
     if "<!DOCTYPE" in text:

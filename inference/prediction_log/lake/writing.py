@@ -22,7 +22,7 @@ from inference.prediction_log.lake.store import LakeStore, open_lake, settings_o
 from inference.prediction_log.queries.exports import Exported, Wanted, write_rows
 from inference.prediction_log.retention.drop_rows import summary_only_features
 from inference.prediction_log.sources.messages import AdapterFailed
-from inference.prediction_log.sources.objects.bucket import check_room
+from inference.prediction_log.sources.objects.remote_store import check_room
 from inference.prediction_log.storage.snapshot import one_snapshot
 
 RETRIED_AFTER = timedelta(minutes=1)

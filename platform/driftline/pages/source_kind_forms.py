@@ -78,6 +78,7 @@ class ObjectsSourceForm(StoreForm, SourceForm):
     kind = "objects"
     secret_after = "access_key_id"
     where_to_read = (
+        "service",
         "bucket",
         "endpoint",
         "region",
@@ -91,6 +92,11 @@ class ObjectsSourceForm(StoreForm, SourceForm):
         "reread_changed",
     )
 
+    service = forms.ChoiceField(
+        choices=[("s3", "S3, or what speaks its protocol"), ("azure", "Azure Blob Storage")],
+        help_text="Of Azure the bucket is a container, the endpoint that of the storage account, the access key ID its "
+        "name, and the secret one of its keys.",
+    )
     folder = forms.CharField(
         max_length=500,
         required=False,

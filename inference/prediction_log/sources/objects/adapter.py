@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from inference.prediction_log.sources.leased_adapter import LeasedAdapter
 from inference.prediction_log.sources.messages import BROKEN_OBJECT, AdapterFailed, Fault, StreamMessage
+from inference.prediction_log.sources.objects.azure import AzureContainer
 from inference.prediction_log.sources.objects.bucket import Bucket
 from inference.prediction_log.sources.objects.folder import Folder
 from inference.prediction_log.sources.objects.listing import Pass
@@ -35,7 +36,10 @@ MAX_BATCH_BYTES = 8 << 20
 
 def open_store(settings: ObjectsSettings, secret: str, *, deadline: float = float("inf")) -> ObjectStore:
     """Open the folder or the bucket, of which no request is answered after the deadline; raises AdapterFailed."""
-    return Folder(settings) if settings.folder else Bucket(settings, secret, deadline=deadline)
+    if settings.folder:
+        return Folder(settings)
+    service = AzureContainer if settings.service == "azure" else Bucket
+    return service(settings, secret, deadline=deadline)
 
 
 @dataclass

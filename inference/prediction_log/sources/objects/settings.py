@@ -76,6 +76,11 @@ class ObjectsSettings(StoreSettings):
     """A bucket or a folder, which objects of it are read, and how; the secret is the secret access key."""
 
     kind: Literal["objects"] = "objects"
+    service: Literal["s3", "azure"] = Field(
+        default="s3",
+        description="azure: Blob Storage, where the bucket is a container, access_key_id the storage account, and the "
+        "secret a key of it",
+    )
     glob: Line = Field(
         default="*",
         min_length=1,
@@ -92,6 +97,10 @@ class ObjectsSettings(StoreSettings):
         default=False, description="read an object again that was replaced after it was read"
     )
 
+    def address(self) -> tuple[Any, ...]:
+        """Return what a stored secret belongs to; see `StoreSettings`."""
+        return self.service, *super().address()
+
     def format_of(self, path: str) -> str:
         """Return how an object is read; empty where it is not, as its name does not match or its ending is another."""
         if not re.fullmatch(translate(self.glob), path):
@@ -104,11 +113,17 @@ class ObjectsSettings(StoreSettings):
 
 def check_objects(settings: ObjectsSettings) -> None:
     """Raise Problem (422) for settings that could never work, or lead where this server must not read."""
-    check_store(settings, SOURCE_FOLDERS)
+    if settings.service == "azure" and settings.bucket and not settings.endpoint:
+        detail = "Name the address of the storage account, such as https://account.blob.core.windows.net."
+        raise invalid("/settings/endpoint", detail)
+    check_store(settings, SOURCE_FOLDERS, has_path=settings.service == "azure")
 
 
-def check_store(settings: StoreSettings, allowed: AllowedFolders) -> None:
-    """Raise Problem (422) for a bucket that can never be one, or a folder that is not among those `allowed`."""
+def check_store(settings: StoreSettings, allowed: AllowedFolders, *, has_path: bool = False) -> None:
+    """Raise Problem (422) for a bucket that can never be one, or a folder that is not among those `allowed`.
+
+    Where the endpoint `has_path`, the account may be one, as emulators have it.
+    """
     if bool(settings.bucket) == bool(settings.folder):
         raise invalid("/settings/bucket", "Objects are in a bucket or in a folder; name one of them.")
     if settings.folder:
@@ -118,7 +133,8 @@ def check_store(settings: StoreSettings, allowed: AllowedFolders) -> None:
         detail = f"{settings.bucket!r} is no bucket; use its name alone, such as predictions."
         raise invalid("/settings/bucket", detail)
     target = check_target(settings.url(), "/settings/endpoint")
-    if target.url.split("://", 1)[1].partition("/")[2]:
+    path = target.url.split("://", 1)[1].partition("/")[2]
+    if path and not (has_path and path == settings.access_key_id):
         raise invalid("/settings/endpoint", "An endpoint has no path; the bucket is a field of its own.")
 
 

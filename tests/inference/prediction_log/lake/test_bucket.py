@@ -21,7 +21,7 @@ from inference.prediction_log.lake.models import Lake, LakeFile
 from inference.prediction_log.lake.services import set_lake
 from inference.prediction_log.lake.settings import LakeSettings
 from inference.prediction_log.sources.messages import AdapterFailed
-from inference.prediction_log.sources.objects import bucket
+from inference.prediction_log.sources.objects import remote_store
 from inference.registry.models import Model
 from tests.inference.prediction_log.lake.conftest import let_time_pass, write_due
 from tests.inference.prediction_log.sources.objects.bucket_server import BucketServer, bucket_server
@@ -162,8 +162,8 @@ def test_an_erasure_downloads_little_of_a_large_file_without_the_person(
     project: Project, due_day: str, server: BucketServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(spool, "SETTLED_AFTER", timedelta(0))
-    monkeypatch.setattr(bucket, "READ_AHEAD_BYTES", 1_000)
-    monkeypatch.setattr(bucket, "MAX_OBJECT_BYTES", 100)  # which an object of a source may have
+    monkeypatch.setattr(remote_store, "READ_AHEAD_BYTES", 1_000)
+    monkeypatch.setattr(remote_store, "MAX_OBJECT_BYTES", 100)  # which an object of a source may have
     model = project.models.get()
     log(model, rows_of_a_day(DAY + timedelta(days=1), 10_000))
     work(model)

@@ -30,7 +30,7 @@ from inference.prediction_log.lake.services import set_lake, stop_lake
 from inference.prediction_log.lake.settings import LakeSettings
 from inference.prediction_log.models import PredictionChunk, TouchedPeriod
 from inference.prediction_log.sources.messages import AdapterFailed
-from inference.prediction_log.sources.objects import bucket
+from inference.prediction_log.sources.objects import remote_store
 from inference.registry.models import Model
 from inference.registry.services import update_model
 from monitors.deletion import delete_version
@@ -652,8 +652,8 @@ class TestALakeThatCannotBeReached:
     ) -> None:
         log_day(model)
         let_time_pass()
-        monkeypatch.setattr(bucket, "IN_MEMORY_BYTES", 0)
-        monkeypatch.setattr(bucket, "MIN_FREE_BYTES", 1 << 60)
+        monkeypatch.setattr(remote_store, "IN_MEMORY_BYTES", 0)
+        monkeypatch.setattr(remote_store, "MIN_FREE_BYTES", 1 << 60)
 
         write_due()
 

@@ -8,7 +8,7 @@ import pytest
 
 from inference.prediction_log.sources.mapping import SourceMapping
 from inference.prediction_log.sources.models import Source
-from inference.prediction_log.sources.objects import bucket as bucket_module
+from inference.prediction_log.sources.objects import remote_store
 from inference.prediction_log.sources.objects.settings import ObjectsSettings
 from inference.prediction_log.sources.services import create_source
 from inference.registry.models import Model
@@ -20,7 +20,7 @@ type MakeObjects = Callable[..., Source]
 @pytest.fixture
 def bucket(settings: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[BucketServer]:
     settings.OUTBOUND_ALLOW, settings.HOME = ["127.0.0.1/32"], tmp_path
-    monkeypatch.setattr(bucket_module, "PAUSES_SECONDS", (0, 0))
+    monkeypatch.setattr(remote_store, "PAUSES_SECONDS", (0, 0))
     with bucket_server() as server:
         yield server
 

@@ -26,7 +26,7 @@ from inference.prediction_log.sources.models import (
 )
 from inference.prediction_log.sources.objects import adapter as objects_adapter
 from inference.prediction_log.sources.objects import bucket as bucket_module
-from inference.prediction_log.sources.objects import listing
+from inference.prediction_log.sources.objects import listing, remote_store
 from inference.prediction_log.sources.objects.preview import sample_objects
 from inference.prediction_log.sources.objects.progress import ALL_OBJECTS
 from inference.prediction_log.sources.objects.settings import ObjectsSettings
@@ -425,7 +425,7 @@ class TestTheStore:
     def test_that_fails_twice_for_a_part_costs_nothing_of_the_object(
         self, bucket: BucketServer, of_bucket: MakeObjects, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(bucket_module, "PART_BYTES", 10)
+        monkeypatch.setattr(remote_store, "PART_BYTES", 10)
         bucket.objects["a.csv"] = csv_of("a", "b", "c")
         bucket.failures["a.csv"] = 2
 
@@ -457,12 +457,12 @@ class TestTheStore:
     def test_has_no_object_read_that_would_fill_the_disk_of_the_log(
         self, bucket: BucketServer, of_bucket: MakeObjects, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(bucket_module, "IN_MEMORY_BYTES", 1)
+        monkeypatch.setattr(remote_store, "IN_MEMORY_BYTES", 1)
         source = of_bucket()
         bucket.objects["a.csv"] = csv_of("a")
 
         with monkeypatch.context() as patch:
-            patch.setattr(bucket_module, "MIN_FREE_BYTES", 1 << 60)
+            patch.setattr(remote_store, "MIN_FREE_BYTES", 1 << 60)
             with pytest.raises(AdapterFailed, match="make room"):
                 read_all(source)
         read_all(source)
@@ -472,7 +472,7 @@ class TestTheStore:
     def test_sends_an_object_in_parts(
         self, bucket: BucketServer, of_bucket: MakeObjects, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(bucket_module, "PART_BYTES", 10)
+        monkeypatch.setattr(remote_store, "PART_BYTES", 10)
         bucket.objects["a.csv"] = csv_of("a", "b", "c")
 
         read_all(of_bucket())
@@ -522,7 +522,7 @@ def test_numbers_of_csv_are_numbers_and_versions_stay_text(
 def test_every_format_is_read_from_memory_and_from_disk(
     bucket: BucketServer, of_bucket: MakeObjects, monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
-    monkeypatch.setattr(bucket_module, "IN_MEMORY_BYTES", size)
+    monkeypatch.setattr(remote_store, "IN_MEMORY_BYTES", size)
     table = io.BytesIO()
     pq.write_table(pa.table({"id": ["p"], "prediction": [1]}), table)
     bucket.objects |= {
