@@ -17,7 +17,7 @@ from driftline_agent.device_clock import DeviceClock
 from driftline_agent.row_store import RowStore
 from driftline_agent.second_opinion import SecondOpinion
 from driftline_agent.serving import Dataplane
-from inference.serving.plan import PlanModel, PlanToken
+from inference.serving.plan import INFER_MODEL, PlanModel, PlanToken
 from tests.driftline_agent.device import IDENTITY, PlayedDevice
 from tests.inference.onnx_models import (
     classifier_signature,
@@ -26,7 +26,7 @@ from tests.inference.onnx_models import (
     probability_signature,
     store,
 )
-from tests.inference.serving.running import Server, publish, running_server
+from tests.inference.serving.running import Server, publish, running_server, token
 from tests.ports import free_port
 
 INFER = "/v2/models/fuel/infer"
@@ -43,7 +43,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         PlanModel(2, 1, "wear", 1, "9", [], [msgspec.structs.replace(version, id=2)]),
     ]
     digest = hashlib.sha256(IDENTITY.token.encode()).hexdigest()
-    publish(home, models, [PlanToken(digest, "device truck", 1, ["infer"], None, model_id=1)])
+    truck = PlanToken(digest, "device truck", 1, [INFER_MODEL], None, model_id=1)
+    publish(home, models, [truck, token("dl_of_no_model", INFER_MODEL)])
     with running_server(home) as running:
         yield running
 
@@ -187,6 +188,11 @@ class TestItsToken:
 
         assert answer.status == 403
         assert b"own model alone" in answer.body
+
+    def test_opens_nothing_without_a_model(self, server: Server) -> None:
+        answer = server.ask(INFER, b"{}", token="dl_of_no_model")
+
+        assert answer.status == 403
 
     @pytest.mark.parametrize("path", ["/v2/models/fuel", "/v2/models/fuel/stats", "/v1/models/fuel"])
     def test_reads_nothing(self, server: Server, path: str) -> None:

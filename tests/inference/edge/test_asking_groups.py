@@ -8,12 +8,14 @@ import pytest
 from django.conf import settings
 
 from driftline.accounts.models import AuditEntry, Project, digest_of
+from driftline.accounts.scopes import Scope
 from driftline.common.errors import Problem
 from inference.edge.enrolment import revoke_device
 from inference.edge.groups import change_group, create_group
 from inference.edge.models import DeviceGroup
 from inference.registry.publishing import publish
 from inference.registry.services import create_model
+from inference.serving.plan import INFER_MODEL
 from tests.inference.edge.fleet import add_agent, release
 
 
@@ -62,7 +64,8 @@ def test_only_devices_of_groups_that_ask_are_known_to_serving(group: DeviceGroup
 
     [(digest, token)] = tokens().items()
     assert digest == digest_of(crane.token)
-    assert (token["scopes"], token["model_id"]) == (["infer"], sure.model_id)
+    assert (token["scopes"], token["model_id"]) == ([INFER_MODEL], sure.model_id)
+    assert INFER_MODEL not in list(Scope)  # nobody can give it, and no process of before takes it
     assert token["project_id"] == sure.project_id
 
 
