@@ -69,9 +69,10 @@ def list_tokens() -> list[PlanToken]:
             expires_at=None,
             requests_per_second=REQUESTS_PER_SECOND,
             model_id=model_id,
+            tags={"device": name, "device_group": group},
         )
-        for digest, name, project_id, model_id in devices.order_by("pk").values_list(
-            "token_digest", "name", "project_id", "group__model_id"
+        for digest, name, project_id, model_id, group in devices.order_by("pk").values_list(
+            "token_digest", "name", "project_id", "group__model_id", "group__name"
         )
     ]
 

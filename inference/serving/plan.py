@@ -88,7 +88,8 @@ class PlanToken(Struct, frozen=True):
 
     Its limits hold in each serving process; 0 is none. `networks`, in CIDR notation, are those from which alone it may
     call, unless there are none. The secret of before a rotation has `previous_digest` and ends at `previous_until`. One
-    with a `model_id`, its scope INFER_MODEL, asks this model for predictions, and nothing else.
+    with a `model_id`, its scope INFER_MODEL, asks this model for predictions, and nothing else;
+    what it asks is logged with its `tags`.
     """
 
     digest: str
@@ -102,6 +103,7 @@ class PlanToken(Struct, frozen=True):
     previous_digest: str = ""
     previous_until: float = 0.0
     model_id: int = 0
+    tags: dict[str, str] = {}
 
 
 class PlanCallback(Struct, frozen=True):

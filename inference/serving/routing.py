@@ -113,6 +113,7 @@ class Admission:
         budget: TokenBudget | None = None,
         allowed: AllowedNetworks | None = None,
         token: str = "",
+        tags: dict[str, str] | None = None,
     ) -> None:
         self.route = route
         self.may_backfill = may_backfill
@@ -120,6 +121,7 @@ class Admission:
         self.budget = budget
         self.allowed = allowed
         self.token = token  # its digest
+        self.tags = tags  # of every request of a token for one model; None for others
 
 
 def project_id_of(admission: Admission | Refusal | None) -> int:
@@ -143,6 +145,18 @@ def check_times(admission: Admission, request: InferRequest) -> Refusal | None:
         check_event_times(request.facts, time.time_ns() // 1000, may_backfill=admission.may_backfill)
     except InvalidRequest as error:
         return Refusal(error.status, str(error), admission.route.fields)
+    return None
+
+
+def speak_for_itself(admission: Admission, request: InferRequest) -> Refusal | None:
+    """Log a request of a token for one model under that token's own name; refuse ids and times of its caller's."""
+    facts = request.facts
+    if facts.key is not None or facts.event_times_us is not None:
+        sentence = (
+            "The token of a device may send neither driftline_id nor driftline_timestamp; leave them out."
+        )
+        return Refusal(403, sentence, admission.route.fields)
+    request.facts = replace(facts, tags=(facts.tags or {}) | (admission.tags or {}))
     return None
 
 
@@ -282,6 +296,7 @@ class RoutingTable:
             budget=self._budget_of(token),
             allowed=self._allowed.get(token.digest),
             token=token.digest,
+            tags=token.tags if _is_for_one_model(token) else None,
         )
         if len(self._admissions) < MAX_CACHED_ADMISSIONS:
             self._admissions[caller.authorization, path] = admission

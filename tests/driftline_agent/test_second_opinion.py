@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import grpc
 import msgspec
 import numpy as np
 import pytest
@@ -26,7 +27,9 @@ from tests.inference.onnx_models import (
     probability_signature,
     store,
 )
-from tests.inference.serving.running import Server, publish, running_server, token
+from tests.inference.serving.grpc.calls import ask as call
+from tests.inference.serving.grpc.calls import facts_of, infer_request, open_channel
+from tests.inference.serving.running import Server, publish, rows_body, running_server, token
 from tests.ports import free_port
 
 INFER = "/v2/models/fuel/infer"
@@ -43,9 +46,10 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
         PlanModel(2, 1, "wear", 1, "9", [], [msgspec.structs.replace(version, id=2)]),
     ]
     digest = hashlib.sha256(IDENTITY.token.encode()).hexdigest()
-    truck = PlanToken(digest, "device truck", 1, [INFER_MODEL], None, model_id=1)
+    tags = {"device": "truck", "device_group": "trucks"}
+    truck = PlanToken(digest, "device truck", 1, [INFER_MODEL], None, model_id=1, tags=tags)
     publish(home, models, [truck, token("dl_of_no_model", INFER_MODEL)])
-    with running_server(home) as running:
+    with running_server(home, grpc=True) as running:
         yield running
 
 
@@ -188,6 +192,55 @@ class TestItsToken:
 
         assert answer.status == 403
         assert b"own model alone" in answer.body
+
+    @pytest.mark.parametrize("headers", [{}, {"driftline-callback": "hook"}])
+    def test_makes_no_job(self, server: Server, headers: dict[str, str]) -> None:
+        asks_for_a_job = headers | {"prefer": "respond-async"}
+        answer = server.ask(INFER, rows_body([0.5]), token=IDENTITY.token, headers=asks_for_a_job)
+
+        assert answer.status == 403
+        assert b"makes no jobs" in answer.body
+
+    @pytest.mark.parametrize("name", ["driftline_id", "driftline_timestamp"])
+    def test_gives_rows_no_id_and_no_time(self, server: Server, name: str) -> None:
+        """An id of another device's rows would have them taken for rows that came already."""
+        given = {name: {"driftline_id": "crane-1", "driftline_timestamp": rfc3339(datetime.now(UTC))}[name]}
+
+        by_v2 = server.ask(INFER, rows_body([0.5], parameters=given), token=IDENTITY.token)
+        by_v1 = server.ask(
+            "/v1/models/fuel:predict",
+            b'{"instances": [[0.5]]}',
+            token=IDENTITY.token,
+            headers={key.replace("_", "-"): value for key, value in given.items()},
+        )
+        with pytest.raises(grpc.RpcError) as by_grpc:
+            self._call(server, given)
+
+        assert (by_v2.status, by_v1.status) == (403, 403)
+        assert b"neither driftline_id nor" in by_v2.body
+        assert by_grpc.value.code() == grpc.StatusCode.PERMISSION_DENIED  # type: ignore[attr-defined]
+
+    def test_has_rows_logged_in_its_own_device_s_name(self, server: Server) -> None:
+        given = {"driftline_tags": '{"device": "crane", "route": "north"}'}
+
+        ids = [
+            server.ask(INFER, rows_body([0.5], parameters=given), token=IDENTITY.token).headers[
+                "driftline-prediction-id"
+            ],
+            self._call(server, given)["driftline-prediction-id"],
+            self._call(server, {})["driftline-prediction-id"],
+        ]
+
+        tags = {batch.ids[0]: batch.tags[0] for batch in server.spooled() if batch.tags}
+        own = {"device": "truck", "device_group": "trucks"}
+        assert [tags[id_] for id_ in ids] == [own | {"route": "north"}, own | {"route": "north"}, own]
+
+    def _call(self, server: Server, given: dict[str, str]) -> dict[str, str]:
+        with open_channel(server.grpc_port) as channel:
+            request = infer_request("fuel", [0.5])
+            for name, value in given.items():
+                request.parameters[name].string_param = value
+            return facts_of(call(channel, "ModelInfer", request, token=IDENTITY.token)[1])
 
     def test_opens_nothing_without_a_model(self, server: Server) -> None:
         answer = server.ask(INFER, b"{}", token="dl_of_no_model")
