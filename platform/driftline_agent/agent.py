@@ -159,7 +159,8 @@ class Agent:
             skew_ms=self._clock.skew_ms(),
             unsent_rows=self._rows.unsent_rows() if self._rows else 0,
             dropped_rows=(self._rows.dropped_rows() if self._rows else 0) + self._dataplane.unstored_rows,
-            runs_on=model.runs_on[:200] if model else "",
+            # a server that does not know it would refuse the whole report
+            **({"runs_on": model.runs_on[:200]} if model and model.runs_on != CPU else {}),
         )
 
     def _have_rows(self) -> None:
