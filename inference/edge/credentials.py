@@ -9,13 +9,12 @@ from ninja.security import HttpBearer
 from driftline.accounts.http_auth import Caller, bearer_of, invalid_token, refuse_token_in_url
 from driftline.accounts.models import digest_of
 from driftline.accounts.projects import refuse_archived
-from driftline.accounts.scopes import Scope
 from driftline.common.errors import Problem
 from driftline.common.identity import note_identity
 from driftline.common.rate_budget import budget_of
 from inference.edge.enrolment import TOKEN_PREFIX
 from inference.edge.models import Device
-from inference.serving.plan import PlanToken
+from inference.serving.plan import INFER_MODEL, PlanToken
 
 REQUESTS_PER_SECOND = 20
 
@@ -66,13 +65,14 @@ def list_tokens() -> list[PlanToken]:
             digest=digest,
             prefix=f"device {name}",
             project_id=project_id,
-            scopes=[Scope.INFER],
+            scopes=[INFER_MODEL],
             expires_at=None,
             requests_per_second=REQUESTS_PER_SECOND,
             model_id=model_id,
+            tags={"device": name, "device_group": group},
         )
-        for digest, name, project_id, model_id in devices.order_by("pk").values_list(
-            "token_digest", "name", "project_id", "group__model_id"
+        for digest, name, project_id, model_id, group in devices.order_by("pk").values_list(
+            "token_digest", "name", "project_id", "group__model_id", "group__name"
         )
     ]
 

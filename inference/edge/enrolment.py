@@ -53,7 +53,8 @@ def enrol(*, code: str, agent: str, machine: str, now: datetime) -> tuple[Device
     token = TOKEN_PREFIX + secrets.token_hex(32)
     with transaction.atomic():
         device = (
-            Device.objects.select_for_update(of=["self"])
+            # by no key: releases, which hold the lock of their group, refer to devices
+            Device.objects.select_for_update(of=["self"], no_key=True)
             .select_related("group__model", "project")
             .filter(
                 code_digest=digest_of(code),
@@ -75,8 +76,7 @@ def enrol(*, code: str, agent: str, machine: str, now: datetime) -> tuple[Device
             project=device.project, actor=f"device {device.name}", action="device.enrol", subject=device.name,
             after={"agent": agent, "machine": machine},
         )  # fmt: skip
-        if device.group.asks_server:
-            publish_on_commit()
+        _publish_token(device)
     return device, token
 
 
@@ -90,9 +90,17 @@ def revoke_device(*, device: Device, actor: str, now: datetime) -> None:
             .update(revoked_at=now, code_digest="", code_expires_at=None, token_digest="")
         ):
             record_audit(project=device.project, actor=actor, action="device.revoke", subject=device.name)
-            if device.group.asks_server:
-                publish_on_commit()
+            _publish_token(device)
         judge_group(device.group, now=now)
+
+
+def _publish_token(device: Device) -> None:
+    """Have serving processes learn of a token that came or went, where the group has them know it.
+
+    Under the group's lock: a change of what the group asks publishes before this one, or sees the token as it is now.
+    """
+    if DeviceGroup.objects.select_for_update().get(pk=device.group_id).asks_server:
+        publish_on_commit()
 
 
 def _set_code(device: Device, now: datetime) -> str:

@@ -20,6 +20,8 @@ PLAN_FILE = "plan.json"
 MIN_CHANGES_BYTES = 64 << 10
 _TAIL_BYTES = 16 << 10  # that hold most changes
 NONE, PROCESS = "none", "process"  # the isolations of a version
+INFER_MODEL = "infer_model"
+"""The one scope of a token for one model. Nobody can give it, and processes that know no `model_id` refuse it."""
 
 
 class PlanVersion(Struct, frozen=True):
@@ -86,7 +88,8 @@ class PlanToken(Struct, frozen=True):
 
     Its limits hold in each serving process; 0 is none. `networks`, in CIDR notation, are those from which alone it may
     call, unless there are none. The secret of before a rotation has `previous_digest` and ends at `previous_until`. One
-    with a `model_id` asks this model for predictions, and nothing else.
+    with a `model_id`, its scope INFER_MODEL, asks this model for predictions, and nothing else;
+    what it asks is logged with its `tags`.
     """
 
     digest: str
@@ -100,6 +103,7 @@ class PlanToken(Struct, frozen=True):
     previous_digest: str = ""
     previous_until: float = 0.0
     model_id: int = 0
+    tags: dict[str, str] = {}
 
 
 class PlanCallback(Struct, frozen=True):

@@ -18,7 +18,15 @@ from inference.protocol.matching import list_names
 from inference.protocol.parameters import check_event_times
 from inference.protocol.tensors import InvalidRequest
 from inference.serving.callers import InferenceCaller
-from inference.serving.plan import Plan, PlanCallback, PlanCanary, PlanModel, PlanToken, PlanVersion
+from inference.serving.plan import (
+    INFER_MODEL,
+    Plan,
+    PlanCallback,
+    PlanCanary,
+    PlanModel,
+    PlanToken,
+    PlanVersion,
+)
 from inference.serving.refusals import Refusal, overloaded, too_many
 from inference.serving.versions.versions import LoadedVersion
 
@@ -105,6 +113,7 @@ class Admission:
         budget: TokenBudget | None = None,
         allowed: AllowedNetworks | None = None,
         token: str = "",
+        tags: dict[str, str] | None = None,
     ) -> None:
         self.route = route
         self.may_backfill = may_backfill
@@ -112,6 +121,7 @@ class Admission:
         self.budget = budget
         self.allowed = allowed
         self.token = token  # its digest
+        self.tags = tags  # of every request of a token for one model; None for others
 
 
 def project_id_of(admission: Admission | Refusal | None) -> int:
@@ -135,6 +145,18 @@ def check_times(admission: Admission, request: InferRequest) -> Refusal | None:
         check_event_times(request.facts, time.time_ns() // 1000, may_backfill=admission.may_backfill)
     except InvalidRequest as error:
         return Refusal(error.status, str(error), admission.route.fields)
+    return None
+
+
+def speak_for_itself(admission: Admission, request: InferRequest) -> Refusal | None:
+    """Log a request of a token for one model under that token's own name; refuse ids and times of its caller's."""
+    facts = request.facts
+    if facts.key is not None or facts.event_times_us is not None:
+        sentence = (
+            "The token of a device may send neither driftline_id nor driftline_timestamp; leave them out."
+        )
+        return Refusal(403, sentence, admission.route.fields)
+    request.facts = replace(facts, tags=(facts.tags or {}) | (admission.tags or {}))
     return None
 
 
@@ -254,13 +276,13 @@ class RoutingTable:
             if admission.allowed is None:
                 return admission
             return self._refuse_elsewhere(admission.allowed, caller) or admission
-        token = self._find_token(caller, Scope.INFER)
+        token = self._find_token(caller, Scope.INFER, INFER_MODEL)
         if isinstance(token, Refusal):
             return token
         target = dialect.parse_path(path)
         if target is None:
             return Refusal(404, f"There is nothing at this path; post to {dialect.usage}.")
-        if token.model_id and not self._is_of_model(token, target):
+        if _is_for_one_model(token) and not self._is_of_model(token, target):
             return Refusal(403, f"The token of {token.prefix} is for its own model alone.")
         route = self.find_route(token.project_id, target)
         if isinstance(route, Refusal):
@@ -274,6 +296,7 @@ class RoutingTable:
             budget=self._budget_of(token),
             allowed=self._allowed.get(token.digest),
             token=token.digest,
+            tags=token.tags if _is_for_one_model(token) else None,
         )
         if len(self._admissions) < MAX_CACHED_ADMISSIONS:
             self._admissions[caller.authorization, path] = admission
@@ -290,14 +313,14 @@ class RoutingTable:
 
     def authenticate(self, caller: InferenceCaller, *scopes: Scope) -> PlanToken | Refusal:
         """Find the bearer's token, or refuse; one of the scopes is enough, unless the token is for one model alone."""
-        token = self._find_token(caller, *scopes)
-        if isinstance(token, PlanToken) and token.model_id:
+        token = self._find_token(caller, *scopes, INFER_MODEL)
+        if isinstance(token, PlanToken) and _is_for_one_model(token):
             return Refusal(
                 403, f"The token of {token.prefix} asks its model for predictions, and nothing else."
             )
         return token
 
-    def _find_token(self, caller: InferenceCaller, *scopes: Scope) -> PlanToken | Refusal:
+    def _find_token(self, caller: InferenceCaller, *scopes: str) -> PlanToken | Refusal:
         if caller.lacks_certificate:
             return _NO_CERTIFICATE
         scheme, _, secret = caller.authorization.partition(b" ")
@@ -384,6 +407,10 @@ class RoutingTable:
                 409, f"Model '{model.name}' has no champion (no_champion); promote a version first."
             )
         return overloaded(f"Model '{model.name}' is not ready: {self.stale_models[model.id]}")
+
+
+def _is_for_one_model(token: PlanToken) -> bool:
+    return token.model_id != 0 or INFER_MODEL in token.scopes
 
 
 def _by_secrets(token: PlanToken) -> Iterator[tuple[str, PlanToken]]:

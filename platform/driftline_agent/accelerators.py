@@ -19,7 +19,9 @@ from driftline_agent.errors import AgentError
 
 CPU = "cpu"
 TOLERANCE = 0.01
-"""By how much a number may differ from the CPU's, as a share of it or absolutely: accelerators compute in 16 bits."""
+"""By how much a number may differ from the CPU's, as a share of it: accelerators compute in 16 bits."""
+SMALL_SHARE = 0.001
+"""By how much it may differ anyway, as a share of the output's largest number."""
 EQUAL_SHARE = 0.9
 """Share of texts and whole numbers, such as labels, that must be the CPU's: close scores may fall to either side."""
 
@@ -96,7 +98,7 @@ def accelerate(
     if not taken:
         raise NotAccelerated("it takes none of the model's nodes")
     for output, found in zip(expected, results, strict=True):
-        _compare(output, np.asarray(found), expected[output])
+        compare(output, np.asarray(found), expected[output])
     rest = sum(nodes.values()) - taken
     return session, f"{name}, {taken} of {taken + rest} nodes" if rest else f"{name}, all nodes"
 
@@ -108,6 +110,11 @@ def _providers(profile: Profile, path: Path) -> list[Any]:
         cache.mkdir(exist_ok=True)
         options[profile.cache] = str(cache)
     return [(profile.provider, options), *profile.then, "CPUExecutionProvider"]
+
+
+def trial_of(path: Path) -> Path:
+    """Return the file that names the profile which a model's file is being tried with; there afterwards, it crashed."""
+    return path.with_suffix(".trial")
 
 
 def compiled_of(path: Path) -> Path:
@@ -126,14 +133,16 @@ def _placed_nodes(events: Sequence[dict[str, Any]]) -> dict[str, int]:
     return {provider: providers.count(provider) for provider in set(providers)}
 
 
-def _compare(output: str, found: npt.NDArray[Any], expected: npt.NDArray[Any]) -> None:
+def compare(output: str, found: npt.NDArray[Any], expected: npt.NDArray[Any]) -> None:
+    """Raise NotAccelerated where an output is not the one of the CPU."""
     if found.shape != expected.shape:
         raise NotAccelerated(f"its output {output} has another shape there")
     if expected.dtype.kind != "f":
         if np.mean(found == expected) < EQUAL_SHARE:
             raise NotAccelerated(f"its output {output} is another one there")
         return
-    far = ~np.isclose(found, expected, rtol=TOLERANCE, atol=TOLERANCE, equal_nan=True)
+    largest = np.abs(expected[np.isfinite(expected)]).max(initial=0)
+    far = ~np.isclose(found, expected, rtol=TOLERANCE, atol=SMALL_SHARE * largest, equal_nan=True)
     if far.any():
         raise NotAccelerated(f"{output} is {found[far][0]:.4g} there and {expected[far][0]:.4g} on the CPU")
 

@@ -110,7 +110,13 @@ class Agent:
     def _keep_up(self) -> None:
         failures = 0
         while not self._stop.is_set():
-            steps = [self._updater.look_at_failures, self._have_rows, self._send_all, self._add_up]
+            steps = [
+                self._updater.look_at_failures,
+                self._updater.accelerate,
+                self._have_rows,
+                self._send_all,
+                self._add_up,
+            ]
             if time.monotonic() >= self._poll_at:
                 steps = [self._updater.poll, self._report, *steps]
                 self._poll_at = time.monotonic() + self._options.poll_seconds
@@ -152,8 +158,9 @@ class Agent:
             failure=failure,
             skew_ms=self._clock.skew_ms(),
             unsent_rows=self._rows.unsent_rows() if self._rows else 0,
-            runs_on=model.runs_on[:200] if model else "",
             dropped_rows=(self._rows.dropped_rows() if self._rows else 0) + self._dataplane.unstored_rows,
+            # a server that does not know it would refuse the whole report
+            **({"runs_on": model.runs_on[:200]} if model and model.runs_on != CPU else {}),
         )
 
     def _have_rows(self) -> None:

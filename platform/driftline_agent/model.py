@@ -1,5 +1,6 @@
 """A version in memory: loaded, proved by a run, and run. Arrays in, arrays out."""
 
+import contextlib
 import hashlib
 import itertools
 import logging
@@ -11,8 +12,9 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime as ort
 
-from driftline_agent.accelerators import CPU, NotAccelerated, accelerate
+from driftline_agent.accelerators import CPU, NotAccelerated, accelerate, trial_of
 from driftline_agent.datatypes import DATATYPES
+from driftline_agent.durable_files import write_file
 from driftline_agent.errors import ModelRefused
 from driftline_agent.manifest import Manifest, Signature, TensorSpec
 
@@ -20,17 +22,20 @@ log = logging.getLogger("driftline_agent")
 
 Array = npt.NDArray[Any]
 
+SAMPLE_ROWS = 32
+"""Rows that were answered, by which an accelerator is judged: of invented ones its answers prove nothing."""
+WAITS_FOR_ROWS = f"{CPU} until {SAMPLE_ROWS} rows were answered"
 _BLOCK_BYTES = 1 << 20
 
 
 class LoadedModel:
-    """A version that is ready to answer; any number of threads may ask it. `runs_on` says where, once it is proved."""
+    """A version that is ready to answer; any number of threads may ask it. `runs_on` says where it runs."""
 
     def __init__(self, manifest: Manifest, path: Path, profile: str = CPU) -> None:
         """Load a version's file; raises ModelRefused where it is not the file of the manifest or does not load."""
         check_file(path, manifest)
         self.manifest = manifest
-        self.runs_on = CPU
+        self.runs_on = CPU if profile == CPU else WAITS_FOR_ROWS
         self._path, self._profile = path, profile
         try:
             self._session = ort.InferenceSession(str(path), _options(), providers=["CPUExecutionProvider"])
@@ -49,8 +54,8 @@ class LoadedModel:
     def prove(self, sample: Mapping[str, Array] | None) -> None:
         """Run some rows, real ones where there are any; raises ModelRefused for an error, a wrong shape or NaN.
 
-        NaN counts on real rows alone: of rows that are invented it proves nothing. The same rows decide whether the
-        model runs by the profile from now on.
+        NaN counts on real rows alone: of rows that are invented it proves nothing. Enough real rows also decide
+        whether the model runs by the profile from now on.
         """
         feed = sample if sample is not None and self._takes(sample) else self.invented_rows(2)
         rows = len(next(iter(feed.values())))
@@ -61,14 +66,34 @@ class LoadedModel:
         check_outputs(self.manifest.signature, outputs)
         if feed is sample and not all_finite(outputs):
             raise ModelRefused(f"it answers NaN or infinity to rows of before ({rows} rows)")
-        if self._profile != CPU:
+        if feed is sample:
             self._accelerate(feed, outputs)
 
+    def accelerate(self, sample: Mapping[str, Array]) -> None:
+        """Run by the profile from now on where rows that were answered are enough to prove it; requests go on."""
+        if self.runs_on != WAITS_FOR_ROWS or not self._takes(sample):
+            return
+        with contextlib.suppress(ModelRefused):  # the next rows may do
+            self._accelerate(sample, self.run(sample))
+
     def _accelerate(self, feed: Mapping[str, Array], outputs: Mapping[str, Array]) -> None:
+        """Try the profile, behind a file that is still there where the driver ended the process or never returned."""
+        if self.runs_on != WAITS_FOR_ROWS or len(next(iter(feed.values()))) < SAMPLE_ROWS:
+            return
+        trial = trial_of(self._path)
         try:
-            self._session, self.runs_on = accelerate(self._path, _options(), self._profile, feed, outputs)
+            if trial.exists() and trial.read_bytes() == self._profile.encode():
+                raise NotAccelerated("it ended the agent before")
+            write_file(trial, self._profile.encode())
+            try:
+                self._session, self.runs_on = accelerate(self._path, _options(), self._profile, feed, outputs)
+            finally:
+                trial.unlink(missing_ok=True)
         except NotAccelerated as reason:
             self.runs_on = f"{CPU}, not {self._profile}: {reason}"
+        except OSError as error:  # of a full disk: it waits
+            log.error("the attempt to run on %s cannot be noted: %s", self._profile, error)
+            return
         log.info("version %s runs on %s", self.manifest.version, self.runs_on)
 
     def invented_rows(self, rows: int) -> dict[str, Array]:

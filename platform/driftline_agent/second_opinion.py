@@ -2,7 +2,10 @@
 
 import json
 import logging
+import threading
 import time
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
 from typing import Any
 from urllib.parse import quote
 
@@ -17,9 +20,20 @@ from driftline_agent.model import Array, probabilities_of
 log = logging.getLogger("driftline_agent")
 
 TIMEOUT_SECONDS = 2.0
+MAX_ANSWER_BYTES = 16 << 20
 QUIET_SECONDS = 30.0
 """How long nobody asks after the server was not reached: programs wait for an answer meanwhile."""
 DAY_MS = 86_400_000
+_REFUSES_ALL = {401, 403, 429}
+_NOT_FORWARDED = {"driftline_id", "driftline_timestamp", "binary_data_output"}
+"""The server names the rows itself, and its answer is JSON."""
+
+
+@dataclass(frozen=True)
+class _Answer:
+    status: int
+    prediction_id: str
+    body: bytes
 
 
 class SecondOpinion:
@@ -30,12 +44,14 @@ class SecondOpinion:
     ) -> None:
         self._identity = identity
         self._clock = clock
+        self._timeout_seconds = timeout_seconds
         self._quiet_until = float("-inf")
         self._client = httpx.Client(
             base_url=identity.url,
             headers={
                 "Authorization": f"Bearer {identity.token}",
                 "Content-Type": "application/json",
+                "Accept-Encoding": "identity",
                 "User-Agent": f"driftline-agent/{__version__}",
             },
             timeout=timeout_seconds,
@@ -51,31 +67,67 @@ class SecondOpinion:
         return self._is_old(manifest) or _is_unsure(manifest, outputs)
 
     def ask(self, manifest: Manifest, body: bytes, rows: int) -> dict[str, Any] | None:
-        """Send a request of so many rows as it came, with the device's tags; None where no usable answer came in time.
+        """Send a request of so many rows as it came, in the device's name; None where no usable answer came in time.
 
         The answer's parameters say that it is the server's, and the ids by which labels find its rows there.
         """
-        document = json.loads(body)
         try:
-            document["parameters"] = self._with_tags(document.get("parameters"))
-        except (ValueError, TypeError):  # what the program sent are no tags
+            content = json.dumps(self._forwarded(json.loads(body)))
+        except (ValueError, TypeError, RecursionError):  # what the program sent are no tags
             return None
-        try:
-            answer = self._client.post(
-                f"/v2/models/{quote(manifest.model, safe='')}/infer", content=json.dumps(document)
-            )
-            return _read(answer, rows)
-        except (httpx.HTTPError, ValueError) as error:
-            log.info("the server gives no second opinion: %s", error)
+        answer = self._answer_in_time(f"/v2/models/{quote(manifest.model, safe='')}/infer", content)
+        if answer is None or answer.status in _REFUSES_ALL or answer.status >= 500:
+            log.info("the server gives no second opinion: %s", answer.status if answer else "no answer")
             self._quiet_until = time.monotonic() + QUIET_SECONDS
             return None
+        try:
+            return _read(answer, rows)
+        except (ValueError, RecursionError) as error:
+            log.info("the server gives no second opinion: %s", error)
+            return None
 
-    def _with_tags(self, parameters: Any) -> dict[str, Any]:
-        """Add the device's tags to those of a request, which the protocol has as an object in a string."""
+    def _answer_in_time(self, path: str, content: str) -> _Answer | None:
+        """Return what the server answers; None where that is not here, whole, in time.
+
+        A thread of its own asks: an HTTP client's timeouts are for its steps and between bytes, not for an exchange.
+        """
+        came: SimpleQueue[_Answer | None] = SimpleQueue()
+        until = time.monotonic() + self._timeout_seconds
+        threading.Thread(target=self._exchange, args=(path, content, until, came), daemon=True).start()
+        try:
+            return came.get(timeout=self._timeout_seconds)
+        except Empty:
+            return None
+
+    def _exchange(self, path: str, content: str, until: float, came: SimpleQueue[_Answer | None]) -> None:
+        try:
+            with self._client.stream("POST", path, content=content) as answer:
+                body = bytearray()
+                for block in answer.iter_raw():
+                    body += block
+                    if len(body) > MAX_ANSWER_BYTES or time.monotonic() > until:
+                        came.put(None)
+                        return
+            id_ = answer.headers.get("Driftline-Prediction-Id", "")
+            came.put(_Answer(answer.status_code, id_, bytes(body)))
+        except (httpx.HTTPError, RuntimeError):  # such as a client that was closed meanwhile
+            came.put(None)
+
+    def _forwarded(self, document: dict[str, Any]) -> dict[str, Any]:
+        """Return a request as the server gets it: with the device's tags and how long it has, all outputs as JSON."""
+        parameters = document.get("parameters")
         given = parameters if isinstance(parameters, dict) else {}
+        kept = {name: value for name, value in given.items() if name not in _NOT_FORWARDED}
         tags = json.loads(given.get("driftline_tags", "{}"))
         own = {"device": self._identity.device, "device_group": self._identity.group}
-        return {**given, "driftline_tags": json.dumps({**tags, **own})}
+        added = {
+            "driftline_tags": json.dumps({**tags, **own}),
+            "timeout": round(self._timeout_seconds * 1e6),
+        }
+        for output in document.get("outputs") or []:
+            if isinstance(output, dict) and isinstance(output.get("parameters"), dict):
+                output["parameters"].pop("binary_data", None)
+        return {**document, "parameters": {**kept, **added}}
 
     def close(self) -> None:
         self._client.close()
@@ -93,14 +145,14 @@ def _is_unsure(manifest: Manifest, outputs: dict[str, Array]) -> bool:
     return bool((matrix.max(axis=1) < manifest.ask_below).any())
 
 
-def _read(answer: httpx.Response, rows: int) -> dict[str, Any]:
+def _read(answer: _Answer, rows: int) -> dict[str, Any]:
     """Return an answer of the protocol; raises ValueError for any other."""
-    if answer.status_code != 200:
-        raise ValueError(f"it answers {answer.status_code}")
-    document = answer.json()
+    if answer.status != 200:
+        raise ValueError(f"it answers {answer.status}")
+    document = json.loads(answer.body)
     if not isinstance(document, dict) or not isinstance(document.get("outputs"), list):
         raise ValueError("its answer has no outputs")
-    id_ = answer.headers.get("Driftline-Prediction-Id", "")
+    id_ = answer.prediction_id
     ids = [id_] if rows == 1 else [f"{id_}:{row}" for row in range(rows)]
     document["parameters"] = {"answered_by": "server"} | ({"prediction_ids": ids} if id_ else {})
     return document

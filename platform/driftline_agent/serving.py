@@ -12,7 +12,7 @@ import numpy as np
 
 from driftline_agent import __version__
 from driftline_agent.errors import BadRequest, ModelRefused
-from driftline_agent.model import Array, LoadedModel, all_finite
+from driftline_agent.model import SAMPLE_ROWS, Array, LoadedModel, all_finite
 from driftline_agent.predictions import rows_of
 from driftline_agent.protocol import InferRequest, describe, read_request, write_response
 from driftline_agent.row_store import NotStored, RowStore, encode_body
@@ -22,7 +22,6 @@ log = logging.getLogger("driftline_agent")
 
 FAILURES_IN_A_ROW = 5
 """Requests that a version may fail one after the other before the one of before is tried on them."""
-SAMPLE_ROWS = 32
 
 
 @dataclass(frozen=True)

@@ -102,7 +102,7 @@ class VersionStore:
 
     def _tidy(self) -> None:
         """Remove what belongs to versions that are neither the current one nor the one before."""
-        present = {f"{digest}{end}" for digest in self._digests() for end in (".onnx", ".compiled")}
+        present = {f"{digest}{end}" for digest in self._digests() for end in (".onnx", ".compiled", ".trial")}
         for path in self.folder.iterdir():
             if path.name in present:
                 continue

@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from driftline_agent import durable_files
+from driftline_agent.accelerators import CPU
 from driftline_agent.agent import Options
 from driftline_agent.device_clock import DeviceClock
 from driftline_agent.errors import NotReached
@@ -110,6 +111,7 @@ class PlayedDevice:
     home: Path
     server: PlayedServer = field(default_factory=PlayedServer)
     clock: DeviceClock = field(default_factory=DeviceClock)
+    profile: str = CPU
 
     def __post_init__(self) -> None:
         self.start()
@@ -119,7 +121,14 @@ class PlayedDevice:
         self.server.delivered = None
         self.in_use = ModelInUse()
         self.versions = VersionStore(self.home)
-        self.updater = Updater(IDENTITY, self.versions, self.in_use, self.server, self.clock)  # type: ignore[arg-type]
+        self.updater = Updater(
+            IDENTITY,
+            self.versions,
+            self.in_use,
+            self.server,  # type: ignore[arg-type]
+            self.clock,
+            self.profile,
+        )
         self.updater.load_from_disk()
 
     def version(self) -> str | None:

@@ -6,15 +6,37 @@ from typing import Any
 
 import pytest
 
+from driftline_agent.agent import Agent, Options
 from inference.edge.enrolment import create_device, renew_code, revoke_device
 from inference.edge.models import Device, DeviceGroup, Release
 from inference.prediction_log.models import PredictionRow
 from inference.prediction_log.queries import selectors
+from tests.driftline_agent.device import PlayedDevice, enrol_in
 from tests.driftline_agent.enrolled import running_agents
 from tests.driftline_agent.processes import AgentProcess
 from tests.inference.edge.fleet import release
 from tests.inference.onnx_models import linear_model
 from tests.waiting import wait_until
+
+
+def test_a_server_of_before_which_refuses_what_it_does_not_know_hears_nothing_of_the_cpu(
+    device: PlayedDevice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device.server.offer(linear_model(3.0, 0.0), "1")
+    device.updater.poll()
+    enrol_in(device.home)
+    agent = Agent(Options(device.home, port=0))
+    reported: list[dict[str, Any]] = []
+    monkeypatch.setattr(agent._uplink, "send_status", lambda **status: reported.append(status) or 1)
+
+    agent._report()
+    assert agent._in_use.model is not None
+    agent._in_use.model.runs_on = "cuda, all nodes"
+    agent._report()
+    agent.close()
+
+    assert "runs_on" not in reported[0]
+    assert reported[1]["runs_on"] == "cuda, all nodes"
 
 
 def logged(group: DeviceGroup) -> list[str]:

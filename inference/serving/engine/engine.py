@@ -39,6 +39,7 @@ from inference.serving.routing import (
     RoutingTable,
     check_times,
     reason_over_budget,
+    speak_for_itself,
 )
 from inference.serving.tracing.options import TraceOptions
 
@@ -157,6 +158,9 @@ class Engine:
         """Let a request that was read wait for its run, or refuse it."""
         if isinstance(request, Refusal):
             self._refuser.refuse(request, reply, admission.route)
+            return
+        if admission.tags is not None and (unlike := speak_for_itself(admission, request)) is not None:
+            self._refuser.refuse(unlike, reply, admission.route)
             return
         route, key, refusal = admission.route, request.facts.key, None
         prediction_id = key or ""

@@ -36,6 +36,9 @@ FIRST_LOOK_SECONDS, MAX_LOOK_SECONDS = 0.01, 0.2  # between looks of a caller wh
 RETRY_FULL_SECONDS = 10.0
 _ID = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.ASCII)
 log = logging.getLogger(__name__)
+_NOT_FOR_ONE_MODEL = Refusal(
+    403, "The token of a device makes no jobs; leave out 'Prefer: respond-async', and wait for the answer."
+)
 
 
 class ResponsePreference(Struct, frozen=True):
@@ -88,7 +91,11 @@ class JobApi:
         if isinstance(admission, Refusal):
             return self._engine.count_refusal(admission)
         self._engine.metrics.token_uses.add(admission.token)
-        job = await self._examine(preference, admission, inbound)
+        job = (
+            _NOT_FOR_ONE_MODEL
+            if admission.tags is not None
+            else await self._examine(preference, admission, inbound)
+        )
         if isinstance(job, Refusal):
             return self._engine.count_refusal(job, admission.route)
         try:

@@ -40,8 +40,14 @@ class ForkedWorkers:
 
     def _start_missing(self) -> None:
         while self._missing and time.monotonic() >= self._next_start:
+            try:
+                pid = self._fork()
+            except OSError as error:  # of a machine that has no room for another process now
+                print(f"No process can be started ({error}); it is tried again.", file=sys.stderr)
+                self._next_start = time.monotonic() + _PAUSE_SECONDS
+                return
             self._missing -= 1
-            self._started_at[self._fork()] = time.monotonic()
+            self._started_at[pid] = time.monotonic()
 
     def _seconds_to_wait(self) -> float:
         return max(self._next_start - time.monotonic(), 0.0) if self._missing else 3_600.0
@@ -71,11 +77,13 @@ class ForkedWorkers:
             pid, status = os.waitpid(-1, os.WNOHANG)
             if not pid:
                 return
-            lived = time.monotonic() - self._started_at.pop(pid)
-            if status == 0:
+            started_at = self._started_at.pop(pid, None)
+            if (
+                started_at is None or status == 0
+            ):  # the first process of a container also gets orphans of others
                 continue
             self._missing += 1
-            if lived < _PAUSE_SECONDS:
+            if time.monotonic() - started_at < _PAUSE_SECONDS:
                 self._next_start = time.monotonic() + _PAUSE_SECONDS
 
     def _stop(self) -> None:

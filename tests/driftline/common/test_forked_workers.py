@@ -24,9 +24,26 @@ def work():
 
 ForkedWorkers(work, 3).run()
 """
+ADOPTS = """
+import ctypes
+PR_SET_CHILD_SUBREAPER = 36
+assert ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) == 0  # as the first process of a container
+"""
+FORKS_AT_THE_SECOND_TRY = """
+import os
+fork, tries = os.fork, []
+
+def fork_at_the_second_try():
+    tries.append(1)
+    if len(tries) == 1:
+        raise BlockingIOError("no process is free")
+    return fork()
+
+os.fork = fork_at_the_second_try
+"""
 WAITS = "signal.sigwait({signal.SIGTERM})"
 
-type Start = Callable[[str], subprocess.Popen[bytes]]
+type Start = Callable[..., subprocess.Popen[bytes]]
 
 
 @pytest.fixture
@@ -34,8 +51,8 @@ def start(tmp_path: Path) -> Iterator[Start]:
     """Start three processes of a work, which leave a file each, and end them with the test."""
     started: list[subprocess.Popen[bytes]] = []
 
-    def run(work: str) -> subprocess.Popen[bytes]:
-        program = PROGRAM.replace("{work}", work)
+    def run(work: str, before: str = "") -> subprocess.Popen[bytes]:
+        program = before + PROGRAM.replace("{work}", work)
         (tmp_path / "seen").mkdir()
         process = subprocess.Popen(
             [sys.executable, "-c", program, tmp_path / "seen"], cwd=CHECKOUT, env=subprocess_environment()
@@ -87,6 +104,35 @@ def test_none_outis_running_a_parent_that_is_killed(start: Start, tmp_path: Path
 def test_the_parent_ends_once_the_work_is_done(start: Start, tmp_path: Path) -> None:
     assert start("pass").wait(30) == 0
     assert len(pids(tmp_path)) == 3
+
+
+def test_an_orphan_of_another_s_that_ends_is_none_of_them(start: Start, tmp_path: Path) -> None:
+    over = tmp_path / "over"
+    leaves_an_orphan = f'os.system("until [ -e {over} ]; do sleep 0.05; done &")'
+    parent = start(f"{leaves_an_orphan}; {WAITS}", ADOPTS)
+    wait_until(lambda: len(children(parent.pid)) == 6, what="three processes with an orphan of each")
+
+    over.touch()
+
+    wait_until(lambda: len(children(parent.pid)) == 3, what="the end of the orphans")
+
+    assert children(parent.pid) == pids(tmp_path)
+    parent.send_signal(signal.SIGTERM)
+    assert parent.wait(30) == 0
+
+
+def test_a_machine_with_no_process_free_is_waited_for(start: Start, tmp_path: Path) -> None:
+    parent = start(WAITS, FORKS_AT_THE_SECOND_TRY)
+
+    wait_until(lambda: len(pids(tmp_path)) == 3, what="three processes")
+
+    parent.send_signal(signal.SIGTERM)
+    assert parent.wait(30) == 0
+
+
+def children(parent: int) -> set[int]:
+    """The processes of a parent, and those of which it has to note the end."""
+    return set(map(int, Path(f"/proc/{parent}/task/{parent}/children").read_text().split()))
 
 
 def test_work_that_fails_at_once_is_not_started_in_a_hurry(start: Start, tmp_path: Path) -> None:

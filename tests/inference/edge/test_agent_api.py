@@ -217,6 +217,12 @@ class TestTheStatus:
         assert device.runs_on == "cuda, all nodes"
         assert device.state(datetime.now(UTC)) == "active"
 
+    def test_without_where_the_version_runs_forgets_where_one_of_before_ran(self, truck: Agent) -> None:
+        truck.post("status", {"version": "1", "runs_on": "cuda, all nodes"})
+        truck.post("status", {"version": "2"})
+
+        assert Device.objects.get().runs_on == ""
+
     @pytest.mark.parametrize(
         "status",
         [

@@ -1,20 +1,26 @@
 """A group that lets its devices ask the server: its settings, and the tokens that serving processes then know."""
 
 import json
+import threading
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from django.conf import settings
+from django.db import connection, transaction
 
 from driftline.accounts.models import AuditEntry, Project, digest_of
+from driftline.accounts.scopes import Scope
 from driftline.common.errors import Problem
 from inference.edge.enrolment import revoke_device
 from inference.edge.groups import change_group, create_group
-from inference.edge.models import DeviceGroup
+from inference.edge.models import Device, DeviceGroup
+from inference.registry.models import UnpublishedChange
 from inference.registry.publishing import publish
 from inference.registry.services import create_model
+from inference.serving.plan import INFER_MODEL, load_plan
 from tests.inference.edge.fleet import add_agent, release
+from tests.waiting import wait_until
 
 
 @pytest.fixture
@@ -62,7 +68,8 @@ def test_only_devices_of_groups_that_ask_are_known_to_serving(group: DeviceGroup
 
     [(digest, token)] = tokens().items()
     assert digest == digest_of(crane.token)
-    assert (token["scopes"], token["model_id"]) == (["infer"], sure.model_id)
+    assert (token["scopes"], token["model_id"]) == ([INFER_MODEL], sure.model_id)
+    assert INFER_MODEL not in list(Scope)  # nobody can give it, and no process of before takes it
     assert token["project_id"] == sure.project_id
 
 
@@ -74,6 +81,55 @@ def test_a_revoked_device_is_no_longer_known(sure: DeviceGroup) -> None:
     revoke_device(device=crane.device, actor="test", now=datetime.now(UTC))
 
     assert tokens() == {}
+
+
+@pytest.fixture
+def meeting(sure: DeviceGroup) -> Device:
+    """A device as somebody read it who does not know that its group asks since."""
+    device = add_agent(sure, "crane").device
+    device = Device.objects.select_related("group__model", "project").get(pk=device.pk)
+    assert not device.group.asks_server
+    change_group(group=DeviceGroup.objects.get(pk=sure.pk), ask_below=0.7, actor="test")
+    UnpublishedChange.objects.all().delete()
+    return device
+
+
+def test_a_device_that_is_revoked_while_its_group_begins_to_ask_is_published(meeting: Device) -> None:
+    revoke_device(device=meeting, actor="test", now=datetime.now(UTC))
+
+    assert UnpublishedChange.objects.count() == 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_device_is_revoked_under_the_lock_of_its_group(group: DeviceGroup) -> None:
+    """Else a change that was not committed yet would not be seen, and its plan could still have the token."""
+    device = add_agent(group, "crane").device
+    revoked = threading.Thread(target=revoke_elsewhere, args=[device])
+    with transaction.atomic():
+        change_group(group=group, ask_after_days=3, actor="test")
+        revoked.start()
+        wait_until(waits_for_a_lock, what="the revocation waits for the group")
+    revoked.join(30)
+
+    assert device_tokens_published() == set()
+
+
+def revoke_elsewhere(device: Device) -> None:
+    try:
+        revoke_device(device=Device.objects.get(pk=device.pk), actor="test", now=datetime.now(UTC))
+    finally:
+        connection.close()
+
+
+def waits_for_a_lock() -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT count(*) FROM pg_locks WHERE locktype = 'transactionid' AND NOT granted")
+        return bool(cursor.fetchone()[0])
+
+
+def device_tokens_published() -> set[str]:
+    plan = load_plan(settings.HOME / "plan.json")
+    return {one.digest for one in plan.tokens if one.prefix.startswith("device ")}
 
 
 def test_devices_of_an_archived_project_are_not_known(sure: DeviceGroup) -> None:
