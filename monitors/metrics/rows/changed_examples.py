@@ -119,6 +119,8 @@ def changed_examples(*, model: Model, feature: str, window: Period) -> ChangedEx
     if min(counts) <= NEIGHBOURS:
         return ChangedExamples([], *counts, _why_none(*counts))
     changed = changed_rows(usual.numbers, rows.numbers, count=MAX_EXAMPLES, nearest=MAX_NEAREST)
+    if not changed:
+        return ChangedExamples([], *counts, "None stands out.")
     return ChangedExamples([_example(one, rows, usual) for one in changed], *counts)
 
 
