@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from driftline.common.outbound.rules import NO_RULES, OutboundRules
 from inference.images import describe_images
-from inference.prediction_log.spool.privacy import KEEP, Privacy
+from inference.prediction_log.spool.privacy import Privacy
 from inference.prediction_log.spool.record import ColumnKind, FeatureColumn, FeatureTable, feature_columns
 from inference.protocol.dialect import Codec, Dialect
 from inference.protocol.open_inference import OPEN_INFERENCE
@@ -198,15 +198,11 @@ class LoadedVersion:
     def thumbnails(self, batch: dict[str, Array], ids: Sequence[str]) -> list[bytes | None] | None:
         """Draw the images of the rows that are chosen by their ids; None where the model keeps no thumbnail.
 
-        Of an input that has any other privacy than being kept, none is.
+        Of an input that has any other privacy than being kept, or a number of it has, none is.
         """
-        name = self.tensors[0].name
-        if (
-            self._image is None
-            or not self.thumbnail_share
-            or (self.privacy and self.privacy.of(name) != KEEP)
-        ):
+        if self._image is None or not self._draws_thumbnails:
             return None
+        name = self.tensors[0].name
         chosen = chosen_by_id(ids, self.thumbnail_share)
         if not chosen:
             return None
@@ -214,6 +210,12 @@ class LoadedVersion:
         for place in chosen:
             drawn[place] = draw_thumbnail(batch[name][place], self._image)
         return drawn
+
+    @property
+    def _draws_thumbnails(self) -> bool:
+        return self.thumbnail_share > 0 and (
+            not self.privacy or self.privacy.keeps_image(self.tensors[0].name)
+        )
 
     def measured_values(self, batch: dict[str, Array]) -> int:
         """Count the pixels' values that `features` would look at; 0 where the input is no image."""

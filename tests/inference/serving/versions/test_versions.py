@@ -240,12 +240,13 @@ class TestImages:
         assert every is not None
         assert [place for place, one in enumerate(every) if one is None] == [7]
 
+    @pytest.mark.parametrize("feature", ["X", "X.brightness", "X.contrast", "X.sharpness"])
     @pytest.mark.parametrize("policy", ["hash", "drop", "summary"])
-    def test_have_no_thumbnails_where_the_image_may_not_be_kept(
-        self, version: LoadedVersion, policy: str
+    def test_have_no_thumbnails_where_the_image_or_a_number_of_it_may_not_be_kept(
+        self, version: LoadedVersion, policy: str, feature: str
     ) -> None:
         version.thumbnail_share = 1.0
-        version.privacy = Privacy(1, {"X": policy}, b"key")
+        version.privacy = Privacy(1, {feature: policy}, b"key")
 
         assert version.thumbnails({"X": np.ones((1, 3, 4, 4), np.float32)}, ["a"]) is None
 
