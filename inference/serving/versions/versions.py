@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 MAX_OUTPUT_VALUES = 4 << 20  # of one run: 16 MiB of FP32, as much as a request may hold
 MAX_TEXT_BYTES = 16 << 20  # of the texts among them
+THUMBNAIL_VALUES = 3_000  # of an image that are measured in the time that one thumbnail takes to draw
 REMOTE_SECONDS = 0.01  # what a call of another server is thought to take before one was made
 
 
@@ -218,8 +219,15 @@ class LoadedVersion:
         )
 
     def measured_values(self, batch: dict[str, Array]) -> int:
-        """Count the pixels' values that `features` would look at; 0 where the input is no image."""
-        return 0 if self._image is None else batch[self.tensors[0].name].size
+        """Count the pixels' values that `features` would look at, and what thumbnails take as so many more.
+
+        0 where the input is no image.
+        """
+        if self._image is None:
+            return 0
+        images = batch[self.tensors[0].name]
+        drawn = len(images) * self.thumbnail_share if self._draws_thumbnails else 0
+        return images.size + int(drawn * THUMBNAIL_VALUES)
 
     def takes_same_inputs(self, other: "LoadedVersion") -> bool:
         """Tell whether a batch for the other version can be given to this one as it is."""
