@@ -15,21 +15,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from inference.image_names import SUFFIXES, image_parts
 from inference.signatures import ImageSpec
 
-SUFFIXES = ("brightness", "contrast", "sharpness")
 CHANNEL_AXES = {"NCHW": 1, "NHWC": 3, "NHW": None}
 """The layouts of images, and which axis of each holds the channels; N is the row."""
 _LUMINANCE = (0.2126, 0.7152, 0.0722)  # of red, green and blue
-_BLOCK_VALUES = 1 << 17  # of images that are measured at once: 1 MiB of float64 a step
+_BLOCK_VALUES = 1 << 17  # of images, or of lines of one, that are measured at once: 1 MiB of float64 a step
 
 type Images = NDArray[Any]
 """Numbers of one image a row, laid out as an `ImageSpec` says."""
-
-
-def image_parts(name: str) -> list[str]:
-    """Name the features that an image becomes."""
-    return [f"{name}.{suffix}" for suffix in SUFFIXES]
 
 
 def describe_images(name: str, images: Images, spec: ImageSpec) -> dict[str, NDArray[np.float64]]:
@@ -47,7 +42,7 @@ def describe_images(name: str, images: Images, spec: ImageSpec) -> dict[str, NDA
     if images.size:
         with np.errstate(over="ignore", invalid="ignore"):
             for rows in _blocks(images):
-                measured[:, rows] = _measure(_luminance(images[rows], spec))
+                measured[:, rows] = _measure(_by_channel(images[rows], spec), spec)
     measured[:, ~np.isfinite(measured).all(axis=0)] = np.nan
     return dict(zip(image_parts(name), measured, strict=True))
 
@@ -57,30 +52,45 @@ def _blocks(images: Images) -> Iterator[slice]:
     return (slice(start, start + step) for start in range(0, len(images), step))
 
 
-def _luminance(images: Images, spec: ImageSpec) -> NDArray[np.float64]:
-    """Return N x H x W from 0 to 1; a fourth channel is opacity, and where there are others all weigh the same."""
+def _by_channel(images: Images, spec: ImageSpec) -> NDArray[Any]:
+    """Return a view of C x N x the longer side x the shorter one: what is measured is the same of a turned image."""
     axis = CHANNEL_AXES[spec.layout]
-    if axis is None:
-        total = images.astype(np.float64)
-    else:
-        channels = np.moveaxis(images, axis, 0)
-        count = len(channels)
-        weights = _LUMINANCE if count in (3, 4) else (1 / count,) * count
-        total = channels[0] * np.float64(weights[0])
-        for channel, weight in zip(channels[1:], weights[1:], strict=False):
-            total += channel * np.float64(weight)
+    channels = images[None] if axis is None else np.moveaxis(images, axis, 0)
+    return channels.swapaxes(2, 3) if channels.shape[3] > channels.shape[2] else channels
+
+
+def _measure(channels: NDArray[Any], spec: ImageSpec) -> NDArray[np.float64]:
+    """Return brightness, contrast and sharpness, a row each, of sums over bands of lines: a large image is never whole.
+
+    Sums are of what is above the mean of the first band, so that large numbers far from 0 lose no digits. The mean of a
+    Laplacian with mirrored edges is 0.
+    """
+    count, images, height, width = channels.shape
+    step = max(1, _BLOCK_VALUES // (count * images * width))
+    shift, sums = np.zeros(images), np.zeros((3, images))
+    for start in range(0, height, step):
+        first = max(0, start - 1)  # a Laplacian needs the lines beside the band
+        luminance = _luminance(channels[:, :, first : start + step + 1], spec)
+        band = slice(start - first, start - first + step)
+        if not start:
+            shift = luminance[:, band].mean(axis=(1, 2))
+        luminance -= shift[:, None, None]
+        lines = luminance[:, band]
+        sums += lines.sum(axis=(1, 2)), _square_sums(lines), _square_sums(_laplacian(luminance)[:, band])
+    mean, square, sharpness = sums / (height * width)
+    return np.stack([shift + mean, np.sqrt(np.maximum(square - mean**2, 0)), sharpness])
+
+
+def _luminance(channels: NDArray[Any], spec: ImageSpec) -> NDArray[np.float64]:
+    """Return N x H x W from 0 to 1; a fourth channel is opacity, and where there are others all weigh the same."""
+    count = len(channels)
+    weights = _LUMINANCE if count in (3, 4) else (1 / count,) * count
+    total: NDArray[np.float64] = channels[0] * np.float64(weights[0])
+    for channel, weight in zip(channels[1:], weights[1:], strict=False):
+        total += channel * np.float64(weight)
     total -= spec.low
     total /= spec.high - spec.low
     return total
-
-
-def _measure(luminance: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return brightness, contrast and sharpness, a row each; uses up its argument."""
-    means = luminance.mean(axis=(1, 2))
-    luminance -= means[
-        :, None, None
-    ]  # a Laplacian has none of it, and the mean of one with mirrored edges is 0
-    return np.stack([means, np.sqrt(_mean_square(luminance)), _mean_square(_laplacian(luminance))])
 
 
 def _laplacian(luminance: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -94,9 +104,6 @@ def _laplacian(luminance: NDArray[np.float64]) -> NDArray[np.float64]:
     return found
 
 
-def _mean_square(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    flat = values.reshape(len(values), -1)
-    squares: NDArray[np.float64] = (
-        np.einsum("ij,ij->i", flat, flat) / flat.shape[1]
-    )  # BLAS would wait for its threads
+def _square_sums(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    squares: NDArray[np.float64] = np.einsum("ijk,ijk->i", values, values)  # BLAS would wait for its threads
     return squares

@@ -47,6 +47,11 @@ class Signature(Struct, frozen=True, omit_defaults=True):
     embedding_output: str | None = None
     image: ImageSpec | None = None
 
+    @property
+    def image_input(self) -> str | None:
+        """Name the input that is an image."""
+        return self.inputs[0].name if self.image else None
+
 
 class EndpointSpec(Struct, frozen=True):
     """Another server that answers for a version.

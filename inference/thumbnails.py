@@ -19,7 +19,6 @@ _LEVELS = 16
 _SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _GREY, _RGB = 0, 2
 _COLOUR_TYPES = {1: _GREY, 3: _RGB}
-_OTHERS = {0: (1, 2), 1: (0, 2)}  # the axes beside one of them
 
 
 def draw_thumbnail(image: NDArray[Any], spec: ImageSpec) -> bytes | None:
@@ -31,7 +30,7 @@ def draw_thumbnail(image: NDArray[Any], spec: ImageSpec) -> bytes | None:
     if not image.size:
         return None
     with np.errstate(over="ignore", invalid="ignore"):
-        small = _shrink(_as_channels(image, spec))
+        small = _as_grey_or_rgb(_shrink(_channels_last(image, spec)))
         share = (small - spec.low) / (spec.high - spec.low)
     if not np.isfinite(share).all():
         return None
@@ -39,25 +38,27 @@ def draw_thumbnail(image: NDArray[Any], spec: ImageSpec) -> bytes | None:
     return _png(levels.astype(np.uint8))
 
 
-def _as_channels(image: NDArray[Any], spec: ImageSpec) -> NDArray[Any]:
-    """Return H x W x C of one channel or three."""
+def _channels_last(image: NDArray[Any], spec: ImageSpec) -> NDArray[Any]:
+    """Return a view of H x W x C, without opacity."""
     axis = CHANNEL_AXES[spec.layout]
     pixels = image[..., None] if axis is None else np.moveaxis(image, axis - 1, 2)
-    count = pixels.shape[2]
-    if count in (3, 4):
-        return pixels[..., :3]
-    return pixels if count == 1 else pixels.mean(axis=2, dtype=np.float64, keepdims=True)
+    return pixels[..., :3] if pixels.shape[2] == 4 else pixels
+
+
+def _as_grey_or_rgb(small: NDArray[np.float64]) -> NDArray[np.float64]:
+    return small if small.shape[2] in _COLOUR_TYPES else small.mean(axis=2, keepdims=True)
 
 
 def _shrink(pixels: NDArray[Any]) -> NDArray[np.float64]:
     """Average blocks of pixels so that the longer side has `MAX_SIDE` at most, and proportions stay."""
-    small = pixels.astype(np.float64)
-    scale = min(1.0, MAX_SIDE / max(small.shape[:2]))
+    small: NDArray[Any] = pixels
+    scale = min(1.0, MAX_SIDE / max(pixels.shape[:2]))
     for axis in (0, 1):
         size = small.shape[axis]
         wanted = max(1, round(size * scale))
         edges = np.arange(wanted + 1) * size // wanted
-        small = np.add.reduceat(small, edges[:-1], axis=axis) / np.expand_dims(np.diff(edges), _OTHERS[axis])
+        bands = np.split(small, edges[1:-1], axis=axis)  # views: what may be large is read as it is
+        small = np.stack([band.mean(axis=axis, dtype=np.float64) for band in bands], axis=axis)
     return small
 
 

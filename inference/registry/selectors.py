@@ -7,7 +7,7 @@ from django.db.models import QuerySet
 from driftline.accounts.models import Project
 from driftline.common.errors import not_found
 from driftline.common.ttl_cache import TtlCache
-from inference.prediction_log.spool.privacy import Privacy
+from inference.prediction_log.spool.privacy import Privacy, keeps_image
 from inference.registry.models import Model, ModelTask, Version
 from inference.signatures import Signature
 
@@ -51,6 +51,12 @@ def signature_of(version: Version) -> Signature:
 def privacy_of(model_id: int) -> Privacy:
     """Read what becomes of a model's features before they are kept; a change counts within a second."""
     return privacies.get(model_id, lambda: _read_privacy(model_id))
+
+
+def shows_image(model: Model, version: Version) -> bool:
+    """Tell whether thumbnails of the image that a version takes may be seen, as its model's privacy is now."""
+    image = signature_of(version).image_input
+    return image is not None and keeps_image(model.privacy, image)
 
 
 def _read_privacy(model_id: int) -> Privacy:

@@ -12,10 +12,10 @@ from driftline.accounts.services import record_audit
 from driftline.common.clock import now
 from driftline.common.errors import Problem, invalid
 from driftline.common.strict_json import escape_pointer, printable
+from inference.image_names import whole_by_name
 from inference.prediction_log.spool.privacy import DROP, HASH, SUMMARY, policy_of
 from inference.registry.models import Model
 from inference.registry.parts import audit_part, lock_model
-from inference.vector_names import vector_of
 from monitors.definitions.expectations import kinds_of_features
 from monitors.definitions.models import Segment, SegmentFeature
 from monitors.definitions.segment_masks import NAME_LENGTH
@@ -215,5 +215,5 @@ def refuse_to_hide(model: Model) -> None:
 
 def _policy_at(model: Model, feature: str) -> str:
     """Return the pointer of the policy that a feature has: its own, or that of its vector."""
-    named = feature if feature in model.privacy else vector_of(feature) or feature
+    named = feature if feature in model.privacy else whole_by_name(feature) or feature
     return f"/privacy/{escape_pointer(named)}"

@@ -50,8 +50,13 @@ def formats_of(report: Report) -> list[ReportFormat]:
     return [one for one in ReportFormat if one != ReportFormat.PDF or report.is_evidence]
 
 
+def formats_there(report: Report) -> list[ReportFormat]:
+    """List those in which a report that is ready has a file: one of an earlier release may lack some."""
+    return [one for one in formats_of(report) if file_of(report, one).is_file()]
+
+
 def file_of(report: Report, format: ReportFormat = ReportFormat.HTML) -> Path:
-    """Tell where a report that is ready lies in a format; reports of an earlier release lack some."""
+    """Tell where a report that is ready lies in a format; see `formats_there`."""
     found: Path = settings.HOME / report.path
     return found.with_suffix(f".{format}")
 

@@ -38,7 +38,13 @@ def open_report(report: Report, format: ReportFormat = ReportFormat.HTML) -> IO[
     try:
         return files.file_of(report, format).open("rb")
     except FileNotFoundError as error:
-        raise Problem(410, "report_lost", "The report's file is gone; ask for the report again.") from error
+        raise Problem(410, "report_lost", _why_lost(report, format)) from error
+
+
+def _why_lost(report: Report, format: ReportFormat) -> str:
+    if format == ReportFormat.PDF and files.formats_there(report):
+        return "This pack was made before packs were written as PDF; make it again, or take it as HTML."
+    return "The report's file is missing; ask for the report again."
 
 
 def about(report: Report) -> str:

@@ -80,6 +80,12 @@ def test_are_those_that_moved_with_the_rows_of_the_file_that_are_nearest(model: 
         assert all(row.row is not None and 1 <= row.row <= 2_000 for row in one.nearest)
 
 
+def test_of_a_window_like_the_reference_are_none(model: Model) -> None:
+    found = changed_examples(model=model, feature="photo", window=QUIET)
+
+    assert (found.items, found.rows, found.note) == ([], 300, "None stands out.")
+
+
 def test_are_the_same_when_they_are_asked_for_again(model: Model) -> None:
     first, second = (changed_examples(model=model, feature="photo", window=MOVED) for _ in range(2))
 
@@ -138,7 +144,7 @@ def test_are_on_the_api_which_notes_who_looked(client: Client, model: Model) -> 
     assert (answer["rows"], answer["reference_rows"], answer["note"]) == (300, 2_000, "")
     assert len(answer["items"]) == MAX_EXAMPLES
     assert answer["items"][0].keys() == {
-        "id", "timestamp", "prediction", "label", "from_reference", "from_window", "nearest",
+        "id", "timestamp", "prediction", "label", "from_reference", "from_window", "nearest", "thumbnail",
     }  # fmt: skip
     noted = AuditEntry.objects.filter(action="predictions.view").latest("pk")
     assert noted.after == {

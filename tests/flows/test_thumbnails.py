@@ -4,6 +4,7 @@ from base64 import b64decode
 from datetime import datetime, timedelta
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 
 import numpy as np
@@ -14,11 +15,12 @@ from django.db import connection
 from driftline.accounts.models import AuditEntry, Membership, Project, Role, User
 from driftline.common.clock import now
 from driftline.common.periods import Period, to_us
+from inference.image_names import image_parts
 from inference.prediction_log.erasure import services, spool
 from inference.prediction_log.ingest.drain import drain_once
 from inference.prediction_log.models import PredictionChunk
 from inference.prediction_log.queries.exports import Wanted, export_predictions
-from inference.prediction_log.queries.selectors import frame_of
+from inference.prediction_log.queries.selectors import LogFrame, frame_of
 from inference.prediction_log.retention.expiry import delete_expired_day, find_expired
 from inference.prediction_log.rows.columns import THUMBNAIL
 from inference.prediction_log.spool.record import LoggedBatch, encode_record
@@ -34,6 +36,7 @@ from inference.serving.plan import PlanModel, load_plan
 from inference.serving.versions.versions import LoadedVersion
 from monitors.definitions.choosing import ReferenceChoice, choose_reference
 from monitors.metrics.rows.changed_examples import changed_examples
+from monitors.metrics.rows.sampling import sample_rows
 from tests.driftline.api.conftest import Api, caller
 from tests.inference.onnx_models import embedding_model, store
 from tests.inference.prediction_log.storage.aging import grow_old, pack_all
@@ -76,9 +79,18 @@ def owner(project: Project) -> User:
 
 
 def serve(
-    version: Version, home: Path, start: datetime = DAY, *, share: float = 1.0, dark: bool = False
+    version: Version,
+    home: Path,
+    start: datetime = DAY,
+    *,
+    share: float = 1.0,
+    dark: bool = False,
+    late: dict[str, str] | None = None,
 ) -> list[bytes]:
-    """Answer images and log them as serving does, every third one of ada; returns their thumbnails."""
+    """Answer images and log them as serving does, every third one of ada; returns their thumbnails.
+
+    The model's privacy changes to `late` once they are drawn, and before they are drained.
+    """
     stored = store(home, embedding_model(), signature_of(version), id=version.pk, version=version.version)
     loaded = LoadedVersion(home, PlanModel(version.model_id, 1, "images", 1, "1", [], [stored]), stored)
     loaded.thumbnail_share = share
@@ -88,6 +100,8 @@ def serve(
     outcome = loaded.run(images)
     ids = [f"{start:%m%d%H}-{place}" for place in range(ROWS)]
     drawn = loaded.thumbnails(images, ids)
+    if late is not None:
+        update_model(model=version.model, actor="test", privacy=late)
     logged = LoggedBatch(
         model_id=version.model_id, version_id=version.pk, role="champion", generation=1, ids=ids, client_ids=None,
         keyed=False, event_time_us=[to_us(start) + 60_000_000 * place for place in range(ROWS)],
@@ -144,6 +158,74 @@ class TestKept:
         assert not [name for name in table.column_names if "thumbnail" in name]
 
 
+class TestPrivacy:
+    @pytest.mark.parametrize("feature", ["X", "X.sharpness"])
+    def test_of_summaries_alone_removes_them_from_rows_that_were_stored_before(
+        self, version: Version, home: Path, feature: str
+    ) -> None:
+        serve(version, home)
+        work(version.model)
+
+        update_model(model=version.model, actor="test", privacy={feature: "summary"})
+        work(version.model)
+
+        assert kept(version.model) == []
+        [payload] = PredictionChunk.objects.values_list("payload", flat=True)
+        assert b"\x89PNG" not in bytes(payload)
+        frame = frame_of(model=version.model, start=DAY, end=NEXT_DAY)
+        assert {name for name in frame.dropped if name.startswith(feature)} == {
+            name for name in image_parts("X") if name.startswith(feature)
+        }
+
+    @pytest.mark.parametrize("policy", ["drop", "hash", "summary"])
+    def test_that_changes_before_the_drain_stores_none_that_were_spooled(
+        self, version: Version, home: Path, policy: str
+    ) -> None:
+        drawn = serve(version, home, late={"X": policy})
+
+        assert len(drawn) == ROWS
+        assert kept(version.model) == []
+
+    @pytest.mark.parametrize("policy", ["drop", "hash"])
+    def test_of_an_image_counts_for_its_numbers(self, version: Version, home: Path, policy: str) -> None:
+        serve(version, home, late={"X": policy})
+
+        frame = frame_of(model=version.model, start=DAY, end=NEXT_DAY)
+        assert not frame.features.keys() & set(image_parts("X"))
+        assert "embedding.norm" in frame.features
+
+    @pytest.mark.parametrize("feature", ["X", "X.contrast"])
+    def test_that_changes_later_shows_none_that_are_stored(
+        self, version: Version, home: Path, api: Api, owner: User, feature: str
+    ) -> None:
+        serve(version, home)
+        update_model(model=version.model, actor="test", privacy={feature: "drop"})
+        client = PagesClient()
+        client.force_login(owner)
+
+        assert api.get("/models/images/predictions/010500-3").json()["thumbnail"] is None
+        assert "data:image" not in markup(client.get("/models/images/predictions/010500-3"))
+
+    def test_of_the_image_is_on_the_page_of_settings_before_any_row_is_logged(
+        self, version: Version, owner: User
+    ) -> None:
+        client = PagesClient()
+        client.force_login(owner)
+        fields = {
+            "rows_kept": "all",
+            "task": "regression",
+            "schema_policy": "lenient",
+            "thumbnail_share": "1",
+        }
+
+        page = markup(client.get("/models/images/settings"))
+        client.post("/models/images/settings", fields | {"feature_0": "drop", "sure": "on"})
+
+        version.model.refresh_from_db()
+        assert '<label for="id_feature_0">X</label>' in page
+        assert version.model.privacy == {"X": "drop"}
+
+
 class TestErased:
     def test_with_the_person_whose_rows_they_are(self, version: Version, home: Path, api: Api) -> None:
         drawn = serve(version, home)
@@ -198,7 +280,16 @@ class TestShown:
 
         assert "data:image" not in markup(client.get("/models/images/predictions/010500-3"))
 
-    def test_beside_predictions_unlike_the_reference(self, version: Version, home: Path) -> None:
+    def test_beside_predictions_unlike_the_reference_and_read_for_these_alone(
+        self, version: Version, home: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        sampled: list[LogFrame] = []
+
+        def watched(**wanted: Any) -> list[LogFrame]:
+            sampled.extend(frames := sample_rows(**wanted))
+            return frames
+
+        monkeypatch.setattr("monitors.metrics.rows.changed_examples.sample_rows", watched)
         for back in range(14, 0, -1):
             serve(version, home, DAY - timedelta(days=back))
         drawn = serve(version, home, dark=True)
@@ -209,8 +300,14 @@ class TestShown:
         found = changed_examples(model=version.model, feature="embedding", window=Period(DAY, NEXT_DAY))
 
         assert found.note == ""
+        assert sampled
+        assert all(frame.thumbnails is None for frame in sampled)
         assert {b64decode(one.thumbnail or "") for one in found.items} <= set(drawn)
         assert all(row.thumbnail for one in found.items for row in one.nearest)
+        update_model(model=version.model, actor="test", privacy={"X.sharpness": "drop"})
+        hidden = changed_examples(model=version.model, feature="embedding", window=Period(DAY, NEXT_DAY))
+        assert [one.prediction_id for one in hidden.items] == [one.prediction_id for one in found.items]
+        assert not any(row.thumbnail for one in hidden.items for row in (one, *one.nearest))
 
 
 class TestSetting:

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from driftline.accounts.models import Project
 from driftline.common.errors import Problem
 from driftline.common.periods import to_us
-from inference.images import image_parts
+from inference.image_names import image_parts
 from inference.prediction_log.ingest.drain import drain_once
 from inference.prediction_log.queries.selectors import frame_of
 from inference.prediction_log.spool.record import LoggedBatch, encode_record

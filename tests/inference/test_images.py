@@ -1,5 +1,7 @@
 """What is measured of images, beside SciPy's Laplacian."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 import scipy.ndimage
@@ -9,7 +11,8 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
 from inference import images
-from inference.images import CHANNEL_AXES, describe_images, image_parts
+from inference.image_names import image_parts
+from inference.images import CHANNEL_AXES, describe_images
 from inference.signatures import ImageSpec
 
 RGB = ImageSpec("NCHW", 0, 1)
@@ -118,6 +121,21 @@ class TestHostileImages:
         for block in (1, 3 * 8 * 8 * 2):
             monkeypatch.setattr(images, "_BLOCK_VALUES", block)
             np.testing.assert_allclose(measured(pictures, RGB), expected)
+
+    @pytest.mark.parametrize("shape", [(1, 2_000, 3_000), (1, 3_000, 2_000), (1, 1, 6_000_000)])
+    def test_that_are_large_are_measured_within_a_few_mebibytes(self, shape: tuple[int, ...]) -> None:
+        picture = np.random.default_rng(4).integers(0, 256, shape).astype(np.uint8)
+        picture[:, :, : shape[2] // 2] //= 4
+        tracemalloc.start()
+
+        found = measured(picture, BYTES)
+
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert peak < 8 << 20
+        scaled = picture[0] / 255
+        expected = [scaled.mean(), scaled.std(), scipy.ndimage.laplace(scaled).var()]
+        np.testing.assert_allclose(found[:, 0], expected, rtol=1e-9)
 
     @pytest.mark.parametrize("kind", ["u1", "i8", "u8", "f2"])
     def test_of_any_numbers_are_measured(self, kind: str) -> None:

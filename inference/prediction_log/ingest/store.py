@@ -65,7 +65,7 @@ def _group(batches: Sequence[LoggedBatch]) -> list[LogColumns]:
     for alike in _alike(batches):
         signature = _signature(alike[0].version_id)
         if signature is not None:
-            columns = _protect(from_batches(alike, signature))
+            columns = _protect(from_batches(alike, signature), signature.image_input)
             groups.setdefault(columns.key, []).append(columns)
     return [concatenate(parts) for _, parts in sorted(groups.items())]
 
@@ -270,10 +270,13 @@ def _known(place: int, id_: str, *, is_same: bool) -> ItemResult:
 
 
 # -- what is not kept as it was sent ---------------------------------------------------------------------------------
-def _protect(columns: LogColumns) -> LogColumns:
-    """Hash or drop what the model does not want to keep, before anything of it is written."""
+def _protect(columns: LogColumns, image: str | None = None) -> LogColumns:
+    """Hash or drop what the model does not want to keep, with thumbnails of an image, before anything is written."""
     privacy = privacy_of(columns.model_id)
-    return columns.with_features(privacy.protect(columns.features)) if privacy else columns
+    if not privacy:
+        return columns
+    protected = columns.with_features(privacy.protect(columns.features))
+    return protected if image is None or privacy.keeps_image(image) else protected.without_thumbnails()
 
 
 # -- one version's rows ------------------------------------------------------------------------------------------------

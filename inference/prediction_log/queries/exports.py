@@ -17,6 +17,7 @@ from django.db.models import QuerySet
 
 from driftline.accounts.services import record_audit
 from driftline.common.periods import day_of
+from inference.image_names import whole_by_name
 from inference.prediction_log.encryption.sealed_chunks import ChunkDamaged
 from inference.prediction_log.items import as_objects
 from inference.prediction_log.labels.selectors import current_labels
@@ -34,7 +35,6 @@ from inference.prediction_log.storage.snapshot import one_snapshot
 from inference.registry.models import Model
 from inference.registry.selectors import get_version, signature_of
 from inference.signatures import Signature
-from inference.vector_names import vector_of
 
 GROUP_ROWS = 50_000
 GROUP_BYTES = 16 << 20  # or as many rows as take so much: an item may have 64 KiB
@@ -198,7 +198,7 @@ class _Layout:
         features = {
             name: f"feature_{name}" if name in taken else name
             for name in kinds
-            if name not in without and vector_of(name) not in without
+            if name not in without and whole_by_name(name) not in without
         }
         names |= {column: kinds[name] for name, column in features.items()}
         return cls(

@@ -28,6 +28,7 @@ from inference.prediction_log.storage.packed_search import PackedRow, find_packe
 from inference.prediction_log.storage.packing import unpack, unpack_numbers
 from inference.prediction_log.storage.partitions import oldest_week
 from inference.registry.models import Model, Version
+from inference.registry.selectors import shows_image
 
 type Values = NDArray[np.generic]
 type Labels = Mapping[str, Holding | SummarisedLabel]
@@ -355,7 +356,9 @@ def _detail(model: Model, row: PredictionRow) -> DetailedRow | None:
         "timestamp": row.event_time,
         "version": row.version.version,
         "role": row.role,
-        "thumbnail": one.thumbnail(0),
+        "thumbnail": one.thumbnail(0)
+        if one.thumbnails is not None and shows_image(model, row.version)
+        else None,
         **describe_row(one, 0),
     }
 

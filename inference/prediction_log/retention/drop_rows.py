@@ -5,12 +5,14 @@ each, which refuses its id as long as any other, and a SummedDay with their numb
 a feature there remains an empty column.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from datetime import date
+from typing import NamedTuple
 
 import pyarrow as pa
 
 from driftline.common.periods import floor
+from inference.image_names import image_parts, whole_by_name
 from inference.prediction_log.encryption.sealed_chunks import ChunkDamaged, sealer
 from inference.prediction_log.labels import services as labels
 from inference.prediction_log.models import Label, PackedDay, PredictionChunk, SummedDay
@@ -22,6 +24,7 @@ from inference.prediction_log.queries.unsummarised import (
     lock_rows,
     request_rebuild,
 )
+from inference.prediction_log.rows.columns import THUMBNAIL
 from inference.prediction_log.signals import days_changed, days_dropped
 from inference.prediction_log.spool.privacy import SUMMARY
 from inference.prediction_log.storage.chunk_rows import read_rows
@@ -29,8 +32,15 @@ from inference.prediction_log.storage.chunk_schemas import schemas_of
 from inference.prediction_log.storage.compaction import add_to_day, recount_day
 from inference.prediction_log.storage.damaged_chunks import describe_damaged, mark_damaged
 from inference.prediction_log.storage.packing import without_values, write
-from inference.registry.models import Model, RowsKept
-from inference.vector_names import vector_of
+from inference.registry.models import Model, RowsKept, Version
+from inference.registry.selectors import signature_of
+
+
+class _Hidden(NamedTuple):
+    """What is kept of rows in summaries alone: some features, and perhaps thumbnails."""
+
+    features: Collection[str]
+    thumbnails: bool
 
 
 # -- a model begins to keep less ---------------------------------------------------------------------------------------
@@ -70,8 +80,8 @@ def mark_summarised(locked: LockedRows) -> None:
     same = chunks_of_days(locked.model, locked.stored)
     same.filter(pk__in=[chunk.pk for chunk in locked.chunks]).update(is_summarised=True)
     _announce_change(locked.model, locked.chunks)
-    if features := summary_only_features(locked.model):
-        _drop_values(locked.chunks, features)
+    if hidden := _hidden(locked.model, locked.stored):
+        _drop_values(locked.chunks, hidden)
 
 
 def drop_summarised(model: Model, stored: StoredDays) -> bool:
@@ -82,32 +92,43 @@ def drop_summarised(model: Model, stored: StoredDays) -> bool:
         if locked is not None and locked.chunks:
             _drop_rows(locked)
         return locked is not None  # chunks that cannot be read are marked as damaged now
-    features = summary_only_features(model)
-    if not features:
+    hidden = _hidden(model, stored)
+    if not hidden:
         return False
-    with_values = [pk for pk, schema in schemas_of(summarised) if _has_values(schema, features)]
+    with_values = [pk for pk, schema in schemas_of(summarised) if _has_values(schema, hidden)]
     chunks = lock_chunks(summarised.filter(pk__in=with_values))
-    _drop_values(chunks, features)
+    _drop_values(chunks, hidden)
     _announce_change(model, chunks)
     return bool(chunks)
+
+
+def _hidden(model: Model, stored: StoredDays) -> _Hidden | None:
+    """Tell what is dropped of a version's rows; an image's thumbnail is, where anything of the image is."""
+    features = frozenset(summary_only_features(model))
+    if not features:
+        return None
+    version = Version.objects.select_related("model").get(pk=stored.version_id)
+    image = signature_of(version).image_input
+    return _Hidden(features, image is not None and not features.isdisjoint([image, *image_parts(image)]))
 
 
 def _announce_change(model: Model, chunks: Sequence[PredictionChunk]) -> None:
     days_changed.send(sender=PredictionChunk, model=model, days={chunk.day for chunk in chunks})
 
 
-def _has_values(schema: pa.Schema, features: Sequence[str]) -> bool:
-    columns = _columns_of(schema, features)
+def _has_values(schema: pa.Schema, hidden: _Hidden) -> bool:
+    columns = _columns_of(schema, hidden)
     return any(field.name in columns and not pa.types.is_null(field.type) for field in schema)
 
 
-def _columns_of(schema: pa.Schema, features: Sequence[str]) -> set[str]:
-    """Name the columns of features, and of the numbers that are made of those that are vectors."""
-    names = set(features)
+def _columns_of(schema: pa.Schema, hidden: _Hidden) -> set[str]:
+    """Name the columns of what is hidden, with those of the numbers that are made of vectors and images."""
+    names = hidden.features
     return {
         column
         for column in schema.names
-        if column[:2] in ("f:", "n:") and (column[2:] in names or vector_of(column[2:]) in names)
+        if (column[:2] in ("f:", "n:") and (column[2:] in names or whole_by_name(column[2:]) in names))
+        or (column == THUMBNAIL and hidden.thumbnails)
     }
 
 
@@ -134,8 +155,8 @@ def _ids_of(rows: pa.RecordBatch) -> Iterator[tuple[str, int, str | None]]:
     return zip(*(column.to_pylist() for column in columns), strict=True)
 
 
-def _drop_values(chunks: Sequence[PredictionChunk], features: Sequence[str]) -> None:
-    """Rewrite chunks without the values of these features."""
+def _drop_values(chunks: Sequence[PredictionChunk], hidden: _Hidden) -> None:
+    """Rewrite chunks without the values that are hidden."""
     for chunk in chunks:
         same = PredictionChunk.objects.filter(day=chunk.day, is_packed=chunk.is_packed, pk=chunk.pk)
         try:
@@ -143,4 +164,4 @@ def _drop_values(chunks: Sequence[PredictionChunk], features: Sequence[str]) -> 
         except ChunkDamaged as error:
             mark_damaged(describe_damaged(same, {chunk.pk: error.reason}))
             continue
-        same.update(payload=sealer()(write(without_values(batch, _columns_of(batch.schema, features)))))
+        same.update(payload=sealer()(write(without_values(batch, _columns_of(batch.schema, hidden)))))

@@ -71,6 +71,10 @@ class LogColumns:
         """Give the rows with other features, such as those that may be kept."""
         return replace(self, features=features)
 
+    def without_thumbnails(self) -> "LogColumns":
+        """Give the rows without what is drawn of their images."""
+        return replace(self, thumbnails=_nothing(len(self)))
+
     def by_day(self) -> Iterator[tuple[date, "LogColumns"]]:
         """Split by the UTC day of the event time."""
         days = self.times_us // DAY_US

@@ -15,9 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from inference.image_names import image_parts, whole_by_name
 from inference.prediction_log.items import as_objects
 from inference.prediction_log.spool.record import FeatureColumn
-from inference.vector_names import vector_of
 
 type Values = NDArray[Any]
 
@@ -35,12 +35,17 @@ def read_hash_key(home: Path) -> bytes:
 
 
 def policy_of(policies: Mapping[str, str], feature: str) -> str:
-    """Return a feature's policy; a number that is made of a vector has the vector's, and is dropped for a hash."""
-    vector = vector_of(feature)
-    if feature in policies or vector is None:
+    """Return a feature's policy; a number made of a vector or an image has that one's, and is dropped for a hash."""
+    whole = whole_by_name(feature)
+    if feature in policies or whole is None:
         return policies.get(feature, KEEP)
-    policy = policies.get(vector, KEEP)
+    policy = policies.get(whole, KEEP)
     return DROP if policy == HASH else policy
+
+
+def keeps_image(policies: Mapping[str, str], name: str) -> bool:
+    """Tell whether thumbnails of an image may be kept and seen: it and all that is measured of it are kept."""
+    return all(policy_of(policies, part) == KEEP for part in (name, *image_parts(name)))
 
 
 class Privacy:
@@ -57,6 +62,10 @@ class Privacy:
     def of(self, feature: str) -> str:
         """Return a feature's policy; see `policy_of`."""
         return policy_of(self._policies, feature)
+
+    def keeps_image(self, name: str) -> bool:
+        """Tell whether thumbnails of an image may be kept; see `keeps_image`."""
+        return keeps_image(self._policies, name)
 
     def hash_values(self, feature: str, values: Iterable[Any]) -> list[str | None]:
         """Hash the text of each value; equal values of a feature have one hash, and a hash stays as it is."""

@@ -4,7 +4,8 @@ import math
 from collections.abc import Mapping
 from typing import Protocol
 
-from inference.images import CHANNEL_AXES, image_parts
+from inference.image_names import image_parts
+from inference.images import CHANNEL_AXES
 from inference.registry.intake.errors import IntakeRefused, shown
 from inference.registry.intake.metadata import ImageDeclaration, UploadMetadata
 from inference.registry.intake.report import ObservedOutput

@@ -11,7 +11,7 @@ from msgspec import Struct
 
 from driftline.common.outbound.rules import NO_RULES, OutboundRules
 from inference.images import describe_images
-from inference.prediction_log.spool.privacy import KEEP, Privacy
+from inference.prediction_log.spool.privacy import Privacy
 from inference.prediction_log.spool.record import ColumnKind, FeatureColumn, FeatureTable, feature_columns
 from inference.protocol.dialect import Codec, Dialect
 from inference.protocol.open_inference import OPEN_INFERENCE
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 MAX_OUTPUT_VALUES = 4 << 20  # of one run: 16 MiB of FP32, as much as a request may hold
 MAX_TEXT_BYTES = 16 << 20  # of the texts among them
+THUMBNAIL_VALUES = 3_000  # of an image that are measured in the time that one thumbnail takes to draw
 REMOTE_SECONDS = 0.01  # what a call of another server is thought to take before one was made
 
 
@@ -198,15 +199,11 @@ class LoadedVersion:
     def thumbnails(self, batch: dict[str, Array], ids: Sequence[str]) -> list[bytes | None] | None:
         """Draw the images of the rows that are chosen by their ids; None where the model keeps no thumbnail.
 
-        Of an input that has any other privacy than being kept, none is.
+        Of an input that has any other privacy than being kept, or a number of it has, none is.
         """
-        name = self.tensors[0].name
-        if (
-            self._image is None
-            or not self.thumbnail_share
-            or (self.privacy and self.privacy.of(name) != KEEP)
-        ):
+        if self._image is None or not self._draws_thumbnails:
             return None
+        name = self.tensors[0].name
         chosen = chosen_by_id(ids, self.thumbnail_share)
         if not chosen:
             return None
@@ -215,9 +212,22 @@ class LoadedVersion:
             drawn[place] = draw_thumbnail(batch[name][place], self._image)
         return drawn
 
+    @property
+    def _draws_thumbnails(self) -> bool:
+        return self.thumbnail_share > 0 and (
+            not self.privacy or self.privacy.keeps_image(self.tensors[0].name)
+        )
+
     def measured_values(self, batch: dict[str, Array]) -> int:
-        """Count the pixels' values that `features` would look at; 0 where the input is no image."""
-        return 0 if self._image is None else batch[self.tensors[0].name].size
+        """Count the pixels' values that `features` would look at, and what thumbnails take as so many more.
+
+        0 where the input is no image.
+        """
+        if self._image is None:
+            return 0
+        images = batch[self.tensors[0].name]
+        drawn = len(images) * self.thumbnail_share if self._draws_thumbnails else 0
+        return images.size + int(drawn * THUMBNAIL_VALUES)
 
     def takes_same_inputs(self, other: "LoadedVersion") -> bool:
         """Tell whether a batch for the other version can be given to this one as it is."""

@@ -5,7 +5,7 @@ survive. A sample of both sides is read, so that it is answered while somebody w
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import NamedTuple, Self
 
@@ -13,6 +13,7 @@ import numpy as np
 
 from driftline.common.periods import EPOCH, Period, floor, from_us
 from inference.prediction_log.queries.selectors import LogFrame, describe_row
+from inference.prediction_log.queries.thumbnails import thumbnails_of
 from inference.prediction_log.rows_kept import refuse_without_rows
 from inference.registry.models import Model
 from inference.vector_names import norm_of, vectors_in
@@ -119,7 +120,9 @@ def changed_examples(*, model: Model, feature: str, window: Period) -> ChangedEx
     if min(counts) <= NEIGHBOURS:
         return ChangedExamples([], *counts, _why_none(*counts))
     changed = changed_rows(usual.numbers, rows.numbers, count=MAX_EXAMPLES, nearest=MAX_NEAREST)
-    return ChangedExamples([_example(one, rows, usual) for one in changed], *counts)
+    if not changed:
+        return ChangedExamples([], *counts, "None stands out.")
+    return ChangedExamples(_with_thumbnails(model, [_example(one, rows, usual) for one in changed]), *counts)
 
 
 def _why_none(rows: int, reference_rows: int) -> str:
@@ -153,7 +156,6 @@ def _logged_rows(
             most=max(1, MAX_READ_ROWS // share),
             parts=max(1, PARTS // share),
             rng=rng,
-            with_thumbnails=True,
         )
     ]
     held = [frame for frame in frames if len(frame) and all(name in frame.features for name in names)]
@@ -204,7 +206,6 @@ def _example(changed: ChangedRow, rows: _Side, usual: _Side) -> ChangedExample:
         from_reference=changed.from_reference,
         from_window=changed.from_window,
         nearest=[_nearest(usual.places[one.place], one.distance) for one in changed.nearest],
-        thumbnail=frame.thumbnail(row),
     )
 
 
@@ -213,4 +214,24 @@ def _nearest(place: _Place, distance: float) -> NearestExample:
     if frame is None:
         return NearestExample(None, row, None, distance)
     time = from_us(int(frame.times_us[row]))
-    return NearestExample(str(frame.ids[row]), None, time, distance, frame.thumbnail(row))
+    return NearestExample(str(frame.ids[row]), None, time, distance)
+
+
+def _with_thumbnails(model: Model, examples: Sequence[ChangedExample]) -> list[ChangedExample]:
+    """Read the thumbnails of the few rows that are shown."""
+    times = {one.prediction_id: one.time for one in examples}
+    times |= {
+        row.prediction_id: row.time
+        for one in examples
+        for row in one.nearest
+        if row.prediction_id and row.time
+    }
+    drawn = thumbnails_of(model=model, times=times)
+    return [
+        replace(
+            one,
+            thumbnail=drawn.get(one.prediction_id),
+            nearest=[replace(row, thumbnail=drawn.get(row.prediction_id or "")) for row in one.nearest],
+        )
+        for one in examples
+    ]

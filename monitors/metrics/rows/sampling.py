@@ -21,7 +21,6 @@ def sample_rows(
     rng: np.random.Generator,
     roles: Collection[str] = ANSWERING_ROLES,
     version_id: int | None = None,
-    with_thumbnails: bool = False,
 ) -> list[LogFrame]:
     """Read what callers were answered, or one version in some roles, in a window of about `rows` rows, by time.
 
@@ -33,8 +32,7 @@ def sample_rows(
 
     def frame(piece: Period) -> LogFrame:
         found = frame_of(
-            model=model, start=piece.start, end=piece.end, role=list(roles), version_id=version_id,
-            with_thumbnails=with_thumbnails,
+            model=model, start=piece.start, end=piece.end, role=list(roles), version_id=version_id
         )  # fmt: skip
         return found.as_kinds(kinds)
 

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from driftline.common.errors import Problem, invalid
+from inference.image_names import whole_by_name
 from inference.prediction_log.spool.privacy import DROP, HASH
 from inference.registry.models import Model, Version
 from inference.registry.selectors import signature_of
 from inference.signatures import Signature
-from inference.vector_names import vector_of
 from monitors.definitions.feature_kinds import declared_kinds
 from monitors.definitions.models import FeatureProfile
 from monitors.definitions.segment_masks import DeclaredSegments, declared_segments
@@ -66,7 +66,7 @@ def layout_of(model: Model, version: Version) -> VersionLayout:
     numbers = {
         name: is_number
         for name, is_number in declared_kinds(signature).items()
-        if name not in hidden and vector_of(name) not in hidden
+        if name not in hidden and whole_by_name(name) not in hidden
     }
     features = {name: known.get(name) for name in numbers}
     missing = [name for name, is_number in numbers.items() if is_number and name not in known]

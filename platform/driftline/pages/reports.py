@@ -20,8 +20,8 @@ from inference.registry.models import Model, RowsKept
 from inference.registry.selectors import find_model
 from monitors.reports.api import SANDBOX
 from monitors.reports.choices import MAX_ROWS, METHODS, SEED, presets_of
-from monitors.reports.files import ReportFormat, formats_of
-from monitors.reports.models import Preset
+from monitors.reports.files import ReportFormat, formats_of, formats_there
+from monitors.reports.models import Preset, Report
 from monitors.reports.selectors import about, get_report, open_report, reports_of, right_of
 from monitors.reports.services import (
     ACTIVE,
@@ -241,6 +241,7 @@ def _one(visitor: Visitor, model: Model, pk: int) -> dict[str, Any]:
     return {
         "report": report,
         "about": about(report),
+        "has_pdf": report.state == Report.State.READY and ReportFormat.PDF in formats_there(report),
         "is_comparable": is_comparable(report),
         "may_change": visitor.may(right_of(report)),
         "may_open": visitor.may("evidence") or not report.is_evidence,

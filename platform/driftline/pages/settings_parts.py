@@ -12,6 +12,7 @@ from driftline.common.errors import Problem
 from driftline.pages.access import Visitor
 from inference.prediction_log.spool.privacy import DROP, HASH, KEEP, SUMMARY
 from inference.registry.models import Model, ModelTask, RowsKept, SchemaPolicy
+from inference.registry.selectors import signature_of
 from inference.registry.services import MAX_RETENTION_DAYS
 from monitors.definitions.expectations import compared_features
 from monitors.definitions.models import MonitorKind
@@ -280,6 +281,8 @@ def _kept_days(days: int | None, default: int) -> float:
 def _features_of(model: Model) -> dict[str, bool]:
     """List the features that are known, and whether each is a number; hashed ones are text."""
     known = compared_features(model)
+    declaring = model.versions.filter(signature__isnull=False)
+    known |= {image: True for version in declaring if (image := signature_of(version).image_input)}
     known |= {name: known.get(name, False) for name in model.privacy}
     return dict(sorted(known.items()))
 

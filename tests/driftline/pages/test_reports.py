@@ -10,9 +10,12 @@ from django.utils import timezone
 from msgspec.structs import replace
 
 from driftline.accounts.models import Membership, Project, Role
+from driftline.common.errors import Problem
 from inference.registry.models import Model
 from monitors.reports.building import build
+from monitors.reports.files import ReportFormat
 from monitors.reports.models import Report
+from monitors.reports.selectors import open_report
 from monitors.reports.services import forget_old_reports
 from tests.driftline.pages.visitors import viewer_of
 from tests.markup import markup
@@ -266,6 +269,20 @@ class TestEvidence:
         assert b"What was not monitored" in b"".join(page)
         assert page["Content-Disposition"] == f'attachment; filename="approvals-evidence-{pack.pk}.html"'
         assert b'"driftline-evidence-1"' in b"".join(document)
+
+    def test_of_an_earlier_release_is_offered_without_the_pdf_that_it_lacks(
+        self, client: Client, pack: Report, home: Path
+    ) -> None:
+        pack.refresh_from_db()
+        (home / pack.path).with_suffix(".pdf").unlink()
+
+        shown = text(client, f"{PAGE}/{pack.pk}")
+
+        assert "Download PDF" not in shown
+        assert f"{PAGE}/{pack.pk}/view?download=html" in shown
+        with pytest.raises(Problem, match="made before packs were written as PDF; make it again") as lost:
+            open_report(pack, ReportFormat.PDF)
+        assert (lost.value.status, lost.value.code) == (410, "report_lost")
 
     def test_is_made_of_a_model_that_keeps_no_rows(self, client: Client, logged: Model) -> None:
         Model.objects.filter(pk=logged.pk).update(rows_kept="none")

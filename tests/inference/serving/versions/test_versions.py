@@ -9,6 +9,7 @@ import pytest
 from inference.prediction_log.spool.privacy import Privacy
 from inference.prediction_log.spool.record import FeatureColumn, FeatureTable, cut_columns
 from inference.runtime.session import Array, ModelRefused
+from inference.serving.engine.completion import MAX_LOOP_VALUES
 from inference.serving.plan import PlanModel
 from inference.serving.versions.versions import FeatureLog, LoadedVersion, PredictionReader
 from inference.signatures import Feature, ImageSpec, Signature, TensorSpec
@@ -240,12 +241,13 @@ class TestImages:
         assert every is not None
         assert [place for place, one in enumerate(every) if one is None] == [7]
 
+    @pytest.mark.parametrize("feature", ["X", "X.brightness", "X.contrast", "X.sharpness"])
     @pytest.mark.parametrize("policy", ["hash", "drop", "summary"])
-    def test_have_no_thumbnails_where_the_image_may_not_be_kept(
-        self, version: LoadedVersion, policy: str
+    def test_have_no_thumbnails_where_the_image_or_a_number_of_it_may_not_be_kept(
+        self, version: LoadedVersion, policy: str, feature: str
     ) -> None:
         version.thumbnail_share = 1.0
-        version.privacy = Privacy(1, {"X": policy}, b"key")
+        version.privacy = Privacy(1, {feature: policy}, b"key")
 
         assert version.thumbnails({"X": np.ones((1, 3, 4, 4), np.float32)}, ["a"]) is None
 
@@ -262,3 +264,13 @@ class TestImages:
         plain = LoadedVersion(tmp_path, PlanModel(1, 1, "m", 1, "1", [], [stored]), stored)
 
         assert (version.measured_values(batch), plain.measured_values(batch)) == (96, 0)
+
+    def test_count_for_it_also_by_the_thumbnails_that_are_drawn(self, version: LoadedVersion) -> None:
+        batch = {"X": np.ones((120, 3, 4, 4), np.float32)}
+        version.thumbnail_share = 0.5
+
+        drawing = version.measured_values(batch)
+        version.privacy = Privacy(1, {"X": "drop"}, b"key")
+
+        assert drawing == 120 * 48 + 60 * 3_000 > MAX_LOOP_VALUES
+        assert version.measured_values(batch) == 120 * 48 < MAX_LOOP_VALUES
