@@ -2,7 +2,7 @@
 
 Each rotation writes the new key first, beside those of before, which still open and verify; then it seals anew what
 was sealed, some rows at a time; at last it deletes keys that nothing needs any more. Killed anywhere, every key that is
-needed is still there, and the rotation can be run again.
+needed is still there, and the rotation is run again: it goes on with the key that the one before it has added.
 """
 
 from collections.abc import Callable, Sequence
@@ -18,7 +18,7 @@ from django.db import models, transaction
 from django.db.models import Q
 
 from driftline.accounts.services import record_audit
-from driftline.common.key_files import add_key, drop_old_keys, only_rotation, read_keys
+from driftline.common.key_files import begin_rotation, drop_old_keys, end_rotation, only_rotation, read_keys
 from driftline.common.secret_keys import follow_secret_keys
 from driftline.common.secrets_at_rest import SecretUnreadable, is_sealed, reseal
 from inference.prediction_log.encryption.key_rotation import KeyRotation, rotate_log_key
@@ -71,11 +71,13 @@ def rotate_secret_key(home: Path, *, actor: str) -> Resealing:
     with only_rotation(home):
         path = settings.SECRET_KEY_FILE
         if path is not None:
-            add_key(path)
+            begin_rotation(path)
             follow_secret_keys()
         done = _reseal_everything()
         dropped = drop_old_keys(path) if path is not None and not done.unreadable else 0
         follow_secret_keys()
+        if path is not None:
+            end_rotation(path)
         return _recorded("secret_key", Resealing(done.resealed, done.unreadable, dropped), actor)
 
 
@@ -143,7 +145,7 @@ def rotate_endpoint_key(home: Path, *, actor: str) -> Resealing:
     """
     path = home / KEY_FILE
     with only_rotation(home):
-        add_key(path)
+        begin_rotation(path)
         key = read_keys(path)[0]
 
         def seal_anew(stored: bytes) -> bytes:
@@ -152,6 +154,7 @@ def rotate_endpoint_key(home: Path, *, actor: str) -> Resealing:
         done = _reseal_rows(Version.objects.exclude(credential=b""), ("credential",), seal_anew)
         publish()
         dropped = 0 if done.unreadable else drop_old_keys(path)
+        end_rotation(path)
         return _recorded("endpoint_key", Resealing(done.resealed, done.unreadable, dropped), actor)
 
 

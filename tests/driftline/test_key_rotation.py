@@ -12,8 +12,11 @@ from django.db import models
 from django.test import Client
 
 from driftline import key_rotation
+from driftline.accounts.invitations import invite, link_of, read_link
 from driftline.accounts.models import AuditEntry, Project, User
 from driftline.common import secret_keys
+from driftline.common.clock import now
+from driftline.common.errors import Problem
 from driftline.common.key_files import add_key, read_keys
 from driftline.common.secrets_at_rest import decrypt, encrypt
 from driftline.key_rotation import SEALED, rotate_secret_key
@@ -139,6 +142,30 @@ class TestSecretKey:
         assert len(read_keys(home / "keys" / "secret_key")) == 2
         assert [decrypt(one.secret) for one in Channel.objects.order_by("pk")] == secrets
 
+    def test_that_signed_everything_is_kept_where_a_rotation_dies_after_the_new_one_and_is_run_again(
+        self, home: Path, settings: Any, client: Client, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        client.force_login(User.objects.create_user("ada@bank.example"))
+        first = settings.SECRET_KEY
+        reseal_everything = key_rotation._reseal_everything
+
+        def die() -> None:
+            raise KeyboardInterrupt
+
+        for _ in range(2):
+            monkeypatch.setattr(key_rotation, "_reseal_everything", die)
+            with pytest.raises(KeyboardInterrupt):
+                rotate_secret_key(home, actor="test")
+        second = settings.SECRET_KEY
+        monkeypatch.setattr(key_rotation, "_reseal_everything", reseal_everything)
+
+        rotate("secret_key")
+
+        assert read_keys(home / "keys" / "secret_key") == [second, first]
+        assert client.get("/accounts/logout/").status_code == 200
+        rotate("secret_key")
+        assert read_keys(home / "keys" / "secret_key") == [settings.SECRET_KEY, second]
+
     def test_of_the_environment_is_not_changed_and_seals_what_its_fallbacks_sealed(
         self, home: Path, channel: Channel, settings: Any
     ) -> None:
@@ -182,6 +209,7 @@ class TestEndpointKey:
 
         assert said == "1 secrets sealed anew, 0 that no key opens; 0 old keys deleted.\n"
         assert first not in read_keys(home / KEY_FILE)
+        assert len(list((home / "keys").iterdir())) == 2
         sealed = bytes(Version.objects.get(pk=version.pk).credential).decode()
         assert open_headers(sealed, home) == {"Authorization": "Bearer a"}
         assert PlanReader(home / PLAN_FILE).read().generation > 0
@@ -192,6 +220,22 @@ class TestEndpointKey:
         rotate("endpoint_key")
 
         assert open_headers(before, home) == {"Authorization": "Bearer a"}
+
+
+class TestInvitation:
+    def test_still_lets_in_after_a_rotation(self, home: Path) -> None:
+        project = Project.objects.create(slug="bank", name="Bank")
+        invitation = invite(
+            project=project, email="x@y.example", role="viewer", scopes=["read"], actor="ada", now=now()
+        )
+        token = link_of(invitation).rstrip("/").rpartition("/")[2]
+
+        rotate("secret_key")
+
+        assert read_link(token, now=now()) == invitation
+        rotate("secret_key")
+        with pytest.raises(Problem, match="no link of an invitation"):
+            read_link(token, now=now())
 
 
 class TestChannel:

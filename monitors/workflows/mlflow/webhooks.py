@@ -5,6 +5,7 @@ import hashlib
 import hmac
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Any
@@ -77,14 +78,15 @@ def _is_signed(
 
 def _secrets_of(connection: MlflowConnection, now: datetime) -> list[str]:
     """Return the secrets that MLflow may sign with: the one before a rotation for a while too."""
-    stored = [connection.webhook_secret]
-    until = connection.previous_webhook_secret_until
-    if until is not None and now < until:
-        stored.append(connection.previous_webhook_secret)
     try:
-        return [decrypt(one) for one in stored]
+        secrets = [decrypt(connection.webhook_secret)]
     except SecretUnreadable as error:
         raise Problem(503, "secret_unreadable", str(error)) from error
+    until = connection.previous_webhook_secret_until
+    if until is not None and now < until:
+        with suppress(SecretUnreadable):
+            secrets.append(decrypt(connection.previous_webhook_secret))
+    return secrets
 
 
 def signature_of_webhook(secret: str, delivery_id: str, timestamp: str, body: bytes) -> str:

@@ -40,7 +40,7 @@ def order_of(run: Run, training: RemoteTraining, signature: Signature) -> Traini
             artifact=f"{api}/artifact",
             progress=f"{api}/progress",
             failed=f"{api}/failed",
-            token=token_of(run.pk, training.token_nonce),
+            token=token_of(training) or "",  # the pipeline has it already where the key is not kept any more
             deadline=training.deadline,
         ),
     )

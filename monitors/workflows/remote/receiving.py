@@ -12,6 +12,7 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import F
 
+from driftline.accounts.quotas import refuse_full
 from driftline.accounts.services import record_audit
 from driftline.common.clock import now
 from driftline.common.durable_files import sync_to_disk
@@ -73,11 +74,12 @@ def receive_artifact(
     once a run has its model. Raises `Problem`: the refusals of
     the intake (4xx), `incompatible_signature` (422) for one that the champion's callers could not call, and for one
     that comes late `artifact_taken`, `training_failed`, `deadline_passed`, `run_finished` or `no_pipeline` (409), and
-    `too_many_artifacts` (409) after `MAX_ARTIFACTS` that were refused.
+    `too_many_artifacts` (409) after `MAX_ARTIFACTS` that were refused, and `quota_reached` (429) for a full project.
     """
-    with transaction.atomic():
+    with _refusal_noted(run), transaction.atomic():
         training = _awaited(run, is_repeat=lambda known: bool(known.artifact_sha256))
         if not training.artifact_sha256:
+            refuse_full(run.model.project)
             _count_try(training)
     if training.artifact_sha256:
         return _repeated(training, digest_of_upload(stream)), False

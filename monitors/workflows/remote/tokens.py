@@ -7,6 +7,7 @@ is stored. It opens nothing once the run has ended or its deadline has passed.
 import secrets
 from dataclasses import dataclass
 
+from django.conf import settings
 from django.http import HttpRequest
 from django.utils.crypto import salted_hmac
 
@@ -45,9 +46,21 @@ def new_nonce() -> str:
     return secrets.token_hex(16)
 
 
-def token_of(run_id: int, nonce: str) -> str:
-    """Derive the token of a run."""
-    return PREFIX + salted_hmac("driftline.run_token", f"{run_id}.{nonce}", algorithm="sha256").hexdigest()
+def make_token(run_id: int, nonce: str) -> str:
+    """Derive the token of a new run from the present key."""
+    return _derive(run_id, nonce, settings.SECRET_KEY)
+
+
+def token_of(training: RemoteTraining) -> str | None:
+    """Derive the token of a run again, from the key that it was made with; None where that key is not kept any more."""
+    keys = [settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS]
+    derived = (_derive(training.run_id, training.token_nonce, key) for key in keys)
+    return next((token for token in derived if digest_of(token) == training.token_digest), None)
+
+
+def _derive(run_id: int, nonce: str, key: str | bytes) -> str:
+    value = f"{run_id}.{nonce}"
+    return PREFIX + salted_hmac("driftline.run_token", value, secret=key, algorithm="sha256").hexdigest()
 
 
 def _pipeline_with(token: str) -> PipelineCaller | None:

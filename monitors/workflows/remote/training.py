@@ -19,7 +19,7 @@ from monitors.workflows.remote.secrecy import failing_without_secrets, without_s
 from monitors.workflows.remote.settings import pipeline_of
 from monitors.workflows.remote.snapshot_file import snapshot_path, write_snapshot
 from monitors.workflows.remote.snapshot_store import StoreFailed, new_parts_url, store_parts
-from monitors.workflows.remote.tokens import new_nonce, token_of
+from monitors.workflows.remote.tokens import make_token, new_nonce, token_of
 from monitors.workflows.trainers.catalogue import REMOTE, require_allowed_remote
 
 PIPELINE = "pipeline"
@@ -83,7 +83,7 @@ def _prepared(context: RunContext) -> RemoteTraining:
         defaults={
             "remote": context.workflow.remote,
             "token_nonce": nonce,
-            "token_digest": digest_of(token_of(context.run.pk, nonce)),
+            "token_digest": digest_of(make_token(context.run.pk, nonce)),
             "parameters": context.workflow.parameters,
             "snapshot": write_snapshot(context),
             "parts_url": new_parts_url(context.run),
@@ -98,7 +98,7 @@ def _start(context: RunContext, training: RemoteTraining, at: datetime) -> StepO
     """Start the pipeline, or wait for the next try; the last one that fails ends the run."""
     if training.next_start_at is not None and at < training.next_start_at:
         return waiting(context.run.waiting_for, needs=PIPELINE)
-    if digest_of(token_of(context.run.pk, training.token_nonce)) != training.token_digest:
+    if token_of(training) is None:
         raise StepFailed(
             "The server's secret key is another since this run made its token, which would open nothing; start a new "
             "run."

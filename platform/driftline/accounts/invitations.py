@@ -122,14 +122,21 @@ def link_to_pass_on(invitation: Invitation) -> str:
 
 def link_of(invitation: Invitation) -> str:
     """Return the address by which the invited person joins."""
-    token = Signer(salt=_SALT).sign(f"{invitation.pk}.{invitation.generation}.{_mark_of(invitation)}")
+    token = Signer(salt=_SALT).sign(
+        f"{invitation.pk}.{invitation.generation}.{_mark_of(invitation, settings.SECRET_KEY)}"
+    )
     return f"{settings.PUBLIC_URL}/accounts/invitations/{token}/"
 
 
-def _mark_of(invitation: Invitation) -> str:
+def _mark_of(invitation: Invitation, key: str | bytes) -> str:
     """Tell an invitation from another one that had its number before a backup was restored."""
     known_by = f"{invitation.email} {invitation.created_at.timestamp():.6f}"
-    return salted_hmac(_SALT, known_by, algorithm="sha256").hexdigest()[:32]
+    return salted_hmac(_SALT, known_by, secret=key, algorithm="sha256").hexdigest()[:32]
+
+
+def _is_mark_of(mark: str, invitation: Invitation) -> bool:
+    keys = [settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS]
+    return any(constant_time_compare(_mark_of(invitation, key), mark) for key in keys)
 
 
 def waiting_letters(*, now: datetime) -> QuerySet[Invitation]:
@@ -253,7 +260,7 @@ def read_link(token: str, *, now: datetime) -> Invitation:
             404, "invitation_unknown", "This is no link of an invitation; copy it whole from the letter."
         ) from error
     invitation = Invitation.objects.filter(pk=int(pk)).select_related("project").first()
-    if invitation is not None and not constant_time_compare(_mark_of(invitation), mark):
+    if invitation is not None and not _is_mark_of(mark, invitation):
         raise Problem(
             410,
             "invitation_unknown",

@@ -229,6 +229,8 @@ class Membership(models.Model):
 
     def clean(self) -> None:
         """Refuse, in a form that saves the row by itself, an unknown role, and another one for the last admin."""
+        if getattr(self, "project_id", None) is None:
+            return  # the form says that it is missing
         if self.role not in set(Role) and not self.project.custom_roles.filter(name=self.role).exists():
             raise ValidationError({"role": f"{self.project} has no role {self.role!r}."})
         if self.pk and self.role != Role.ADMIN and self.is_last_admin:

@@ -12,6 +12,7 @@ from django.utils.text import slugify
 
 from driftline.accounts.hooks import list_active_work
 from driftline.accounts.models import Membership, Project, User
+from driftline.accounts.quotas import quotas_of
 from driftline.accounts.scopes import Role
 from driftline.accounts.services import create_project, record_audit
 from driftline.accounts.signals import project_archived, project_restored, tokens_changed
@@ -28,9 +29,12 @@ def may_create_project(user: User) -> bool:
     return user.is_staff or Membership.objects.filter(user=user, role=Role.ADMIN).exists()
 
 
-def open_project(*, name: str, slug: str, owner: User) -> Project:
+def open_project(
+    *, name: str, slug: str, owner: User, actor: str = "", beside: Project | None = None
+) -> Project:
     """Make a project with its owner as the first admin; an empty slug is made of the name.
 
+    Unless the owner is an operator it has the quotas of the project that they make it `beside`.
     Raises Problem 403 where the person may not, 422 for a name or slug that cannot be or is taken.
     """
     if not may_create_project(owner):
@@ -42,8 +46,10 @@ def open_project(*, name: str, slug: str, owner: User) -> Project:
             "/slug",
             f"{slug[:60]!r} is no address; use up to 50 small letters, digits, hyphens and underscores.",
         )
+    of_beside = quotas_of(beside) if beside is not None and not owner.is_staff else {}
+    quotas = {name: most for name, most in of_beside.items() if most is not None}
     try:
-        return create_project(slug=slug, name=name, owner=owner)
+        return create_project(slug=slug, name=name, owner=owner, actor=actor, quotas=quotas)
     except IntegrityError as error:
         raise invalid(
             "/slug", f"There is a project with the address {slug} already; choose another.", "slug_taken"

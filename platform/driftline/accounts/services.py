@@ -54,17 +54,20 @@ def redact_audit(*, project: Project | None, actor: str, fields: Mapping[int, Co
     return redact(fields, record=partial(record_audit, project=project, actor=actor))
 
 
-def create_project(*, slug: str, name: str, owner: User) -> Project:
-    """Create a project and make `owner` its first admin."""
+def create_project(
+    *, slug: str, name: str, owner: User, actor: str = "", quotas: Mapping[str, int] | None = None
+) -> Project:
+    """Create a project with these quotas and make `owner` its first admin, who is the actor unless another is named."""
+    quotas = quotas or {}
     with transaction.atomic():
-        project = Project.objects.create(slug=slug, name=name)
+        project = Project.objects.create(slug=slug, name=name, **quotas)
         Membership.objects.create(project=project, user=owner, role=Role.ADMIN)
         record_audit(
             project=project,
-            actor=str(owner),
+            actor=actor or str(owner),
             action="project.create",
             subject=slug,
-            after={"admin": str(owner)},
+            after={"admin": str(owner), **quotas},
         )
     return project
 
@@ -200,6 +203,18 @@ def rotate_token(
         _record(token, actor, "rotate", after={"previous_valid_until": until})
         tokens_changed.send(sender=ApiToken)
     return text
+
+
+def was_rotated_by_another(token: ApiToken) -> bool:
+    """Return whether anybody but a token's maker, or the token itself, has ever given it a new secret, and so knew it.
+
+    What is done in the maker's name is refused then: somebody else may have the secret.
+    """
+    maker = token.created_by.email[:MAX_NAME_CHARACTERS] if token.created_by else None
+    rotations = AuditEntry.objects.filter(
+        project=token.project_id, action="token.rotate", subject__startswith=f"{token.prefix} "
+    )
+    return rotations.exclude(actor=maker, token_id=None).exclude(token_id=token.pk).exists()
 
 
 def check_overlap(hours: int) -> None:

@@ -13,6 +13,7 @@ from driftline.accounts import projects
 from driftline.accounts.http_auth import Caller, Scoped, caller_of
 from driftline.accounts.models import ApiToken, Project, User
 from driftline.accounts.scopes import SCOPE_OF, Scope
+from driftline.accounts.services import was_rotated_by_another
 from driftline.common.bodies import Body
 from driftline.common.clock import now
 from driftline.common.errors import Problem, not_found
@@ -82,9 +83,19 @@ def read_project(request: HttpRequest, slug: str) -> ProjectOut:
 
 @router.post("/projects", auth=Scoped(SCOPE_OF["project"]), response={201: ProjectOut})
 def create_project(request: HttpRequest, body: NewProject) -> Status[ProjectOut]:
-    """Make a project; who made the token is its admin, and must be an operator or an admin of another one (403)."""
-    owner = _maker_of_token(caller_of(request))
-    return Status(201, ProjectOut.of(projects.open_project(name=body.name, slug=body.slug, owner=owner)))
+    """Make a project; who made the token is its admin, and must be an operator or an admin of another one (403).
+
+    Nobody else may have given the token a new secret. Unless an operator makes it, it has the quotas of the token's.
+    """
+    caller = caller_of(request)
+    made = projects.open_project(
+        name=body.name,
+        slug=body.slug,
+        owner=_maker_of_token(caller),
+        actor=caller.actor,
+        beside=caller.project,
+    )
+    return Status(201, ProjectOut.of(made))
 
 
 @router.patch("/projects/{slug}", auth=Scoped(SCOPE_OF["project"], while_archived=True), response=ProjectOut)
@@ -115,7 +126,7 @@ def _project(request: HttpRequest, slug: str) -> Project:
 
 
 def _maker_of_token(caller: Caller) -> User:
-    """Return who made the caller's token; raises Problem 403 where no person did."""
+    """Return who made the caller's token and every secret of it; raises Problem 403 where no person did."""
     pk = caller.token[0] if caller.token else 0
     token = ApiToken.objects.filter(pk=pk).select_related("created_by").first()
     if token is None or token.created_by is None:
@@ -123,5 +134,11 @@ def _maker_of_token(caller: Caller) -> User:
             403,
             "token_of_nobody",
             "A new project belongs to who made the token, and no person made this one; use a token made on the pages.",
+        )
+    if was_rotated_by_another(token):
+        raise Problem(
+            403,
+            "token_of_another",
+            "A new project belongs to who made the token, and somebody else gave it a new secret; make another token.",
         )
     return token.created_by

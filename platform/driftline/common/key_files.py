@@ -1,13 +1,14 @@
 """Files of keys in a home: one key a line, the newest first. No Django: serving processes read them too."""
 
 import fcntl
+import hashlib
 import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from driftline.common.durable_files import write_file
+from driftline.common.durable_files import sync_to_disk, write_file
 
 KEPT = 2
 """A process may have read the file just before a rotation, and seal under the key that was the newest then."""
@@ -34,6 +35,34 @@ def drop_old_keys(path: Path) -> int:
     if len(keys) > KEPT:
         write_keys(path, keys[:KEPT])
     return max(len(keys) - KEPT, 0)
+
+
+def begin_rotation(path: Path) -> None:
+    """Put a new key before those of a file, unless a rotation that was killed has put it there.
+
+    With one more key, its second run would drop the key that signed everything before the first.
+    """
+    marker = _marker_of(path)
+    keys = read_keys(path)
+    if marker.exists() and marker.read_text() != _mark_of(keys[0]):
+        return
+    write_file(marker, _mark_of(keys[0]).encode(), mode=0o600)
+    add_key(path)
+
+
+def end_rotation(path: Path) -> None:
+    """Let the next rotation put a new key before those of a file."""
+    _marker_of(path).unlink(missing_ok=True)
+    sync_to_disk(path.parent)
+
+
+def _marker_of(path: Path) -> Path:
+    """Return the file that is there while a rotation is under way; it names the newest key before it."""
+    return path.with_name(f"{path.name}.rotating")
+
+
+def _mark_of(key: str) -> str:
+    return hashlib.sha256(key.encode()).hexdigest()
 
 
 @contextmanager

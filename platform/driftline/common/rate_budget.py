@@ -7,6 +7,8 @@ Free of Django: serving processes count requests for inference by the same budge
 import threading
 import time
 from collections.abc import Callable
+from copy import copy
+from typing import Self
 
 SAVED_SECONDS = 10.0  # of what was not used, and may come at once
 MAX_TOKENS = 10_000  # with limits that are remembered
@@ -80,6 +82,14 @@ class TokenBudget:
             if budget is not None:
                 budget.charge(rows)
 
+    def beside(self, quota: Budget | None) -> Self:
+        """Return this budget with the quota of a project beside it; what the token itself may do is counted once."""
+        if quota is self.quota:
+            return self
+        both = copy(self)
+        both.quota = quota
+        return both
+
     @property
     def sentence(self) -> str:
         """Say which limit is reached, the project's quota or the token's own ones."""
@@ -102,11 +112,11 @@ def budget_of(
     if not any(limits) and quota is None:
         return None
     budget = _budgets.get(digest)
-    if budget is None or budget.limits != limits or budget.quota is not quota:
+    if budget is None or budget.limits != limits:
         if len(_budgets) >= MAX_TOKENS:
             _budgets.clear()
-        budget = _budgets[digest] = TokenBudget(*limits, quota=quota)
-    return budget
+        budget = _budgets[digest] = TokenBudget(*limits)
+    return budget.beside(quota)
 
 
 def quota_of(project_id: int, rows_per_second: int | None) -> Budget | None:

@@ -12,7 +12,9 @@ from django.shortcuts import redirect, render
 from django.views.decorators.http import require_http_methods
 
 from driftline.accounts import projects
-from driftline.accounts.models import Membership, User
+from driftline.accounts.http_auth import SESSION_PROJECT
+from driftline.accounts.models import Membership, Project, User
+from driftline.accounts.scopes import Role
 from driftline.common.clock import now
 from driftline.common.errors import Problem
 from driftline.pages.access import PageRequest, page
@@ -38,6 +40,12 @@ class ProjectNameForm(forms.Form):
     name = forms.CharField(max_length=projects.MAX_NAME)
 
 
+def _came_from(user: User, chosen: int | None) -> Project | None:
+    """Return the project that a person looked at last, if they administer it, else the first one that they do."""
+    administered = Project.objects.filter(memberships__user=user, memberships__role=Role.ADMIN).order_by("pk")
+    return administered.filter(pk=chosen or 0).first() or administered.first()
+
+
 @require_http_methods(["GET", "HEAD", "POST"])
 @login_required
 def project_list(request: HttpRequest) -> HttpResponse:
@@ -47,7 +55,8 @@ def project_list(request: HttpRequest) -> HttpResponse:
     form = ProjectForm(request.POST or None)
     if request.method == "POST" and form.is_valid():
         try:
-            made = projects.open_project(owner=request.user, **form.cleaned_data)
+            beside = _came_from(request.user, request.session.get(SESSION_PROJECT))
+            made = projects.open_project(owner=request.user, beside=beside, **form.cleaned_data)
         except Problem as problem:
             if problem.status == 403:
                 return render(request, "pages/problem.html", {"problem": problem}, status=403)

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 from django.core.exceptions import ValidationError
+from django.test import Client
 
 from driftline.accounts import roles
 from driftline.accounts.members import change_role
@@ -33,6 +34,20 @@ def made(project: Project, *scopes: str, name: str = "labeller", held: frozenset
 def member_in(project: Project, role: str, email: str = "ada@bank.example") -> Membership:
     user = User.objects.create_user(email)
     return Membership.objects.create(project=project, user=user, role=role)
+
+
+def test_a_member_without_a_project_is_refused_by_the_form_of_the_admin(
+    project: Project, client: Client
+) -> None:
+    operator = User.objects.create_superuser("boss@bank.example", "pw")
+    client.force_login(operator)
+
+    answer = client.post(
+        "/admin/accounts/membership/add/", {"user": operator.pk, "project": "", "role": "labeller"}
+    )
+
+    assert (answer.status_code, "This field is required." in answer.content.decode()) == (200, True)
+    assert not Membership.objects.filter(user=operator).exists()
 
 
 class TestMaking:

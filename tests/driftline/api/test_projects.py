@@ -1,5 +1,6 @@
 """Projects over the API: listed, made, renamed, archived and restored."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -7,8 +8,10 @@ from django.test import Client
 
 from driftline.accounts.members import change_role
 from driftline.accounts.models import ApiToken, AuditEntry, Membership, Project, User
+from driftline.accounts.quotas import set_quotas
 from driftline.accounts.scopes import Role, Scope
-from driftline.accounts.services import create_project
+from driftline.accounts.services import create_project, rotate_token
+from driftline.common.clock import now
 from inference.registry.models import Model
 from tests.driftline.api.conftest import Api, caller
 
@@ -56,7 +59,8 @@ class TestMaking:
         assert answer.json()["url"].endswith("/p/card-fraud")
         assert (made.memberships.get().user, made.memberships.get().role) == (owner_of(personal), Role.ADMIN)
         entry = AuditEntry.objects.get(action="project.create", subject="card-fraud")
-        assert (entry.actor, entry.token_name) == ("owner@ours.example", "test")
+        assert (entry.actor, entry.token_name) == (f"token {ApiToken.objects.get().prefix}…", "test")
+        assert entry.after == {"admin": "owner@ours.example"}
         assert personal.get("/projects/card-fraud").status_code == 404
 
     @pytest.mark.parametrize(
@@ -77,6 +81,32 @@ class TestMaking:
         answer = api.post("/projects", {"name": "Card fraud"})
 
         assert (answer.status_code, answer.json()["code"]) == (403, "token_of_nobody")
+
+    def test_by_a_token_to_which_somebody_else_gave_a_new_secret_is_refused(self, personal: Api) -> None:
+        token = ApiToken.objects.get()
+        of_maker = rotate_token(token=token, scopes=Scope, actor="owner@ours.example", now=now())
+        by_its_maker = replace(personal, text=of_maker).post("/projects", {"name": "First"})
+        of_another = rotate_token(token=token, scopes=Scope, actor="steward@ours.example", now=now())
+
+        answer = replace(personal, text=of_another).post("/projects", {"name": "Second"})
+
+        assert by_its_maker.status_code == 201
+        assert (answer.status_code, answer.json()["code"]) == (403, "token_of_another")
+
+    def test_gives_the_quotas_of_the_project_of_the_token_unless_an_operator_makes_it(
+        self, personal: Api
+    ) -> None:
+        set_quotas(project=personal.project, actor="operator", max_models=5, max_bytes=10**9)
+
+        made = personal.post("/projects", {"name": "Bounded"}).json()
+        User.objects.update(is_staff=True)
+        free = personal.post("/projects", {"name": "Free"}).json()
+
+        names = ("max_models", "max_rows_per_second", "max_bytes")
+        assert [made[name] for name in names] == [5, None, 10**9]
+        assert [free[name] for name in names] == [None] * 3
+        entry = AuditEntry.objects.get(action="project.create", subject="bounded")
+        assert entry.after == {"admin": "owner@ours.example", "max_models": 5, "max_bytes": 10**9}
 
     def test_by_a_token_of_who_administers_nothing_any_more_is_refused(self, personal: Api) -> None:
         other = User.objects.create_user("second@ours.example")

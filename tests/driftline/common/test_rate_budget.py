@@ -3,7 +3,7 @@
 import pytest
 
 from driftline.common import rate_budget
-from driftline.common.rate_budget import SAVED_SECONDS, TokenBudget, budget_of
+from driftline.common.rate_budget import SAVED_SECONDS, Budget, TokenBudget, budget_of
 
 
 class Clock:
@@ -48,6 +48,30 @@ def test_rows_are_paid_for_before_the_next_request(clock: Clock) -> None:
     assert budget.take_request() == pytest.approx(2.5)
     clock.seconds += 2.5
     assert budget.take_request() == 0.0
+
+
+def test_what_a_token_may_send_is_counted_once_with_a_quota_and_without() -> None:
+    quota, newer = Budget(1_000), Budget(2_000)
+    try:
+        api = budget_of("of both", 1, 5)
+        serving = budget_of("of both", 1, 5, quota=quota)
+        assert api is not None
+        assert serving is not None
+        for _ in range(int(SAVED_SECONDS)):
+            serving.take_request()
+
+        after = [
+            budget_of("of both", 1, 5),
+            budget_of("of both", 1, 5, quota=quota),
+            budget_of("of both", 1, 5, quota=newer),
+        ]
+
+        assert all(one is not None and one.take_request() > 0 for one in [api, *after])
+        serving.charge_rows(10_000)
+        assert (quota.owed_seconds() > 0, newer.owed_seconds()) == (False, 0.0)
+        assert "This token may send 1 requests and 5 rows" in api.sentence
+    finally:
+        rate_budget._budgets.pop("of both")
 
 
 def test_one_budget_serves_all_who_ask_for_a_token_until_its_limits_change() -> None:

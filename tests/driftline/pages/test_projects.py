@@ -8,6 +8,7 @@ from django.test import Client
 
 from driftline.accounts.invitations import link_of
 from driftline.accounts.models import AuditEntry, Invitation, Membership, Project, User
+from driftline.accounts.quotas import set_quotas
 from driftline.accounts.scopes import Scope
 from driftline.accounts.services import create_project, create_token
 from driftline.long_work import something_waits
@@ -76,6 +77,19 @@ class TestList:
         assert (made.name, made.memberships.get().role) == ("Card fraud", "admin")
         assert made.isolation == "process"
         assert "Card fraud" in markup(client.get(LIST))
+
+    def test_gives_the_quotas_of_the_project_that_its_maker_came_from(
+        self, client: Client, owner: User, project: Project
+    ) -> None:
+        set_quotas(project=project, actor="operator", max_models=5)
+        User.objects.update(is_staff=False)
+
+        client.post(LIST, {"name": "Bounded"})
+        User.objects.update(is_staff=True)
+        client.post(LIST, {"name": "Free"})
+
+        made = dict(Project.objects.exclude(pk=project.pk).values_list("slug", "max_models"))
+        assert made == {"bounded": 5, "free": None}
 
     @pytest.mark.parametrize(
         ("slug", "explained"),

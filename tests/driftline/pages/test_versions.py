@@ -15,7 +15,7 @@ from django.test import Client, override_settings
 from django.test.utils import CaptureQueriesContext
 from pytest_django import DjangoDbBlocker
 
-from driftline.accounts.models import AuditEntry, Project, User
+from driftline.accounts.models import AuditEntry, CustomRole, Membership, Project, User
 from driftline.pages import quarantine
 from driftline.pages.model import VERSIONS_SHOWN
 from driftline.pages.versions import SHOWN, stages_in
@@ -298,6 +298,17 @@ class TestChanges:
 
         assert "will answer every request" in page
         assert "Yes, promote" not in page
+        assert "Your role in this project does not allow this change" in page
+
+    @pytest.mark.parametrize(("scope", "is_offered"), [("deploy", True), ("admin", False)])
+    def test_promoting_is_offered_in_the_list_to_roles_that_may_deploy(
+        self, model: Model, project: Project, scope: str, is_offered: bool
+    ) -> None:
+        CustomRole.objects.create(project=project, name="custom", scopes=["read", scope])
+        viewer = viewer_of(project)
+        Membership.objects.filter(user__email="viewer@bank.example").update(role="custom")
+
+        assert ("Promote…" in markup(viewer.get(f"{PAGE}/versions"))) == is_offered
 
 
 def test_a_version_whose_scores_mean_the_opposite_is_not_promoted(client: Client, model: Model) -> None:

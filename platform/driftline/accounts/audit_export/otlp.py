@@ -23,13 +23,14 @@ from opentelemetry.proto.logs.v1.logs_pb2 import (
 )
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
-from driftline.accounts.audit_export.receivers import NotReceived, TlsFiles
+from driftline.accounts.audit_export.receivers import NotReceived, Rejected, TlsFiles
 from driftline.accounts.audit_export.records import AuditRecord
 
 CONNECT_SECONDS, ANSWER_SECONDS = 5.0, 30.0
 MAX_ANSWER_BYTES = 64 * 1024
 PROTOBUF = "application/x-protobuf"
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_REJECTIONS = (requests.codes.bad_request, requests.codes.request_entity_too_large)
 _WHOLE_NUMBERS = ("id", "number", "token_id")
 
 
@@ -116,6 +117,8 @@ class OtlpReceiver:
 
     def _check(self, status: int, content_type: str, answer: bytes) -> None:
         """Raise NotReceived unless every record was accepted."""
+        if status in _REJECTIONS:
+            raise Rejected(f"{self.address} answered {status}")
         if status != requests.codes.ok:
             raise NotReceived(f"{self.address} answered {status}")
         try:
@@ -123,7 +126,7 @@ class OtlpReceiver:
         except (DecodeError, ValueError, AttributeError) as error:
             raise NotReceived(f"{self.address} answered 200, but not as an OTLP collector does") from error
         if rejected:
-            raise NotReceived(f"{self.address} rejected {rejected} entries of a batch: {reason}")
+            raise Rejected(f"{self.address} rejected {rejected} entries of a batch: {reason}")
 
 
 def _rejected(content_type: str, answer: bytes) -> tuple[int, str]:

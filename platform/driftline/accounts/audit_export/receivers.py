@@ -14,13 +14,17 @@ class NotReceived(Exception):
     """Nobody knows whether a receiver has all of what was sent; the text says why, for the operator."""
 
 
+class Rejected(NotReceived):
+    """A receiver answered that it does not take some of what was sent, or not so much at once."""
+
+
 class SendsRecords(Protocol):
     """What speaks to one receiver."""
 
     address: str
 
     def send(self, records: Sequence[AuditRecord]) -> None:
-        """Send these in their order, and return once the receiver has them; raises NotReceived."""
+        """Send these in their order, and return once the receiver has them; raises NotReceived, Rejected."""
 
 
 @dataclass(frozen=True)

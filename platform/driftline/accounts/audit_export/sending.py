@@ -17,7 +17,12 @@ from django.db import InterfaceError, OperationalError, close_old_connections, t
 from django.db.models import F, Q, QuerySet
 from django.db.models.functions import Coalesce, Now
 
-from driftline.accounts.audit_export.receivers import NotReceived, SendsRecords, configured_receivers
+from driftline.accounts.audit_export.receivers import (
+    NotReceived,
+    Rejected,
+    SendsRecords,
+    configured_receivers,
+)
 from driftline.accounts.audit_export.records import AuditRecord
 from driftline.accounts.models import AuditEntry, AuditExport, AuditReceiver
 from driftline.accounts.services import record_audit
@@ -80,6 +85,7 @@ class AuditSender:
     def __init__(self, lease: ExportLease, receiver: SendsRecords, stop: threading.Event) -> None:
         self._lease, self._receiver, self._stop = lease, receiver, stop
         self._pause = IDLE_SECONDS
+        self._max_entries = MAX_ENTRIES
 
     def run(self) -> None:
         """Send what waits, and what comes."""
@@ -123,13 +129,21 @@ class AuditSender:
     def send_batch(self) -> bool:
         """Send what comes next, and note that the receiver has it; False where nothing waits.
 
+        A batch that the receiver rejects is halved, so that in the end one entry alone waits, and is named.
         Raises NotReceived, LeaseLost.
         """
         position = self._lease.read().position
-        records = next_records(position)
+        records = next_records(position, self._max_entries)
         if not records:
             return False
-        self._receiver.send(records)
+        try:
+            self._receiver.send(records)
+        except Rejected as rejection:
+            self._max_entries = max(len(records) // 2, 1)
+            if len(records) > 1:
+                return True
+            raise NotReceived(f"entry {records[0].number}: {rejection}") from rejection
+        self._max_entries = min(2 * self._max_entries, MAX_ENTRIES)
         with self._lease.fenced() as row:
             if row.position == position:  # else somebody chose another place to go on from meanwhile
                 AuditExport.objects.filter(pk=row.pk).update(
@@ -139,10 +153,10 @@ class AuditSender:
         return True
 
 
-def next_records(position: int) -> Sequence[AuditRecord]:
-    """Read the entries that follow a number in the chain, as many as a batch has."""
+def next_records(position: int, max_entries: int) -> Sequence[AuditRecord]:
+    """Read the entries that follow a number in the chain, as many as a batch has and no more than `max_entries`."""
     records, size = list[AuditRecord](), 0
-    rows = AuditEntry.objects.filter(number__gt=position).order_by("number")[:MAX_ENTRIES]
+    rows = AuditEntry.objects.filter(number__gt=position).order_by("number")[:max_entries]
     for entry in rows.iterator(chunk_size=20):
         record = AuditRecord.of(entry)
         size += len(record.changes)

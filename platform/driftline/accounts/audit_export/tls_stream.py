@@ -1,4 +1,4 @@
-"""A TLS connection of which the end is certain: what was sent over it is known to be received, or it is an error.
+"""A TLS connection that ends in order, or with an error: after an alert or a reset nothing counts as received.
 
 `SSLSocket.unwrap` returns also where the other side ended otherwise than by close_notify, such as by an alert. With TLS
 1.3 that is how a receiver refuses this side's certificate, after the handshake succeeded here. So TLS runs over buffers
@@ -28,7 +28,8 @@ class TlsStream:
     def end(self) -> None:
         """Say that nothing follows, and wait until the other side says the same, as RFC 5425 (4.4) wants it to.
 
-        What it says before means nothing, and is dropped.
+        Some receivers, such as rsyslog with GnuTLS, close TCP in order without close_notify. That says as much as it
+        does over plain TCP. What the other side sends before means nothing, and is dropped.
         """
         with suppress(ssl.SSLWantReadError):
             self._tls.unwrap()
@@ -36,12 +37,8 @@ class TlsStream:
         try:
             for _ in range(_MAX_READS):
                 self._do(lambda: self._tls.read(_READ_BYTES))
-        except ssl.SSLZeroReturnError:  # its close_notify
+        except (ssl.SSLZeroReturnError, ssl.SSLEOFError):  # its close_notify, or the end of TCP without one
             return
-        except ssl.SSLEOFError as error:
-            raise ConnectionAbortedError(
-                "it ended TLS without close_notify, so nobody knows what it read"
-            ) from error
         raise ConnectionAbortedError("it sends data instead of ending the connection")
 
     def _do[T](self, step: Callable[[], T]) -> T:

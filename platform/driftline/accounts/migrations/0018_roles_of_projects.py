@@ -1,6 +1,23 @@
+from typing import Any
+
 import django.db.models.deletion
 import django.db.models.functions.datetime
 from django.db import migrations, models
+from django.db.models import Q
+
+_BUILT_IN = ("viewer", "editor", "admin")
+
+
+def make_unknown_roles_viewers(apps: Any, schema_editor: Any) -> None:
+    """Set roles that an older release does not know to viewer, which also fit its narrower columns."""
+    schema_editor.execute(
+        "SET CONSTRAINTS ALL IMMEDIATE"
+    )  # a check that waits would forbid to alter the table
+    unknown = {name: ~Q(**{f"{name}__in": [*_BUILT_IN, ""]}) for name in ("role", "role_by_hand")}
+    memberships = apps.get_model("accounts", "Membership").objects
+    for name, condition in unknown.items():
+        memberships.filter(condition).update(**{name: "viewer"})
+    apps.get_model("accounts", "Invitation").objects.filter(unknown["role"]).update(role="viewer")
 
 
 class Migration(migrations.Migration):
@@ -61,4 +78,5 @@ class Migration(migrations.Migration):
                 ],
             },
         ),
+        migrations.RunPython(migrations.RunPython.noop, make_unknown_roles_viewers),
     ]

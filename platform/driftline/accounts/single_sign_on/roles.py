@@ -24,7 +24,8 @@ log = logging.getLogger(__name__)
 def apply_grants(*, user: User, provider: ProviderSettings, grants: Mapping[str, Grant]) -> None:
     """Make a person's memberships what the provider grants by project slug.
 
-    Projects that do not exist are skipped, and so are roles that a project does not have.
+    Projects that do not exist are skipped, and so are roles that a project does not have. Where it has none of those
+    that the file names, the membership stays as it is: a misspelt role takes nobody out of a project.
     """
     with transaction.atomic():
         memberships = Membership.objects.filter(user=user, granted_by__in=("", provider.id))
@@ -37,7 +38,7 @@ def apply_grants(*, user: User, provider: ProviderSettings, grants: Mapping[str,
             grant = grants.get(project.slug, Grant())
             if role := _highest(project, grant.roles):
                 _set_teams(_give(member, project, user, provider, role), grant.teams, provider)
-            elif member is not None:
+            elif member is not None and not grant.roles:
                 _set_teams(member, frozenset(), provider)
                 _take_back(member, provider)
 

@@ -2,12 +2,14 @@
 
 import json
 import ssl
+import threading
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from driftline.accounts.audit_export.receivers import NotReceived
+from driftline.accounts.audit_export.receivers import NotReceived, configured_receivers
+from driftline.accounts.audit_export.sending import AuditSender, claim_export, exports_to_send
 from driftline.accounts.models import AuditExport, AuditReceiver
 from tests.certificates import make_certificate
 from tests.driftline.accounts.audit_export.conftest import Record, send_all
@@ -41,7 +43,7 @@ def test_every_entry_comes_once_in_order_with_what_it_changed(record: Record, se
 
 @pytest.mark.parametrize("status", [302, 400, 429, 503])
 def test_a_batch_that_is_not_accepted_is_sent_again(record: Record, settings: Any, status: int) -> None:
-    record(3)
+    record(1)
 
     with OtlpCollector(status) as collector:
         settings.AUDIT_OTLP = collector.url
@@ -49,18 +51,48 @@ def test_a_batch_that_is_not_accepted_is_sent_again(record: Record, settings: An
             send_all(AuditReceiver.OTLP)
         send_all(AuditReceiver.OTLP)
 
-    assert collector.numbers == [1, 2, 3]
+    assert collector.numbers == [1]
 
 
 def test_entries_that_a_collector_rejects_are_not_passed_over(record: Record, settings: Any) -> None:
     record(3)
 
-    with OtlpCollector(rejects=2) as collector:
+    with OtlpCollector(rejects=[1, 2, 3]) as collector:
         settings.AUDIT_OTLP = collector.url
-        with pytest.raises(NotReceived, match="rejected 2 entries of a batch: too long"):
+        with pytest.raises(NotReceived, match=r"entry 1: .* rejected 1 entries of a batch: too long"):
             send_all(AuditReceiver.OTLP)
 
     assert AuditExport.objects.get().position == 0
+
+
+def send_by(sender: AuditSender) -> None:
+    while sender.send_batch():
+        pass
+
+
+@pytest.mark.parametrize("answer", [200, 400, 413])
+def test_an_entry_that_a_collector_rejects_waits_alone_after_those_before_it(
+    record: Record, settings: Any, answer: int
+) -> None:
+    record(450)
+
+    with OtlpCollector(rejects=[330], rejects_by=answer) as collector:
+        settings.AUDIT_OTLP = collector.url
+        lease = claim_export(exports_to_send().get().pk)
+        assert lease
+        sender = AuditSender(lease, configured_receivers()[AuditReceiver.OTLP], threading.Event())
+        with pytest.raises(NotReceived, match=f"entry 330: .*({answer}|rejected 1)"):
+            send_by(sender)
+        sent = len(collector.batches)
+        with pytest.raises(NotReceived, match="entry 330"):
+            sender.send_batch()
+        assert collector.batches[sent:] == [[330]]
+        assert AuditExport.objects.get().position == 329
+        collector.rejects.clear()
+        send_by(sender)
+
+    assert set(collector.numbers) == set(range(1, 451))
+    assert AuditExport.objects.get().position == 450
 
 
 def test_an_answer_of_something_else_is_not_believed(record: Record, settings: Any) -> None:

@@ -129,7 +129,7 @@ def test_a_receiver_that_dies_within_a_batch_gets_the_batch_again(record: Record
     assert 0 < len(server.numbers[:-100]) < 100
 
 
-def test_a_receiver_that_ends_tls_without_saying_so_is_not_believed(
+def test_a_receiver_that_ends_tcp_in_order_after_tls_has_what_it_read(
     record: Record, settings: Any, tmp_path: Path
 ) -> None:
     context, settings.AUDIT_EXPORT_CA, _ = tls_server(tmp_path)
@@ -137,10 +137,26 @@ def test_a_receiver_that_ends_tls_without_saying_so_is_not_believed(
 
     with SyslogServer(tls=context, says_farewell=False) as server:
         settings.AUDIT_SYSLOG = f"tls://localhost:{server.port}"
-        with pytest.raises(NotReceived, match="without close_notify"):
-            send_all(AuditReceiver.SYSLOG)
+        send_all(AuditReceiver.SYSLOG)
 
-    assert AuditExport.objects.get().position == 0
+    assert server.numbers == [1, 2, 3]
+    assert AuditExport.objects.get().position == 3
+
+
+def test_a_receiver_that_resets_tls_within_a_batch_gets_the_batch_again(
+    record: Record, settings: Any, tmp_path: Path
+) -> None:
+    context, settings.AUDIT_EXPORT_CA, _ = tls_server(tmp_path)
+    record(100)
+
+    with SyslogServer(tls=context, reset_after=4_000) as server:
+        settings.AUDIT_SYSLOG = f"tls://localhost:{server.port}"
+        with pytest.raises(NotReceived):
+            send_all(AuditReceiver.SYSLOG)
+        assert AuditExport.objects.get().position == 0
+        send_all(AuditReceiver.SYSLOG)
+
+    assert server.numbers[-100:] == list(range(1, 101))
 
 
 def test_a_receiver_that_asks_for_a_certificate_gets_the_one_of_the_settings(
@@ -153,6 +169,7 @@ def test_a_receiver_that_asks_for_a_certificate_gets_the_one_of_the_settings(
         settings.AUDIT_SYSLOG = f"tls://localhost:{server.port}"
         with pytest.raises(NotReceived):
             send_all(AuditReceiver.SYSLOG)
+        assert AuditExport.objects.get().position == 0
         settings.AUDIT_EXPORT_CERTIFICATE = both
         send_all(AuditReceiver.SYSLOG)
 

@@ -184,6 +184,20 @@ class TestRoles:
         assert role_of() == "viewer"
         assert "role of the sign-in file is unknown" in caplog.messages
 
+    def test_that_are_all_unknown_leave_the_membership_as_it_is(
+        self, company: Company, caplog: pytest.LogCaptureFixture
+    ) -> None:
+        company.configure(roles=(RoleRule("risk", "fraud", Role.EDITOR),))
+        company.sign_in()
+        company.configure(roles=(RoleRule("risk", "fraud", "editr"),))
+
+        self.sign_in_again(company, "risk")
+        misspelt = role_of()
+        self.sign_in_again(company)
+
+        assert (misspelt, role_of()) == ("editor", None)
+        assert "role of the sign-in file is unknown" in caplog.messages
+
     @pytest.mark.parametrize(
         ("of_groups", "given"),
         [

@@ -145,6 +145,15 @@ def test_with_a_secret_that_was_replaced_are_taken_for_a_day(
     assert status == expected
 
 
+def test_are_taken_while_the_secret_before_a_rotation_cannot_be_opened(connection: MlflowConnection) -> None:
+    services.rotate_webhook_secret(connection=connection, actor="ada", now=now())
+    MlflowConnection.objects.update(previous_webhook_secret=b"sealed under a key that is lost")
+
+    status, answer = send(connection)
+
+    assert (status, answer["outcome"]) == (200, "accepted")
+
+
 def test_to_an_address_that_is_none_are_refused_alike(connection: MlflowConnection) -> None:
     connection.webhook_token = "unknown"
 

@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import pytest
 
+from driftline.accounts.models import Project
 from monitors.workflows.context import run_folder
 from monitors.workflows.models import RemoteTraining, Run, Workflow
 from tests.monitors.workflows.remote.conftest import (
@@ -58,6 +59,21 @@ class TestArtifact:
 
         assert answers[0][1]["code"] != "too_many_artifacts"
         assert (answers[1][0], answers[1][1]["code"]) == (409, "too_many_artifacts")
+
+    def test_for_a_project_that_is_full_is_refused_until_it_holds_less(
+        self, run: Run, pipeline: Pipeline
+    ) -> None:
+        onnx = train(pipeline.rows())
+        projects = Project.objects.filter(pk=run.model.project_id)
+        projects.update(max_bytes=10, stored_bytes=10)
+
+        status, answer = pipeline.artifact(onnx)
+
+        training = RemoteTraining.objects.get(run=run)
+        assert (status, answer["code"], training.artifact_tries) == (429, "quota_reached", 0)
+        assert "of a quota of" in training.message
+        projects.update(stored_bytes=5)
+        assert pipeline.artifact(onnx)[0] == 201
 
     def test_that_is_no_onnx_is_refused_and_the_run_waits_on(self, run: Run, pipeline: Pipeline) -> None:
         refused = [

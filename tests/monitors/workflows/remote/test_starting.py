@@ -146,6 +146,23 @@ class TestStart:
         assert (run.state, len(service.asked)) == ("failed", 1)
         assert "secret key is another" in error_of(run)
 
+    def test_after_a_rotation_of_the_secret_key_has_the_same_token(
+        self, turned_world: World, service: Service, client: Client, settings: Any
+    ) -> None:
+        service.rules = lambda asked: (503, None)
+        configure(turned_world.model, service, remote_secret=SECRET)
+        run = services.start_run(model=turned_world.model, trigger="ada", actor="ada")
+        looked_at(run)
+        settings.SECRET_KEY_FALLBACKS, settings.SECRET_KEY = [settings.SECRET_KEY], "a new key"
+        service.rules = lambda asked: (202, None)
+        let_pass(run, next_start_at=timedelta(seconds=1))
+
+        run = looked_at(run)
+
+        first, second = service.asked
+        assert (run.needs, verified(first)) == ("pipeline", verified(second))
+        assert Pipeline(client, verified(second)).read_order() == (200, verified(second))
+
     def test_without_a_secret_says_that_one_is_missing(self, turned_world: World, service: Service) -> None:
         configure(turned_world.model, service, remote_secret="")
         run = services.start_run(model=turned_world.model, trigger="ada", actor="ada")
