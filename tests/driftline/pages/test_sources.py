@@ -197,6 +197,7 @@ class TestObjects:
         "do": "create",
         "name": "files",
         "what": "predictions",
+        "service": "s3",
         "region": "eu-central-1",
         "glob": "*.csv",
         "format": "auto",
