@@ -15,7 +15,7 @@ from inference.prediction_log.sources.objects.store import ObjectInfo, ObjectMis
 from inference.registry.models import Model
 from tests.streams.azure_store import ACCOUNT, CONTAINER, KEY, AzureServer, azure_server
 from tests.streams.consumers import consumers_of
-from tests.streams.test_objects import KILLS, ROWS, make_source, read_with_kills, write_objects
+from tests.streams.object_rows import KILLS, ROWS, make_source, read_with_kills, write_objects
 
 pytestmark = [pytest.mark.streams, pytest.mark.e2e, pytest.mark.slow]
 
