@@ -50,12 +50,6 @@ class LoggedRow(RowValues):
     role: str
 
 
-class DetailedRow(LoggedRow):
-    """One row with the thumbnail that is kept of its image, a PNG of at most 32 pixels a side as base64."""
-
-    thumbnail: str | None
-
-
 class LabelRevision(TypedDict):
     """A label as it was sent once; `is_current` where it holds."""
 
@@ -66,10 +60,14 @@ class LabelRevision(TypedDict):
     is_current: bool
 
 
-class LoggedPrediction(DetailedRow):
-    """A prediction with what its shadows answered, and the history of its label."""
+class LoggedPrediction(LoggedRow):
+    """A prediction with what its shadows answered, and the history of its label.
 
-    shadows: list[DetailedRow]
+    `thumbnail` is what is kept of its image, a PNG of at most 32 pixels a side as base64.
+    """
+
+    thumbnail: str | None
+    shadows: list[LoggedRow]
     labels: list[LabelRevision]
 
 

@@ -4,7 +4,6 @@ from base64 import b64decode
 from datetime import datetime, timedelta
 from io import BytesIO
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 
 import numpy as np
@@ -20,7 +19,7 @@ from inference.prediction_log.erasure import services, spool
 from inference.prediction_log.ingest.drain import drain_once
 from inference.prediction_log.models import PredictionChunk
 from inference.prediction_log.queries.exports import Wanted, export_predictions
-from inference.prediction_log.queries.selectors import LogFrame, frame_of
+from inference.prediction_log.queries.selectors import frame_of
 from inference.prediction_log.retention.expiry import delete_expired_day, find_expired
 from inference.prediction_log.rows.columns import THUMBNAIL
 from inference.prediction_log.spool.record import LoggedBatch, encode_record
@@ -36,7 +35,6 @@ from inference.serving.plan import PlanModel, load_plan
 from inference.serving.versions.versions import LoadedVersion
 from monitors.definitions.choosing import ReferenceChoice, choose_reference
 from monitors.metrics.rows.changed_examples import changed_examples
-from monitors.metrics.rows.sampling import sample_rows
 from tests.driftline.api.conftest import Api, caller
 from tests.inference.onnx_models import embedding_model, store
 from tests.inference.prediction_log.storage.aging import grow_old, pack_all
@@ -115,9 +113,10 @@ def serve(
 
 
 def kept(model: Model) -> list[bytes]:
-    """The thumbnails that the log holds, by the order of their rows."""
-    frame = frame_of(model=model, start=DAY, end=NEXT_DAY, with_thumbnails=True)
-    return [] if frame.thumbnails is None else [one for one in frame.thumbnails if one is not None]
+    """The thumbnails that the log holds of a day, whatever may be seen, by the time of their rows."""
+    payloads = PredictionChunk.objects.filter(model=model, day=DAY.date()).values_list("payload", flat=True)
+    rows = [row for payload in payloads for row in read_rows(payload, ("time", THUMBNAIL)).to_pylist()]
+    return [row[THUMBNAIL] for row in sorted(rows, key=lambda row: row["time"]) if row.get(THUMBNAIL)]
 
 
 class TestKept:
@@ -127,7 +126,6 @@ class TestKept:
         assert len(drawn) == ROWS
         assert kept(version.model) == drawn
         frame = frame_of(model=version.model, start=DAY, end=NEXT_DAY)
-        assert frame.thumbnails is None
         assert set(frame.features) >= {"X.brightness", "X.sharpness"}
         assert THUMBNAIL not in frame.features
 
@@ -280,16 +278,7 @@ class TestShown:
 
         assert "data:image" not in markup(client.get("/models/images/predictions/010500-3"))
 
-    def test_beside_predictions_unlike_the_reference_and_read_for_these_alone(
-        self, version: Version, home: Path, monkeypatch: pytest.MonkeyPatch
-    ) -> None:
-        sampled: list[LogFrame] = []
-
-        def watched(**wanted: Any) -> list[LogFrame]:
-            sampled.extend(frames := sample_rows(**wanted))
-            return frames
-
-        monkeypatch.setattr("monitors.metrics.rows.changed_examples.sample_rows", watched)
+    def test_beside_predictions_unlike_the_reference(self, version: Version, home: Path) -> None:
         for back in range(14, 0, -1):
             serve(version, home, DAY - timedelta(days=back))
         drawn = serve(version, home, dark=True)
@@ -300,8 +289,6 @@ class TestShown:
         found = changed_examples(model=version.model, feature="embedding", window=Period(DAY, NEXT_DAY))
 
         assert found.note == ""
-        assert sampled
-        assert all(frame.thumbnails is None for frame in sampled)
         assert {b64decode(one.thumbnail or "") for one in found.items} <= set(drawn)
         assert all(row.thumbnail for one in found.items for row in one.nearest)
         update_model(model=version.model, actor="test", privacy={"X.sharpness": "drop"})

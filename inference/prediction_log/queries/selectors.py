@@ -1,6 +1,5 @@
 """Reads of the prediction log, as arrays."""
 
-from base64 import b64encode
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime
@@ -18,8 +17,9 @@ from inference.prediction_log.items import as_objects
 from inference.prediction_log.labels.changes import SummarisedLabel, summarised_labels
 from inference.prediction_log.labels.selectors import Holding, current_labels, label_history
 from inference.prediction_log.models import PackedDay, PredictionChunk, PredictionRow, SummedDay
+from inference.prediction_log.queries.thumbnails import thumbnails_of
 from inference.prediction_log.rows.columns import THUMBNAIL
-from inference.prediction_log.schemas import DetailedRow, LoggedPrediction, RowValues
+from inference.prediction_log.schemas import LoggedPrediction, LoggedRow, RowValues
 from inference.prediction_log.storage import binary_copy
 from inference.prediction_log.storage.chunk_rows import UnreadableChunk, read_rows
 from inference.prediction_log.storage.damaged_chunks import describe_damaged
@@ -28,7 +28,6 @@ from inference.prediction_log.storage.packed_search import PackedRow, find_packe
 from inference.prediction_log.storage.packing import unpack, unpack_numbers
 from inference.prediction_log.storage.partitions import oldest_week
 from inference.registry.models import Model, Version
-from inference.registry.selectors import shows_image
 
 type Values = NDArray[np.generic]
 type Labels = Mapping[str, Holding | SummarisedLabel]
@@ -58,9 +57,6 @@ class LogFrame:
         default_factory=dict
     )  # rows without a feature's value, by feature
     unreadable: tuple[UnreadableChunk, ...] = ()  # damaged chunks, whose rows are missing here
-    thumbnails: Values | None = (
-        None  # PNGs as bytes, or None; None as a whole where they are not read or none is there
-    )
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -97,11 +93,6 @@ class LogFrame:
         known = {text: orjson.loads(text).get(name) if text else None for text in set(self.tags)}
         return np.array([known[text] for text in self.tags], object)
 
-    def thumbnail(self, row: int) -> str | None:
-        """Give a row's thumbnail, a PNG, as base64; None where it has none."""
-        content = None if self.thumbnails is None else self.thumbnails[row]
-        return None if content is None else b64encode(content).decode()
-
     def take(self, where: NDArray[np.generic] | slice) -> "LogFrame":
         """Keep the rows that `where` (mask, indices or slice) picks; a slice copies nothing."""
         return LogFrame(
@@ -109,7 +100,6 @@ class LogFrame:
             dropped={name: mask[where] for name, mask in self.dropped.items()},
             probability=None if self.probability is None else self.probability[where],
             tags=None if self.tags is None else self.tags[where],
-            thumbnails=None if self.thumbnails is None else self.thumbnails[where],
             unreadable=self.unreadable,
             **{name: getattr(self, name)[where] for name in _PLAIN},
         )
@@ -238,13 +228,13 @@ def frame_of(
     version_id: int | None = None,
     as_summarised: bool = False,
     chunks: Collection[int] | None = None,
-    with_thumbnails: bool = False,
 ) -> LogFrame:
     """Read the rows of `[start, end)` that versions made in a role, or in any of several, with their labels.
 
     Rows of a damaged chunk are left out, and the chunk is named in `unreadable`. With `as_summarised` only the rows and
-    labels that the summaries count; with `chunks` only those of these chunks, by their keys. Thumbnails are most of a
-    row's bytes, and read only where they are wanted.
+    labels that the summaries count; with `chunks` only those of these chunks, by their keys.
+
+    Thumbnails, which are most of a row's bytes, are not read: see `thumbnails.py`.
     """
     roles = [role] if isinstance(role, str) else role
     labels: Labels = (summarised_labels if as_summarised else current_labels)(model, roles, start, end)
@@ -262,7 +252,7 @@ def frame_of(
         stored = stored.filter(is_summarised=True)
     if chunks is not None:
         stored = stored.filter(pk__in=chunks)
-    parts, damaged = read_parts(stored, with_thumbnails=with_thumbnails)
+    parts, damaged = read_parts(stored)
     frame = frame_from(parts, labels)
     if damaged:
         frame = replace(frame, unreadable=tuple(describe_damaged(stored, damaged)))
@@ -272,14 +262,12 @@ def frame_of(
     return kept if is_ordered else kept.take(np.argsort(kept.times_us, kind="stable"))
 
 
-def read_parts(
-    chunks: QuerySet[PredictionChunk], *, with_thumbnails: bool = False
-) -> tuple[list["ChunkRows"], dict[int, str]]:
+def read_parts(chunks: QuerySet[PredictionChunk]) -> tuple[list["ChunkRows"], dict[int, str]]:
     """Read chunks; return those that can be read, and by key what is wrong with the others."""
     parts, damaged = list[ChunkRows](), dict[int, str]()
     for pk, *row in binary_copy.read_rows(chunks.values_list("pk", "version_id", "payload", "labels")):
         try:
-            parts.append(ChunkRows.read(row, () if with_thumbnails else (THUMBNAIL,)))
+            parts.append(ChunkRows.read(row))
         except ChunkDamaged as error:
             assert pk is not None
             damaged[binary_copy.read_bigint(pk)] = error.reason
@@ -320,6 +308,9 @@ def prediction(*, model: Model, prediction_id: str) -> LoggedPrediction | None:
     copies = [_detail(model, row) for row in rows if row.role == "shadow"]
     return {
         **detail,
+        "thumbnail": thumbnails_of(model=model, times={prediction_id: detail["timestamp"]}).get(
+            prediction_id
+        ),
         "shadows": [copy for copy in copies if copy],
         "labels": label_history(
             model, prediction_id, {row.client_id for row in rows if row.client_id}, packed
@@ -336,14 +327,13 @@ def has_packed_before(
     ).exists()
 
 
-def _detail(model: Model, row: PredictionRow) -> DetailedRow | None:
+def _detail(model: Model, row: PredictionRow) -> LoggedRow | None:
     frame = frame_of(
         model=model,
         start=row.event_time,
         end=datetime.fromtimestamp(row.event_time.timestamp() + 1, UTC),
         role=row.role,
         version_id=row.version_id,
-        with_thumbnails=True,
     )
     one = frame.take(frame.ids == row.prediction_id)
     if not len(one):
@@ -356,9 +346,6 @@ def _detail(model: Model, row: PredictionRow) -> DetailedRow | None:
         "timestamp": row.event_time,
         "version": row.version.version,
         "role": row.role,
-        "thumbnail": one.thumbnail(0)
-        if one.thumbnails is not None and shows_image(model, row.version)
-        else None,
         **describe_row(one, 0),
     }
 
@@ -393,12 +380,12 @@ class ChunkRows:
     labels: FoldedLabels | None
 
     @classmethod
-    def read(cls, stored: Sequence[memoryview | None], without: Collection[str] = ()) -> "ChunkRows":
+    def read(cls, stored: Sequence[memoryview | None]) -> "ChunkRows":
         version_id, payload, labels = stored
         assert version_id is not None
         assert payload is not None
         folded = None if labels is None else FoldedLabels.read(labels)
-        return cls(binary_copy.read_bigint(version_id), read_rows(payload, without=without), folded)
+        return cls(binary_copy.read_bigint(version_id), read_rows(payload, without=(THUMBNAIL,)), folded)
 
 
 def frame_from(parts: Sequence[ChunkRows], labels: Labels) -> LogFrame:
@@ -420,7 +407,6 @@ def frame_from(parts: Sequence[ChunkRows], labels: Labels) -> LogFrame:
         label=label,
         label_time_us=label_time_us,
         tags=_gather_tags(tables),
-        thumbnails=_gather_thumbnails(tables),
         dropped={name[2:]: mask for name in names if (mask := _dropped(tables, name)).any()},
     )
 
@@ -429,19 +415,6 @@ def _gather_tags(tables: Sequence[pa.RecordBatch]) -> Values | None:
     if all(_kind(table, "tags") == "none" or _is_empty(table.column("tags")) for table in tables):
         return None
     return np.concatenate([_texts(table, "tags") for table in tables])
-
-
-def _gather_thumbnails(tables: Sequence[pa.RecordBatch]) -> Values | None:
-    if all(THUMBNAIL not in table.schema.names for table in tables):
-        return None
-    return np.concatenate(
-        [
-            table.column(THUMBNAIL).to_numpy(zero_copy_only=False)
-            if THUMBNAIL in table.schema.names
-            else np.full(table.num_rows, None, object)
-            for table in tables
-        ]
-    )
 
 
 def _is_empty(column: pa.Array) -> bool:

@@ -91,11 +91,9 @@ class JobApi:
         if isinstance(admission, Refusal):
             return self._engine.count_refusal(admission)
         self._engine.metrics.token_uses.add(admission.token)
-        job = (
-            _NOT_FOR_ONE_MODEL
-            if admission.tags is not None
-            else await self._examine(preference, admission, inbound)
-        )
+        if admission.tags is not None:
+            return self._engine.count_refusal(_NOT_FOR_ONE_MODEL, admission.route)
+        job = await self._examine(preference, admission, inbound)
         if isinstance(job, Refusal):
             return self._engine.count_refusal(job, admission.route)
         try:

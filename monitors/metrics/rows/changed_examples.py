@@ -1,6 +1,6 @@
 """Rows of a window of which a vector is unlike the reference, each with the rows of the reference nearest to it.
 
-Vectors are compared by the numbers that are kept of them (`inference.vectors`), along whose directions distances
+Vectors are compared by the numbers that are kept of them (`inference.vectors`), along directions in which distances
 survive. A sample of both sides is read, so that it is answered while somebody waits.
 """
 

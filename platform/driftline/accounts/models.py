@@ -13,6 +13,7 @@ from django.db.models.functions import Now
 
 from driftline.accounts.scopes import SCOPES_OF_ROLE, Role, Scope
 from driftline.common.lease import Leasable
+from driftline.common.work import WorkQuerySet
 
 MAX_ROLE_CHARACTERS = 40
 
@@ -460,6 +461,8 @@ class AuditExport(Leasable):
         max_length=500, blank=True, default="", db_default="", help_text="why nothing can be sent"
     )
     failing_since = models.DateTimeField(null=True, blank=True)
+
+    objects = WorkQuerySet["AuditExport"].as_manager()
 
     def __str__(self) -> str:
         return f"audit entries to {self.receiver}"

@@ -77,10 +77,9 @@ class ForkedWorkers:
             pid, status = os.waitpid(-1, os.WNOHANG)
             if not pid:
                 return
+            # None of an orphan of another process, which the first one of a container gets
             started_at = self._started_at.pop(pid, None)
-            if (
-                started_at is None or status == 0
-            ):  # the first process of a container also gets orphans of others
+            if started_at is None or status == 0:
                 continue
             self._missing += 1
             if time.monotonic() - started_at < _PAUSE_SECONDS:

@@ -39,18 +39,22 @@ LISTED_RELEASES = 20
 LISTED_FAILURES = 5
 
 
-def _ask_below() -> forms.FloatField:
-    return forms.FloatField(
+class SettingsForm(forms.Form):
+    sampling = forms.FloatField(
+        min_value=0,
+        max_value=100,
+        initial=100,
+        label="Rows that are sent whole (%)",
+        help_text="Of the others, devices send hourly summaries; labels find whole rows alone.",
+    )
+    ask_below = forms.FloatField(
         min_value=0,
         max_value=100,
         required=False,
         label="Ask the server below this confidence (%)",
         help_text="Where the device's model is less sure of its answer. Empty for never.",
     )
-
-
-def _ask_after_days() -> forms.IntegerField:
-    return forms.IntegerField(
+    ask_after_days = forms.IntegerField(
         min_value=0,
         max_value=MAX_ASK_DAYS,
         required=False,
@@ -59,34 +63,16 @@ def _ask_after_days() -> forms.IntegerField:
     )
 
 
-class GroupForm(forms.Form):
+class GroupForm(SettingsForm):
     name = forms.CharField(max_length=60, help_text="Such as 'forklifts'.")
     model = forms.ChoiceField(help_text="Its devices answer for this model.")
-
-    sampling = forms.FloatField(
-        min_value=0,
-        max_value=100,
-        initial=100,
-        label="Rows that are sent whole (%)",
-        help_text="Of the others, devices send hourly summaries; labels find whole rows alone.",
-    )
-    ask_below, ask_after_days = _ask_below(), _ask_after_days()
+    field_order = ("name", "model")
 
     def offer(self, names: list[str]) -> None:
         """Offer these models."""
         field = self.fields["model"]
         assert isinstance(field, forms.ChoiceField)
         field.choices = [(name, name) for name in names]
-
-
-class SettingsForm(forms.Form):
-    sampling = forms.FloatField(
-        min_value=0,
-        max_value=100,
-        label="Rows that are sent whole (%)",
-        help_text="From each device's next poll on.",
-    )
-    ask_below, ask_after_days = _ask_below(), _ask_after_days()
 
 
 class DeviceForm(forms.Form):

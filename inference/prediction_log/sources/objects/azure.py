@@ -7,7 +7,7 @@ import base64
 import binascii
 import hashlib
 import hmac
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from email.utils import format_datetime, parsedate_to_datetime
 from urllib.parse import unquote, urlsplit
 from xml.etree import ElementTree
@@ -15,10 +15,8 @@ from xml.etree import ElementTree
 from driftline.common.clock import now
 from inference.prediction_log.sources.messages import AdapterFailed
 from inference.prediction_log.sources.objects.remote_store import (
-    MAX_PAGE_BYTES,
     RemoteStore,
     code_of,
-    describe_status,
     read_xml,
 )
 from inference.prediction_log.sources.objects.store import ObjectInfo
@@ -36,22 +34,26 @@ class AzureContainer(RemoteStore):
 
     range_header = "x-ms-range"
 
-    def pages(self) -> Iterator[Sequence[ObjectInfo]]:
-        """Give the objects with the prefix, five thousand at a time."""
+    place = "container"
+    following_parameter = "marker"
+
+    def first_page_query(self) -> dict[str, str]:
+        """Ask for five thousand."""
         query = {"restype": "container", "comp": "list", "maxresults": str(PAGE)}
-        if self._settings.prefix:
-            query["prefix"] = self._settings.prefix
-        while True:
-            status, body = self.get("", query, {}, MAX_PAGE_BYTES)
-            if status != 200:
-                raise AdapterFailed(
-                    f"The container cannot be listed: the store answered {describe_status(status, body)}."
-                )
-            page, following = _read_page(body)
-            yield page
-            if not following:
-                return
-            query["marker"] = following
+        return query | ({"prefix": self._settings.prefix} if self._settings.prefix else {})
+
+    def read_page(self, body: bytes) -> tuple[list[ObjectInfo], str]:
+        """Return the blobs of a page, and the marker of the next one."""
+        try:
+            root = read_xml(body)
+            if root.tag != "EnumerationResults":
+                raise ValueError(root.tag)
+            page = [_info(one) for one in root.iterfind("Blobs/Blob")]
+            return page, root.findtext("NextMarker") or ""
+        except (ElementTree.ParseError, ValueError, TypeError) as error:
+            raise AdapterFailed(
+                "The store's listing cannot be read; is this the endpoint of an Azure storage account?"
+            ) from error
 
     def sign(
         self, method: str, path: str, query: Mapping[str, str], headers: Mapping[str, str], body: bytes
@@ -89,20 +91,6 @@ def _signature(key: str, text: str) -> str:
     except (binascii.Error, ValueError) as error:
         raise AdapterFailed("The secret is no key of a storage account, which is base64.") from error
     return base64.b64encode(hmac.digest(secret, text.encode(), hashlib.sha256)).decode()
-
-
-def _read_page(body: bytes) -> tuple[list[ObjectInfo], str]:
-    """Return the objects of a page, and by what the next one is asked for; empty at the last."""
-    try:
-        root = read_xml(body)
-        if root.tag != "EnumerationResults":
-            raise ValueError(root.tag)
-        page = [_info(one) for one in root.iterfind("Blobs/Blob")]
-        return page, root.findtext("NextMarker") or ""
-    except (ElementTree.ParseError, ValueError, TypeError) as error:
-        raise AdapterFailed(
-            "The store's listing cannot be read; is this the endpoint of an Azure storage account?"
-        ) from error
 
 
 def _info(blob: ElementTree.Element) -> ObjectInfo:

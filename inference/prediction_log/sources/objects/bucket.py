@@ -1,6 +1,6 @@
 """A bucket of S3, or of what speaks its protocol."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime
 from urllib.parse import unquote_plus, urlsplit
 from xml.etree import ElementTree
@@ -8,10 +8,8 @@ from xml.etree import ElementTree
 from driftline.common.clock import now
 from inference.prediction_log.sources.messages import AdapterFailed
 from inference.prediction_log.sources.objects.remote_store import (
-    MAX_PAGE_BYTES,
     RemoteStore,
     code_of,
-    describe_status,
     read_xml,
 )
 from inference.prediction_log.sources.objects.signature import signed_headers
@@ -23,21 +21,13 @@ PAGE = 1_000  # objects, as many as S3 lists at once
 class Bucket(RemoteStore):
     """Lists, reads and writes one bucket of S3."""
 
-    def pages(self) -> Iterator[Sequence[ObjectInfo]]:
-        """Give the objects with the prefix, a thousand at a time."""
+    place = "bucket"
+    following_parameter = "continuation-token"
+
+    def first_page_query(self) -> dict[str, str]:
+        """Ask for a thousand; XML cannot hold every character of a name, so they come as in a URL."""
         query = {"list-type": "2", "max-keys": str(PAGE), "prefix": self._settings.prefix}
-        query["encoding-type"] = "url"  # XML cannot hold every character of a name
-        while True:
-            status, body = self.get("", query, {}, MAX_PAGE_BYTES)
-            if status != 200:
-                raise AdapterFailed(
-                    f"The bucket cannot be listed: the store answered {describe_status(status, body)}."
-                )
-            page, following = _read_page(body)
-            yield page
-            if not following:
-                return
-            query["continuation-token"] = following
+        return query | {"encoding-type": "url"}
 
     def sign(
         self, method: str, path: str, query: Mapping[str, str], headers: Mapping[str, str], body: bytes
@@ -62,28 +52,27 @@ class Bucket(RemoteStore):
     def _is_archived(self, status: int, body: bytes) -> bool:
         return status == 403 and code_of(body) == "InvalidObjectState"
 
-
-def _read_page(body: bytes) -> tuple[list[ObjectInfo], str]:
-    """Return the objects of a page, and by what the next one is asked for; empty at the last."""
-    try:
-        root = read_xml(body)
-        tag, found, _ = root.tag.partition("ListBucketResult")
-        if not found:
-            raise ValueError(root.tag)
-        read_key = unquote_plus if root.findtext(f"{tag}EncodingType") == "url" else str
-        page = [
-            ObjectInfo(
-                path=read_key(one.findtext(f"{tag}Key", "")),
-                etag=one.findtext(f"{tag}ETag", one.findtext(f"{tag}LastModified", ""))[:100],
-                size=int(one.findtext(f"{tag}Size", "0")),
-                modified_us=int(
-                    datetime.fromisoformat(one.findtext(f"{tag}LastModified", "")).timestamp() * 1e6
-                ),
-            )
-            for one in root.iterfind(f"{tag}Contents")
-        ]
-        return page, root.findtext(f"{tag}NextContinuationToken", "")
-    except (ElementTree.ParseError, ValueError) as error:
-        raise AdapterFailed(
-            "The store's listing cannot be read; is this the endpoint of an S3 store?"
-        ) from error
+    def read_page(self, body: bytes) -> tuple[list[ObjectInfo], str]:
+        """Return the objects of a page, and by what the next one is asked for; empty at the last."""
+        try:
+            root = read_xml(body)
+            tag, found, _ = root.tag.partition("ListBucketResult")
+            if not found:
+                raise ValueError(root.tag)
+            read_key = unquote_plus if root.findtext(f"{tag}EncodingType") == "url" else str
+            page = [
+                ObjectInfo(
+                    path=read_key(one.findtext(f"{tag}Key", "")),
+                    etag=one.findtext(f"{tag}ETag", one.findtext(f"{tag}LastModified", ""))[:100],
+                    size=int(one.findtext(f"{tag}Size", "0")),
+                    modified_us=int(
+                        datetime.fromisoformat(one.findtext(f"{tag}LastModified", "")).timestamp() * 1e6
+                    ),
+                )
+                for one in root.iterfind(f"{tag}Contents")
+            ]
+            return page, root.findtext(f"{tag}NextContinuationToken", "")
+        except (ElementTree.ParseError, ValueError) as error:
+            raise AdapterFailed(
+                "The store's listing cannot be read; is this the endpoint of an S3 store?"
+            ) from error

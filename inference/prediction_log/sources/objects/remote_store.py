@@ -46,6 +46,10 @@ class RemoteStore(ABC):
     """
 
     range_header: ClassVar[str] = "range"
+    place: ClassVar[str]
+    """What people call it: a bucket or a container."""
+    following_parameter: ClassVar[str]
+    """By which the next page of a listing is asked for."""
 
     def __init__(self, settings: StoreSettings, secret: str, *, deadline: float = float("inf")) -> None:
         self._settings, self._secret, self._deadline = settings, secret, deadline
@@ -64,9 +68,28 @@ class RemoteStore(ABC):
         """Return nothing: a bucket is listed as a whole."""
         return ""
 
-    @abstractmethod
     def pages(self) -> Iterator[Sequence[ObjectInfo]]:
         """Give the objects with the prefix, some at a time; see `ObjectStore`."""
+        query = self.first_page_query()
+        while True:
+            status, body = self.get("", query, {}, MAX_PAGE_BYTES)
+            if status != 200:
+                raise AdapterFailed(
+                    f"The {self.place} cannot be listed: the store answered {describe_status(status, body)}."
+                )
+            page, following = self.read_page(body)
+            yield page
+            if not following:
+                return
+            query[self.following_parameter] = following
+
+    @abstractmethod
+    def first_page_query(self) -> dict[str, str]:
+        """Return how the first page of the listing is asked for."""
+
+    @abstractmethod
+    def read_page(self, body: bytes) -> tuple[list[ObjectInfo], str]:
+        """Return the objects of a page, and by what the next one is asked for; empty at the last."""
 
     @abstractmethod
     def sign(

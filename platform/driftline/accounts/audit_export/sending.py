@@ -6,7 +6,6 @@ that lost its lease moves nothing.
 """
 
 import logging
-import secrets
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from datetime import timedelta
 from typing import ClassVar
 
 from django.db import InterfaceError, OperationalError, close_old_connections, transaction
-from django.db.models import F, Q, QuerySet
+from django.db.models import F, QuerySet
 from django.db.models.functions import Coalesce, Now
 
 from driftline.accounts.audit_export.receivers import (
@@ -34,7 +33,6 @@ log = logging.getLogger(__name__)
 MAX_ENTRIES, MAX_CHANGES_BYTES = 200, 2 << 20
 """Of a batch; an entry with more changes is a batch of its own."""
 IDLE_SECONDS, MAX_PAUSE_SECONDS = 1.0, 60.0
-FREE = Q(lease_until=None) | Q(lease_until__lt=Now())
 DATABASE_ERRORS = (OperationalError, InterfaceError)
 
 
@@ -56,7 +54,7 @@ def exports_to_send() -> QuerySet[AuditExport]:
     AuditExport.objects.bulk_create(
         [AuditExport(receiver=kind) for kind in kinds if kind not in known], ignore_conflicts=True
     )
-    return AuditExport.objects.filter(FREE, receiver__in=kinds).order_by("pk")
+    return AuditExport.objects.filter(receiver__in=kinds).due().order_by("pk")
 
 
 def send_export(pk: int, stop: threading.Event) -> None:
@@ -73,10 +71,9 @@ def send_export(pk: int, stop: threading.Event) -> None:
 
 def claim_export(pk: int) -> ExportLease | None:
     """Take the right to send to a receiver; None where another process has it."""
-    token = secrets.randbits(62)
-    values = {"lease_token": token, "lease_until": Now() + ExportLease.LENGTH}
-    is_claimed = AuditExport.objects.filter(FREE, pk=pk).update(**values)
-    return ExportLease(AuditExport, pk, token) if is_claimed else None
+    with transaction.atomic():
+        claimed = AuditExport.objects.filter(pk=pk).claim(limit=1, lease=ExportLease.LENGTH)
+    return ExportLease(AuditExport, pk, claimed[0].lease_token or 0) if claimed else None
 
 
 class AuditSender:
