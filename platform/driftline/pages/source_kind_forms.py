@@ -94,8 +94,8 @@ class ObjectsSourceForm(StoreForm, SourceForm):
 
     service = forms.ChoiceField(
         choices=[("s3", "S3, or what speaks its protocol"), ("azure", "Azure Blob Storage")],
-        help_text="Of Azure the bucket is a container, the endpoint that of the storage account, the access key ID its "
-        "name, and the secret one of its keys.",
+        help_text="With Azure, the bucket is the name of a container, the endpoint is the address of the storage "
+        "account, the access key ID its name, and the secret one of its keys.",
     )
     folder = forms.CharField(
         max_length=500,
