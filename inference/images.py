@@ -16,10 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from inference.image_names import SUFFIXES, image_parts
-from inference.signatures import ImageSpec
+from inference.signatures import CHANNEL_AXES, ImageSpec
 
-CHANNEL_AXES = {"NCHW": 1, "NHWC": 3, "NHW": None}
-"""The layouts of images, and which axis of each holds the channels; N is the row."""
 _LUMINANCE = (0.2126, 0.7152, 0.0722)  # of red, green and blue
 _BLOCK_VALUES = 1 << 17  # of images, or of lines of one, that are measured at once: 1 MiB of float64 a step
 

@@ -2,6 +2,9 @@
 
 from msgspec import Struct
 
+CHANNEL_AXES = {"NCHW": 1, "NHWC": 3, "NHW": None}
+"""The layouts of images, and which axis of each holds the channels; N is the row."""
+
 
 class TensorSpec(Struct, frozen=True):
     """A tensor's name, V2 datatype and shape; -1 stands for a variable dimension."""

@@ -11,8 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.images import CHANNEL_AXES
-from inference.signatures import ImageSpec
+from inference.signatures import CHANNEL_AXES, ImageSpec
 
 MAX_SIDE = 32
 _LEVELS = 16

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from inference import images
 from inference.image_names import image_parts
-from inference.images import CHANNEL_AXES, describe_images
-from inference.signatures import ImageSpec
+from inference.images import describe_images
+from inference.signatures import CHANNEL_AXES, ImageSpec
 
 RGB = ImageSpec("NCHW", 0, 1)
 BYTES = ImageSpec("NHW", 0, 255)

@@ -5,11 +5,10 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from inference.image_names import image_parts
-from inference.images import CHANNEL_AXES
 from inference.registry.intake.errors import IntakeRefused, shown
 from inference.registry.intake.metadata import ImageDeclaration, UploadMetadata
 from inference.registry.intake.report import ObservedOutput
-from inference.signatures import Feature, ImageSpec, Signature, TensorSpec
+from inference.signatures import CHANNEL_AXES, Feature, ImageSpec, Signature, TensorSpec
 from inference.vector_names import MAX_DIMENSION, MIN_DIMENSION, part_names
 
 LABEL_NAMES = ("label", "output_label")
