@@ -15,7 +15,8 @@ from driftline_agent.device_clock import DeviceClock
 from driftline_agent.errors import AgentError
 from driftline_agent.identity import read_identity, store_identity
 from driftline_agent.row_file import make_row_file
-from driftline_agent.uplink import check_url, enrol
+from driftline_agent.server_client import check_url
+from driftline_agent.uplink import enrol
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -23,6 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     options = _parser().parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(message)s", stream=sys.stderr)
     logging.getLogger("httpx").setLevel(logging.WARNING)
+    logging.getLogger("asyncio").setLevel(logging.ERROR)  # it warns of the end of each connection with TLS
     try:
         options.command(options)
     except AgentError as error:
@@ -89,7 +91,11 @@ def _parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     enrolling = commands.add_parser("enrol", help="become a device, with a code of the page Devices")
-    enrolling.add_argument("url", help="the server's address, such as https://driftline.example.com")
+    enrolling.add_argument(
+        "url",
+        help="the server's address, such as https://driftline.example.com, or that of NATS, such as "
+        "tls://nats.example.com:4222",
+    )
     enrolling.add_argument("code", help="it works once, within a day")
     enrolling.set_defaults(command=_enrol)
     running = commands.add_parser("run", help="answer, update, and send what was predicted")

@@ -11,11 +11,11 @@ from urllib.parse import quote
 
 import httpx
 
-from driftline_agent import __version__
 from driftline_agent.device_clock import DeviceClock
 from driftline_agent.identity import Identity
 from driftline_agent.manifest import Manifest
 from driftline_agent.model import Array, probabilities_of
+from driftline_agent.server_client import open_client
 
 log = logging.getLogger("driftline_agent")
 
@@ -46,16 +46,12 @@ class SecondOpinion:
         self._clock = clock
         self._timeout_seconds = timeout_seconds
         self._quiet_until = float("-inf")
-        self._client = httpx.Client(
-            base_url=identity.url,
-            headers={
-                "Authorization": f"Bearer {identity.token}",
-                "Content-Type": "application/json",
-                "Accept-Encoding": "identity",
-                "User-Agent": f"driftline-agent/{__version__}",
-            },
-            timeout=timeout_seconds,
-        )
+        headers = {
+            "Authorization": f"Bearer {identity.token}",
+            "Content-Type": "application/json",
+            "Accept-Encoding": "identity",
+        }
+        self._client = open_client(identity.url, "", timeout_seconds, headers)
 
     def is_wanted(self, manifest: Manifest, outputs: dict[str, Array]) -> bool:
         """Return whether the group's policy has the server answer a request that the device answered so.

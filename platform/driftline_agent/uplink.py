@@ -1,4 +1,4 @@
-"""Asks and tells the server over HTTPS; each answer's `Date` teaches the clock."""
+"""Asks and tells the server; each answer's `Date` teaches the clock."""
 
 import base64
 import os
@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 import httpx
 
@@ -18,8 +17,10 @@ from driftline_agent.durable_files import put_in_place
 from driftline_agent.errors import AgentError, NotReached, Revoked, ServerRefused
 from driftline_agent.identity import Identity
 from driftline_agent.manifest import Manifest, SignedManifest
+from driftline_agent.server_client import open_client
 from driftline_agent.window_store import Batch
 
+PATH = "/api/v1/devices"
 TIMEOUT_SECONDS = 15.0
 _REFUSALS = {400, 409, 413, 415, 422}
 _PROBLEM = "application/problem+json"
@@ -35,14 +36,9 @@ class Uplink:
 
     def __init__(self, url: str, token: str, clock: DeviceClock) -> None:
         """Prepare to call the server at `url`; raises AgentError where that would send the token in the clear."""
-        check_url(url)
         self._clock = clock
         self._etag = ""
-        self._client = httpx.Client(
-            base_url=f"{url.rstrip('/')}/api/v1/devices",
-            headers={"Authorization": f"Bearer {token}", "User-Agent": f"driftline-agent/{__version__}"},
-            timeout=TIMEOUT_SECONDS,
-        )
+        self._client = open_client(url, PATH, TIMEOUT_SECONDS, {"Authorization": f"Bearer {token}"})
 
     def assignment(self) -> SignedManifest | None:
         """Poll the assignment; None where it did not change, or there is none."""
@@ -159,16 +155,11 @@ class Uplink:
 
 def enrol(url: str, code: str, clock: DeviceClock) -> tuple[Identity, int]:
     """Change a code for the device's identity; returns it with the number of its first row. Raises AgentError."""
-    check_url(url)
     facts = {"agent": __version__, "machine": f"{platform.system()} {platform.machine()}"[:60]}
     sent_ms = clock.running_ms()
     try:
-        answer = httpx.post(
-            f"{url.rstrip('/')}/api/v1/devices/enrol",
-            headers={"Authorization": f"Bearer {code}"},
-            json=facts,
-            timeout=TIMEOUT_SECONDS,
-        )
+        with open_client(url, PATH, TIMEOUT_SECONDS, {"Authorization": f"Bearer {code}"}) as client:
+            answer = client.post("/enrol", json=facts)
         if answer.status_code != 201:
             raise AgentError(f"{url} answers {answer.status_code}: {_detail(answer)}")
         _learn(clock, answer, sent_ms)
@@ -180,15 +171,6 @@ def enrol(url: str, code: str, clock: DeviceClock) -> tuple[Identity, int]:
     except (KeyError, ValueError) as error:
         raise AgentError(f"{url} is no Driftline that knows devices: its answer lacks {error}") from error
     return Identity(url=url.rstrip("/"), enrolled_ms=clock.server_ms() or clock.wall_ms(), **names), first
-
-
-def check_url(url: str) -> None:
-    """Raise AgentError for an address that is none, or to which the token would go in the clear."""
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise AgentError(f"{url} is no address; use one such as https://driftline.example.com")
-    if parts.scheme == "http" and parts.hostname not in ("127.0.0.1", "::1", "localhost"):
-        raise AgentError(f"{url} would send the device's token in the clear; use https")
 
 
 def _learn(clock: DeviceClock, answer: httpx.Response, sent_ms: int) -> None:

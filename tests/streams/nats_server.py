@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import nats
 import pytest
+from nats.aio.client import Client
 from nats.js import JetStreamContext
 
 from tests.certificates import make_certificate
@@ -64,14 +64,15 @@ class NatsServer:
         """Do something with JetStream."""
 
         async def run() -> Result:
-            client = await nats.connect(
-                f"tls://127.0.0.1:{self.port}",
-                user=USER,
-                password=PASSWORD,
-                tls=ssl.create_default_context(cafile=str(self.certificate)),
-                allow_reconnect=False,
-            )
+            client = Client()
             try:
+                await client.connect(
+                    f"tls://127.0.0.1:{self.port}",
+                    user=USER,
+                    password=PASSWORD,
+                    tls=ssl.create_default_context(cafile=str(self.certificate)),
+                    allow_reconnect=False,
+                )
                 return await work(client.jetstream())
             finally:
                 await client.close()

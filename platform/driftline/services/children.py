@@ -31,6 +31,7 @@ class Installation:
     task_workers: int
     embedded_database: bool  # False where DRIFTLINE_DATABASE_URL names a server
     embedded_broker: bool  # False where DRIFTLINE_BROKER_URL names one
+    device_nats: bool = False  # whether devices reach it over a server of NATS
     demo: str | None = None  # the demo that is set up and replayed
 
     @property
@@ -79,6 +80,7 @@ def _application(installation: Installation) -> list[Child]:
             "--without-gossip",
         ),
         _sources(installation),
+        *([_device_gateway(installation)] if installation.device_nats else []),
         _web(installation),  # the last to start and the first to stop: it drains while the rest still works
     ]
 
@@ -89,6 +91,15 @@ def _sources(installation: Installation) -> Child:
         command=_manage("consume"),
         environment=_environment(installation),
         stop_seconds=20,  # a batch is stored, and groups of consumers are left
+    )
+
+
+def _device_gateway(installation: Installation) -> Child:
+    return Child(
+        name="device_gateway",
+        command=_manage("device_gateway"),
+        environment=_environment(installation),
+        stop_seconds=40,  # answers that have begun are finished
     )
 
 

@@ -119,6 +119,17 @@ def _syslog_url(text: str) -> str:
     return text
 
 
+def _nats_url(text: str) -> str:
+    """Take no user and no plain connection to another machine: what devices send holds their tokens."""
+    url = urlsplit(text)
+    is_safe = url.scheme == "tls" or (
+        url.scheme == "nats" and url.hostname in ("127.0.0.1", "::1", "localhost")
+    )
+    if text and (not is_safe or not url.hostname or text != f"{url.scheme}://{url.netloc}" or "@" in text):
+        raise ValueError(text)
+    return text
+
+
 def _collector_url(text: str) -> str:
     """Take no user, password or query: secrets belong in the file of headers."""
     if text and {*"?#@ "} & set(text):
@@ -537,6 +548,34 @@ AUDIT_EXPORT_CERTIFICATE = Setting(
     "DRIFTLINE_AUDIT_EXPORT_CERTIFICATE",
     "",
     "PEM file with the certificate that is shown to these receivers, and its key without a password.",
+    _file,
+    "the path of a PEM file",
+)
+DEVICE_NATS = Setting(
+    "DRIFTLINE_DEVICE_NATS",
+    "",
+    "Server of NATS over which devices reach this installation, tls:// or on this machine nats://; empty takes none.",
+    _nats_url,
+    "an address such as tls://nats.example.com:4222, without user or path",
+)
+DEVICE_NATS_USER = Setting(
+    "DRIFTLINE_DEVICE_NATS_USER",
+    "",
+    "User of that server; empty where its password is a token.",
+    str,
+    "a name",
+)
+DEVICE_NATS_PASSWORD_FILE = Setting(
+    "DRIFTLINE_DEVICE_NATS_PASSWORD_FILE",
+    "",
+    "File with the password or token for that server.",
+    _file,
+    "the path of a text file",
+)
+DEVICE_NATS_CA = Setting(
+    "DRIFTLINE_DEVICE_NATS_CA",
+    "",
+    "PEM file of who signed the certificate of that server; empty takes those that the system trusts.",
     _file,
     "the path of a PEM file",
 )

@@ -114,6 +114,7 @@ def _installation(demo: str | None, host: str) -> Installation:
         grpc_port=grpc_port_beside(settings.PORT, settings.GRPC_PORT),
         web_workers=settings.WEB_WORKERS,
         task_workers=settings.TASK_WORKERS,
+        device_nats=bool(settings.DEVICE_NATS),
         embedded_database=not settings.DATABASE_URL,
         embedded_broker=not settings.BROKER_URL,
         demo=demo,
