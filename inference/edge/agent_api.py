@@ -10,14 +10,17 @@ from pydantic import Field
 
 from driftline.common.bodies import Body
 from driftline.common.clock import now
+from driftline.common.edge_keys import Purpose, successions
 from driftline.common.errors import not_found
+from driftline.common.key_succession import KeySuccessions
 from driftline.common.request_values import media_type, read_body
 from driftline.common.responses import files, write_json
 from driftline.common.uploads import MAX_BODY_BYTES
 from inference.edge import reports
 from inference.edge.credentials import DeviceToken, EnrolmentCode, device_of, unknown_code
 from inference.edge.enrolment import enrol
-from inference.edge.manifests import manifest_of, public_key, sign
+from inference.edge.manifests import manifest_of, sign
+from inference.edge.pinned_keys import device_key
 from inference.edge.releases import assigned_release
 from inference.edge.schemas import AssignmentOut, EnrolmentOut, StatusReceivedOut
 from inference.prediction_log.api import JSON_TYPES, body_schema, row_budget
@@ -59,7 +62,7 @@ def enrol_device(request: HttpRequest, body: AgentFacts | None = None) -> Status
         device=device.name,
         group=device.group.name,
         token=token,
-        public_key=public_key(),
+        public_key=device.pinned_key,
         next_sequence=device.next_sequence,
     )
     return Status(201, enrolment)
@@ -73,20 +76,32 @@ def enrol_device(request: HttpRequest, body: AgentFacts | None = None) -> Status
 def read_assignment(request: HttpRequest) -> HttpResponse:
     """Read what the device should answer with, as a signed manifest; 304 where `If-None-Match` has its ETag.
 
-    Answers 204 while no release has come to the device.
+    Answers 204 while no release has come to the device. An agent that follows the succession of keys names the one that
+    it pins in `Driftline-Signing-Key`.
     """
     device = device_of(request)
+    signer = device_key(request, device).signer()
     reports.note_seen(device, now=now())
     device.group.refresh_from_db(fields=["generation"])  # it may have grown just now
     release = assigned_release(device)
     if release is None:
         return HttpResponse(status=204)
     manifest = manifest_of(device, release, now=now())
-    etag = f'"{hashlib.sha256(manifest.encode()).hexdigest()[:32]}"'
+    signature = sign(manifest, signer)
+    etag = f'"{hashlib.sha256((manifest + signature).encode()).hexdigest()[:32]}"'
     if request.headers.get("If-None-Match") == etag:
         return HttpResponse(status=304, headers={"ETag": etag})
-    body = write_json(AssignmentOut(manifest=manifest, signature=sign(manifest)))
+    body = write_json(AssignmentOut(manifest=manifest, signature=signature))
     return HttpResponse(body, content_type="application/json", headers={"ETag": etag})
+
+
+@router.get("/devices/self/key-successions", auth=DeviceToken(), response=KeySuccessions)
+def read_key_successions(request: HttpRequest) -> KeySuccessions:
+    """Read how the keys that sign manifests succeeded each other, the first statement first.
+
+    Each is signed by the key that it succeeds, so an agent follows from the one that it pins.
+    """
+    return KeySuccessions([one.statement for one in successions(Purpose.MANIFESTS)])
 
 
 @router.get(
@@ -106,7 +121,8 @@ def read_assigned_artifact(request: HttpRequest, sha256: str) -> FileResponse:
 def receive_status(request: HttpRequest, body: DeviceStatus) -> StatusReceivedOut:
     """Say which version answers on the device, why not the one that was assigned, and how many rows wait."""
     device = device_of(request)
-    reports.record_status(device=device, now=now(), **body.model_dump())
+    key_failure = device_key(request, device).failure()
+    reports.record_status(device=device, key_failure=key_failure, now=now(), **body.model_dump())
     return StatusReceivedOut(next_sequence=device.next_sequence)
 
 

@@ -7,7 +7,9 @@ from django.db import IntegrityError, transaction
 
 from driftline.accounts.models import digest_of
 from driftline.accounts.services import record_audit
+from driftline.common.edge_keys import Purpose, newest_key
 from driftline.common.errors import Problem
+from driftline.common.signing import public_text
 from inference.edge.groups import check_name
 from inference.edge.models import Device, DeviceGroup
 from inference.edge.releases import judge_group
@@ -70,6 +72,7 @@ def enrol(*, code: str, agent: str, machine: str, now: datetime) -> tuple[Device
         device.token_digest = digest_of(token)
         device.agent, device.machine = agent, machine
         device.enrolled_at = device.last_seen_at = now
+        device.pinned_key = public_text(newest_key(Purpose.MANIFESTS))
         device.version, device.failure = "", ""
         device.save()
         record_audit(

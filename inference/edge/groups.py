@@ -61,7 +61,7 @@ def create_group(*, model: Model, name: str, actor: str, **settings: Unpack[Grou
 
 
 def change_group(*, group: DeviceGroup, actor: str, **settings: Unpack[GroupSettings]) -> None:
-    """Change what is given of a group's settings. Raises Problem 422."""
+    """Change what is given of a group's settings, with an audit row where that changes any. Raises Problem 422."""
     _check(group.model, settings)
     with transaction.atomic():
         stored = DeviceGroup.objects.select_for_update().get(pk=group.pk)
@@ -69,6 +69,8 @@ def change_group(*, group: DeviceGroup, actor: str, **settings: Unpack[GroupSett
         for name, value in settings.items():
             setattr(group, name, value)
             setattr(stored, name, value)
+        if before == settings:
+            return
         stored.save(update_fields=[*settings])
         record_audit(
             project=group.project, actor=actor, action="device_group.update", subject=group.name,

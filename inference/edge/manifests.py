@@ -4,12 +4,10 @@ The key is Ed25519, derived from a key of the home that is made on first use. A 
 cannot be shown to another one, its generation, so that an old one is refused, and the day on which it ends.
 """
 
-import base64
 from datetime import datetime, timedelta
 
 import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from django.conf import settings
 from msgspec import Struct
 
 from driftline.common import signing
@@ -63,15 +61,6 @@ def manifest_of(device: Device, release: Release, *, now: datetime) -> str:
     return msgspec.json.encode(manifest).decode()
 
 
-def sign(text: str) -> str:
-    """Sign a text with the key of this installation; base64."""
-    return signing.sign(_key(), text.encode())
-
-
-def public_key() -> str:
-    """Return the raw public key that agents pin; base64."""
-    return base64.b64encode(signing.public_bytes(_key())).decode()
-
-
-def _key() -> Ed25519PrivateKey:
-    return signing.signing_key(settings.EDGE_KEY, "driftline manifests of devices")
+def sign(text: str, key: Ed25519PrivateKey) -> str:
+    """Sign a manifest; base64."""
+    return signing.sign(key, text.encode())

@@ -77,6 +77,10 @@ class Device(models.Model):
     next_sequence = models.BigIntegerField(default=1, help_text="above each sequence that it has sent")
     agent = models.CharField(max_length=60, blank=True, help_text="the agent's version")
     machine = models.CharField(max_length=60, blank=True, help_text="its system and processor")
+    pinned_key = models.CharField(
+        max_length=44, blank=True, default="", db_default="",
+        help_text="public half of the signing key that it trusts; empty for the first one",
+    )  # fmt: skip
     version = models.CharField(max_length=64, blank=True, help_text="the version that answers on it")
     runs_on = models.CharField(max_length=200, blank=True, help_text="which processor or provider runs it")
     failure = models.CharField(max_length=300, blank=True, help_text="why it refused what it was assigned")

@@ -30,7 +30,7 @@ PART_SECONDS = 30.0
 ANSWER_SECONDS = 30.0
 MAX_PAUSE_SECONDS = 10.0
 _OPEN = {
-    "GET": re.compile(r"/api/v1/devices/self/(assignment|artifacts/[0-9a-f]{64})"),
+    "GET": re.compile(r"/api/v1/devices/self/(assignment|key-successions|artifacts/[0-9a-f]{64})"),
     "POST": re.compile(
         r"/api/v1/devices/(enrol|self/(status|rows|summaries/layout))|/v2/models/[\w.%~-]+/infer", re.ASCII
     ),
@@ -44,6 +44,7 @@ _FORWARDED = {
     "if-none-match",
     "user-agent",
     "accept-encoding",
+    "driftline-signing-key",
 }
 _RETURNED = {
     "content-type",
@@ -138,8 +139,7 @@ class DeviceGateway:
 async def _pass_on(exchange: "_Exchange", web: httpx.AsyncClient) -> None:
     """Read a request, have the web server answer it, and pass the answer on."""
     method, path, headers = exchange.method, exchange.path, exchange.headers
-    allowed = _OPEN.get(method)
-    if allowed is None or not allowed.fullmatch(path):
+    if not is_passed_on(method, path):
         await exchange.refuse(404)
         return
     body = await exchange.read_body()
@@ -155,6 +155,12 @@ async def _pass_on(exchange: "_Exchange", web: httpx.AsyncClient) -> None:
     except (httpx.HTTPError, httpx.InvalidURL) as error:
         log.warning("the web server does not answer a device: %s", type(error).__name__)
         await exchange.refuse(502)
+
+
+def is_passed_on(method: str, path: str) -> bool:
+    """Return whether a device may ask for this; the web server decides then whether this one may."""
+    allowed = _OPEN.get(method)
+    return allowed is not None and allowed.fullmatch(path) is not None
 
 
 def _only(headers: Mapping[str, str], names: set[str]) -> dict[str, str]:

@@ -44,13 +44,17 @@ def record_status(
     skew_ms: int | None,
     unsent_rows: int,
     dropped_rows: int,
+    key_failure: str = "",
     now: datetime,
 ) -> None:
-    """Store what an agent says of itself; `failure` says why it does not answer with `release`."""
+    """Store what an agent says of itself; `failure` says why it does not answer with `release`.
+
+    `key_failure` says why it can be assigned nothing.
+    """
     Device.objects.filter(pk=device.pk).update(
         last_seen_at=now,
         version=version,
-        failure=failure,
+        failure=failure or key_failure,
         runs_on=runs_on,
         skew_ms=skew_ms,
         unsent_rows=unsent_rows,

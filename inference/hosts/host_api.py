@@ -11,8 +11,10 @@ from ninja.security import HttpBearer
 from driftline.accounts.http_auth import bearer_of, invalid_token, refuse_token_in_url
 from driftline.accounts.models import digest_of
 from driftline.common.clock import now
+from driftline.common.edge_keys import Purpose, successions
 from driftline.common.errors import Problem, invalid, not_found
 from driftline.common.identity import note_identity
+from driftline.common.key_succession import KEY_HEADER, KeySuccessions
 from driftline.common.request_values import read_body
 from driftline.common.responses import files
 from driftline.common.uploads import MAX_BODY_BYTES
@@ -52,15 +54,28 @@ def _host_of(request: HttpRequest) -> ServingHost:
 
 @router.get("/serving-hosts/self/plan", auth=HostAuth(), openapi_extra=files("application/json"))
 def read_host_plan(request: HttpRequest) -> HttpResponse:
-    """Read the plan and the keys as signed JSON; 304 where `If-None-Match` has its ETag."""
+    """Read the plan and the keys as signed JSON; 304 where `If-None-Match` has its ETag.
+
+    A host that follows the succession of keys names the one that it pins in `Driftline-Signing-Key`.
+    """
     try:
         published = _plan_of(settings.HOME).current()
     except PlanUnreadable as error:
         raise Problem(503, "plan_unreadable", "There is no plan yet; ask again.", retry_after=1) from error
     if request.headers.get("If-None-Match") == published.etag:
         return HttpResponse(status=304, headers={"ETag": published.etag})
-    headers = {"ETag": published.etag, SIGNATURE_HEADER: published.signature, "Cache-Control": "no-store"}
+    signature = published.signature if KEY_HEADER in request.headers else published.earlier_signature
+    headers = {"ETag": published.etag, SIGNATURE_HEADER: signature, "Cache-Control": "no-store"}
     return HttpResponse(published.content, content_type="application/json", headers=headers)
+
+
+@router.get("/serving-hosts/self/key-successions", auth=HostAuth(), response=KeySuccessions)
+def read_plan_key_successions(request: HttpRequest) -> KeySuccessions:
+    """Read how the keys that sign plans succeeded each other, the first statement first.
+
+    Each is signed by the key that it succeeds, so a host follows from the one that it pins.
+    """
+    return KeySuccessions([one.statement for one in successions(Purpose.PLANS)])
 
 
 @router.get(

@@ -13,10 +13,10 @@ from inference.hosts.tokens import HostToken
 FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 0.5, 10.0
 
 
-def main_server(url: str) -> MainServer:
+def main_server(home: Path, url: str) -> MainServer:
     """Return the main server by the settings; raises ValueError for a wrong address or token."""
     ca = settings.HOST_CA
-    return MainServer(url, HostToken.parse(settings.HOST_TOKEN), ca=None if ca is None else str(ca))
+    return MainServer(url, HostToken.parse(settings.HOST_TOKEN), home, ca=None if ca is None else str(ca))
 
 
 def join(home: Path, url: str, report: Callable[[str], object]) -> None:
@@ -25,7 +25,7 @@ def join(home: Path, url: str, report: Callable[[str], object]) -> None:
     A plan of an earlier run lets a host start without the main server. `report` gets each new reason to wait.
     Raises ValueError for a wrong address or token.
     """
-    follower = PlanFollower(home, main_server(url))
+    follower = PlanFollower(home, main_server(home, url))
     pause, reported = FIRST_PAUSE_SECONDS, ""
     follower.follow()
     while not follower.has_plan or follower.awaits_first_files:

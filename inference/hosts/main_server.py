@@ -3,6 +3,7 @@
 import ipaddress
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -10,7 +11,8 @@ import msgspec
 import requests
 import urllib3
 
-from driftline.common.signing import is_signed
+from driftline.common.key_succession import KEY_HEADER, KeySuccessions
+from inference.hosts.plan_key import PlanKey
 from inference.hosts.published_plan import SIGNATURE_HEADER, HostPlan
 from inference.hosts.tokens import HostToken
 
@@ -24,35 +26,56 @@ class MainServerFailed(Exception):
 class MainServer:
     """Calls the main server at `url`."""
 
-    def __init__(self, url: str, token: HostToken, *, ca: str | None = None) -> None:
+    def __init__(self, url: str, token: HostToken, home: Path, *, ca: str | None = None) -> None:
         """Prepare to call it; `ca` is a PEM file of who signed its certificate, where that is nobody known.
+
+        The home of this host has the key that signs plans, where another one succeeded that of the token.
 
         Raises ValueError where the token would be sent in the clear.
         """
         check_url(url)
         self._base = f"{url.rstrip('/')}/api/v1/serving-hosts/self"
         self._token = token
+        self._pinned = PlanKey(home, token)
         self._etag = ""
         self._session = requests.Session()
         self._verify = ca or True
         """Given with each request, as variables of the environment count more than a session's."""
 
     def pull(self) -> HostPlan | None:
-        """Read the plan; None where it did not change. Raises MainServerFailed."""
-        with self._call("GET", "plan", headers={"If-None-Match": self._etag}) as answer:
+        """Read the plan; None where it did not change. Raises MainServerFailed, or OSError as `_check` does."""
+        headers = {"If-None-Match": self._etag, KEY_HEADER: self._pinned.text}
+        with self._call("GET", "plan", headers=headers) as answer:
             if answer.status_code == 304:
                 return None
-            content = answer.content
-            if not is_signed(self._token.public_key, content, answer.headers.get(SIGNATURE_HEADER, "")):
-                raise MainServerFailed("The plan is not signed by the server that made this host's token.")
+            self._check(answer.content, answer.headers.get(SIGNATURE_HEADER, ""))
             try:
-                pulled = msgspec.json.decode(content, type=HostPlan)
+                pulled = msgspec.json.decode(answer.content, type=HostPlan)
             except msgspec.DecodeError as error:
                 raise MainServerFailed(
                     f"The plan cannot be read ({error}); is this an older version?"
                 ) from error
             self._etag = answer.headers.get("ETag", "")
             return pulled
+
+    def _check(self, content: bytes, signature: str) -> None:
+        """Raise MainServerFailed unless the pinned key signed a plan, or one that succeeded it, which is pinned then.
+
+        Raises OSError where it cannot be pinned on the disk.
+        """
+        if self._pinned.verifies(content, signature):
+            return
+        with self._call("GET", "key-successions") as answer:
+            try:
+                found = msgspec.json.decode(answer.content, type=KeySuccessions)
+            except msgspec.DecodeError as error:
+                raise MainServerFailed(f"The succession of signing keys cannot be read ({error}).") from error
+        self._pinned.follow(found.successions)
+        if not self._pinned.verifies(content, signature):
+            raise MainServerFailed(
+                "The plan is signed neither by the key of this host's token nor by one that succeeded it; make another "
+                "token on the main server: manage.py serving_host add NAME."
+            )
 
     def close(self) -> None:
         """End the connections."""

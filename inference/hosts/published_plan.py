@@ -2,13 +2,16 @@
 
 import hashlib
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from django.conf import settings
 from msgspec import Struct
 
-from inference.hosts.tokens import sign_plan
+from driftline.common.edge_keys import Purpose, edge_keys
+from driftline.common.signing import sign
 from inference.serving.plan import PLAN_FILE, Plan, PlanReader
 
 SIGNATURE_HEADER = "Driftline-Signature"
@@ -31,11 +34,15 @@ class HostPlan(Struct, frozen=True):
 
 
 class SignedPlan(Struct, frozen=True):
-    """A `HostPlan` as JSON, with the ETag of these bytes and their signature."""
+    """A `HostPlan` as JSON, with the ETag of these bytes and their signature by the newest key.
+
+    `earlier_signature` is that of the oldest key that is left, for hosts of a release that follows no succession.
+    """
 
     content: bytes
     etag: str
     signature: str
+    earlier_signature: str
 
 
 class PublishedPlan:
@@ -46,18 +53,23 @@ class PublishedPlan:
         self._lock = threading.Lock()
         self._reader = PlanReader(home / PLAN_FILE)
         self._keys: dict[str, str] = {}
+        self._signers: list[Ed25519PrivateKey] = []
         self._signed: SignedPlan | None = None
 
     def current(self) -> SignedPlan:
         """Return the plan as it is now; raises PlanUnreadable where there is none."""
         with self._lock:
             keys = {name: path.read_text() for name in KEYS if (path := self._home / "keys" / name).exists()}
-            if self._signed is None or keys != self._keys or self._reader.has_changed():
-                self._signed = _sign(HostPlan(self._reader.read(), keys, settings.ENCRYPT_LOG))
-                self._keys = keys
+            signers = edge_keys(Purpose.PLANS)
+            is_same = (keys, signers) == (self._keys, self._signers)
+            if self._signed is None or not is_same or self._reader.has_changed():
+                self._signed = _sign(HostPlan(self._reader.read(), keys, settings.ENCRYPT_LOG), signers)
+                self._keys, self._signers = keys, signers
             return self._signed
 
 
-def _sign(document: HostPlan) -> SignedPlan:
+def _sign(document: HostPlan, signers: Sequence[Ed25519PrivateKey]) -> SignedPlan:
     content = msgspec.json.encode(document)
-    return SignedPlan(content, f'"{hashlib.sha256(content).hexdigest()[:32]}"', sign_plan(content))
+    signature = sign(signers[0], content)
+    digest = hashlib.sha256(content + signature.encode()).hexdigest()
+    return SignedPlan(content, f'"{digest[:32]}"', signature, sign(signers[-1], content))

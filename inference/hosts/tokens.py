@@ -4,18 +4,16 @@ import base64
 import binascii
 import secrets
 
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from django.conf import settings
 from msgspec import Struct
 
-from driftline.common.signing import public_bytes, sign, signing_key
+from driftline.common.edge_keys import Purpose, newest_key
+from driftline.common.signing import public_bytes
 
 PREFIX = "dl_host_"
-_PURPOSE = "driftline plans of serving hosts"
 
 
 class HostToken(Struct, frozen=True):
-    """A token as a host reads it: `text` is what it sends, `public_key` what it checks plans with."""
+    """A token as a host reads it: `text` is what it sends, `public_key` what it checks its first plan with."""
 
     text: str
     public_key: bytes
@@ -42,14 +40,5 @@ class HostToken(Struct, frozen=True):
 
 def new_token() -> str:
     """Make the token of a host; it holds the public key, so that nothing else need be carried there."""
-    key = base64.urlsafe_b64encode(public_bytes(_key())).decode().rstrip("=")
+    key = base64.urlsafe_b64encode(public_bytes(newest_key(Purpose.PLANS))).decode().rstrip("=")
     return f"{PREFIX}{secrets.token_hex(32)}.{key}"
-
-
-def sign_plan(document: bytes) -> str:
-    """Sign a published plan; base64."""
-    return sign(_key(), document)
-
-
-def _key() -> Ed25519PrivateKey:
-    return signing_key(settings.EDGE_KEY, _PURPOSE)

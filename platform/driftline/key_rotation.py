@@ -18,9 +18,11 @@ from django.db import models, transaction
 from django.db.models import Q
 
 from driftline.accounts.services import record_audit
+from driftline.common.edge_keys import store_successions
 from driftline.common.key_files import begin_rotation, drop_old_keys, end_rotation, only_rotation, read_keys
 from driftline.common.secret_keys import follow_secret_keys
 from driftline.common.secrets_at_rest import SecretUnreadable, is_sealed, reseal
+from inference.edge.pinned_keys import devices_behind
 from inference.prediction_log.encryption.key_rotation import KeyRotation, rotate_log_key
 from inference.prediction_log.erasure.models import Erasure
 from inference.prediction_log.lake.models import Lake
@@ -158,11 +160,34 @@ def rotate_endpoint_key(home: Path, *, actor: str) -> Resealing:
         return _recorded("endpoint_key", Resealing(done.resealed, done.unreadable, dropped), actor)
 
 
+@dataclass(frozen=True)
+class EdgeRotation:
+    """What a rotation of the edge key did: old keys deleted, and devices that still trust another than the newest."""
+
+    dropped: int
+    devices_behind: int
+
+
+def rotate_edge_key(home: Path, *, actor: str) -> EdgeRotation:
+    """Give the home a new key for manifests and plans, which the one before names to devices and serving hosts.
+
+    That one still signs for agents and hosts that follow no succession. The key before it is deleted, once what it
+    signed of its successor is stored.
+    """
+    path = settings.EDGE_KEY_FILE
+    with only_rotation(home):
+        begin_rotation(path)
+        store_successions()
+        dropped = drop_old_keys(path)
+        end_rotation(path)
+        return _recorded("edge_key", EdgeRotation(dropped, devices_behind().count()), actor)
+
+
 def rotate_master_key(home: Path, *, actor: str) -> KeyRotation:
     """Give the home a new master key of the encrypted log."""
     return _recorded("log_key", rotate_log_key(home), actor)
 
 
-def _recorded[Done: (Resealing, KeyRotation)](name: str, done: Done, actor: str) -> Done:
+def _recorded[Done: (Resealing, EdgeRotation, KeyRotation)](name: str, done: Done, actor: str) -> Done:
     record_audit(project=None, actor=actor, action="key.rotate", subject=name, after=asdict(done))
     return done

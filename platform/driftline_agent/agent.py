@@ -58,13 +58,16 @@ class Agent:
         self._clock = DeviceClock()
         self._stop = threading.Event()
         self._poll_at = 0.0
-        self._uplink = Uplink(self._identity.url, self._identity.token, self._clock)
+        self._uplink = Uplink(
+            self._identity.url, self._identity.token, self._clock, self._identity.public_key
+        )
         self._row_file = RowFile(options.home, max_bytes=options.max_row_bytes, clock=self._clock)
         self._rows: RowStore | None = None
         self._sender: Sender | None = None
         self._summariser: Summariser | None = None
         self._in_use = ModelInUse()
         self._updater = Updater(
+            options.home,
             self._identity,
             VersionStore(options.home),
             self._in_use,

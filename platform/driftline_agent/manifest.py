@@ -1,19 +1,15 @@
 """Manifests: what the device should answer with, as the server signed it."""
 
-import base64
-import binascii
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from cryptography.exceptions import InvalidSignature
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-
 from driftline_agent.datatypes import DATATYPES
 from driftline_agent.errors import ModelRefused
+from driftline_agent.signatures import is_signed
 
 MAX_ARTIFACT_BYTES = 4 << 30
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -79,13 +75,10 @@ class SignedManifest:
     signature: str
 
 
-def read_manifest(signed: SignedManifest, *, public_key: str, device: str) -> Manifest:
-    """Read a manifest that was signed for this device; raises ModelRefused for every other one."""
-    try:
-        key = Ed25519PublicKey.from_public_bytes(base64.b64decode(public_key))
-        key.verify(base64.b64decode(signed.signature, validate=True), signed.manifest.encode())
-    except (InvalidSignature, binascii.Error, ValueError) as error:
-        raise ModelRefused("the manifest was not signed by the server of the enrolment") from error
+def read_manifest(signed: SignedManifest, *, keys: Sequence[str], device: str) -> Manifest:
+    """Read a manifest that one of these keys signed for this device; raises ModelRefused for every other one."""
+    if not any(is_signed(signed.manifest, signed.signature, key) for key in keys):
+        raise ModelRefused("the manifest was not signed by the server of the enrolment")
     try:
         manifest = _read(json.loads(signed.manifest))
     except (ValueError, KeyError, TypeError, AttributeError) as error:

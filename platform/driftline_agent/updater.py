@@ -5,14 +5,18 @@ Until a version has proved itself nothing on the disk names it, so a power cut a
 
 import contextlib
 import logging
+from collections.abc import Sequence
+from pathlib import Path
 
 from driftline_agent.accelerators import CPU
 from driftline_agent.device_clock import DeviceClock
 from driftline_agent.errors import ModelRefused, NotReached, ServerRefused
-from driftline_agent.identity import Identity
+from driftline_agent.identity import Identity, store_identity
+from driftline_agent.key_succession import follow
 from driftline_agent.manifest import Manifest, SignedManifest, check_current, read_manifest
 from driftline_agent.model import LoadedModel, all_finite, check_file
 from driftline_agent.serving import ModelInUse
+from driftline_agent.signatures import is_signed
 from driftline_agent.uplink import DownloadFailed, Uplink
 from driftline_agent.versions import VersionStore
 
@@ -28,6 +32,7 @@ class Updater:
 
     def __init__(
         self,
+        home: Path,
         identity: Identity,
         versions: VersionStore,
         in_use: ModelInUse,
@@ -35,6 +40,7 @@ class Updater:
         clock: DeviceClock,
         profile: str = CPU,
     ) -> None:
+        self._home = home
         self._identity = identity
         self._versions = versions
         self._in_use = in_use
@@ -52,7 +58,7 @@ class Updater:
             if signed is None:
                 continue
             try:
-                model = self._load(self._read(signed))
+                model = self._load(self._read_stored(signed))
                 model.prove(None)
             except ModelRefused as error:
                 log.error("a version on the disk cannot answer: %s", error)
@@ -70,8 +76,9 @@ class Updater:
         signed = self._uplink.assignment()
         if signed is None:
             return
+        self._follow_key(signed)
         try:
-            manifest = self._read(signed)
+            manifest = self._read(signed, [self._identity.public_key])
             check_current(
                 manifest,
                 generation=self._versions.now.generation,
@@ -88,6 +95,25 @@ class Updater:
         except BaseException:  # without a network or room on the disk: the next poll asks for it again
             self._uplink.forget_assignment()
             raise
+
+    def _follow_key(self, signed: SignedManifest) -> None:
+        """Trust the key that signed an assignment where the trusted one names it, on the disk first."""
+        if is_signed(signed.manifest, signed.signature, self._identity.public_key):
+            return
+        try:
+            identity = follow(self._identity, self._uplink.key_successions())
+            if identity != self._identity:
+                store_identity(self._home, identity)
+        except BaseException:  # without a network or room on the disk: the next poll asks for it again
+            self._uplink.forget_assignment()
+            raise
+        if identity != self._identity:
+            self._identity = identity
+            self._uplink.name_key(identity.public_key)
+            log.info(
+                "the server signs with another key, which the one before it names: number %s",
+                identity.key_number,
+            )
 
     def outcome(self) -> tuple[int | None, str]:
         """Return the release that was assigned and why it is not there; None for one that is still on its way."""
@@ -153,7 +179,7 @@ class Updater:
             self._in_use.forget_failures()
             return
         try:
-            before = self._load(self._read(previous))
+            before = self._load(self._read_stored(previous))
             if not all_finite(before.run(feed)):
                 raise ModelRefused("it answers NaN or infinity")
         except ModelRefused as error:
@@ -175,12 +201,16 @@ class Updater:
         """Return whether a manifest is of the version of before."""
         previous = self._versions.now.previous
         try:
-            return previous is not None and self._read(previous).answers_like(manifest)
+            return previous is not None and self._read_stored(previous).answers_like(manifest)
         except ModelRefused:  # the file that names it was spoilt
             return False
 
-    def _read(self, signed: SignedManifest) -> Manifest:
-        return read_manifest(signed, public_key=self._identity.public_key, device=self._identity.device)
+    def _read(self, signed: SignedManifest, keys: Sequence[str]) -> Manifest:
+        return read_manifest(signed, keys=keys, device=self._identity.device)
+
+    def _read_stored(self, signed: SignedManifest) -> Manifest:
+        """Read a manifest of the disk, which an earlier key may have signed."""
+        return self._read(signed, self._identity.keys)
 
     def _load(self, manifest: Manifest) -> LoadedModel:
         return LoadedModel(manifest, self._versions.path_of(manifest), self._profile)

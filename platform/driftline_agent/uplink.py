@@ -16,6 +16,7 @@ from driftline_agent.device_clock import DeviceClock
 from driftline_agent.durable_files import put_in_place
 from driftline_agent.errors import AgentError, NotReached, Revoked, ServerRefused
 from driftline_agent.identity import Identity
+from driftline_agent.key_succession import HEADER, Statement
 from driftline_agent.manifest import Manifest, SignedManifest
 from driftline_agent.server_client import open_client
 from driftline_agent.window_store import Batch
@@ -34,11 +35,24 @@ class DownloadFailed(Exception):
 class Uplink:
     """The server, as the device's token lets in."""
 
-    def __init__(self, url: str, token: str, clock: DeviceClock) -> None:
+    def __init__(self, url: str, token: str, clock: DeviceClock, public_key: str) -> None:
         """Prepare to call the server at `url`; raises AgentError where that would send the token in the clear."""
         self._clock = clock
         self._etag = ""
         self._client = open_client(url, PATH, TIMEOUT_SECONDS, {"Authorization": f"Bearer {token}"})
+        self.name_key(public_key)
+
+    def name_key(self, public_key: str) -> None:
+        """Tell the server from now on that the device trusts this key (base64), and follows its successors."""
+        self._client.headers[HEADER] = public_key
+
+    def key_successions(self) -> list[Statement]:
+        """Ask how the keys that sign manifests succeeded each other."""
+        found = _document(self._call("GET", "/self/key-successions")).get("successions")
+        try:
+            return [Statement(str(one["statement"]), str(one["signature"])) for one in found or ()]
+        except (KeyError, TypeError) as error:
+            raise NotReached("the answer does not say how the keys succeeded each other") from error
 
     def assignment(self) -> SignedManifest | None:
         """Poll the assignment; None where it did not change, or there is none."""
@@ -170,7 +184,15 @@ def enrol(url: str, code: str, clock: DeviceClock) -> tuple[Identity, int]:
         raise AgentError(f"Nobody answers at {url}: {error}") from error
     except (KeyError, ValueError) as error:
         raise AgentError(f"{url} is no Driftline that knows devices: its answer lacks {error}") from error
-    return Identity(url=url.rstrip("/"), enrolled_ms=clock.server_ms() or clock.wall_ms(), **names), first
+    identity = Identity(
+        url=url.rstrip("/"),
+        device=names["device"],
+        group=names["group"],
+        token=names["token"],
+        public_key=names["public_key"],
+        enrolled_ms=clock.server_ms() or clock.wall_ms(),
+    )
+    return identity, first
 
 
 def _learn(clock: DeviceClock, answer: httpx.Response, sent_ms: int) -> None:

@@ -44,14 +44,32 @@ WHOLE: dict[str, Any] = SMALL | {
         "tokensSecret": "host-tokens",
         "storageClassName": "fast",
     },
-    "ingress": {"className": "nginx", "annotations": {"example.com/body-size": "300m"}},
+    "ingress": {
+        "className": "nginx",
+        "annotations": {"example.com/body-size": "300m"},
+        "grpc": {"enabled": True},
+    },
     "networkPolicy": {
         "from": [{"namespaceSelector": {"matchLabels": {"name": "ingress"}}}],
         "egress": [{"ports": [{"protocol": "TCP", "port": 5432}]}],
     },
     "serviceMonitor": {"enabled": True, "labels": {"release": "prometheus"}, "tokenSecret": "scrape-token"},
 }
-"""Every part of the chart at once."""
+"""Every part of the chart at once, with a Secret that exists."""
+
+EXTERNAL: dict[str, Any] = WHOLE | {
+    "existingSecret": "",
+    "externalSecret": {
+        "enabled": True,
+        "store": {"kind": "SecretStore", "name": "vault"},
+        "keys": {
+            "DRIFTLINE_DATABASE_URL": {"key": "driftline", "property": "database"},
+            "DRIFTLINE_BROKER_URL": {"key": "driftline", "property": "broker"},
+            "DRIFTLINE_SECRET_KEY": {"key": "driftline-secret-key"},
+        },
+    },
+}
+"""The same with a Secret that an operator makes."""
 
 
 @cache

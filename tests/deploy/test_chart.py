@@ -13,7 +13,20 @@ import yaml
 from django.urls import resolve
 
 from driftline.observability.metrics import BacklogCollector
-from tests.deploy.chart import CHART, SMALL, WHOLE, containers, load_chart, of_kind, pods, render, words_of
+from inference.serving.grpc.server import SERVICE
+from inference.serving.grpc.tensorflow import MODEL_SERVICE, PREDICTION_SERVICE
+from tests.deploy.chart import (
+    CHART,
+    EXTERNAL,
+    SMALL,
+    WHOLE,
+    containers,
+    load_chart,
+    of_kind,
+    pods,
+    render,
+    words_of,
+)
 from tests.deploy.commands import KNOWN_SETTINGS, check_command, commands_in
 from tests.deploy.containerfile import words_after
 from tests.deploy.places import CHECKOUT
@@ -29,11 +42,15 @@ SECRET_SETTINGS = {
     "DRIFTLINE_EMAIL_URL",
 }
 KUBERNETES_VERSIONS = ("1.27", "1.37")
+OTHER_MAKERS = {"ServiceMonitor", "ExternalSecret"}
+"""Kinds that Kubernetes itself does not have."""
 OTHER_VALUES: dict[tuple[str, ...], Any] = {
     ("settings",): {"DRIFTLINE_RETENTION_DAYS": "30"},
     ("home", "accessMode"): "ReadWriteOnce",
     ("image", "pullPolicy"): "Always",
     ("image", "digest"): "sha256:" + "1" * 64,
+    ("externalSecret", "store", "kind"): "ClusterSecretStore",
+    ("externalSecret", "refreshInterval"): "10m",
 }
 
 
@@ -87,7 +104,7 @@ def changed(values: dict[str, Any], path: tuple[str, ...]) -> dict[str, Any]:
 
 
 # -- what reads it -----------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("values", [SMALL, WHOLE], ids=["small", "whole"])
+@pytest.mark.parametrize("values", [SMALL, WHOLE, EXTERNAL], ids=["small", "whole", "external"])
 def test_helm_has_no_complaint(values: dict[str, Any]) -> None:
     load_chart()
     from helm_python.chart import lint  # installed where the line before did not skip
@@ -100,9 +117,9 @@ def test_helm_has_no_complaint(values: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("version", KUBERNETES_VERSIONS)
 @pytest.mark.parametrize("is_upgrade", [False, True], ids=["install", "upgrade"])
-@pytest.mark.parametrize("values", [SMALL, WHOLE], ids=["small", "whole"])
+@pytest.mark.parametrize("values", [SMALL, WHOLE, EXTERNAL], ids=["small", "whole", "external"])
 def test_kubernetes_knows_every_field(values: dict[str, Any], is_upgrade: bool, version: str) -> None:
-    manifests = [one for one in render(values, is_upgrade=is_upgrade) if one["kind"] != "ServiceMonitor"]
+    manifests = [one for one in render(values, is_upgrade=is_upgrade) if one["kind"] not in OTHER_MAKERS]
 
     assert len(manifests) > 10
     for one in manifests:
@@ -131,12 +148,16 @@ def test_its_release_is_that_of_the_program() -> None:
 # -- values ------------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("path", [path for path, _ in leaves(default_values())], ids=".".join)
 def test_each_value_changes_what_is_rendered(path: tuple[str, ...]) -> None:
-    values = merged(default_values(), WHOLE)
+    values = merged(default_values(), EXTERNAL if path[0] == "externalSecret" else WHOLE)
     if path == ("worker", "replicas"):
         values["worker"]["autoscaling"]["enabled"] = False
 
+    others = changed(values, path)
+    if path == ("externalSecret", "enabled"):
+        others["existingSecret"] = "driftline-secrets"
+
     is_upgrade = path == ("prepare", "backup")
-    assert render(values, is_upgrade=is_upgrade) != render(changed(values, path), is_upgrade=is_upgrade)
+    assert render(values, is_upgrade=is_upgrade) != render(others, is_upgrade=is_upgrade)
 
 
 def test_the_schema_has_the_values_and_no_others() -> None:
@@ -156,6 +177,11 @@ def test_the_schema_has_the_values_and_no_others() -> None:
         {},
         SMALL | {"host": "https://driftline.example.com"},
         SMALL | {"existingSecret": ""},
+        EXTERNAL | {"existingSecret": "driftline-secrets"},
+        merged(EXTERNAL, {"externalSecret": {"store": {"name": ""}}}),
+        merged(EXTERNAL, {"externalSecret": {"keys": {"DRIFTLINE_SECRET_KEY": {"key": ""}}}}),
+        merged(EXTERNAL, {"externalSecret": {"keys": {"DRIFTLINE_HOST_TOKEN": {"key": "token"}}}}),
+        merged(EXTERNAL, {"externalSecret": {"refreshInterval": "often"}}),
         SMALL | {"web": {"replicas": 2}},
         SMALL | {"settings": {"DRIFTLINE_RETENTION_DAYS": 400}},
         SMALL | {"inference": {"replicas": 1}},
@@ -316,14 +342,49 @@ def test_every_pod_is_locked_down(is_upgrade: bool) -> None:
         assert container["resources"]["limits"]["memory"]
 
 
-def test_secrets_are_never_rendered() -> None:
-    manifests = render(WHOLE)
+@pytest.mark.parametrize("values", [WHOLE, EXTERNAL], ids=["whole", "external"])
+def test_secrets_are_never_rendered(values: dict[str, Any]) -> None:
+    manifests = render(values)
     env = [one for container in containers(manifests) for one in container["env"]]
 
     assert of_kind(manifests, "Secret") == of_kind(manifests, "ConfigMap") == {}
     secret = [one for one in env if one["name"] in SECRET_SETTINGS]
     assert secret
     assert [one for one in secret if "value" in one or "secretKeyRef" not in one["valueFrom"]] == []
+
+
+def test_a_secret_of_a_store_is_there_before_what_needs_it_and_stays_between_upgrades() -> None:
+    manifests = render(EXTERNAL)
+    [made] = of_kind(manifests, "ExternalSecret").values()
+    job = of_kind(manifests, "Job")["driftline-prepare"]
+    named = {
+        (one["valueFrom"]["secretKeyRef"]["name"], one["name"])
+        for container in containers(manifests)
+        for one in container["env"]
+        if one["name"] in SECRET_SETTINGS - {"DRIFTLINE_EMAIL_URL"}
+    }
+
+    assert made["apiVersion"] == "external-secrets.io/v1"
+    assert made["metadata"]["annotations"]["helm.sh/hook"] == job["metadata"]["annotations"]["helm.sh/hook"]
+    assert int(made["metadata"]["annotations"]["helm.sh/hook-weight"]) < 0
+    assert (made["spec"]["target"]["creationPolicy"], made["spec"]["target"]["deletionPolicy"]) == (
+        "Orphan",
+        "Retain",
+    )
+    target = made["spec"]["target"]["name"]
+    assert named == {(target, one["secretKey"]) for one in made["spec"]["data"]}
+    assert of_kind(render(WHOLE), "ExternalSecret") == {}
+
+
+def test_a_value_of_a_store_is_named_by_its_entry_and_by_a_property_where_it_has_some() -> None:
+    [made] = of_kind(render(EXTERNAL), "ExternalSecret").values()
+
+    assert made["spec"]["secretStoreRef"] == {"kind": "SecretStore", "name": "vault"}
+    assert {one["secretKey"]: one["remoteRef"] for one in made["spec"]["data"]} == {
+        "DRIFTLINE_DATABASE_URL": {"key": "driftline", "property": "database"},
+        "DRIFTLINE_BROKER_URL": {"key": "driftline", "property": "broker"},
+        "DRIFTLINE_SECRET_KEY": {"key": "driftline-secret-key"},
+    }
 
 
 def test_a_serving_host_has_no_key_of_the_main_server() -> None:
@@ -343,7 +404,7 @@ def test_nobody_reaches_what_does_not_serve() -> None:
 
 
 def test_every_host_of_the_ingress_has_the_certificate() -> None:
-    [ingress] = of_kind(render(WHOLE), "Ingress").values()
+    ingress = of_kind(render(WHOLE), "Ingress")["driftline"]
     services = of_kind(render(WHOLE), "Service")
 
     rules = {
@@ -356,3 +417,29 @@ def test_every_host_of_the_ingress_has_the_certificate() -> None:
     }
     assert set(rules.values()) == services.keys()
     assert set(ingress["spec"]["tls"][0]["hosts"]) == rules.keys()
+
+
+def test_grpc_has_an_ingress_of_its_own_under_the_same_names() -> None:
+    ingresses = of_kind(render(WHOLE), "Ingress")
+    http, grpc = ingresses["driftline"], ingresses["driftline-grpc"]
+
+    def places(ingress: dict[str, Any]) -> set[tuple[str, str, str, str]]:
+        return {
+            (
+                rule["host"],
+                path["path"],
+                path["backend"]["service"]["name"],
+                path["backend"]["service"]["port"]["name"],
+            )
+            for rule in ingress["spec"]["rules"]
+            for path in rule["http"]["paths"]
+        }
+
+    asked = [SERVICE, PREDICTION_SERVICE, MODEL_SERVICE, "grpc.health.v1.Health"]
+    assert places(grpc) == {
+        (host, f"/{service}", name, "grpc") for host, _, name, _ in places(http) for service in asked
+    }
+    assert grpc["metadata"]["annotations"] == {"nginx.ingress.kubernetes.io/backend-protocol": "GRPC"}
+    assert "nginx.ingress.kubernetes.io/backend-protocol" not in http["metadata"]["annotations"]
+    assert grpc["spec"]["tls"] == http["spec"]["tls"]
+    assert of_kind(render(SMALL), "Ingress").keys() == {"driftline"}

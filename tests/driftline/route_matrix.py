@@ -248,12 +248,14 @@ POST    api/v1/devices/<int:device_id>/code                         deploy
 POST    api/v1/devices/<int:device_id>/revoke                       deploy
 POST    api/v1/devices/enrol                                        device
 GET     api/v1/devices/self/assignment                              device
+GET     api/v1/devices/self/key-successions                         device
 GET     api/v1/devices/self/artifacts/<sha256>                      device
 POST    api/v1/devices/self/status                                  device
 POST    api/v1/devices/self/rows                                    device
 POST    api/v1/devices/self/summaries/layout                        device
 PUT     api/v1/devices/self/summaries                               device
 GET     api/v1/serving-hosts/self/plan                              host
+GET     api/v1/serving-hosts/self/key-successions                   host
 GET     api/v1/serving-hosts/self/artifacts/<sha256>                host
 POST    api/v1/serving-hosts/self/status                            host
 

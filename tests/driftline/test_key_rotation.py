@@ -16,9 +16,12 @@ from driftline.accounts.invitations import invite, link_of, read_link
 from driftline.accounts.models import AuditEntry, Project, User
 from driftline.common import secret_keys
 from driftline.common.clock import now
+from driftline.common.edge_keys import Purpose, newest_key, successions
 from driftline.common.errors import Problem
 from driftline.common.key_files import add_key, read_keys
+from driftline.common.key_succession import Pin, follow
 from driftline.common.secrets_at_rest import decrypt, encrypt
+from driftline.common.signing import public_text
 from driftline.key_rotation import SEALED, rotate_secret_key
 from driftline.settings.home_keys import key_of_home
 from inference.registry.models import Version
@@ -41,6 +44,8 @@ def home(tmp_path: Path, settings: Any) -> Iterator[Path]:
     settings.SECRET_KEY_STAMP = secret_keys.stamp_of(settings.SECRET_KEY_FILE)
     settings.SECRET_KEY_FALLBACKS = []
     key_of_home(tmp_path, "endpoint_key")
+    key_of_home(tmp_path, "edge_key")
+    settings.EDGE_KEY_FILE = tmp_path / "keys" / "edge_key"
     return tmp_path
 
 
@@ -209,7 +214,7 @@ class TestEndpointKey:
 
         assert said == "1 secrets sealed anew, 0 that no key opens; 0 old keys deleted.\n"
         assert first not in read_keys(home / KEY_FILE)
-        assert len(list((home / "keys").iterdir())) == 2
+        assert not (home / "keys" / "endpoint_key.rotating").exists()
         sealed = bytes(Version.objects.get(pk=version.pk).credential).decode()
         assert open_headers(sealed, home) == {"Authorization": "Bearer a"}
         assert PlanReader(home / PLAN_FILE).read().generation > 0
@@ -220,6 +225,70 @@ class TestEndpointKey:
         rotate("endpoint_key")
 
         assert open_headers(before, home) == {"Authorization": "Bearer a"}
+
+
+class TestEdgeKey:
+    def test_is_named_as_the_successor_by_the_one_before_for_manifests_and_plans(self, home: Path) -> None:
+        pins = {purpose: Pin(public_text(newest_key(purpose))) for purpose in Purpose}
+
+        said = rotate("edge_key")
+
+        assert said.startswith(
+            "The new key signs manifests and plans, and the one before names it; 0 old keys deleted. 0 devices"
+        )
+        for purpose, pin in pins.items():
+            statements = [one.statement for one in successions(purpose)]
+            assert follow(pin, statements) == Pin(public_text(newest_key(purpose)), 1)
+
+    def test_is_deleted_by_the_second_rotation_after_it_and_its_statement_stays(self, home: Path) -> None:
+        [secret] = read_keys(home / "keys" / "edge_key")
+        first = Pin(public_text(newest_key(Purpose.PLANS)))
+
+        for _ in range(4):
+            rotate("edge_key")
+
+        assert len(read_keys(home / "keys" / "edge_key")) == 2
+        assert not any(secret in path.read_text() for path in (home / "keys").iterdir())
+        chain = successions(Purpose.PLANS)
+        assert [one.number for one in chain] == [1, 2, 3, 4]
+        assert follow(first, [one.statement for one in chain]) == Pin(
+            public_text(newest_key(Purpose.PLANS)), 4
+        )
+
+    @pytest.mark.parametrize("step", ["store_successions", "drop_old_keys", "end_rotation"])
+    def test_loses_nobody_where_a_rotation_dies_on_the_way_and_is_run_again(
+        self, home: Path, monkeypatch: pytest.MonkeyPatch, step: str
+    ) -> None:
+        first = Pin(public_text(newest_key(Purpose.MANIFESTS)))
+        rotate("edge_key")
+
+        def die(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as dying:
+            dying.setattr(key_rotation, step, die)
+            with pytest.raises(KeyboardInterrupt):
+                key_rotation.rotate_edge_key(home, actor="test")
+        newest = public_text(newest_key(Purpose.MANIFESTS))
+        met = follow(first, [one.statement for one in successions(Purpose.MANIFESTS)])
+        key_rotation.rotate_edge_key(home, actor="test")
+
+        assert met == Pin(newest, 2)
+        assert follow(first, [one.statement for one in successions(Purpose.MANIFESTS)]) == Pin(newest, 2)
+
+    def test_of_an_older_backup_gets_another_successor_than_it_once_had(self, home: Path) -> None:
+        path = home / "keys" / "edge_key"
+        backup = path.read_text()
+        first = Pin(public_text(newest_key(Purpose.PLANS)))
+        for _ in range(2):
+            rotate("edge_key")
+
+        path.write_text(backup)  # and the statements of later are still there
+        assert successions(Purpose.PLANS) == []
+        rotate("edge_key")
+
+        [one] = successions(Purpose.PLANS)
+        assert follow(first, [one.statement]).key == public_text(newest_key(Purpose.PLANS))
 
 
 class TestInvitation:
@@ -275,7 +344,7 @@ class TestWebhookOfMlflow:
             rotate("mlflow", "--project", "p", "--model", "m")
 
 
-@pytest.mark.parametrize("key", ["secret_key", "endpoint_key", "log_key"])
+@pytest.mark.parametrize("key", ["secret_key", "endpoint_key", "log_key", "edge_key"])
 def test_a_dry_run_changes_nothing(home: Path, channel: Channel, key: str) -> None:
     before = {path.name: path.read_text() for path in (home / "keys").iterdir()}
 
@@ -286,7 +355,7 @@ def test_a_dry_run_changes_nothing(home: Path, channel: Channel, key: str) -> No
     assert not AuditEntry.objects.filter(action="key.rotate").exists()
 
 
-@pytest.mark.parametrize("key", ["secret_key", "endpoint_key", "log_key"])
+@pytest.mark.parametrize("key", ["secret_key", "endpoint_key", "log_key", "edge_key"])
 def test_each_rotation_is_in_the_audit_trail_without_a_key(home: Path, channel: Channel, key: str) -> None:
     key_of_home(home, "log_key")
 

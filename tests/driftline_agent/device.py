@@ -16,7 +16,8 @@ from driftline_agent.accelerators import CPU
 from driftline_agent.agent import Options
 from driftline_agent.device_clock import DeviceClock
 from driftline_agent.errors import NotReached
-from driftline_agent.identity import Identity, store_identity
+from driftline_agent.identity import Identity, read_identity, store_identity
+from driftline_agent.key_succession import Statement
 from driftline_agent.manifest import Manifest, SignedManifest
 from driftline_agent.row_file import make_row_file
 from driftline_agent.serving import ModelInUse
@@ -27,18 +28,29 @@ from tests.inference.onnx_models import linear_model, linear_signature
 
 KEY = Ed25519PrivateKey.from_private_bytes(b"k" * 32)
 YEAR_2026_MS = 1_767_225_600_000
+
+
+def public_key_of(key: Ed25519PrivateKey) -> str:
+    """Write what a device pins of a key."""
+    return base64.b64encode(key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)).decode()
+
+
 IDENTITY = Identity(
     url="http://127.0.0.1:1",
     device="truck",
     group="trucks",
     token="dl_device_test",
-    public_key=base64.b64encode(KEY.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)).decode(),
+    public_key=public_key_of(KEY),
     enrolled_ms=YEAR_2026_MS,
 )
 
 
 def signed(
-    content: bytes, version: str = "1", signature: Signature | None = None, **changes: Any
+    content: bytes,
+    version: str = "1",
+    signature: Signature | None = None,
+    key: Ed25519PrivateKey = KEY,
+    **changes: Any,
 ) -> SignedManifest:
     """Sign a manifest of a file; its generation and release are the version's number unless they are given."""
     document = {
@@ -54,7 +66,13 @@ def signed(
         "expires_at": "2100-01-01T00:00:00Z",
     } | changes
     text = json.dumps(document)
-    return SignedManifest(text, base64.b64encode(KEY.sign(text.encode())).decode())
+    return SignedManifest(text, base64.b64encode(key.sign(text.encode())).decode())
+
+
+def succession(key: Ed25519PrivateKey, next_key: Ed25519PrivateKey, number: int) -> Statement:
+    """Let a key name the one that succeeds it, as the server writes it."""
+    text = f"driftline key succession {number} {public_key_of(next_key)}"
+    return Statement(text, base64.b64encode(key.sign(text.encode())).decode())
 
 
 def enrol_in(home: Path) -> None:
@@ -78,6 +96,9 @@ class PlayedServer:
     downloads: int = 0
     forgotten: int = 0
     delivered: SignedManifest | None = None
+    successions: list[Statement] | None = field(default_factory=list)
+    """None for a server that does not answer them."""
+    named_key: str = ""
 
     def offer(self, content: bytes, version: str, **changes: Any) -> None:
         """Assign a version from now on."""
@@ -90,6 +111,14 @@ class PlayedServer:
             return None
         self.delivered = self.offered
         return self.offered
+
+    def key_successions(self) -> list[Statement]:
+        if self.successions is None:
+            raise NotReached("no answer")
+        return self.successions
+
+    def name_key(self, public_key: str) -> None:
+        self.named_key = public_key
 
     def forget_assignment(self) -> None:
         self.forgotten += 1
@@ -119,10 +148,12 @@ class PlayedDevice:
     def start(self) -> None:
         """Begin as a process that starts: only what is on the disk is known."""
         self.server.delivered = None
+        self.identity = read_identity(self.home) if (self.home / "device.json").exists() else IDENTITY
         self.in_use = ModelInUse()
         self.versions = VersionStore(self.home)
         self.updater = Updater(
-            IDENTITY,
+            self.home,
+            self.identity,
             self.versions,
             self.in_use,
             self.server,  # type: ignore[arg-type]

@@ -33,7 +33,7 @@ from driftline_agent import model
 from driftline_agent.manifest import SignedManifest, read_manifest
 
 path, *signed = sys.argv[1:]
-manifest = read_manifest(SignedManifest(*signed), public_key={IDENTITY.public_key!r}, device="truck")
+manifest = read_manifest(SignedManifest(*signed), keys=[{IDENTITY.public_key!r}], device="truck")
 model.accelerate = lambda *given: os.abort()  # as a driver may
 model.LoadedModel(manifest, Path(path), "cuda").prove({{"X": np.ones(({SAMPLE_ROWS}, 1), np.float32)}})
 """
@@ -84,7 +84,7 @@ class TestWithoutAnAccelerator:
     def test_a_model_that_it_does_not_load_stays_on_the_cpu(self, tmp_path: Path) -> None:
         path = tmp_path / "model.onnx"
         path.write_bytes(times(3))
-        manifest = read_manifest(signed(times(3)), public_key=IDENTITY.public_key, device=IDENTITY.device)
+        manifest = read_manifest(signed(times(3)), keys=[IDENTITY.public_key], device=IDENTITY.device)
         model = LoadedModel(manifest, path, "cuda")
 
         model.prove({"X": np.ones((SAMPLE_ROWS, 1), np.float32)})
@@ -168,7 +168,7 @@ class TestWithoutAnAccelerator:
             device.updater.poll()
             current = device.versions.now.current
             assert current is not None
-            manifest = read_manifest(current, public_key=IDENTITY.public_key, device=IDENTITY.device)
+            manifest = read_manifest(current, keys=[IDENTITY.public_key], device=IDENTITY.device)
             compiled = device.versions.path_of(manifest).with_suffix(".compiled")
             compiled.mkdir()
             (compiled / "engine").touch()

@@ -50,7 +50,7 @@ class Device:
         self.rows = RowStore(folder / "rows.db", max_bytes=room, clock=self.clock, first_sequence=1)
         self.windows = WindowStore(self.rows, "truck")
         self.windows.store_layout("1", json.dumps(LAYOUT))
-        self.uplink = Uplink(IDENTITY.url, IDENTITY.token, self.clock)
+        self.uplink = Uplink(IDENTITY.url, IDENTITY.token, self.clock, IDENTITY.public_key)
         self.uplink.close()
         self.sent: list[dict[str, Any]] = []
         self.statuses: list[int] = []

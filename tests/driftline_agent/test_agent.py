@@ -5,7 +5,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from django.core.management import call_command
 
+from driftline.common.edge_keys import Purpose, newest_key
+from driftline.common.signing import public_text
 from driftline_agent.agent import Agent, Options
 from inference.edge.enrolment import create_device, renew_code, revoke_device
 from inference.edge.models import Device, DeviceGroup, Release
@@ -88,6 +91,32 @@ def test_a_release_that_answers_nan_is_aborted_and_the_device_goes_on(
         assert "NaN" in bad.targets.get().failure
         release(group, "3")
         agent.wait_for("3")
+
+
+def test_an_agent_follows_rotations_of_the_signing_key_also_those_while_it_was_away(
+    group: DeviceGroup, live_server: Any, tmp_path: Path, settings: Any
+) -> None:
+    settings.EDGE_KEY_FILE = tmp_path / "server" / "keys" / "edge_key"
+    settings.EDGE_KEY_FILE.parent.mkdir(parents=True)
+    settings.EDGE_KEY_FILE.write_text("the first key")
+    release(group, "1")
+    with running_agents(group, live_server.url, tmp_path, 1) as [agent]:
+        agent.wait_for("1")
+
+        call_command("rotate_key", "edge_key")
+        release(group, "2")
+        agent.wait_for("2")
+
+        agent.stop()
+        for _ in range(3):
+            call_command("rotate_key", "edge_key")
+        release(group, "3")
+        agent.start()
+        agent.wait_for("3")
+        newest = public_text(newest_key(Purpose.MANIFESTS))
+        wait_until(lambda: Device.objects.get().pinned_key == newest, what="the device names the newest key")
+
+    assert Device.objects.get().failure == ""
 
 
 def test_an_agent_answers_without_a_network_and_sends_later(

@@ -130,7 +130,7 @@ def send_hours(agent: AgentProcess) -> int:
     """Send the hours of an agent that has ended, as it would once they are over; return how many rows they have."""
     identity, clock = read_identity(agent.home), DeviceClock()
     rows = RowStore(agent.home / "rows.db", max_bytes=Options.max_row_bytes, clock=clock, first_sequence=None)
-    uplink = Uplink(identity.url, identity.token, clock)
+    uplink = Uplink(identity.url, identity.token, clock, identity.public_key)
     summariser = Summariser(identity, rows, uplink)
     summed = rows.unsent_rows()
     while summed and rows.unsent_rows():

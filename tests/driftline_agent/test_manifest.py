@@ -13,7 +13,7 @@ from tests.driftline_agent.device import IDENTITY, KEY, YEAR_2026_MS, signed, ti
 
 
 def read(one: SignedManifest) -> Manifest:
-    return read_manifest(one, public_key=IDENTITY.public_key, device="truck")
+    return read_manifest(one, keys=[IDENTITY.public_key], device="truck")
 
 
 def test_what_the_server_signed_is_read() -> None:

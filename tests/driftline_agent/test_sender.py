@@ -52,7 +52,7 @@ def problem(status: int) -> httpx.Response:
 def network(tmp_path: Path) -> Iterator[PlayedNetwork]:
     clock = DeviceClock()
     rows = RowStore(tmp_path / "rows.db", max_bytes=1 << 20, clock=clock, first_sequence=1)
-    uplink = Uplink(IDENTITY.url, IDENTITY.token, clock)
+    uplink = Uplink(IDENTITY.url, IDENTITY.token, clock, IDENTITY.public_key)
     uplink.close()
     network = PlayedNetwork(Sender(IDENTITY, rows, uplink), rows)
     uplink._client = httpx.Client(base_url=IDENTITY.url, transport=httpx.MockTransport(network.handle))

@@ -99,11 +99,6 @@ def staged_plan() -> dict[str, Any]:
     return RolloutPlan(steps=steps, watch_seconds=DAY).as_json()
 
 
-def plan_at_once() -> dict[str, Any]:
-    """Return the plan that promotes as soon as the gate is passed."""
-    return RolloutPlan().as_json()
-
-
 def _step(given: object, pointer: str) -> PlannedStep:
     fields = _object(given, pointer, PlannedStep(0.5))
     weight = fields.get("weight")

@@ -122,10 +122,12 @@ def register(
     acts: Sequence[AdminAct] = (),
     by_date: str | None = None,
     order: Sequence[str] = ("-pk",),
+    base: type[ReadOnlyAdmin] | None = None,
 ) -> None:
     """Register a model for reading, its relations fetched with the list; fields that are `secret` are not shown.
 
     `acts` are what may be done to its rows, and `by_date` is a column by which the list can be opened by year and day.
+    `base` has what is changed by a form; without one nothing is.
     """
     related = [f.name for f in model._meta.fields if isinstance(f, models.ForeignKey) and f.name in columns]
     options: dict[str, Any] = {
@@ -142,7 +144,7 @@ def register(
         options |= {f"{act.name}_one": _of_one(act), f"{act.name}_of_list": _of_list(act)}
     options["actions_detail"] = tuple(f"{act.name}_one" for act in acts)
     options["actions"] = tuple(f"{act.name}_of_list" for act in acts)
-    base = ActingAdmin if acts else ReadOnlyAdmin
+    base = base or (ActingAdmin if acts else ReadOnlyAdmin)
     admin.site.register(model, type(f"{model.__name__}Admin", (base,), options))
 
 

@@ -21,6 +21,7 @@ from driftline.accounts.models import (
 )
 from driftline.admin import acts
 from driftline.admin.reading import register
+from driftline.admin.scim_tokens import ScimTokenAdmin
 from driftline.models import DiskSample, Heartbeat
 from inference.edge.models import Device, DeviceGroup, Release, ReleaseTarget
 from inference.prediction_log.events.models import EventHalf
@@ -132,6 +133,7 @@ register(
     ("provider",),
     secret=("digest", "previous_digest"),
     acts=(acts.REVOKE_SCIM,),
+    base=ScimTokenAdmin,
 )
 register(
     DirectoryGroup,

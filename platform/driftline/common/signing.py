@@ -22,6 +22,11 @@ def public_bytes(key: Ed25519PrivateKey) -> bytes:
     return key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
 
 
+def public_text(key: Ed25519PrivateKey) -> str:
+    """Give the raw public key in base64."""
+    return base64.b64encode(public_bytes(key)).decode()
+
+
 def sign(key: Ed25519PrivateKey, content: bytes) -> str:
     """Sign bytes; base64."""
     return base64.b64encode(key.sign(content)).decode()

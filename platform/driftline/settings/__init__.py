@@ -49,7 +49,8 @@ PUBLIC_URL = (env.PUBLIC_URL.read() or f"{'https' if TLS_CERTIFICATE else 'http'
 key_of_home(
     HOME, "endpoint_key"
 )  # made for serving processes, which read the file: seals credentials that serving processes open
-EDGE_KEY = key_of_home(HOME, "edge_key")  # signs what devices are assigned: they pin its public half
+EDGE_KEY_FILE = HOME / "keys" / "edge_key"  # signs what devices and hosts pull: see common/edge_keys.py
+key_of_home(HOME, "edge_key")
 BEHIND_TLS = env.BEHIND_TLS.read()
 REACHED_BY_TLS = BEHIND_TLS or TLS_CERTIFICATE is not None
 TRUSTED_PROXIES = env.TRUSTED_PROXIES.read() or (["127.0.0.0/8", "::1/128"] if BEHIND_TLS else [])

@@ -85,6 +85,11 @@ def address_of(row: Any, act: str) -> str:
     return reverse(f"admin:{meta.app_label}_{meta.model_name}_{act}_one", args=[row.pk])
 
 
+def address_of_page(row: Any) -> str:
+    meta = row._meta
+    return reverse(f"admin:{meta.app_label}_{meta.model_name}_change", args=[row.pk])
+
+
 def test_a_failed_message_is_sent_again(operator: Client, world: World) -> None:
     delivery = world.channel.deliveries.get()
     Delivery.objects.update(state=Delivery.State.FAILED, reason="the receiver answers 500")
@@ -158,6 +163,74 @@ def test_a_token_for_scim_is_revoked(operator: Client, world: World) -> None:
     token.refresh_from_db()
     assert token.revoked_at is not None
     assert AuditEntry.objects.filter(action="scim_token.revoke", subject="dl_12345678").exists()
+
+
+class TestATokenForScim:
+    @pytest.fixture
+    def token(self) -> DirectoryToken:
+        return DirectoryToken.objects.create(
+            provider="company", prefix="dl_12345678", digest="0" * 64, allowed_networks=["203.0.113.0/24"]
+        )
+
+    def test_shows_from_where_it_may_be_used_and_is_allowed_elsewhere(
+        self, operator: Client, token: DirectoryToken
+    ) -> None:
+        url = address_of_page(token)
+        shown = operator.get(url).content.decode()
+
+        answer = operator.post(url, {"allowed_networks": "198.51.100.7, 2001:db8::/32\n198.51.100.7"})
+
+        token.refresh_from_db()
+        assert ("203.0.113.0/24" in shown, token.digest in shown, answer.status_code) == (True, False, 302)
+        assert token.allowed_networks == ["198.51.100.7/32", "2001:db8::/32"]
+        entry = AuditEntry.objects.get(action="scim_token.allow")
+        assert (entry.actor, entry.before, entry.after) == (
+            "operator@bank.example",
+            ["203.0.113.0/24"],
+            token.allowed_networks,
+        )
+
+    def test_is_changed_in_nothing_else(self, operator: Client, token: DirectoryToken) -> None:
+        operator.post(
+            address_of_page(token),
+            {"allowed_networks": "", "provider": "evil", "prefix": "dl_evil", "digest": "1" * 64},
+        )
+
+        token.refresh_from_db()
+        assert (token.allowed_networks, token.provider, token.prefix, token.digest) == (
+            [],
+            "company",
+            "dl_12345678",
+            "0" * 64,
+        )
+
+    @pytest.mark.parametrize("typed", ["everywhere", "203.0.113.0/33", "10.0.0.1/8", "<b>"])
+    def test_keeps_its_networks_where_another_is_none(
+        self, operator: Client, token: DirectoryToken, typed: str
+    ) -> None:
+        answer = operator.post(address_of_page(token), {"allowed_networks": typed})
+
+        token.refresh_from_db()
+        assert (answer.status_code, token.allowed_networks) == (200, ["203.0.113.0/24"])
+        assert answer.context["adminform"].form.errors["allowed_networks"]
+
+    def test_that_was_revoked_or_is_looked_at_by_staff_without_the_right_is_not_changed(
+        self, operator: Client, token: DirectoryToken
+    ) -> None:
+        looker = User.objects.create_user("looker@bank.example", is_staff=True)
+        looker.user_permissions.add(Permission.objects.get(codename="view_directorytoken"))
+        client = Client()
+        client.force_login(looker)
+        seen = client.get(address_of_page(token)).content.decode()
+        statuses = [client.post(address_of_page(token), {"allowed_networks": ""}).status_code]
+
+        confirm(operator, token, "revoke")
+        statuses.append(operator.post(address_of_page(token), {"allowed_networks": ""}).status_code)
+
+        token.refresh_from_db()
+        assert ("203.0.113.0/24" in seen, statuses) == (True, [403, 403])
+        assert token.allowed_networks == ["203.0.113.0/24"]
+        assert operator.get(address_of_page(token)).status_code == 200
 
 
 def test_a_person_is_erased_once_the_key_was_typed_twice(operator: Client, world: World) -> None:

@@ -6,12 +6,11 @@ from datetime import UTC, date, datetime
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from django.db.models import Sum
 from django.test import Client
 
+from driftline.common.edge_keys import Purpose, newest_key
 from inference.edge import reports
-from inference.edge.manifests import public_key
 from inference.edge.models import Device, DeviceGroup
 from inference.edge.releases import start_release
 from inference.prediction_log.models import PredictionChunk
@@ -39,7 +38,7 @@ class TestTheAssignment:
     def test_is_signed_by_the_key_that_the_enrolment_named(self, truck: Agent) -> None:
         answer = truck.get("assignment").json()
 
-        key = Ed25519PublicKey.from_public_bytes(base64.b64decode(public_key()))
+        key = newest_key(Purpose.MANIFESTS).public_key()
         key.verify(
             base64.b64decode(answer["signature"]), answer["manifest"].encode()
         )  # raises where it is not

@@ -59,6 +59,15 @@ def test_a_change_is_audited_with_what_was_before(sure: DeviceGroup) -> None:
     assert entry.after == {"ask_below": None, "ask_after_days": 9}
 
 
+def test_what_changes_nothing_is_not_audited(sure: DeviceGroup) -> None:
+    change_group(group=sure, ask_below=0.7, actor="ada@example.com")
+
+    change_group(group=sure, actor="ada@example.com")
+    change_group(group=sure, ask_below=0.7, ask_after_days=None, actor="ada@example.com")
+
+    assert AuditEntry.objects.filter(action="device_group.update").count() == 1
+
+
 def test_only_devices_of_groups_that_ask_are_known_to_serving(group: DeviceGroup, sure: DeviceGroup) -> None:
     add_agent(group, "truck")
     crane = add_agent(sure, "crane")

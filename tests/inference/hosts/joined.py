@@ -18,7 +18,7 @@ class JoinedHost:
 
     def __init__(self, home: Path, url: str, token: str) -> None:
         self.home, self.url, self.token = home, url, token
-        self.server = MainServer(url, HostToken.parse(token))
+        self.server = MainServer(url, HostToken.parse(token), home)
         self.follower = PlanFollower(home, self.server)
 
     @property

@@ -109,7 +109,7 @@ def test_a_file_that_was_changed_on_its_way_is_not_served(
 
 def test_a_download_that_breaks_off_is_a_failure_as_any_other(host: JoinedHost) -> None:
     with _server_that_breaks_off() as url:
-        server = MainServer(url, HostToken.parse(host.token))
+        server = MainServer(url, HostToken.parse(host.token), host.home)
         downloads = file_downloads.FileDownloads(host.home, server)
         downloads.want(["ab" * 32])
 
@@ -158,13 +158,16 @@ def test_a_host_that_seals_where_the_main_server_does_not_is_not_served(
     assert "DRIFTLINE_ENCRYPT_LOG is 1 on the main server" in host.follower.failure
 
 
-def test_a_plan_that_another_server_signed_is_refused(host: JoinedHost, settings: Any) -> None:
-    settings.EDGE_KEY = "of another installation"
+def test_a_plan_that_another_server_signed_is_refused(
+    host: JoinedHost, settings: Any, tmp_path: Path
+) -> None:
+    settings.EDGE_KEY_FILE = tmp_path / "of another installation"
+    settings.EDGE_KEY_FILE.write_text("another key")
 
     host.follower.follow()
 
     assert not host.follower.has_plan
-    assert "not signed by the server" in host.follower.failure
+    assert "make another token on the main server" in host.follower.failure
 
 
 def test_an_unchanged_plan_is_not_sent_again(host: JoinedHost, add_version: AddVersion) -> None:
@@ -206,7 +209,7 @@ def test_the_token_of_a_host_opens_nothing_else_and_no_other_token_opens_its_rou
 
 def test_a_token_is_not_sent_in_the_clear(host: JoinedHost) -> None:
     with pytest.raises(ValueError, match="use https"):
-        MainServer("http://driftline.example", HostToken.parse(host.token))
+        MainServer("http://driftline.example", HostToken.parse(host.token), host.home)
 
 
 def test_a_promotion_waits_for_the_processes_of_hosts(

@@ -18,7 +18,7 @@ from inference.registry.lineage import Lineage
 from inference.registry.models import Model
 from inference.registry.services import create_model, upload_version
 from monitors.rules.models import Rule, Transition
-from monitors.workflows.rollouts.plan import plan_at_once
+from monitors.workflows.rollouts.plan import RolloutPlan
 from monitors.workflows.services import configure_workflow
 from monitors.workflows.trainers.job import TrainingJob
 from monitors.workflows.trainers.launch import run_trainer
@@ -27,7 +27,7 @@ from tests.worlds.turning_flights import CLASSES, DAY, FEATURES, FIRST_DAY, Worl
 
 Fire = Callable[..., Transition]
 TRAINED_DAYS = 5
-AT_ONCE = plan_at_once()
+AT_ONCE = RolloutPlan().as_json()
 """Tests that are not about rollouts promote at once."""
 
 

@@ -2,6 +2,11 @@
 {{ .Release.Name | trunc 40 | trimSuffix "-" }}
 {{- end }}
 
+{{/* Name of the Secret with what connects to the database and the broker, and the secret key. */}}
+{{- define "driftline.secret" -}}
+{{ .Values.existingSecret | default (printf "%s-secrets" (include "driftline.name" .)) }}
+{{- end }}
+
 {{/* Labels by which the pods of one role are found; takes the root and the role. */}}
 {{- define "driftline.selector" -}}
 app.kubernetes.io/name: driftline
@@ -109,7 +114,7 @@ env:
   {{- end }}
   {{- range $secrets }}
   - name: {{ . }}
-    valueFrom: {secretKeyRef: {name: {{ $root.Values.existingSecret }}, key: {{ . }}}}
+    valueFrom: {secretKeyRef: {name: {{ include "driftline.secret" $root }}, key: {{ . }}}}
   {{- end }}
   {{- with $root.Values.extraEnv }}
   {{- toYaml . | nindent 2 }}

@@ -26,7 +26,7 @@ from driftline.common.client_address import address_of
 from driftline.common.errors import Problem
 
 _USE_NOTED_EVERY = timedelta(minutes=1)
-_REMEDY = "the operator sets its allowed addresses by `manage.py scim_token allow`"
+_REMEDY = "the operator sets its allowed addresses in the admin, or by `manage.py scim_token allow`"
 
 
 def create_directory_token(

@@ -22,4 +22,4 @@ class Command(BaseCommand):
         stop = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())
-        follow_until(PlanFollower(settings.HOME, main_server(options["url"])), stop)
+        follow_until(PlanFollower(settings.HOME, main_server(settings.HOME, options["url"])), stop)

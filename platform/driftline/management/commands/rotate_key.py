@@ -10,10 +10,12 @@ from driftline.common.errors import Problem
 from driftline.key_rotation import (
     Resealing,
     count_secrets,
+    rotate_edge_key,
     rotate_endpoint_key,
     rotate_master_key,
     rotate_secret_key,
 )
+from inference.edge.pinned_keys import devices_behind
 from inference.prediction_log.models import LogKey
 from inference.registry.models import Version
 from monitors.alerts.channel_services import SECRET_OVERLAP, rotate_secret
@@ -27,14 +29,15 @@ ACTOR = "command line"
 
 class Command(BaseCommand):
     help = (
-        "Gives a key of this installation a successor while it runs: rotate_key secret_key, log_key or endpoint_key; "
-        "rotate_key channel --project P --name N prints the new signing secret of a channel on the last line, and "
-        "rotate_key mlflow --project P --model M that of a model's webhook. A rotation that was killed is run again."
+        "Gives a key of this installation a successor while it runs: rotate_key secret_key, log_key, endpoint_key or "
+        "edge_key; rotate_key channel --project P --name N prints the new signing secret of a channel on the last "
+        "line, and rotate_key mlflow --project P --model M that of a model's webhook. A rotation that was killed is "
+        "run again."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         keys = parser.add_subparsers(dest="key", required=True)
-        for name in ("secret_key", "log_key", "endpoint_key"):
+        for name in ("secret_key", "log_key", "endpoint_key", "edge_key"):
             keys.add_parser(name).add_argument(
                 "--dry-run", action="store_true", help="say what would be done, and change nothing"
             )
@@ -63,11 +66,22 @@ class Command(BaseCommand):
                 f"{done.released} old master keys deleted, {done.kept} kept, the new one among them."
             )
             failed = done.lost
+        elif key == "edge_key":
+            self._rotate_edge_key()
+            return
         else:
             rotate = rotate_secret_key if key == "secret_key" else rotate_endpoint_key
             failed = self._say(rotate(settings.HOME, actor=ACTOR))
         if failed:
             sys.exit(1)
+
+    def _rotate_edge_key(self) -> None:
+        done = rotate_edge_key(settings.HOME, actor=ACTOR)
+        self.stdout.write(
+            f"The new key signs manifests and plans, and the one before names it; {done.dropped} old keys deleted. "
+            f"{done.devices_behind:,} devices trust an earlier key as yet, and follow with their next poll, if their "
+            "agent knows how: the page Devices names those that cannot."
+        )
 
     def _say(self, done: Resealing) -> int:
         self.stdout.write(
@@ -108,6 +122,12 @@ def _describe(key: str) -> str:
             many = Version.objects.exclude(credential=b"").count()
             return (
                 f"A new key would seal the credentials of {many:,} versions, and the plan would be published."
+            )
+        case "edge_key":
+            return (
+                f"A new key would sign manifests and plans; {devices_behind().count():,} devices trust an earlier key "
+                "than the newest as yet. Keys before the newest would be deleted: an agent that follows no succession "
+                "and trusts one of them would be assigned nothing."
             )
     if settings.SECRET_KEY_FILE is None:
         return f"DRIFTLINE_SECRET_KEY is set: {count_secrets():,} rows would be sealed under it, and no key be made."

@@ -7,14 +7,14 @@ import pytest
 from driftline.accounts.models import Project
 from driftline.common.errors import Problem
 from monitors.workflows.models import Workflow
-from monitors.workflows.rollouts.plan import PlannedStep, RolloutPlan, plan_at_once, staged_plan
+from monitors.workflows.rollouts.plan import PlannedStep, RolloutPlan, staged_plan
 from monitors.workflows.rollouts.plan_text import UnreadableStep, read_steps, write_length, write_steps
 from monitors.workflows.services import configure_workflow
 from tests.worlds.approvals import make_model
 
 
 class TestPlan:
-    @pytest.mark.parametrize("plan", [staged_plan(), plan_at_once()])
+    @pytest.mark.parametrize("plan", [staged_plan(), RolloutPlan().as_json()])
     def test_is_read_as_it_was_written(self, plan: dict[str, Any]) -> None:
         assert RolloutPlan.parse(plan).as_json() == plan
 

@@ -18,7 +18,7 @@ from monitors.feed.models import FeedEvent
 from monitors.workflows import services
 from monitors.workflows.models import Rollout
 from monitors.workflows.rollouts.checks import OF_ONE_STEP, chance_of
-from monitors.workflows.rollouts.plan import Guard, plan_at_once
+from monitors.workflows.rollouts.plan import Guard, RolloutPlan
 from monitors.workflows.rollouts.services import pause_rollout, resume_rollout, roll_back_run
 from tests.worlds.approvals import count_requests
 from tests.worlds.rollouts import STAGED, RolloutWorld, run_after_gate
@@ -99,7 +99,7 @@ class TestSteps:
         assert [one["weight"] for one in world.rollout.history] == [0.05, 0.5, 1.0]
 
     def test_without_steps_promotes_at_once(self, project: Project) -> None:
-        world = run_after_gate(project, plan=plan_at_once())
+        world = run_after_gate(project, plan=RolloutPlan().as_json())
 
         world.advance()
 
@@ -399,7 +399,7 @@ class TestRollingBack:
         assert (last["weight"], last["reason"], world.rollout.state) == (0.0, "complaints", "aborted")
 
     def test_of_a_run_that_has_ended_marks_it(self, project: Project) -> None:
-        world = run_after_gate(project, plan=plan_at_once())
+        world = run_after_gate(project, plan=RolloutPlan().as_json())
         world.advance()
 
         rollback(model=world.model, expected_generation=None, actor="ada@bank.example")
