@@ -44,7 +44,7 @@ class NoMoment(Exception):
 
 
 @dataclass(frozen=True)
-class Replay:
+class LogReplay:
     """A log that was checked: from this backup it leads to the moment, or to its end."""
 
     log: Path
@@ -81,7 +81,7 @@ def _read_first_segment(archive: Path) -> str:
     raise DatabaseFailed(f"{archive} has no backup_label that names a segment, so it is no base.")
 
 
-def check_moment(folder: Path, manifest: BackupManifest, until: datetime | None) -> Replay:
+def check_moment(folder: Path, manifest: BackupManifest, until: datetime | None) -> LogReplay:
     """Check that a backup and the archive lead to a moment, reading all of both; raises NoMoment, LogDamaged, NoBackup.
 
     Without a moment the log is replayed to its end.
@@ -110,7 +110,7 @@ def check_moment(folder: Path, manifest: BackupManifest, until: datetime | None)
     log = settings.WAL_ARCHIVE / base.log
     check_segments(segments_for(log, first=base.first_segment, until=until))
     check_parts({name: folder / BASE / name for name in _FILES}, base.parts)
-    return Replay(log, base.usable_from, until)
+    return LogReplay(log, base.usable_from, until)
 
 
 def unpack_base(folder: Path, paths: HomePaths) -> None:
@@ -122,7 +122,7 @@ def unpack_base(folder: Path, paths: HomePaths) -> None:
     (paths.postgres_data / "recovery.signal").touch(mode=0o600)
 
 
-def add_artifacts(replay: Replay, home: Path) -> None:
+def add_artifacts(replay: LogReplay, home: Path) -> None:
     """Add the models that came after the backup; more than the moment knows does no harm."""
     source = replay.log.parent / ARTIFACTS
     for path in source.glob("??/*.onnx"):
@@ -133,7 +133,7 @@ def add_artifacts(replay: Replay, home: Path) -> None:
 
 
 @contextmanager
-def replayed_database(paths: HomePaths, replay: Replay) -> Iterator[None]:
+def replayed_database(paths: HomePaths, replay: LogReplay) -> Iterator[None]:
     """Replay the log on the unpacked base, and have the database answer meanwhile; raises DatabaseFailed."""
     child = postgres_child(paths, recovery=recovery_options(replay.log, replay.until))
     try:

@@ -20,8 +20,8 @@ from django.db import connection
 from driftline.backup import database, home_files
 from driftline.backup.base import (
     LATEST,
+    LogReplay,
     NoMoment,
-    Replay,
     add_artifacts,
     check_moment,
     describe_replayed,
@@ -35,6 +35,7 @@ from driftline.backup.mark import RestoreMark, mark_path, read_mark, write_mark
 from driftline.common.durable_files import sync_to_disk
 from driftline.services.ownership import AlreadyRunning, Owner, own
 from driftline.services.paths import HomePaths, create_folders, home_paths
+from driftline.services.postgres import NoPostgres
 from driftline.services.wal_archive import LogDamaged
 from driftline.upgrade.pending import count_migrations, newer_migrations, read_pending
 
@@ -105,7 +106,16 @@ def restore_backup(
             os.sync()
             mark_path(paths.home).unlink()
             sync_to_disk(paths.home)
-    except (NoBackup, NoMoment, LogDamaged, DatabaseFailed, AlreadyRunning, OSError, ValueError) as error:
+    except (
+        AlreadyRunning,
+        DatabaseFailed,
+        LogDamaged,
+        NoBackup,
+        NoMoment,
+        NoPostgres,
+        OSError,
+        ValueError,
+    ) as error:
         raise NotRestored(str(error)) from error
     return restored
 
@@ -205,7 +215,7 @@ def _load(
     return Restored(manifest.moment, manifest.rows, ["The counts are equal to the backup's."])
 
 
-def _replay(paths: HomePaths, source: _Source, replay: Replay, say: Say) -> Restored:
+def _replay(paths: HomePaths, source: _Source, replay: LogReplay, say: Say) -> Restored:
     """Replay the log: the database is as it was at a later moment, and the models that it may name are there."""
     add_artifacts(replay, paths.home)
     unpack_base(source.folder, paths)

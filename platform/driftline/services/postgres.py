@@ -97,7 +97,7 @@ def postgres_child(
         command=(str(binaries / "postgres"), "-D", str(paths.postgres_data), *options),
         stop_signal=SIGINT,  # SIGTERM would wait for every client to leave
         stop_seconds=60,
-        prepare=lambda: _prepare(paths, binaries, identity, wal_archive),
+        prepare=lambda: _prepare(paths, binaries, identity, wal_archive, replays=recovery is not None),
         enter=identity.enter,
         niceness=2,
         is_ready=lambda: _has_database(paths),
@@ -142,11 +142,20 @@ def _succeeds_in_child(enter: Callable[[], None]) -> bool:
     return False
 
 
-def _prepare(paths: HomePaths, binaries: Path, identity: Identity, wal_archive: Path | None) -> None:
+def _prepare(
+    paths: HomePaths, binaries: Path, identity: Identity, wal_archive: Path | None, *, replays: bool
+) -> None:
     """Make the data folder, or check it and clear what a killed server left; none runs now."""
     create_folders(paths)
-    if wal_archive is not None:
-        _check_archive(paths, wal_archive, identity)
+    if identity.user is not None and (replays or wal_archive is not None):
+        raise ChildNotStarted(
+            "PostgreSQL has to run as another user here, who can read neither the models nor the archived log of the "
+            "one who runs Driftline; start it as an ordinary user, or leave DRIFTLINE_WAL_ARCHIVE empty."
+        )
+    if wal_archive is not None and wal_archive.resolve().is_relative_to(paths.home.resolve()):
+        raise ChildNotStarted(
+            f"DRIFTLINE_WAL_ARCHIVE is {wal_archive}, in the home that it is to outlive; name a folder on another disk."
+        )
     if identity.user is not None:
         os.chown(paths.sockets, identity.user, -1)
         paths.home.chmod(0o711)  # it passes through to its data and its socket, and lists nothing
@@ -160,18 +169,6 @@ def _prepare(paths: HomePaths, binaries: Path, identity: Identity, wal_archive: 
         Path(f"{paths.postgres_socket}.lock"),
     ):
         stale.unlink(missing_ok=True)
-
-
-def _check_archive(paths: HomePaths, archive: Path, identity: Identity) -> None:
-    if identity.user is not None:
-        raise ChildNotStarted(
-            "DRIFTLINE_WAL_ARCHIVE is set, and PostgreSQL has to run as another user here, who cannot read the models "
-            "that it archives too; start Driftline as an ordinary user."
-        )
-    if archive.resolve().is_relative_to(paths.home.resolve()):
-        raise ChildNotStarted(
-            f"DRIFTLINE_WAL_ARCHIVE is {archive}, in the home that it is to outlive; name a folder on another disk."
-        )
 
 
 def _create_cluster(paths: HomePaths, binaries: Path, identity: Identity) -> None:

@@ -36,7 +36,7 @@ class LogDamaged(Exception):
 
 
 @dataclass(frozen=True)
-class Segment:
+class WalSegment:
     """16 MB of the log, in the archive; nothing in it was committed after `written_until`."""
 
     path: Path
@@ -90,10 +90,10 @@ def log_name(paths: HomePaths) -> str:
     return file.read_text() if file.exists() else ""
 
 
-def segments_of(log: Path) -> list[Segment]:
+def segments_of(log: Path) -> list[WalSegment]:
     """List the segments of a log in their order."""
     found = [path for path in log.iterdir() if _SEGMENT.fullmatch(path.name)] if log.is_dir() else []
-    return [Segment(path, _written_until(path)) for path in sorted(found)]
+    return [WalSegment(path, _written_until(path)) for path in sorted(found)]
 
 
 def _written_until(path: Path) -> datetime:
@@ -103,13 +103,13 @@ def _written_until(path: Path) -> datetime:
     return datetime.fromtimestamp(seconds + 1, UTC)  # the header has whole seconds
 
 
-def segments_for(log: Path, *, first: str, until: datetime | None) -> Sequence[Segment]:
+def segments_for(log: Path, *, first: str, until: datetime | None) -> Sequence[WalSegment]:
     """Return the segments from `first` on that hold what was committed before a moment; all of them without one.
 
     Raises LogDamaged where one is missing, or where the log ends before.
     """
     found = [segment for segment in segments_of(log) if segment.name >= first]
-    needed: list[Segment] = []
+    needed: list[WalSegment] = []
     expected = first
     for segment in found:
         if segment.name != expected:
@@ -123,7 +123,7 @@ def segments_for(log: Path, *, first: str, until: datetime | None) -> Sequence[S
     return needed
 
 
-def _say_end(found: Sequence[Segment]) -> str:
+def _say_end(found: Sequence[WalSegment]) -> str:
     if not found:
         return "it has nothing of what follows this backup, which can be restored without --until."
     return f"it is whole until {found[-1].written_until:%Y-%m-%d %H:%M:%S} UTC, so name an earlier moment."
@@ -135,7 +135,7 @@ def _following(name: str) -> str:
     return f"{timeline:08X}{total // _SEGMENTS_OF_A_FILE_ID:08X}{total % _SEGMENTS_OF_A_FILE_ID:08X}"
 
 
-def check_segments(segments: Sequence[Segment]) -> None:
+def check_segments(segments: Sequence[WalSegment]) -> None:
     """Read segments to their ends; raises LogDamaged at the first that is cut or changed."""
     for place, segment in enumerate(segments):
         try:

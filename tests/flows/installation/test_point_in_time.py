@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -188,6 +189,19 @@ def test_a_moment_that_the_log_does_not_reach_changes_nothing(
     assert is_untouched(empty)
 
 
+def test_after_the_last_transaction_the_end_of_the_log_is_to_be_named(
+    history: History, empty: Installation
+) -> None:
+    beyond = segments_of(history.log)[-1].written_until - timedelta(microseconds=1)
+
+    refused = empty.manage("restore", str(history.backup), "--until", beyond.isoformat())
+    restored = empty.manage("restore", str(history.backup), "--until", "latest")
+
+    assert "is as late as" in refused.stderr
+    assert "or --until latest" in refused.stderr
+    assert restored.returncode == 0, restored.stderr
+
+
 def test_a_missing_segment_changes_nothing(history: History, empty: Installation, copied: Path) -> None:
     first = base_of(history.backup).first_segment
     (copied / f"{first}.gz").unlink()
@@ -320,6 +334,7 @@ def test_a_full_archive_stops_nobody_and_gets_the_log_when_it_has_room(
     installation = archiving(tmp_path / "home", small_disk)
     installation.start()
     try:
+        installation.query("SELECT pg_switch_wal()")
         wait_until(
             lambda: installation.query("SELECT 1 FROM pg_stat_archiver WHERE failed_count > 0"),
             what="a failure",
