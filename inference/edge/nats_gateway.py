@@ -18,6 +18,7 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.errors import Error
 
+from driftline.common.key_succession import KEY_HEADER
 from driftline.common.uploads import MAX_BODY_BYTES
 from driftline_agent.nats_wire import METHOD, MORE, PATH, STATUS, SUBJECT, TlsClient, connect, part_bytes
 
@@ -44,7 +45,7 @@ _FORWARDED = {
     "if-none-match",
     "user-agent",
     "accept-encoding",
-    "driftline-signing-key",
+    KEY_HEADER.lower(),
 }
 _RETURNED = {
     "content-type",

@@ -65,6 +65,20 @@ def check_trainers(app_configs: Any, **_: Any) -> Sequence[CheckMessage]:
 
 
 @register()
+def check_wal_archive(app_configs: Any, **_: Any) -> Sequence[CheckMessage]:
+    """The log of a server of one's own is not archived by Driftline."""
+    if settings.WAL_ARCHIVE is None or not settings.DATABASE_URL:
+        return []
+    return [
+        Warning(
+            "DRIFTLINE_WAL_ARCHIVE is for the embedded PostgreSQL, and DRIFTLINE_DATABASE_URL names another.",
+            hint="Archive the log of that server with its own archive_command, and leave DRIFTLINE_WAL_ARCHIVE empty.",
+            id="driftline.W003",
+        )
+    ]
+
+
+@register()
 def check_connections(app_configs: Any, **_: Any) -> Sequence[CheckMessage]:
     """All processes together leave the embedded database some of its connections."""
     threads = settings.WEB_THREADS + settings.LOG_THREADS + THREADS_BESIDE

@@ -37,6 +37,8 @@ from monitors.workflows.mlflow.registry_imports.models import RegistryImport
 from monitors.workflows.models import Workflow
 from monitors.workflows.pulls.models import Pull
 
+ROTATED = "key.rotate"
+"""The act in the audit trail."""
 BATCH_ROWS = 50
 """So many rows are locked at a time."""
 SEALED: Sequence[tuple[type[models.Model], Sequence[str]]] = (
@@ -189,5 +191,5 @@ def rotate_master_key(home: Path, *, actor: str) -> KeyRotation:
 
 
 def _recorded[Done: (Resealing, EdgeRotation, KeyRotation)](name: str, done: Done, actor: str) -> Done:
-    record_audit(project=None, actor=actor, action="key.rotate", subject=name, after=asdict(done))
+    record_audit(project=None, actor=actor, action=ROTATED, subject=name, after=asdict(done))
     return done

@@ -1,10 +1,12 @@
 """Settings that would break a promise stop the start."""
 
+from pathlib import Path
+
 import pytest
 from django.conf import LazySettings
 
 from driftline import checks
-from driftline.checks import check_connections
+from driftline.checks import check_connections, check_wal_archive
 
 
 def test_the_shipped_settings_leave_the_database_connections(settings: LazySettings) -> None:
@@ -43,3 +45,14 @@ def test_how_many_connections_a_database_of_ones_own_has_is_its_operators_matter
     settings.DATABASE_URL, settings.WEB_WORKERS = "postgresql://db/driftline", 8
 
     assert check_connections(None) == []
+
+
+def test_an_archive_of_the_embedded_databases_log_is_no_use_to_another_database(
+    settings: LazySettings, tmp_path: Path
+) -> None:
+    settings.DATABASE_URL, settings.WAL_ARCHIVE = "postgresql://db/driftline", tmp_path
+
+    [warning] = check_wal_archive(None)
+
+    assert warning.id == "driftline.W003"
+    assert "its own archive_command" in (warning.hint or "")

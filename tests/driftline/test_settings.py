@@ -170,3 +170,11 @@ def test_an_address_that_no_receiver_of_the_audit_trail_has_stops_the_start(
 
     assert read.returncode != 0
     assert f"{name} is {text!r}; use " in read.stderr
+
+
+@pytest.mark.parametrize("folder", ["archive", "/"])
+def test_an_archive_of_the_log_needs_a_folder_of_its_own(tmp_path: Path, folder: str) -> None:
+    read = setting(tmp_path, "s.WAL_ARCHIVE", DRIFTLINE_WAL_ARCHIVE=folder)
+
+    assert read.returncode != 0
+    assert f"DRIFTLINE_WAL_ARCHIVE is {folder!r}; use the absolute path of a folder" in read.stderr

@@ -16,11 +16,17 @@ from django.db import connection
 from psycopg2.extensions import ISOLATION_LEVEL_REPEATABLE_READ, make_dsn
 
 from driftline.services.paths import HomePaths
-from driftline.services.postgres import NoPostgres, postgres_binaries, postgres_child
-from driftline.services.processes import Process
+from driftline.services.postgres import (
+    NoPostgres,
+    WrongPostgresVersion,
+    postgres_binaries,
+    postgres_child,
+)
+from driftline.services.processes import Child, ChildNotStarted, Process
 
 _KNOWS_TRANSACTION_TIMEOUT = 170_000
 LOADERS = 2  # connections that load tables and build indexes at once
+_MOMENT = "SELECT to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')"
 _TABLES = """
     SELECT relname FROM pg_class WHERE relnamespace = 'public'::regnamespace
     AND relkind IN ('r', 'p') AND NOT relispartition ORDER BY relname
@@ -47,16 +53,25 @@ class Snapshot:
 
 
 @contextmanager
-def running_database(paths: HomePaths, *, embedded: bool) -> Iterator[None]:
+def running_database(paths: HomePaths, *, embedded: bool, wal_archive: Path | None = None) -> Iterator[None]:
     """Run the embedded server meanwhile, where this home has one and nothing else runs it."""
     if not embedded:
         yield
         return
-    child = postgres_child(paths)
+    with running_child(paths, postgres_child(paths, wal_archive=wal_archive)):
+        yield
+
+
+@contextmanager
+def running_child(paths: HomePaths, child: Child) -> Iterator[None]:
+    """Run a server of this home meanwhile; raises DatabaseFailed where it does not start."""
     process = Process(child, lock_folder=paths.run, log_folder=paths.log)
-    process.start()
     try:
-        process.wait_ready()
+        try:
+            process.start()
+            process.wait_ready()
+        except (ChildNotStarted, WrongPostgresVersion) as error:
+            raise DatabaseFailed(str(error)) from error
         yield
     finally:
         connection.close()
@@ -69,10 +84,8 @@ def snapshot() -> Iterator[Snapshot]:
     with closing(_connect()) as found:
         found.set_session(isolation_level=ISOLATION_LEVEL_REPEATABLE_READ, readonly=True)
         with found.cursor() as cursor:
-            cursor.execute(
-                "SELECT pg_export_snapshot(), to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')"
-            )
-            name, moment = cursor.fetchone()
+            cursor.execute(f"{_MOMENT}, pg_export_snapshot()")
+            moment, name = cursor.fetchone()
             cursor.execute(
                 "SELECT app, array_agg(name::text ORDER BY id) FROM django_migrations GROUP BY app"
             )
@@ -97,6 +110,23 @@ def dump(taken: Snapshot, path: Path) -> None:
     path.touch(mode=0o600)
     options = ["--format=custom", "--compress=gzip:1", "--no-owner", "--no-privileges"]
     _run("pg_dump", *options, f"--snapshot={taken.name}", f"--file={path}")
+
+
+def copy_cluster(folder: Path) -> None:
+    """Copy the files of the server into the new folder `folder`, with the log that was written meanwhile.
+
+    Raises DatabaseFailed. The server goes on; `base.tar.gz` and `pg_wal.tar.gz` are on the disk when this returns.
+    """
+    options = ["--format=tar", "--compress=client-gzip:1", "--wal-method=stream", "--checkpoint=fast"]
+    _run("pg_basebackup", *options, "--no-manifest", "--no-password", f"--pgdata={folder}")
+
+
+def read_moment() -> str:
+    """Return the server's time, as RFC 3339."""
+    with closing(_connect()) as found, found.cursor() as cursor:
+        cursor.execute(_MOMENT)
+        [moment] = cursor.fetchone()
+    return str(moment)
 
 
 def stored_bytes() -> int:

@@ -16,6 +16,7 @@ from django.db.models import Q
 from driftline.accounts.models import AuditEntry
 from driftline.accounts.services import record_audit
 from driftline.backup import database, home_files
+from driftline.backup.base import take_base
 from driftline.backup.manifest import FORMAT, BackupManifest, part_of, write_manifest
 from driftline.common.clock import now
 from driftline.common.durable_files import sync_to_disk
@@ -34,11 +35,14 @@ class NotMade(Exception):
     """No backup was made, and nothing is left of it; the text says why."""
 
 
-def make_backup(target: Path, keys: Path | None, say: Say, *, is_noted: bool = True) -> BackupManifest:
+def make_backup(
+    target: Path, keys: Path | None, say: Say, *, is_noted: bool = True, takes_base: bool = True
+) -> BackupManifest:
     """Back up this installation into the new folder `target`, and its keys into the folder `keys` if one is given.
 
     What was acknowledged before it began is in it: rows that wait in spools too. Raises NotMade. With `is_noted` the
     audit trail says so; before a migration its table may not fit yet, so call `note_backup` afterwards.
+    Where the log is archived, it has a base from which later moments are restored, unless `takes_base` is False.
     """
     paths = home_paths(settings.HOME)
     _check_places(paths.home, target, keys)
@@ -51,7 +55,7 @@ def make_backup(target: Path, keys: Path | None, say: Say, *, is_noted: bool = T
             shutil.rmtree(draft, ignore_errors=True)
             draft.mkdir(mode=0o700, parents=True)
             with reachable_database(paths, "a backup"):
-                manifest = _write(paths.home, draft, kept_keys, say)
+                manifest = _write(paths.home, draft, kept_keys, say, takes_base=takes_base)
                 draft.rename(target)
                 is_made = True
                 sync_to_disk(target.parent)
@@ -98,13 +102,18 @@ def reachable_database(paths: HomePaths, what: str) -> Iterator[None]:
     if settings.DATABASE_URL or current_owner(paths) is not None:
         yield
         return
-    with own(paths, Owner(os.getpid(), what, "")), database.running_database(paths, embedded=True):
+    running = database.running_database(paths, embedded=True, wal_archive=settings.WAL_ARCHIVE)
+    with own(paths, Owner(os.getpid(), what, "")), running:
         yield
 
 
-def _write(home: Path, draft: Path, kept_keys: Path | None, say: Say) -> BackupManifest:
-    say("Staging the files ...")
+def _write(home: Path, draft: Path, kept_keys: Path | None, say: Say, *, takes_base: bool) -> BackupManifest:
     began = now()
+    base = None
+    if takes_base:
+        say("Copying the database's files ...")
+        base = take_base(draft, home)
+    say("Staging the files ...")
     staged = home_files.stage(home)
     with database.snapshot() as taken:
         home_files.stage_what_is_new(home, staged)
@@ -128,6 +137,7 @@ def _write(home: Path, draft: Path, kept_keys: Path | None, say: Say) -> BackupM
         rows=rows,
         parts=parts,
         keys_are_apart=kept_keys is not None,
+        base=base,
     )
     sync_to_disk(draft / "database.dump")
     write_manifest(draft, manifest)
@@ -159,14 +169,17 @@ def keys_name(backup: str) -> str:
 
 def note_backup(target: Path, manifest: BackupManifest) -> None:
     """Record a backup in the audit trail, by which `doctor` knows it."""
-    size = sum(part.bytes for part in manifest.parts.values())
     with transaction.atomic():
         record_audit(
             project=None,
             actor="command line",
             action=MADE,
             subject=str(target)[:200],
-            after={"moment": manifest.moment, "bytes": size},
+            after={
+                "moment": manifest.moment,
+                "bytes": manifest.bytes,
+                "log": manifest.base.log if manifest.base else None,
+            },
         )
 
 

@@ -2,11 +2,14 @@
 
 import hashlib
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 
 from driftline.common.durable_files import write_file
+from driftline.services.wal_archive import LOG_NAME, SEGMENT_NAME
 
 MANIFEST = "manifest.json"
 FORMAT = 1
@@ -25,6 +28,16 @@ class Part(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     sha256: str
 
 
+class Base(msgspec.Struct, frozen=True, kw_only=True):
+    """The files of the database's server, from which on its archived log is replayed."""
+
+    log: Annotated[str, msgspec.Meta(pattern=f"^{LOG_NAME}$")]
+    first_segment: Annotated[str, msgspec.Meta(pattern=f"^{SEGMENT_NAME}$")]
+    usable_from: Annotated[datetime, msgspec.Meta(tz=True)]
+    """The first moment that can be restored."""
+    parts: dict[str, Part]
+
+
 class BackupManifest(msgspec.Struct, frozen=True, kw_only=True):
     """The contents of a backup, as they were at `moment`."""
 
@@ -38,6 +51,14 @@ class BackupManifest(msgspec.Struct, frozen=True, kw_only=True):
     """Of each table; a partitioned one counts once."""
     parts: dict[str, Part]
     keys_are_apart: bool
+    base: Base | None = None
+    """None where the log of the database was not archived."""
+
+    @property
+    def bytes(self) -> int:
+        """The size of all files of the backup."""
+        parts = [*self.parts.values(), *(self.base.parts.values() if self.base else ())]
+        return sum(part.bytes for part in parts)
 
 
 def part_of(path: Path) -> Part:
@@ -71,9 +92,9 @@ def read_manifest(folder: Path) -> BackupManifest:
     return manifest
 
 
-def check_parts(paths: Mapping[str, Path], manifest: BackupManifest) -> None:
-    """Read every file of a backup and compare it with the manifest; raises NoBackup."""
-    for name, part in manifest.parts.items():
+def check_parts(paths: Mapping[str, Path], parts: Mapping[str, Part]) -> None:
+    """Read files of a backup and compare them with its manifest; raises NoBackup."""
+    for name, part in parts.items():
         path = paths[name]
         try:
             found = part_of(path)

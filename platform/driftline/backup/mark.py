@@ -16,6 +16,8 @@ class RestoreMark(msgspec.Struct, frozen=True):
     keys: str
     aside: str
     """Name of the folder into which what the home held before is put."""
+    until: str = ""
+    """To which moment, if not to that of the backup."""
     is_cleared: bool = False
     """Whether all of that is there: what the home holds beside it is the restore's own."""
 
@@ -23,7 +25,8 @@ class RestoreMark(msgspec.Struct, frozen=True):
     def command(self) -> str:
         """Return the command that brings it to its end."""
         keys = f" --keys {shlex.quote(self.keys)}" if self.keys else ""
-        return f"manage.py restore {shlex.quote(self.backup)}{keys}"
+        until = f" --until {shlex.quote(self.until)}" if self.until else ""
+        return f"manage.py restore {shlex.quote(self.backup)}{keys}{until}"
 
 
 def mark_path(home: Path) -> Path:

@@ -1,14 +1,16 @@
 """Restores a backup into a home that holds nothing, or after what it holds was put aside.
 
 A mark lies in the home from the first change to the last: an interrupted restore is begun again by the same command,
-and `up` and `serve` refuse such a home. The database of an embedded installation is loaded into a new cluster; an
-external one must be empty, and is loaded in one transaction.
+and `up` and `serve` refuse such a home. The database of an embedded installation is loaded into a new cluster, or for a
+moment after the backup, its files are put back and its log replayed (`base.py`); an external one must be empty, and is
+loaded in one transaction.
 """
 
 import os
 import shutil
+from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from pathlib import Path
 
 import msgspec
@@ -16,6 +18,16 @@ from django.conf import settings
 from django.db import connection
 
 from driftline.backup import database, home_files
+from driftline.backup.base import (
+    LATEST,
+    LogReplay,
+    NoMoment,
+    add_artifacts,
+    check_moment,
+    describe_replayed,
+    replayed_database,
+    unpack_base,
+)
 from driftline.backup.database import DatabaseFailed
 from driftline.backup.making import Say, keys_name
 from driftline.backup.manifest import BackupManifest, NoBackup, check_parts, read_manifest
@@ -23,7 +35,9 @@ from driftline.backup.mark import RestoreMark, mark_path, read_mark, write_mark
 from driftline.common.durable_files import sync_to_disk
 from driftline.services.ownership import AlreadyRunning, Owner, own
 from driftline.services.paths import HomePaths, create_folders, home_paths
-from driftline.upgrade.pending import count_migrations, newer_migrations
+from driftline.services.postgres import NoPostgres
+from driftline.services.wal_archive import LogDamaged
+from driftline.upgrade.pending import count_migrations, newer_migrations, read_pending
 
 _OF_EVERY_START = frozenset({"keys", "log", "run", home_files.BACKUPS})
 """What the look at a home makes, and backups of it: one with no more holds nothing yet."""
@@ -48,12 +62,22 @@ class _Source:
         return {name: self.folder / name for name in names} | {"keys.tar": self.keys}
 
 
+@dataclass(frozen=True)
+class Restored:
+    """What a home holds after a restore: rows by table, as of `moment`, and what else there is to know."""
+
+    moment: str
+    rows: dict[str, int]
+    remarks: Sequence[str]
+
+
 def restore_backup(
-    folder: Path, keys: Path | None, *, replace: bool, now: datetime, say: Say
-) -> BackupManifest:
+    folder: Path, keys: Path | None, *, replace: bool, until: str | None = None, now: datetime, say: Say
+) -> Restored:
     """Restore a backup into this home and its database; with `replace` what the home holds is put aside first.
 
-    Raises NotRestored. Nothing was touched where the backup itself is not whole.
+    With `until`, RFC 3339 or LATEST, the embedded database is brought to that moment, or to the end of its archived
+    log. Raises NotRestored. Nothing was touched where the backup itself is not whole, or does not lead there.
     """
     paths = home_paths(settings.HOME)
     try:
@@ -61,22 +85,52 @@ def restore_backup(
         source = _Source(folder, _find_keys(folder, keys, manifest))
         _check_release(manifest)
         say("Checking the backup ...")
-        check_parts(source.paths, manifest)
+        check_parts(source.paths, manifest.parts)
+        replay = None if until is None else check_moment(folder, manifest, read_moment(until))
         create_folders(paths)
         with own(paths, Owner(os.getpid(), "a restore", now.isoformat(timespec="seconds"))):
             mark = read_mark(paths.home)
             is_loaded = _check_target(paths.home, manifest, mark, replace=replace)
             if mark is None:
-                mark = RestoreMark(str(folder), str(keys or ""), f"{home_files.ASIDE}{now:%Y%m%dT%H%M%SZ}")
-                write_mark(paths.home, mark)
+                mark = RestoreMark("", "", f"{home_files.ASIDE}{now:%Y%m%dT%H%M%SZ}")
+            mark = msgspec.structs.replace(mark, backup=str(folder), keys=str(keys or ""), until=until or "")
+            write_mark(paths.home, mark)
             _clear(paths.home, mark)
-            _fill(paths, source, manifest, say, is_loaded=is_loaded)
+            say("Restoring the files ...")
+            for name in ("files.tar", "keys.tar"):
+                home_files.unpack(source.paths[name], paths.home)
+            if replay is None:
+                restored = _load(paths, source, manifest, say, is_loaded=is_loaded)
+            else:
+                restored = _replay(paths, source, replay, say)
             os.sync()
             mark_path(paths.home).unlink()
             sync_to_disk(paths.home)
-    except (NoBackup, DatabaseFailed, AlreadyRunning, OSError, ValueError) as error:
+    except (
+        AlreadyRunning,
+        DatabaseFailed,
+        LogDamaged,
+        NoBackup,
+        NoMoment,
+        NoPostgres,
+        OSError,
+        ValueError,
+    ) as error:
         raise NotRestored(str(error)) from error
-    return manifest
+    return restored
+
+
+def read_moment(text: str) -> datetime | None:
+    """Parse a moment with its offset from UTC; None for LATEST. Raises NoMoment."""
+    if text == LATEST:
+        return None
+    try:
+        moment = datetime.fromisoformat(text)
+        if moment.tzinfo is not None:
+            return moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        pass
+    raise NoMoment(f"{text!r} is no moment; write one such as 2026-11-30T12:00Z, or {LATEST}.")
 
 
 def _find_keys(folder: Path, keys: Path | None, manifest: BackupManifest) -> Path:
@@ -146,10 +200,10 @@ def _clear(home: Path, mark: RestoreMark) -> None:
     write_mark(home, msgspec.structs.replace(mark, is_cleared=True))
 
 
-def _fill(paths: HomePaths, source: _Source, manifest: BackupManifest, say: Say, *, is_loaded: bool) -> None:
-    say("Restoring the files ...")
-    for name in ("files.tar", "keys.tar"):
-        home_files.unpack(source.paths[name], paths.home)
+def _load(
+    paths: HomePaths, source: _Source, manifest: BackupManifest, say: Say, *, is_loaded: bool
+) -> Restored:
+    """Load the dump: the database is as it was at the moment of the backup."""
     embedded = not settings.DATABASE_URL
     with database.running_database(paths, embedded=embedded):
         connection.close()
@@ -158,6 +212,26 @@ def _fill(paths: HomePaths, source: _Source, manifest: BackupManifest, say: Say,
             database.load(source.folder / "database.dump", at_once=not embedded)
         say("Counting the rows ...")
         _compare(manifest, database.loaded_rows())
+    return Restored(manifest.moment, manifest.rows, ["The counts are equal to the backup's."])
+
+
+def _replay(paths: HomePaths, source: _Source, replay: LogReplay, say: Say) -> Restored:
+    """Replay the log: the database is as it was at a later moment, and the models that it may name are there."""
+    add_artifacts(replay, paths.home)
+    unpack_base(source.folder, paths)
+    say("Replaying the log ...")
+    with replayed_database(paths, replay):
+        connection.close()
+        _check_replayed_release()
+        say("Counting the rows ...")
+        moment = replay.until.isoformat() if replay.until else "the end of the archived log"
+        return Restored(moment, database.loaded_rows(), list(describe_replayed(replay.since)))
+
+
+def _check_replayed_release() -> None:
+    """The release may have been upgraded between the backup and the moment."""
+    if (found := read_pending()).newer:
+        raise NotRestored(f"{found.describe_newer()} Install that release, and run the same command there.")
 
 
 def _compare(manifest: BackupManifest, loaded: dict[str, int]) -> None:

@@ -33,6 +33,7 @@ class Installation:
     embedded_broker: bool  # False where DRIFTLINE_BROKER_URL names one
     device_nats: bool = False  # whether devices reach it over a server of NATS
     demo: str | None = None  # the demo that is set up and replayed
+    wal_archive: Path | None = None  # where the embedded database archives its log
 
     @property
     def url(self) -> str:
@@ -58,7 +59,7 @@ def stages(installation: Installation) -> Stages:
 def _services(installation: Installation) -> list[Child]:
     found = []
     if installation.embedded_database:
-        found.append(postgres_child(installation.paths))
+        found.append(postgres_child(installation.paths, wal_archive=installation.wal_archive))
     if installation.embedded_broker:
         found.append(valkey_child(installation.paths))
     return found

@@ -16,8 +16,10 @@ from kombu import Connection
 
 from driftline.accounts.audit_chain import check_chain, oldest_unsealed
 from driftline.accounts.audit_export.selectors import export_statuses
+from driftline.backup.archiver import read_archiver
 from driftline.backup.making import last_backup
 from driftline.common.attempts import MAX_ATTEMPTS
+from driftline.common.byte_sizes import format_bytes
 from driftline.common.clock import now
 from driftline.common.database.replica import describe_replica
 from driftline.given_up import Piece, given_up, late
@@ -26,6 +28,8 @@ from driftline.services.ownership import current_owner
 from driftline.services.paths import OTHERS, HomePaths
 from driftline.services.postgres import NoPostgres, postgres_binaries
 from driftline.services.valkey import NoValkey, valkey_binary
+from driftline.services.wal_archive import SEGMENT_BYTES
+from driftline.services.wal_segment import GIVE_UP_BELOW_BYTES
 from driftline.stuck_work import count_failed, stuck_work
 from driftline.upgrade.pending import read_pending
 from inference.hosts.models import ServingHost
@@ -79,6 +83,7 @@ def diagnose(paths: HomePaths) -> Iterator[Finding]:
             yield _log_keys(paths)
             yield _stuck_work()
             yield _last_backup()
+            yield from _wal_archive(paths)
             yield _audit_trail(paths)
             yield _log_chunks()
             yield from _background_work()
@@ -337,6 +342,36 @@ def _last_backup() -> Finding:
         return Finding("last backup", "none was made; manage.py backup FOLDER makes one")
     days = (now() - made.at) / timedelta(days=1)
     return Finding("last backup", f"{made.at:%Y-%m-%d %H:%M} UTC, {days:.1f} days ago, in {made.subject}")
+
+
+def _wal_archive(paths: HomePaths) -> Iterator[Finding]:
+    """Say how the log is archived, where it is to be, and why moments might not be restorable."""
+    archive = settings.WAL_ARCHIVE
+    if archive is None or settings.DATABASE_URL:
+        return
+    found = read_archiver(paths, archive)
+    last = f"{found.archived_at:%Y-%m-%d %H:%M:%S} UTC" if found.archived_at else "not seen yet"
+    text = (
+        f"{format_bytes(found.archive_bytes)} in {archive}; last segment archived: {last}; {found.waiting} wait, "
+        f"{format_bytes(found.waiting * SEGMENT_BYTES)} on the database's disk"
+    )
+    remedy = ""
+    if not found.is_on:
+        text = f"DRIFTLINE_WAL_ARCHIVE is {archive}, and the server runs without it"
+        remedy = "Restart the installation with this setting."
+    elif found.is_failing:
+        text = f"it fails: {text}"
+        remedy = (
+            f"See that {archive} is there, has room and can be written; {paths.log}/postgres.log says what failed. "
+            f"With less than {format_bytes(GIVE_UP_BELOW_BYTES)} free for the database what waits is given up."
+        )
+    elif found.is_late(now()):
+        remedy = (
+            f"See whether the disk of {archive} is fast enough: the oldest waits since {found.waiting_since}."
+        )
+    elif not found.has_base:
+        remedy = "Run manage.py backup: no backup leads to this log, so no moment of it can be restored yet."
+    yield Finding("log archive", text, remedy)
 
 
 def _serving_hosts() -> Iterator[Finding]:

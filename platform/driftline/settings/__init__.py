@@ -58,6 +58,7 @@ TRUSTED_PROXIES = env.TRUSTED_PROXIES.read() or (["127.0.0.0/8", "::1/128"] if B
 # -- services ----------------------------------------------------------------------------------------------------------
 DATABASE_URL = env.DATABASE_URL.read()
 BROKER_URL = env.BROKER_URL.read()
+WAL_ARCHIVE = env.WAL_ARCHIVE.read()
 
 
 REPLICA_URL = env.REPLICA_URL.read()

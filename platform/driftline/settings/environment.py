@@ -79,6 +79,12 @@ def _folders(text: str) -> list[str]:
     return folders
 
 
+def _folder(text: str) -> Path | None:
+    if text and (not Path(text).is_absolute() or Path(text) == Path("/") or not text.isprintable()):
+        raise ValueError(text)
+    return Path(text) if text else None
+
+
 def _file(text: str) -> Path | None:
     return Path(text).expanduser().resolve() if text else None
 
@@ -203,6 +209,14 @@ REPLICA_URL = Setting(
     "Standby of the database that pages and lists are read from, as postgresql://...; empty reads the primary.",
     _url,
     "a URL such as postgresql://driftline@standby:5432/driftline",
+)
+WAL_ARCHIVE = Setting(
+    "DRIFTLINE_WAL_ARCHIVE",
+    "",
+    "Folder, on another disk than the home, to which the embedded PostgreSQL archives its write-ahead log, so that "
+    "`manage.py restore --until` brings back any moment since a backup; empty archives nothing.",
+    _folder,
+    "the absolute path of a folder that exists, other than /",
 )
 BROKER_URL = Setting(
     "DRIFTLINE_BROKER_URL",

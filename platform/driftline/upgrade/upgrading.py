@@ -119,7 +119,7 @@ def upgrade(paths: HomePaths, backup: Path | None, say: Say) -> UpgradeReport:
         if backup is not None:
             _check_room(paths, backup)
             backup.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            made = make_backup(backup, None, say, is_noted=False)
+            made = make_backup(backup, None, say, is_noted=False, takes_base=False)
         say("Migrating ...")
         applied: list[str] = []
         began = time.monotonic()

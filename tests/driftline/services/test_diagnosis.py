@@ -169,6 +169,19 @@ class TestDiagnose:
 
         assert (finding.text, finding.remedy) == ("1 to apply", "Run manage.py upgrade.")
 
+    @pytest.mark.skipif(
+        bool(os.environ.get("DRIFTLINE_DATABASE_URL")), reason="only the embedded server's log is archived"
+    )
+    def test_asks_for_a_restart_where_the_log_is_to_be_archived_and_is_not(
+        self, paths: HomePaths, settings: Any
+    ) -> None:
+        settings.WAL_ARCHIVE = paths.home / "archive"
+
+        finding = find(paths, "log archive")
+
+        assert "the server runs without it" in finding.text
+        assert finding.remedy == "Restart the installation with this setting."
+
     def test_warns_of_a_home_that_is_missing(self, tmp_path: Path) -> None:
         finding = find(HomePaths(tmp_path / "nowhere"), "home")
 

@@ -128,6 +128,12 @@ class TestStartAsRootWithoutUserNamespaces:
         assert answer == [(1,)]
         assert owner == NOBODY
 
+    def test_archives_no_log_of_which_it_cannot_read_the_models(
+        self, paths: HomePaths, tmp_path: Path
+    ) -> None:
+        with pytest.raises(ChildNotStarted, match="or leave DRIFTLINE_WAL_ARCHIVE empty"):
+            launch(postgres_child(paths, wal_archive=tmp_path / "archive"), paths)
+
     def test_says_what_to_do_where_nobody_may_not_enter(self, paths: HomePaths) -> None:
         paths.home.parent.chmod(0o700)
 

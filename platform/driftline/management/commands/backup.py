@@ -26,8 +26,12 @@ class Command(BaseCommand):
             manifest = make_backup(folder, options["keys"] and options["keys"].absolute(), self.stdout.write)
         except NotMade as error:
             raise CommandError(str(error)) from error
-        size = sum(part.bytes for part in manifest.parts.values())
         self.stdout.write(
             f"{folder} holds everything up to {manifest.moment}: {sum(manifest.rows.values()):,} rows of "
-            f"{len(manifest.rows)} tables, {format_bytes(size)}. `manage.py restore {folder}` restores it."
+            f"{len(manifest.rows)} tables, {format_bytes(manifest.bytes)}. `manage.py restore {folder}` restores it."
+            + (
+                " With --until it restores any later moment, once its log is archived."
+                if manifest.base
+                else ""
+            )
         )

@@ -16,6 +16,11 @@ class Command(BaseCommand):
         parser.add_argument("folder", type=Path, help="the folder that `manage.py backup` made")
         parser.add_argument("--keys", type=Path, help="where the keys are, if they were kept apart")
         parser.add_argument(
+            "--until",
+            help="bring the embedded database to this moment after the backup, such as 2026-11-30T12:00Z, or to the "
+            "end of what was archived with latest; needs DRIFTLINE_WAL_ARCHIVE",
+        )
+        parser.add_argument(
             "--replace",
             action="store_true",
             help="put what the home holds aside, in a folder before-restore-... of it, and restore in its place",
@@ -24,16 +29,17 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         folder, keys = options["folder"].absolute(), options["keys"]
         try:
-            manifest = restore_backup(
+            restored = restore_backup(
                 folder,
                 keys and keys.absolute(),
                 replace=options["replace"],
+                until=options["until"],
                 now=now(),
                 say=self.stdout.write,
             )
         except NotRestored as error:
             raise CommandError(str(error)) from error
         self.stdout.write(
-            f"Restored as of {manifest.moment}: {sum(manifest.rows.values()):,} rows of {len(manifest.rows)} tables, "
-            "the counts equal to the backup's. Start Driftline as before."
+            f"Restored as of {restored.moment}: {sum(restored.rows.values()):,} rows of {len(restored.rows)} tables. "
+            f"{' '.join(restored.remarks)} Start Driftline as before."
         )

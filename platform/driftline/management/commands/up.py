@@ -118,6 +118,7 @@ def _installation(demo: str | None, host: str) -> Installation:
         embedded_database=not settings.DATABASE_URL,
         embedded_broker=not settings.BROKER_URL,
         demo=demo,
+        wal_archive=settings.WAL_ARCHIVE,
     )
 
 
