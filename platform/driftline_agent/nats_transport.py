@@ -1,8 +1,11 @@
 """Carries requests of HTTP over NATS, for devices that reach a server of NATS and no web server; see `nats_wire`."""
 
 import asyncio
+import re
 import threading
 from collections.abc import Coroutine, Iterator
+from concurrent.futures import CancelledError
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import httpx
@@ -11,6 +14,8 @@ from nats.errors import Error, NoRespondersError
 
 from driftline_agent.nats_wire import (
     CONNECT_SECONDS,
+    DEVICE_INBOX,
+    GATEWAY_INBOX,
     METHOD,
     MORE,
     PATH,
@@ -53,11 +58,14 @@ class NatsTransport(httpx.BaseTransport):
 
     def ask_on(self, answer: Msg, seconds: float) -> Msg:
         """Ask for the part behind one of an answer."""
-        return self._run(self._ask(answer.reply, b"", None, seconds), seconds)
+        part = self._run(self._ask(answer.reply, b"", None, seconds), seconds)
+        if STATUS in (part.headers or {}):
+            raise httpx.RemoteProtocolError("the answer over NATS broke off")
+        return part
 
     async def _send(self, body: bytes, headers: dict[str, str], seconds: float) -> Msg:
         """Send a request part by part, and return the first part of its answer."""
-        client = await self._connected()
+        client = await asyncio.wait_for(self._connected(), seconds)
         size = part_bytes(client)
         subject = SUBJECT
         for start in range(0, max(len(body), 1), size):
@@ -69,16 +77,24 @@ class NatsTransport(httpx.BaseTransport):
         return answer
 
     async def _ask(self, subject: str, payload: bytes, headers: dict[str, str] | None, seconds: float) -> Msg:
-        client = await self._connected()
+        if not subject.startswith((SUBJECT, f"{GATEWAY_INBOX}.")):
+            raise httpx.RemoteProtocolError("the answer over NATS has no place to ask for its next part")
+        client = await asyncio.wait_for(self._connected(), seconds)
         return await client.request(subject, payload, timeout=seconds, headers=headers or None)
 
     async def _connected(self) -> TlsClient:
         async with self._connecting:
             if self._client is None or not self._client.is_connected:
-                if self._client is not None:
-                    await self._client.close()
-                self._client = await connect(self._url, self._user, self._password, name="driftline-agent")
+                await self._disconnect()
+                self._client = await connect(
+                    self._url, self._user, self._password, name="driftline-agent", inbox=_inbox_of(self._user)
+                )
             return self._client
+
+    async def _disconnect(self) -> None:
+        if self._client is not None:
+            with suppress(Error, OSError, TimeoutError):
+                await asyncio.wait_for(self._client.close(), CONNECT_SECONDS)
 
     def _run(self, work: Coroutine[Any, Any, Result], seconds: float) -> Result:
         """Do something in the thread of the connection; raises what httpx raises where a server is not reached."""
@@ -86,6 +102,8 @@ class NatsTransport(httpx.BaseTransport):
             return asyncio.run_coroutine_threadsafe(work, self._loop).result()
         except NoRespondersError as error:
             raise httpx.ConnectError("no gateway of Driftline answers on this server of NATS") from error
+        except CancelledError as error:
+            raise httpx.ConnectError("the connection was closed meanwhile") from error
         except TimeoutError as error:
             raise httpx.ReadTimeout(f"nothing came over NATS within {seconds:.0f} s") from error
         except (Error, OSError) as error:
@@ -94,11 +112,23 @@ class NatsTransport(httpx.BaseTransport):
     def close(self) -> None:
         if self._loop.is_closed():
             return
-        if self._client is not None:
-            asyncio.run_coroutine_threadsafe(self._client.close(), self._loop).result(CONNECT_SECONDS)
+        asyncio.run_coroutine_threadsafe(self._end(), self._loop).result()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
+
+    async def _end(self) -> None:
+        """End the questions that are under way, then the connection."""
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        await self._disconnect()
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
+
+
+def _inbox_of(user: str) -> str:
+    """Return where answers come: each user of NATS has a place of its own, which others need no right to read."""
+    return f"{DEVICE_INBOX}.{user}" if re.fullmatch(r"[\w-]+", user, re.ASCII) else DEVICE_INBOX
 
 
 class _Parts(httpx.SyncByteStream):

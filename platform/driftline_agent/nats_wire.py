@@ -6,19 +6,27 @@ has more behind it, and the next question goes where the last answer says that i
 asks, and nobody sends faster than the other takes.
 """
 
+import logging
 import ssl
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from nats.aio.client import Client
 from nats.errors import Error
 
+log = logging.getLogger("driftline_agent")
+
 SUBJECT = "driftline.devices"
+DEVICE_INBOX, GATEWAY_INBOX = "_INBOX", "driftline.parts"
+"""Where devices and gateways are answered, each below a name of its own."""
 METHOD, PATH, STATUS, MORE = "Driftline-Method", "Driftline-Path", "Driftline-Status", "Driftline-More"
 MAX_PART_BYTES = 512 << 10
 """A server of NATS takes messages of a MiB unless it is told otherwise; headers count."""
 CONNECT_SECONDS = 5
+PING_SECONDS = 5
+"""A connection that answers no two pings is dropped, such as one of which a router has forgotten."""
 
 
 class NotEncrypted(Error):
@@ -29,7 +37,11 @@ class NotEncrypted(Error):
 
 
 class TlsClient(Client):
-    """A client that signs in over TLS alone where `needs_tls` says so: the library believes a server without."""
+    """A client that signs in over TLS alone where `needs_tls` says so: the library believes a server without.
+
+    A message that nobody can read is dropped, and a connection that is not read any more ends: the library would leave
+    it open and hear nothing.
+    """
 
     needs_tls = True
 
@@ -38,6 +50,22 @@ class TlsClient(Client):
             raise NotEncrypted
         await super()._process_info(info, initial_connection)
 
+    async def _process_msg(self, sid: int, subject: bytes, reply: bytes, data: bytes, headers: bytes) -> None:
+        try:
+            await super()._process_msg(sid, subject, reply, data, headers)
+        except (ValueError, IndexError) as error:
+            log.warning("a message of NATS cannot be read: %s", type(error).__name__)
+
+    async def _read_loop(self) -> None:
+        await super()._read_loop()
+        if self.is_connected:
+            await self._process_op_err(Error("nats: the connection cannot be read"))
+
+    async def abandon(self) -> None:
+        """Close what a failed attempt to connect has opened."""
+        if self._transport is not None:
+            await self.close()
+
 
 async def connect(
     url: str,
@@ -45,15 +73,18 @@ async def connect(
     password: str,
     *,
     name: str,
+    inbox: str,
     authority: Path | None = None,
     on_end: Callable[[], Awaitable[None]] | None = None,
 ) -> TlsClient:
     """Return one connection, which is not made anew once it ends; raises errors of NATS, OSError and TimeoutError.
 
-    Without a user the password is a token; `authority` is a PEM file of who signed the server's certificate.
+    Without a user the password is a token; answers come below the subject `inbox`; `authority` is a PEM file of who
+    signed the server's certificate.
     """
+    parts = urlsplit(url)
     client = TlsClient()
-    client.needs_tls = url.startswith("tls:")
+    client.needs_tls = parts.scheme == "tls"
     options: dict[str, Any] = (
         {"tls": ssl.create_default_context(cafile=authority)} if client.needs_tls else {}
     )
@@ -63,19 +94,21 @@ async def connect(
         options["token"] = password
     try:
         await client.connect(
-            url,
+            f"{parts.scheme}://{parts.netloc}",
             name=name,
+            inbox_prefix=inbox,
             allow_reconnect=False,  # a server may name others, and what was asked before is asked anew
             connect_timeout=CONNECT_SECONDS,
             max_reconnect_attempts=1,  # at first, or it is tried for minutes
             reconnect_time_wait=0,
-            error_cb=_ignore,
+            ping_interval=PING_SECONDS,
+            error_cb=_note,
             disconnected_cb=on_end,
             closed_cb=on_end,
             **options,
         )
     except BaseException:
-        await client.close()  # which the library leaves open
+        await client.abandon()
         raise
     return client
 
@@ -85,5 +118,7 @@ def part_bytes(client: Client) -> int:
     return max(1, min(MAX_PART_BYTES, client.max_payload // 2))
 
 
-async def _ignore(_: Exception) -> None:
-    """Leave errors to the calls that they end."""
+async def _note(error: Exception) -> None:
+    """Say what the server does not let us do; other errors end the calls that they belong to."""
+    if "permissions violation" in str(error).lower():
+        log.warning("%s", error)

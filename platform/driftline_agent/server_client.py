@@ -1,7 +1,7 @@
 """A client of the server's API, over HTTP or, where its address is that of a server of NATS, over that."""
 
 import os
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import httpx
 
@@ -46,7 +46,7 @@ def is_nats(url: str) -> bool:
 def check_url(url: str) -> None:
     """Raise AgentError for an address that is none, or to which the token would go in the clear."""
     parts = urlsplit(url)
-    if parts.scheme not in _SCHEMES or not parts.hostname:
+    if parts.scheme not in _SCHEMES or not parts.hostname or not _has_port(parts):
         raise AgentError(
             f"{url} is no address; use one such as https://driftline.example.com or tls://nats.example.com:4222"
         )
@@ -58,3 +58,11 @@ def check_url(url: str) -> None:
     if parts.scheme in ("http", "nats") and parts.hostname not in LOOPBACK:
         encrypted = "tls" if is_nats(url) else "https"
         raise AgentError(f"{url} would send the device's token in the clear; use {encrypted}")
+
+
+def _has_port(parts: SplitResult) -> bool:
+    """Return whether the port can be one, or is that of the scheme."""
+    try:
+        return parts.port is None or parts.port > 0
+    except ValueError:
+        return False

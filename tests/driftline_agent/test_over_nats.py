@@ -2,6 +2,8 @@
 
 import asyncio
 import shutil
+import socket
+import ssl
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -11,9 +13,10 @@ from typing import Any
 
 import httpx
 import onnx
+import orjson
 import pytest
 
-from driftline_agent.nats_wire import MAX_PART_BYTES
+from driftline_agent.nats_wire import MAX_PART_BYTES, METHOD, MORE, PATH, STATUS, SUBJECT, connect
 from driftline_agent.server_client import open_client
 from inference.edge.models import DeviceGroup
 from inference.edge.nats_gateway import DeviceGateway
@@ -165,6 +168,121 @@ def test_what_no_device_asks_for_is_not_passed_on(nats: NatsServer, method: str,
     assert (answer.status_code, answer.content) == (404, b"")
 
 
+UNREADABLE = [
+    (b"_INBOX.x", b"NATS/1.0\r\n\r\n"),
+    (b"_INBOX.x", b"NATS/1.0 \xff\xff\xff\r\n\r\n"),
+    (b"_INBOX.\xff", b"NATS/1.0\r\nA: b\r\n\r\n"),
+]
+
+
+@pytest.mark.parametrize(("reply", "headers"), UNREADABLE)
+def test_a_message_that_nobody_can_read_keeps_no_other_device_out(
+    nats: NatsServer, reply: bytes, headers: bytes
+) -> None:
+    with LoopbackServer(EchoingServer) as web, gateway_to(web.url, nats), device_of(nats) as device:
+        with signed_in(nats) as line:
+            line.sendall(
+                b"HPUB driftline.devices %s %d %d\r\n%s\r\nPING\r\n"
+                % (reply, len(headers), len(headers), headers)
+            )
+            wait_until(lambda: b"PONG" in line.recv(4096), what="the message is delivered")
+        answer = device.post(ROWS, content=b"{}")
+
+    assert answer.status_code == 200
+
+
+def test_a_device_publishes_nowhere_with_the_rights_of_the_gateway(nats: NatsServer) -> None:
+    nats.create_stream("orders")
+    nats.send("orders.new", [b"1", b"2"])
+    with LoopbackServer(EchoingServer) as web, gateway_to(web.url, nats), device_of(nats) as device:
+        with signed_in(nats) as line:
+            line.sendall(b"PUB driftline.devices $JS.API.STREAM.PURGE.orders 0\r\n\r\nPING\r\n")
+            wait_until(lambda: b"PONG" in line.recv(4096), what="the message is delivered")
+        assert device.post(ROWS, content=b"{}").status_code == 200  # what came before it was looked at
+
+    assert nats.ask(lambda streams: streams.stream_info("orders")).state.messages == 2
+
+
+def test_a_body_that_does_not_grow_is_refused(nats: NatsServer) -> None:
+    async def ask() -> dict[str, str]:
+        client = await connect(
+            f"tls://127.0.0.1:{nats.port}",
+            USER,
+            PASSWORD,
+            name="slow",
+            inbox="_INBOX.slow",
+            authority=nats.certificate,
+        )
+        headers = {METHOD: "POST", PATH: "/api/v1/devices/self/rows", MORE: "1"}
+        answer = await client.request(SUBJECT, b"{", headers=headers, timeout=10)
+        answer = await client.request(answer.reply, b"", headers={MORE: "1"}, timeout=10)
+        await client.close()
+        return dict(answer.headers or {})
+
+    with LoopbackServer(EchoingServer) as web, gateway_to(web.url, nats), device_of(nats):
+        assert asyncio.run(ask()) == {STATUS: "400"}
+
+
+class CuttingServer(LoopbackHandler):
+    """A web server that breaks off in the middle of a file."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Length", str(5 * MAX_PART_BYTES))
+        self.end_headers()
+        self.wfile.write(bytes(3 * MAX_PART_BYTES))
+
+
+def test_an_answer_that_breaks_off_is_an_error(nats: NatsServer) -> None:
+    with (
+        LoopbackServer(CuttingServer) as web,
+        gateway_to(web.url, nats),
+        device_of(nats) as device,
+        pytest.raises(httpx.RemoteProtocolError, match="broke off"),
+    ):
+        device.get(f"/self/artifacts/{'a' * 64}")
+
+
+def test_a_question_under_way_ends_when_the_client_is_closed(nats: NatsServer) -> None:
+    asked, answered = threading.Event(), threading.Event()
+
+    class Waiting(LoopbackHandler):
+        def do_POST(self) -> None:
+            asked.set()
+            answered.wait(30)
+
+    failures: list[Exception] = []
+
+    def ask(device: httpx.Client) -> None:
+        try:
+            device.post(ROWS, content=b"{}")
+        except httpx.HTTPError as error:
+            failures.append(error)
+
+    with LoopbackServer(Waiting) as web, gateway_to(web.url, nats):
+        with device_of(nats) as device:
+            thread = threading.Thread(target=ask, args=[device])
+            thread.start()
+            assert asked.wait(30)
+        thread.join(10)
+        answered.set()
+        assert not thread.is_alive()
+
+    assert isinstance(failures[0], httpx.ConnectError)
+
+
+@contextmanager
+def signed_in(nats: NatsServer) -> Iterator[ssl.SSLSocket]:
+    """A connection of a device's user on which the test writes what it likes."""
+    with socket.create_connection(("127.0.0.1", nats.port), timeout=10) as plain:
+        plain.recv(4096)
+        context = ssl.create_default_context(cafile=str(nats.certificate))
+        with context.wrap_socket(plain, server_hostname="127.0.0.1") as line:
+            options = orjson.dumps({"user": USER, "pass": PASSWORD, "headers": True, "verbose": False})
+            line.sendall(b"CONNECT %s\r\n" % options)
+            yield line
+
+
 def test_a_web_server_that_is_away_is_a_status_and_the_gateway_goes_on(nats: NatsServer) -> None:
     with gateway_to(f"http://127.0.0.1:{free_port()}", nats), device_of(nats) as device:
         assert [device.post(ROWS, content=b"{}").status_code for _ in range(2)] == [502, 502]
@@ -178,16 +296,19 @@ def test_a_server_of_nats_without_a_gateway_is_not_reached(nats: NatsServer) -> 
         device.post(ROWS, content=b"{}")
 
 
-def test_a_server_that_asks_for_no_tls_hears_no_password(tmp_path: Path) -> None:
+def test_a_server_that_asks_for_no_tls_hears_no_password(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     program = shutil.which("nats-server")
     if program is None:
         pytest.skip("There is no NATS server; install one, such as 'apt-get install nats-server'.")
     port = free_port()
     with (tmp_path / "nats.log").open("wb") as log:
         plain = subprocess.Popen([program, "-a", "127.0.0.1", "-p", str(port), "-DV"], stdout=log, stderr=log)
+    monkeypatch.setenv("DRIFTLINE_AGENT_NATS_USER", "truck-a")
+    monkeypatch.setenv("DRIFTLINE_AGENT_NATS_PASSWORD", "a-password")
     try:
-        with open_client(f"nats://127.0.0.1:{port}", "/api/v1/devices", 10.0, {}) as device:
-            wait_until(lambda: _answers(device), what="the start of NATS")
+        wait_until(lambda: "Server is ready" in (tmp_path / "nats.log").read_text(), what="the start of NATS")
         with (
             open_client(f"tls://127.0.0.1:{port}", "/api/v1/devices", 10.0, {}) as device,
             pytest.raises(httpx.ConnectError, match="does not ask for TLS"),
@@ -196,11 +317,4 @@ def test_a_server_that_asks_for_no_tls_hears_no_password(tmp_path: Path) -> None
     finally:
         plain.terminate()
         plain.wait()
-
-
-def _answers(device: httpx.Client) -> bool:
-    try:
-        device.post(ROWS, content=b"{}")
-    except httpx.ConnectError as error:
-        return "no gateway" in str(error)
-    return True
+    assert "CONNECT" not in (tmp_path / "nats.log").read_text()

@@ -28,6 +28,8 @@ def test_an_address_that_is_safe_is_taken(url: str) -> None:
         ("driftline.example.com", "is no address"),
         ("ftp://driftline.example.com", "is no address"),
         ("tls://", "is no address"),
+        ("tls://nats.example.com:99999", "is no address"),
+        ("https://driftline.example.com:abc", "is no address"),
         ("http://driftline.example.com", "in the clear; use https"),
         ("nats://nats.example.com:4222", "in the clear; use tls"),
         ("tls://user:secret@nats.example.com:4222", "DRIFTLINE_AGENT_NATS_USER"),

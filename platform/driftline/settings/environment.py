@@ -128,10 +128,11 @@ def _syslog_url(text: str) -> str:
 def _nats_url(text: str) -> str:
     """Take no user and no plain connection to another machine: what devices send holds their tokens."""
     url = urlsplit(text)
-    is_safe = url.scheme == "tls" or (
-        url.scheme == "nats" and url.hostname in ("127.0.0.1", "::1", "localhost")
-    )
-    if text and (not is_safe or not url.hostname or text != f"{url.scheme}://{url.netloc}" or "@" in text):
+    is_here = url.scheme == "nats" and url.hostname in ("127.0.0.1", "::1", "localhost")
+    is_address = bool(url.hostname) and url.port != 0 and "@" not in text
+    if text and (
+        not is_address or not (is_here or url.scheme == "tls") or text != f"{url.scheme}://{url.netloc}"
+    ):
         raise ValueError(text)
     return text
 

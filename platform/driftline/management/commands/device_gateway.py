@@ -1,10 +1,13 @@
 import asyncio
+import logging
 import signal
 from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
+from driftline_agent.errors import AgentError
+from driftline_agent.server_client import check_url, is_nats
 from inference.edge.nats_gateway import DeviceGateway, NatsServer
 
 
@@ -15,13 +18,21 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument(
-            "--to", default=settings.PUBLIC_URL, help="the address of the web server (default: %(default)s)"
+            "--to", help="the address of the web server; DRIFTLINE_PUBLIC_URL unless it is given"
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
         if not settings.DEVICE_NATS:
             raise CommandError("Set DRIFTLINE_DEVICE_NATS to a server, such as tls://nats.example.com:4222.")
-        asyncio.run(_run(DeviceGateway(_server(), options["to"])))
+        url = options["to"] or settings.PUBLIC_URL
+        try:
+            check_url(url)
+        except AgentError as error:
+            raise CommandError(str(error)) from error
+        if is_nats(url):
+            raise CommandError(f"{url} is a server of NATS; --to is the web server.")
+        logging.getLogger("httpx").setLevel(logging.WARNING)
+        asyncio.run(_run(DeviceGateway(_server(), url, authority=settings.TLS_CERTIFICATE)))
 
 
 def _server() -> NatsServer:
