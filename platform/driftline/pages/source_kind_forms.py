@@ -93,9 +93,14 @@ class ObjectsSourceForm(StoreForm, SourceForm):
     )
 
     service = forms.ChoiceField(
-        choices=[("s3", "S3, or what speaks its protocol"), ("azure", "Azure Blob Storage")],
+        choices=[
+            ("s3", "S3, or what speaks its protocol"),
+            ("azure", "Azure Blob Storage"),
+            ("gcs", "Google Cloud Storage"),
+        ],
         help_text="With Azure, the bucket is the name of a container, the endpoint is the address of the storage "
-        "account, the access key ID its name, and the secret one of its keys.",
+        "account, the access key ID its name, and the secret one of its keys. With Google, the secret is the JSON key "
+        "of a service account, or empty where the bucket is public; there is no access key ID.",
     )
     folder = forms.CharField(
         max_length=500,
@@ -321,7 +326,7 @@ KIND_TEXTS = {
     ),
     "objects": (
         "Files in a bucket or a folder",
-        "Parquet, CSV or NDJSON in S3 or what speaks its protocol; each object is read once.",
+        "Parquet, CSV or NDJSON in S3 or what speaks its protocol, Azure or Google; each object is read once.",
     ),
     "sql": (
         "Rows of a table or view",
