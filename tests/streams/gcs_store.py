@@ -13,7 +13,7 @@ from urllib.parse import quote
 import requests
 
 from inference.prediction_log.sources.objects.settings import ObjectsSettings
-from tests.inference.prediction_log.sources.objects.google_server import GoogleServer
+from tests.inference.prediction_log.sources.google_server import GoogleServer
 from tests.ports import free_port
 from tests.waiting import wait_until
 

@@ -177,13 +177,21 @@ class SqlSourceForm(SourceForm):
         "interval_seconds",
     )
 
-    engine = forms.ChoiceField(choices=[("postgresql", "PostgreSQL"), ("mysql", "MariaDB or MySQL")])
+    engine = forms.ChoiceField(
+        choices=[
+            ("postgresql", "PostgreSQL"),
+            ("mysql", "MariaDB or MySQL"),
+            ("bigquery", "Google BigQuery"),
+        ],
+        help_text="With BigQuery, the host is bigquery.googleapis.com, the database a project, the schema a dataset, "
+        "the user the e-mail address of a service account, and the password its JSON key.",
+    )
     host = forms.CharField(
         max_length=253,
         help_text="Addresses of your own networks have to be in DRIFTLINE_OUTBOUND_ALLOW.",
     )
     port = forms.IntegerField(
-        min_value=0, max_value=65_535, initial=0, help_text="0: that of the engine, 5432 or 3306."
+        min_value=0, max_value=65_535, initial=0, help_text="0: that of the engine, 5432, 3306 or 443."
     )
     database = forms.CharField(max_length=128)
     user = forms.CharField(max_length=128, help_text="One that may only read this table.")
@@ -330,7 +338,7 @@ KIND_TEXTS = {
     ),
     "sql": (
         "Rows of a table or view",
-        "PostgreSQL, MariaDB or MySQL, followed by a column that grows, such as the time of the last change.",
+        "PostgreSQL, MariaDB, MySQL or BigQuery, followed by a column that grows, such as the time of the last change.",
     ),
 }
 """How each kind is offered: a title, and what it reads."""

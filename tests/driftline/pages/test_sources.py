@@ -17,8 +17,8 @@ from inference.prediction_log.sources.models import DeadLetter, Source, SourceCo
 from inference.prediction_log.sources.objects.progress import ALL_OBJECTS
 from inference.registry.models import Model
 from tests.driftline.pages.visitors import viewer_of
+from tests.inference.prediction_log.sources.google_server import GoogleServer
 from tests.inference.prediction_log.sources.objects.bucket_server import BucketServer, bucket_server
-from tests.inference.prediction_log.sources.objects.google_server import GoogleServer
 from tests.markup import markup
 from tests.worlds.every_kind import make_source
 

@@ -13,10 +13,11 @@ from msgspec import Meta, Struct
 
 from inference.prediction_log.sources.messages import AdapterFailed
 from inference.prediction_log.sources.objects.remote_store import MAX_PAGE_BYTES, RemoteStore, StoreAnswer
-from inference.prediction_log.sources.objects.service_account import ServiceAccount
 from inference.prediction_log.sources.objects.settings import StoreSettings
 from inference.prediction_log.sources.objects.store import ObjectInfo
+from inference.prediction_log.sources.service_account import ServiceAccount
 
+SCOPE = "https://www.googleapis.com/auth/devstorage.read_only"
 PAGE = 1_000  # objects, as many as Google lists at once
 _FIELDS = "kind,nextPageToken,items(name,generation,size,updated)"
 
@@ -97,7 +98,7 @@ class GcsBucket(RemoteStore):
         if not self._secret:
             return plain | dict(headers)
         if self._account is None:
-            self._account = ServiceAccount(self._secret, self._settings.url())
+            self._account = ServiceAccount(self._secret, self._settings.url(), SCOPE)
         token = self._account.token(self.seconds_left())
         return plain | dict(headers) | {"authorization": f"Bearer {token}"}
 

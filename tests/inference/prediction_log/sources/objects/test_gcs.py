@@ -12,12 +12,13 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from driftline.common.errors import Problem
+from inference.prediction_log.sources import service_account
 from inference.prediction_log.sources.messages import AdapterFailed
-from inference.prediction_log.sources.objects import remote_store, service_account
+from inference.prediction_log.sources.objects import remote_store
 from inference.prediction_log.sources.objects.gcs import GcsBucket
 from inference.prediction_log.sources.objects.settings import ObjectsSettings, check_objects
 from inference.prediction_log.sources.objects.store import ObjectInfo, ObjectMissing
-from tests.inference.prediction_log.sources.objects.google_server import GoogleServer, pem_of
+from tests.inference.prediction_log.sources.google_server import GoogleServer, pem_of
 
 ITEM = {"name": "a.csv", "generation": "17", "size": "12", "updated": "2026-01-05T10:00:00Z"}
 

@@ -19,7 +19,6 @@ from driftline.common.clock import now
 from driftline.common.outbound.transport import DEADLINE_SECONDS, RequestFailed, exchange
 from inference.prediction_log.sources.messages import AdapterFailed
 
-SCOPE = "https://www.googleapis.com/auth/devstorage.read_only"
 TOKEN_URLS = (
     "https://oauth2.googleapis.com/token",
     "https://www.googleapis.com/oauth2/v4/token",
@@ -47,13 +46,13 @@ class _Token(Struct):
 
 
 class ServiceAccount:
-    """Gives tokens to read objects, one for many requests.
+    """Gives tokens for what `scope` names, one for many requests.
 
-    Tokens are asked for at Google's addresses, or at the `endpoint` of the store itself, as emulators and private
+    Tokens are asked for at Google's addresses, or at the `endpoint` of the service itself, as emulators and private
     installations have it: a key that names another address is refused. Raises AdapterFailed for what is no key.
     """
 
-    def __init__(self, key: str, endpoint: str) -> None:
+    def __init__(self, key: str, endpoint: str, scope: str) -> None:
         try:
             self._key = msgspec.json.decode(key, type=_Key)
             private_key = load_pem_private_key(self._key.private_key.encode(), password=None)
@@ -65,7 +64,8 @@ class ServiceAccount:
             raise AdapterFailed(
                 "The key of the service account has a token_uri that is neither Google's nor at the endpoint."
             )
-        self._private_key = private_key
+        self.email = self._key.client_email
+        self._private_key, self._scope = private_key, scope
         self._token, self._renew_at = "", float("-inf")
 
     def token(self, seconds: float) -> str:
@@ -105,7 +105,7 @@ class ServiceAccount:
         issued = int(now().timestamp())
         claims = {
             "iss": self._key.client_email,
-            "scope": SCOPE,
+            "scope": self._scope,
             "aud": self._key.token_uri,
             "iat": issued,
             "exp": issued + ASSERTION_SECONDS,

@@ -1,6 +1,6 @@
-"""Google's token address and its storage on loopback: tokens are given for signatures that are right, and checked.
+"""Google's token address, and a storage or another service, on loopback: tokens are given for right signatures alone.
 
-Both are written by what Google publishes. Requests with a token are answered here, or by another server, `upstream`.
+It is written by what Google publishes. Requests with a token are answered here, or by another server, `upstream`.
 """
 
 import json
@@ -18,7 +18,6 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from tests.loopback import LoopbackHandler, LoopbackServer
 
 EMAIL = "driftline@tests.iam.gserviceaccount.com"
-SCOPE = "https://www.googleapis.com/auth/devstorage.read_only"
 PAGE = 2
 type Answer = tuple[int, bytes, dict[str, str]]
 
@@ -35,11 +34,13 @@ def pem_of(key: Any) -> str:
 class GoogleServer(LoopbackServer):
     """The bucket scores, its objects by their names, and what was asked; `answers` come instead of the usual ones."""
 
-    def __init__(self, upstream: str = "") -> None:
-        server, self.upstream = self, upstream
+    def __init__(
+        self, upstream: str = "", scope: str = "https://www.googleapis.com/auth/devstorage.read_only"
+    ) -> None:
+        server, self.upstream, self.scope = self, upstream, scope
         self.objects: dict[str, bytes] = {}
         self.answers: dict[str, Answer] = {}
-        """By what is asked for: "token", "list", or the name of an object."""
+        """By what is asked for: "token", "list", "query", or the name of an object."""
         self.lifetime_seconds = 3_600
         self.tokens: list[str] = []
         self.requests: list[tuple[str, dict[str, str]]] = []
@@ -49,7 +50,11 @@ class GoogleServer(LoopbackServer):
                 self._answer(server.give(self.path, self.read_headers()))
 
             def do_POST(self) -> None:
-                self._answer(server.give_token(self.path, dict(parse_qsl(self.read_body().decode()))))
+                body = self.read_body()
+                if self.path == "/token":
+                    self._answer(server.give_token(self.path, dict(parse_qsl(body.decode()))))
+                else:
+                    self._answer(server.give(self.path, self.read_headers(), body))
 
             def _answer(self, answer: Answer) -> None:
                 status, body, headers = answer
@@ -74,7 +79,7 @@ class GoogleServer(LoopbackServer):
         return json.dumps(document | changes)
 
     def give_token(self, path: str, form: dict[str, str]) -> Answer:
-        """Give a token where the assertion is signed by the account, for this address and to read objects."""
+        """Give a token where the assertion is signed by the account, for this address and this service."""
         if "token" in self.answers:
             return self.answers["token"]
         try:
@@ -88,24 +93,24 @@ class GoogleServer(LoopbackServer):
             )
         except jwt.PyJWTError:
             return _json(400, {"error": "invalid_grant", "error_description": "Invalid JWT Signature."})
-        is_wanted = claims["scope"] == SCOPE and claims["exp"] - claims["iat"] <= 3_600
+        is_wanted = claims["scope"] == self.scope and claims["exp"] - claims["iat"] <= 3_600
         if not is_wanted or form["grant_type"] != "urn:ietf:params:oauth:grant-type:jwt-bearer":
             return _json(400, {"error": "invalid_scope"})
         self.tokens.append(token_urlsafe(8))
         given = {"access_token": self.tokens[-1], "expires_in": self.lifetime_seconds, "token_type": "Bearer"}
         return _json(200, given)
 
-    def give(self, path: str, headers: dict[str, str]) -> Answer:
-        """Answer a GET of the storage."""
+    def give(self, path: str, headers: dict[str, str], body: bytes = b"") -> Answer:
+        """Answer a request of the service; one with a body is a POST."""
         self.requests.append((path, headers))
         if headers.get("authorization", "").removeprefix("Bearer ") not in self.tokens:
             return _json(401, {"error": {"code": 401, "errors": [{"reason": "authError"}]}})
         if self.upstream:
-            return self._forward(path, headers)
+            return self._forward(path, headers, body)
         parts = urlsplit(path)
         query = {name: values[0] for name, values in parse_qs(parts.query).items()}
         found = re.fullmatch(r"/storage/v1/b/scores/o(?:/([^/]+))?", parts.path)
-        name = unquote(found[1] or "list") if found else ""
+        name = unquote(found[1] or "list") if found else "query"
         if name in self.answers:
             return self.answers[name]
         if name == "list":
@@ -136,9 +141,17 @@ class GoogleServer(LoopbackServer):
             page["nextPageToken"] = str(start + PAGE)
         return _json(200, page)
 
-    def _forward(self, path: str, headers: dict[str, str]) -> Answer:
-        kept = {name: text for name, text in headers.items() if name in ("range", "accept-encoding")}
-        answer = requests.get(f"{self.upstream}{path}", headers=kept, timeout=30, stream=True)
+    def _forward(self, path: str, headers: dict[str, str], body: bytes) -> Answer:
+        names = ("range", "accept-encoding", "content-type")
+        kept = {name: text for name, text in headers.items() if name in names}
+        answer = requests.request(
+            "POST" if body else "GET",
+            f"{self.upstream}{path}",
+            headers=kept,
+            data=body or None,
+            timeout=60,
+            stream=True,
+        )
         with answer:
             return answer.status_code, answer.raw.read(decode_content=False), {}
 
