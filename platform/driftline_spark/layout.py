@@ -20,7 +20,10 @@ class WindowRow(NamedTuple):
 
 @dataclass(frozen=True)
 class RowLayout:
-    """The layout of a version's summaries: each feature with its centre, or None for a text."""
+    """The layout of a version's summaries: each feature with its centre, or None for a text.
+
+    `vectors` has the dimension of each vector whose parts are features.
+    """
 
     version: str
     signature: Signature
@@ -28,6 +31,7 @@ class RowLayout:
     numbers: frozenset[str]
     prediction_centre: float | None
     segment_features: tuple[str, ...]
+    vectors: Mapping[str, int]
 
     @classmethod
     def read(cls, answer: Mapping[str, Any]) -> Self:
@@ -43,6 +47,7 @@ class RowLayout:
             numbers=frozenset(one["name"] for one in answer["features"] if one["is_number"]),
             prediction_centre=answer["prediction_centre"],
             segment_features=tuple(answer["segment_features"]),
+            vectors=answer.get("vectors", {}),  # which older servers do not say
         )
 
     @property

@@ -10,6 +10,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from driftline_spark.layout import RowLayout
+from inference.data_files.vectors import is_vector, lengths_of, matrix_of
 from inference.prediction_log.items import as_objects, class_text
 from inference.prediction_log.rows.sent_items import (
     MAX_LABEL_LENGTH,
@@ -17,6 +18,8 @@ from inference.prediction_log.rows.sent_items import (
     is_latency,
     is_probability,
 )
+from inference.vector_names import part_names
+from inference.vectors import describe_vectors
 from monitors.definitions.outcomes import answer_score, outcome_of
 from monitors.stats.mergeable.window_summary import WindowSummary, summarise_window
 
@@ -108,6 +111,36 @@ def _are_probabilities(given: NDArray[np.float64]) -> NDArray[np.bool_]:
         return possible
     sums = np.isnan(given).all(axis=1) | (np.abs(np.nansum(given, axis=1) - 1) <= SUM_TOLERANCE)
     return possible.all(axis=1) & sums
+
+
+def with_parts_of_vectors(table: pa.Table, layout: RowLayout, left_out: Counter[str]) -> pa.Table:
+    """Add what the log keeps of each vector; leave out rows with one of another dimension, or something else."""
+    kept = np.ones(table.num_rows, bool)
+    for name, dimension in layout.vectors.items():
+        if name not in table.column_names:
+            continue
+        column = table[name].combine_chunks()
+        is_given = column.is_valid().to_numpy(zero_copy_only=False)
+        fits = is_given & (lengths_of(column) == dimension if is_vector(column.type) else False)
+        left_out[name] += int((kept & is_given & ~fits).sum())
+        kept &= ~is_given | fits
+        for part, values in _parts_of(name, column, np.flatnonzero(fits), dimension).items():
+            table = table.drop_columns([part] if part in table.column_names else [])
+            table = table.append_column(part, pa.array(values))
+    left_out += Counter()
+    return table if kept.all() else table.filter(pa.array(kept))
+
+
+def _parts_of(
+    name: str, vectors: pa.Array, places: NDArray[np.int64], dimension: int
+) -> Mapping[str, NDArray[np.float64]]:
+    if not places.size:
+        return {part: np.full(len(vectors), np.nan) for part in part_names(name, dimension)}
+    found = {}
+    for part, values in describe_vectors(name, matrix_of(vectors, places)).items():
+        found[part] = np.full(len(vectors), np.nan)
+        found[part][places] = values
+    return found
 
 
 # -- columns -----------------------------------------------------------------------------------------------------------

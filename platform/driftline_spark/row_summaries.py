@@ -23,6 +23,7 @@ from driftline_spark.logged_rows import (
     LoggedRows,
     read_rows,
     texts_or,
+    with_parts_of_vectors,
     without_refused,
 )
 from inference.prediction_log.rows.sent_items import (
@@ -38,7 +39,7 @@ MAX_VALUES = 50
 MAX_HOUR_BYTES = 22 << 20  # a third more when written in base64
 MAX_UNPACKED_BYTES = 60 << 20
 """What the windows of an hour may have in one request; segments that do not fit are left out."""
-ROWS_TOGETHER = 200_000
+ROWS_TOGETHER, BYTES_TOGETHER = 200_000, 128 << 20
 _PATIENCE = timedelta(days=1)  # until what is summarised now has been sent
 
 _log = logging.getLogger(__name__)
@@ -140,13 +141,14 @@ def _fitting(by_feature: Mapping[str, list[WindowRow]]) -> Iterator[WindowRow]:
 def _together(batches: Iterable[pa.RecordBatch]) -> Iterator[pa.Table]:
     """Put small batches together: each has a cost of its own."""
     some: list[pa.RecordBatch] = []
-    rows = 0
+    rows = size = 0
     for batch in batches:
         some.append(batch)
         rows += batch.num_rows
-        if rows >= ROWS_TOGETHER:
+        size += batch.nbytes
+        if rows >= ROWS_TOGETHER or size >= BYTES_TOGETHER:  # vectors are long
             yield pa.Table.from_batches(some)
-            some, rows = [], 0
+            some, rows, size = [], 0, 0
     if rows:
         yield pa.Table.from_batches(some)
 
@@ -169,7 +171,9 @@ def _summarise_table(
             left_out["role"] += places.size
             continue
         part = table if places.size == table.num_rows else table.take(pa.array(places))
-        rows = without_refused(read_rows(part, layouts[one_version], accepted), accepted, left_out)
+        layout = layouts[one_version]
+        part = with_parts_of_vectors(part, layout, left_out)
+        rows = without_refused(read_rows(part, layout, accepted), accepted, left_out)
         found |= {WindowKey(one_version, one_role, *key): summary for key, summary in _by_hour(rows).items()}
     return found
 

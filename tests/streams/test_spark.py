@@ -17,7 +17,8 @@ import pytest
 from driftline.accounts.models import Project
 from driftline.accounts.scopes import Scope
 from driftline.accounts.services import create_token
-from inference.registry.models import Model
+from inference.registry.models import Model, VectorFeature
+from inference.vector_names import part_names
 from monitors.definitions.models import FeatureProfile
 from monitors.summaries.models import Summary
 from monitors.summaries.uploads.models import SummaryBatch
@@ -30,6 +31,7 @@ from tests.streams.lakes import (
     jobs,
     logged_model,
     rows_counted,
+    summaries,
     unlogged_model,
 )
 from tests.waiting import wait_until
@@ -111,6 +113,31 @@ def test_numbers_that_come_late_or_never_have_a_centre_and_bad_rows_stop_nothing
     centres = dict(FeatureProfile.objects.filter(model=model).values_list("feature", "centre"))
     assert centres == {"income": 100.0, "unknown": 0.0, "absent": 0.0, "no.number": 100.0}
     assert rows_counted(model) == 4_798
+
+
+def test_arrays_of_numbers_become_what_the_log_keeps_of_vectors(
+    model: Model, job: Any, tmp_path: Path
+) -> None:
+    version = model.versions.get()
+    [income] = [one for one in version.signature["features"] if one["name"] == "income"]
+    version.signature["features"] += [{**income, "name": part} for part in part_names("photo", 2)]
+    version.save(update_fields=["signature"])
+    VectorFeature.objects.create(version=version, feature="photo", dimension=2)
+    photos = pa.array([[3.0, 4.0, 0.0], *[[3.0, 4.0]] * 4_798, None], pa.list_(pa.float32()))
+    fill_lake(tmp_path / "lake", table_of(4_800).append_column("photo", photos), files=3)
+
+    assert "new" in ended(job("batch", "2026-01-05"), tmp_path)
+
+    assert rows_counted(model) == 4_799  # the log would refuse the first one
+    hours = [
+        found.features
+        for (span, _, segment), found in summaries(model).items()
+        if (span, segment) == ("hour", "")
+    ]
+    norms = [hour["photo.norm"] for hour in hours]
+    assert {(norm.minimum, norm.maximum) for norm in norms} == {(5.0, 5.0)}
+    assert (sum(norm.n for norm in norms), sum(norm.missing for norm in norms)) == (4_798, 1)
+    assert {hour["photo.projection_02"].maximum for hour in hours} == {4.0}
 
 
 def test_a_stream_that_is_killed_counts_each_row_once(model: Model, job: Any, tmp_path: Path) -> None:

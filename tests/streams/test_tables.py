@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 from django.db.models import Sum
 from psycopg2.extras import execute_values
@@ -21,9 +22,15 @@ from inference.prediction_log.sources.messages import AdapterFailed
 from inference.prediction_log.sources.models import DeadLetter, Source
 from inference.prediction_log.sources.selectors import statuses_of
 from inference.prediction_log.sources.services import create_source
+from inference.prediction_log.sources.sql import bigquery
+from inference.prediction_log.sources.sql.adapter import see_watermark
+from inference.prediction_log.sources.sql.database import open_database
+from inference.prediction_log.sources.sql.queries import TableQueries
+from inference.prediction_log.sources.sql.settings import SqlSettings
 from inference.registry.models import Model
 from tests.inference.prediction_log.sources.sql.server import PASSWORD, SqlServer, sql_server
 from tests.streams import mariadb
+from tests.streams.bigquery_server import BigQueryServer, bigquery_server
 from tests.streams.consumers import consumers_of
 from tests.streams.mariadb import MariaServer, mariadb_server
 from tests.waiting import wait_until
@@ -37,14 +44,16 @@ PATIENCE_SECONDS = 300.0
 BEGIN = datetime(2026, 1, 5, 10, tzinfo=UTC)
 
 
-@pytest.fixture(params=["postgresql", "mysql"])
-def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[SqlServer | MariaServer]:
-    running = sql_server if request.param == "postgresql" else mariadb_server
-    with running(tmp_path) as server:
+type Server = SqlServer | MariaServer | BigQueryServer
+
+
+@pytest.fixture(params=[sql_server, mariadb_server, bigquery_server])
+def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
+    with request.param(tmp_path) as server:
         yield server
 
 
-def add(server: SqlServer | MariaServer, start: int, stop: int) -> None:
+def add(server: Server, start: int, stop: int) -> None:
     """Add rows in no order of their ids, many with the same watermark."""
     numbers = list(range(start, stop))
     random.shuffle(numbers)
@@ -52,13 +61,26 @@ def add(server: SqlServer | MariaServer, start: int, stop: int) -> None:
         (f"row-{n}", (BEGIN + timedelta(microseconds=n // TIED)).replace(tzinfo=None), n % 2, 41.5, "rent")
         for n in numbers
     ]
-    if isinstance(server, MariaServer):
+    if isinstance(server, BigQueryServer):
+        server.run(
+            "INSERT INTO loans.scores (id, updated_at, prediction, income, home) "
+            "SELECT CONCAT('row-', CAST(n AS STRING)), "
+            f"TIMESTAMP_ADD(TIMESTAMP '{BEGIN:%Y-%m-%d %H:%M:%S}+00', INTERVAL DIV(n, {TIED}) MICROSECOND), "
+            f"MOD(n, 2), NUMERIC '41.5', 'rent' FROM UNNEST(GENERATE_ARRAY({start}, {stop - 1})) AS n"
+        )
+    elif isinstance(server, MariaServer):
         server.run("INSERT INTO others.scores VALUES (%s, %s, %s, %s, %s)", rows)
     else:
         with server.connect() as connection, connection.cursor() as cursor:
             execute_values(
                 cursor, "INSERT INTO scores (id, updated_at, prediction, income, home) VALUES %s", rows
             )
+
+
+def secret_of(server: Server) -> str:
+    if isinstance(server, BigQueryServer):
+        return server.google.key()
+    return mariadb.PASSWORD if isinstance(server, MariaServer) else PASSWORD
 
 
 def stored(source: Source) -> int:
@@ -79,10 +101,9 @@ def make_source(model: Model, settings: dict[str, Any], password: str) -> Source
 
 
 def test_a_table_that_grows_while_consumers_are_killed(
-    model: Model, server: SqlServer | MariaServer, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    model: Model, server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    password = mariadb.PASSWORD if isinstance(server, MariaServer) else PASSWORD
-    source = make_source(model, server.where(lag_seconds=1, interval_seconds=1), password)
+    source = make_source(model, server.where(lag_seconds=1, interval_seconds=1), secret_of(server))
     part = ROWS // PARTS
     began = time.monotonic()
 
@@ -172,3 +193,74 @@ class TestMariaDb:
         [row] = sample(where, mariadb.PASSWORD, messages=10)
 
         assert b'"id":"old"' in (row.value or b"")
+
+
+class TestBigQuery:
+    @pytest.fixture
+    def warehouse(self, tmp_path: Path, settings: Any) -> Iterator[BigQueryServer]:
+        settings.OUTBOUND_ALLOW = ["127.0.0.1/32"]
+        with bigquery_server(tmp_path) as server:
+            yield server
+
+    def test_rows_of_every_type_are_shown(self, warehouse: BigQueryServer) -> None:
+        warehouse.run(
+            "INSERT INTO loans.scores VALUES ('a\\'', TIMESTAMP '2026-01-05 10:00:00.123456+00', 1, NUMERIC '41.50', "
+            "NULL, DATE '2026-01-05', DATETIME '2026-01-05 10:00:00.5', -7, ['x', 'y'], STRUCT(41, b'raw'), 1.5, TRUE)"
+        )
+
+        [row] = sample(read_settings(warehouse.where()), warehouse.google.key(), messages=10)
+
+        assert orjson.loads(row.value or b"") == {
+            "id": "a'",
+            "updated_at": "2026-01-05T10:00:00.123456Z",
+            "prediction": 1,
+            "income": 41.5,
+            "home": None,
+            "day": "2026-01-05",
+            "local": "2026-01-05T10:00:00.500000Z",
+            "number": -7,
+            "tags": ["x", "y"],
+            "about": {"age": 41, "raw": "cmF3"},
+            "share": 1.5,
+            "is_new": True,
+        }
+
+    @pytest.mark.parametrize(
+        ("watermark", "lag_seconds"),
+        [("updated_at", 1), ("day", 1), ("local", 1), ("number", 0), ("income", 0)],
+    )
+    def test_a_watermark_of_every_type_is_followed_page_by_page(
+        self, warehouse: BigQueryServer, monkeypatch: pytest.MonkeyPatch, watermark: str, lag_seconds: int
+    ) -> None:
+        monkeypatch.setattr(bigquery, "ROWS_AT_ONCE", 2)
+        warehouse.run(
+            "INSERT INTO loans.scores (id, updated_at, day, local, number, income) "
+            "SELECT CONCAT('row-', CAST(n AS STRING)), "
+            "TIMESTAMP '2026-01-05 10:00:00+00', DATE '2026-01-05', DATETIME '2026-01-05 10:00:00', 7, NUMERIC '7.5' "
+            "FROM UNNEST(GENERATE_ARRAY(0, 6)) AS n"
+        )
+        where = read_settings(warehouse.where(watermark=watermark, lag_seconds=lag_seconds))
+        assert isinstance(where, SqlSettings)
+        database, queries = open_database(where, warehouse.google.key()), TableQueries(where)
+        assert see_watermark(database, queries, where)
+
+        first = [row for _, row in database.read(queries.page(None, 5))]
+        second = [row for _, row in database.read(queries.page(first[-1][-2:], 5))]
+
+        assert [row[-1] for row in first + second] == [f"row-{n}" for n in range(7)]
+        assert database.count(queries.count_beyond(first[-1][-2:], 100)) == 2
+        assert database.count(queries.count_without_place()) == 0
+
+    def test_what_is_wrong_is_named(self, warehouse: BigQueryServer) -> None:
+        warehouse.run(
+            "INSERT INTO loans.scores (id, updated_at) VALUES ('a', TIMESTAMP '2026-01-05 10:00:00+00')"
+        )
+
+        for changes, said in (
+            ({"table": "missing"}, "The database cannot be read: 404"),
+            ({"columns": ["missing"]}, "The database cannot be read: 400 Unrecognized name: missing"),
+            ({"watermark": "id", "keys": ["number"]}, "is no time"),
+            ({"user": "ada@tests.iam.gserviceaccount.com"}, "name that as the user"),
+        ):
+            with pytest.raises(AdapterFailed, match=said):
+                sample(read_settings(warehouse.where(**changes)), warehouse.google.key(), messages=10)

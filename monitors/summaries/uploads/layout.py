@@ -8,7 +8,9 @@ from inference.image_names import whole_by_name
 from inference.prediction_log.spool.privacy import DROP, HASH
 from inference.registry.models import Model, Version
 from inference.registry.selectors import signature_of
+from inference.registry.vector_dimensions import dimensions_of
 from inference.signatures import Signature
+from inference.vector_names import norm_of
 from monitors.definitions.feature_kinds import declared_kinds
 from monitors.definitions.models import FeatureProfile
 from monitors.definitions.segment_masks import DeclaredSegments, declared_segments
@@ -21,7 +23,8 @@ PREDICTION = "prediction"
 @dataclass(frozen=True)
 class VersionLayout:
     """The layout of a version's summaries; `numbers` says of each feature whether it is declared as one, and `missing`
-    are those without a centre, which a job has to choose."""
+    are those without a centre, which a job has to choose. `vectors` has the dimension of each whose parts are
+    features."""
 
     version: Version
     signature: Signature
@@ -29,6 +32,7 @@ class VersionLayout:
     numbers: Mapping[str, bool]
     missing: tuple[str, ...]
     segments: DeclaredSegments
+    vectors: Mapping[str, int]
 
     def feature_of(self, segment: str) -> str | None:
         """Return the feature by a value of which a segment is named; None where it is no such segment."""
@@ -74,7 +78,14 @@ def layout_of(model: Model, version: Version) -> VersionLayout:
         missing.append(PREDICTION)
     centre = known.get(PREDICTION) if signature.task == "regression" else None
     layout = SummaryLayout(signature.task, features, centre, tuple(signature.classes))
-    return VersionLayout(version, signature, layout, numbers, tuple(missing), declared_segments(model))
+    vectors = {
+        name: dimension
+        for (_, name), dimension in dimensions_of([version.pk]).items()
+        if norm_of(name) in features
+    }
+    return VersionLayout(
+        version, signature, layout, numbers, tuple(missing), declared_segments(model), vectors
+    )
 
 
 def fix_centres(model: Model, version: Version, centres: Mapping[str, float]) -> VersionLayout:

@@ -22,6 +22,7 @@ class LayoutOut(ResponseBody, frozen=True):
     """What a job has to know to summarise rows of a version. `missing` are numbers without a centre.
 
     `segment_features` make a segment of each of their values, named `feature:value`.
+    `vectors` are the dimensions of those whose parts, such as `photo.norm`, are among the features.
     """
 
     model: str
@@ -33,6 +34,7 @@ class LayoutOut(ResponseBody, frozen=True):
     prediction_centre: float | None
     missing: list[str]
     segment_features: list[str]
+    vectors: dict[str, int]
     max_levels: int
 
     @classmethod
@@ -51,6 +53,7 @@ class LayoutOut(ResponseBody, frozen=True):
             prediction_centre=layout.prediction_centre,
             missing=list(found.missing),
             segment_features=[one for one in found.segments.features if one in layout.features],
+            vectors=dict(found.vectors),
             max_levels=MAX_LEVELS,
         )
 

@@ -93,9 +93,14 @@ class ObjectsSourceForm(StoreForm, SourceForm):
     )
 
     service = forms.ChoiceField(
-        choices=[("s3", "S3, or what speaks its protocol"), ("azure", "Azure Blob Storage")],
+        choices=[
+            ("s3", "S3, or what speaks its protocol"),
+            ("azure", "Azure Blob Storage"),
+            ("gcs", "Google Cloud Storage"),
+        ],
         help_text="With Azure, the bucket is the name of a container, the endpoint is the address of the storage "
-        "account, the access key ID its name, and the secret one of its keys.",
+        "account, the access key ID its name, and the secret one of its keys. With Google, the secret is the JSON key "
+        "of a service account, or empty where the bucket is public; there is no access key ID.",
     )
     folder = forms.CharField(
         max_length=500,
@@ -172,13 +177,21 @@ class SqlSourceForm(SourceForm):
         "interval_seconds",
     )
 
-    engine = forms.ChoiceField(choices=[("postgresql", "PostgreSQL"), ("mysql", "MariaDB or MySQL")])
+    engine = forms.ChoiceField(
+        choices=[
+            ("postgresql", "PostgreSQL"),
+            ("mysql", "MariaDB or MySQL"),
+            ("bigquery", "Google BigQuery"),
+        ],
+        help_text="With BigQuery, the host is bigquery.googleapis.com, the database a project, the schema a dataset, "
+        "the user the e-mail address of a service account, and the password its JSON key.",
+    )
     host = forms.CharField(
         max_length=253,
         help_text="Addresses of your own networks have to be in DRIFTLINE_OUTBOUND_ALLOW.",
     )
     port = forms.IntegerField(
-        min_value=0, max_value=65_535, initial=0, help_text="0: that of the engine, 5432 or 3306."
+        min_value=0, max_value=65_535, initial=0, help_text="0: that of the engine, 5432, 3306 or 443."
     )
     database = forms.CharField(max_length=128)
     user = forms.CharField(max_length=128, help_text="One that may only read this table.")
@@ -321,11 +334,11 @@ KIND_TEXTS = {
     ),
     "objects": (
         "Files in a bucket or a folder",
-        "Parquet, CSV or NDJSON in S3 or what speaks its protocol; each object is read once.",
+        "Parquet, CSV or NDJSON in S3 or what speaks its protocol, Azure or Google; each object is read once.",
     ),
     "sql": (
         "Rows of a table or view",
-        "PostgreSQL, MariaDB or MySQL, followed by a column that grows, such as the time of the last change.",
+        "PostgreSQL, MariaDB, MySQL or BigQuery, followed by a column that grows, such as the time of the last change.",
     ),
 }
 """How each kind is offered: a title, and what it reads."""

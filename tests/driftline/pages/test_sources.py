@@ -17,6 +17,7 @@ from inference.prediction_log.sources.models import DeadLetter, Source, SourceCo
 from inference.prediction_log.sources.objects.progress import ALL_OBJECTS
 from inference.registry.models import Model
 from tests.driftline.pages.visitors import viewer_of
+from tests.inference.prediction_log.sources.google_server import GoogleServer
 from tests.inference.prediction_log.sources.objects.bucket_server import BucketServer, bucket_server
 from tests.markup import markup
 from tests.worlds.every_kind import make_source
@@ -237,6 +238,22 @@ class TestObjects:
             "eu-central-1",
         )
         assert decrypt(made.secret) == "s3cret"
+
+    def test_the_key_of_a_service_account_opens_a_bucket_of_google(
+        self, client: Client, settings: Any, tmp_path: Path, form: dict[str, str]
+    ) -> None:
+        settings.HOME = tmp_path
+        with GoogleServer() as google:
+            google.objects["a.csv"] = b"id,prediction,income\nr1,1,41.5\n"
+            form |= {"service": "gcs", "endpoint": google.url, "secret": google.key()}
+
+            page = client.post(f"{PATH}/new", form | {"do": "preview"}).content.decode()
+            client.post(f"{PATH}/new", form)
+
+        assert "a.csv, offset 0" in page
+        made = Source.objects.get()
+        assert made.settings["service"] == "gcs"
+        assert decrypt(made.secret) == form["secret"]
 
     def test_the_page_says_how_many_objects_are_to_be_read(
         self, client: Client, form: dict[str, str]

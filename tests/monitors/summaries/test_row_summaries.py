@@ -10,11 +10,14 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
 import msgspec
+import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import zstandard
 
@@ -25,8 +28,10 @@ from driftline_spark.layout import RowLayout, WindowRow
 from driftline_spark.model_api import ATTEMPTS, DriftlineRefused, ModelApi
 from driftline_spark.row_summaries import complete, decoded, encoded, summarise_batches
 from inference.prediction_log.rows.sent_items import SentPrediction
+from inference.registry.datasets import store_reference
 from inference.registry.models import Model
 from monitors.definitions.models import FeatureProfile, SegmentFeature
+from monitors.definitions.services import build_reference
 from monitors.stats.mergeable.window_summary import WindowSummary
 from monitors.summaries.checking import difference_of
 from monitors.summaries.models import Summary
@@ -119,6 +124,78 @@ def test_are_bit_for_bit_those_of_the_log(model: Model) -> None:
     log_day(model, 2_400)
 
     assert summarised(model, table_of(2_400)) == logged(model)
+
+
+@pytest.fixture
+def with_vectors() -> Model:
+    """A model with a reference of photos of 32 numbers, as Parquet."""
+    model = make_model(Project.objects.create(slug="camera", name="Camera"))
+    content = BytesIO()
+    rows = table_of(600).drop_columns(["latency_ms"])  # which would be a feature there
+    pq.write_table(with_column(rows, "photo", pa.array(photos(600, seed=1))), content)
+    content.seek(0)
+    stored = store_reference(
+        model=model, version="1", stream=content, content_type="application/vnd.apache.parquet", actor="test"
+    )
+    build_reference(stored.pk)
+    return model
+
+
+def photos(n: int, *, seed: int = 0) -> list[list[float]]:
+    return np.random.default_rng(seed).normal(size=(n, 32)).astype(np.float32).tolist()
+
+
+@pytest.mark.parametrize("kind", [pa.float32(), pa.float64()])
+def test_of_vectors_are_bit_for_bit_those_of_the_log(with_vectors: Model, kind: pa.DataType) -> None:
+    vectors: list[list[float] | None] = [*photos(600)]
+    vectors[::7] = [None] * len(vectors[::7])
+    rows = rows_of_a_day(DAY, 600)
+    sent = [
+        msgspec.structs.replace(row, features={**row.features, "photo": one})
+        for row, one in zip(rows, vectors, strict=True)
+    ]
+    log(with_vectors, sent)
+    label(with_vectors, truths(rows))
+    work(with_vectors)
+
+    found = summarised(with_vectors, with_column(table_of(600), "photo", pa.array(vectors, pa.list_(kind))))
+
+    assert found == logged(with_vectors)
+    whole = whole_hours(found)[0]
+    assert {"photo.projection_01", "photo.projection_16", "photo.norm"} <= set(whole.features)
+
+
+def test_are_of_no_row_with_a_vector_of_another_length(
+    with_vectors: Model, caplog: pytest.LogCaptureFixture
+) -> None:
+    vectors: list[list[float]] = [*photos(600)]
+    vectors[10], vectors[20] = [1.0] * 31, []
+
+    with caplog.at_level(logging.WARNING):
+        found = summarised(with_vectors, with_column(table_of(600), "photo", pa.array(vectors)))
+
+    assert sum(one.rows for one in whole_hours(found)) == 598
+    assert "2 rows were left out, which the log would refuse: 2 for the photo" in caplog.text
+
+
+def test_are_of_no_row_with_a_text_in_place_of_a_vector(with_vectors: Model) -> None:
+    texts = [None, "no vector"] * 300
+
+    found = summarised(with_vectors, with_column(table_of(600), "photo", pa.array(texts)))
+
+    assert sum(one.rows for one in whole_hours(found)) == 300
+
+
+def test_of_wide_rows_are_made_of_fewer_at_once(with_vectors: Model, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = with_column(table_of(600), "photo", pa.array(photos(600)))
+    at_once = summarised(with_vectors, table)
+
+    monkeypatch.setattr(row_summaries, "BYTES_TOGETHER", 1)
+    found = summarised(with_vectors, table, batch=100)
+
+    assert found.keys() == at_once.keys()
+    for key in found:
+        assert difference_of(WindowSummary.decode(found[key]), WindowSummary.decode(at_once[key])) is None
 
 
 def test_of_many_partitions_are_those_of_one(model: Model) -> None:

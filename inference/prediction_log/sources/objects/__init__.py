@@ -1,4 +1,4 @@
-"""Objects: files of Parquet, CSV or NDJSON in a folder or an S3-compatible bucket, each of which is read once.
+"""Objects: files of Parquet, CSV or NDJSON in a folder, or a bucket of S3, Azure or Google, each read once.
 
 `listing.py` compares what a store lists with what was read before; `adapter.py` reads the rest, in the order of their
 names. A partition is an object in one version (its ETag), an offset the number of a row, so that a kill resumes there.

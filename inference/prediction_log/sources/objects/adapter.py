@@ -10,6 +10,7 @@ from inference.prediction_log.sources.messages import BROKEN_OBJECT, AdapterFail
 from inference.prediction_log.sources.objects.azure import AzureContainer
 from inference.prediction_log.sources.objects.bucket import Bucket
 from inference.prediction_log.sources.objects.folder import Folder
+from inference.prediction_log.sources.objects.gcs import GcsBucket
 from inference.prediction_log.sources.objects.listing import Pass
 from inference.prediction_log.sources.objects.progress import (
     ALL_OBJECTS,
@@ -30,6 +31,11 @@ from inference.prediction_log.sources.objects.store import (
 
 log = logging.getLogger(__name__)
 
+_SERVICES: Mapping[str, Callable[..., ObjectStore]] = {
+    "s3": Bucket,
+    "azure": AzureContainer,
+    "gcs": GcsBucket,
+}
 MAX_BATCH = 10_000
 MAX_BATCH_BYTES = 8 << 20
 
@@ -38,8 +44,7 @@ def open_store(settings: ObjectsSettings, secret: str, *, deadline: float = floa
     """Open the folder or the bucket, of which no request is answered after the deadline; raises AdapterFailed."""
     if settings.folder:
         return Folder(settings)
-    service = AzureContainer if settings.service == "azure" else Bucket
-    return service(settings, secret, deadline=deadline)
+    return _SERVICES[settings.service](settings, secret, deadline=deadline)
 
 
 @dataclass

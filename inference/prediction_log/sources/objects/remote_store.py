@@ -1,6 +1,6 @@
 """A store of objects over HTTP: signed requests to checked addresses alone, and downloads in parts.
 
-What differs between services is how a listing is asked for and read, and how a request is signed.
+What differs between services is how a listing is asked for and read, where an object is, and how a request is signed.
 """
 
 import re
@@ -36,7 +36,7 @@ PAUSES_SECONDS = (1.0, 3.0)
 """Before a part is asked for again, so that one failure does not cost all that was downloaded."""
 MIN_FREE_BYTES = 2 << 30  # of the disk, on which predictions are logged too
 IN_MEMORY_BYTES = 1 << 20  # of an object; what is larger is kept in a file
-_CODE = re.compile(rb"<Code>([A-Za-z0-9.]{1,80})</Code>")
+_CODE = re.compile(rb'<Code>([A-Za-z0-9.]{1,80})</Code>|"reason": ?"([A-Za-z0-9.]{1,80})"')
 
 
 class RemoteStore(ABC):
@@ -101,6 +101,14 @@ class RemoteStore(ABC):
     def _is_archived(self, status: int, body: bytes) -> bool:
         """Return whether an object lies in an archive, which alone is no fault of key, clock or network."""
 
+    def path_of(self, key: str) -> str:
+        """Return the path of a request for an object, or of the bucket for no key, as it is signed and sent."""
+        return quote_path(f"/{self._settings.bucket}/{key}" if key else f"/{self._settings.bucket}")
+
+    def range_query(self, info: ObjectInfo) -> dict[str, str]:
+        """Return what a part of an object is asked for with, beside its range."""
+        return {}
+
     def fetch(self, info: ObjectInfo) -> "ObjectDownload":
         """Begin to download an object, which is refused where it is longer than `MAX_OBJECT_BYTES`."""
         return ObjectDownload(self, info)
@@ -130,7 +138,7 @@ class RemoteStore(ABC):
         headers = {self.range_header: f"bytes={start}-{stop - 1}"}
         if info.etag.startswith('"'):  # else the store names none
             headers["if-match"] = info.etag
-        status, body = self.get(info.path, {}, headers, PART_BYTES)
+        status, body = self.get(info.path, self.range_query(info), headers, PART_BYTES)
         if status in (404, 412, 416):
             raise ObjectMissing(info.path)
         if self._is_archived(status, body):
@@ -168,7 +176,7 @@ class RemoteStore(ABC):
         max_bytes: int = MAX_PAGE_BYTES,
     ) -> "StoreAnswer":
         """Send one request; raises AdapterFailed where no answer comes whole within the deadline."""
-        path = quote_path(f"/{self._settings.bucket}/{key}" if key else f"/{self._settings.bucket}")
+        path = self.path_of(key)
         url = f"{self._settings.url()}{path}?{quote_query(query)}".rstrip("?")
         seconds = min(DEADLINE_SECONDS, self.seconds_left())
         if seconds <= 0:
@@ -302,7 +310,7 @@ def read_xml(body: bytes) -> ElementTree.Element:
 def code_of(body: bytes) -> str:
     """Return the code by which a store says what it refuses; empty where it gives none."""
     code = _CODE.search(body)
-    return code[1].decode() if code else ""
+    return (code[1] or code[2]).decode() if code else ""
 
 
 def describe_status(status: int, body: bytes) -> str:

@@ -76,10 +76,11 @@ class ObjectsSettings(StoreSettings):
     """A bucket or a folder, which objects of it are read, and how; the secret is the secret access key."""
 
     kind: Literal["objects"] = "objects"
-    service: Literal["s3", "azure"] = Field(
+    service: Literal["s3", "azure", "gcs"] = Field(
         default="s3",
         description="azure: Blob Storage, where the bucket is a container, access_key_id the storage account, and the "
-        "secret a key of it",
+        "secret a key of it; gcs: Google Cloud Storage, where the secret is the JSON key of a service account, and "
+        "access_key_id and region are not used",
     )
     glob: Line = Field(
         default="*",
@@ -101,6 +102,12 @@ class ObjectsSettings(StoreSettings):
         """Return what a stored secret belongs to; see `StoreSettings`."""
         return self.service, *super().address()
 
+    def url(self) -> str:
+        """Return the address of the store; see `StoreSettings`."""
+        if self.service == "gcs" and not self.endpoint:
+            return "https://storage.googleapis.com"
+        return super().url()
+
     def format_of(self, path: str) -> str:
         """Return how an object is read; empty where it is not, as its name does not match or its ending is another."""
         if not re.fullmatch(translate(self.glob), path):
@@ -116,6 +123,9 @@ def check_objects(settings: ObjectsSettings) -> None:
     if settings.service == "azure" and settings.bucket and not settings.endpoint:
         detail = "Name the address of the storage account, such as https://account.blob.core.windows.net."
         raise invalid("/settings/endpoint", detail)
+    if settings.service == "gcs" and settings.access_key_id:
+        detail = "The key of a service account names the account itself; leave the access key ID empty."
+        raise invalid("/settings/access_key_id", detail)
     check_store(settings, SOURCE_FOLDERS, has_path=settings.service == "azure")
 
 

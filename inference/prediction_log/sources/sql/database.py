@@ -47,6 +47,10 @@ def open_database(settings: SqlSettings, secret: str, *, deadline: float = float
 
 
 def _connect(settings: SqlSettings, secret: str, address: str, deadline: float) -> Database:
+    if settings.engine == "bigquery":
+        from inference.prediction_log.sources.sql.bigquery import BigQueryDatabase
+
+        return BigQueryDatabase(settings, secret, deadline=deadline)
     if settings.engine == "mysql":
         from inference.prediction_log.sources.sql.mysql import MysqlDatabase
 

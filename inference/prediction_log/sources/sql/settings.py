@@ -11,7 +11,7 @@ from driftline.common.errors import invalid
 from driftline.common.outbound.addresses import AddressBlocked
 from inference.prediction_log.sources.servers import ServerSettings, check_server
 
-PORTS = {"postgresql": 5432, "mysql": 3306}
+PORTS = {"postgresql": 5432, "mysql": 3306, "bigquery": 443}
 _POOLER_PORT = 6432  # of PgBouncer
 MAX_SHOWN_PARTITION = 260
 _HOST = re.compile(r"[A-Za-z0-9._-]{1,253}|[0-9A-Fa-f:.]{2,45}")
@@ -27,11 +27,14 @@ class SqlSettings(ServerSettings):
     field: ClassVar[str] = "host"
 
     kind: Literal["sql"] = "sql"
-    engine: Literal["postgresql", "mysql"] = Field(
-        default="postgresql", description="mysql is MariaDB too; it needs the package driftline[mysql]"
+    engine: Literal["postgresql", "mysql", "bigquery"] = Field(
+        default="postgresql",
+        description="mysql is MariaDB too; it needs the package driftline[mysql]. Of bigquery, host is "
+        "bigquery.googleapis.com, database the project, schema_name the dataset, user the e-mail address of a service "
+        "account, and the secret its JSON key",
     )
     host: str = Field(min_length=1, max_length=253)
-    port: int = Field(default=0, ge=0, le=65_535, description="0: that of the engine, 5432 or 3306")
+    port: int = Field(default=0, ge=0, le=65_535, description="0: that of the engine, 5432, 3306 or 443")
     database: Name
     user: Name
     schema_name: str = Field(
@@ -83,3 +86,14 @@ def check_sql(settings: SqlSettings) -> None:
     check_server(settings)
     if len({settings.watermark, *settings.keys}) < 1 + len(settings.keys):
         raise invalid("/settings/keys", "Watermark and keys are different columns.")
+    if settings.engine == "bigquery":
+        _check_bigquery(settings)
+
+
+def _check_bigquery(settings: SqlSettings) -> None:
+    if not settings.schema_name:
+        raise invalid("/settings/schema_name", "Name the dataset that the table is in.")
+    if settings.ca_certificate:
+        raise invalid(
+            "/settings/ca_certificate", "BigQuery is checked against the authorities of the system."
+        )

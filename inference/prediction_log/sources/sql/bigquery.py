@@ -1,0 +1,237 @@
+"""Reads BigQuery by its REST API, with the key of a service account; each request goes to a checked address.
+
+https://cloud.google.com/bigquery/docs/reference/rest/v2/jobs/query
+"""
+
+import base64
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import msgspec
+from msgspec import Struct
+
+from driftline.common.outbound.transport import RequestFailed, exchange
+from driftline.common.strict_json import printable
+from inference.prediction_log.sources.messages import AdapterFailed
+from inference.prediction_log.sources.service_account import ServiceAccount
+from inference.prediction_log.sources.sql.database import CONNECT_SECONDS, STATEMENT_SECONDS
+from inference.prediction_log.sources.sql.queries import Query
+from inference.prediction_log.sources.sql.rows import Unreadable
+from inference.prediction_log.sources.sql.settings import SqlSettings
+
+SCOPE = "https://www.googleapis.com/auth/bigquery"
+ROWS_AT_ONCE = 1_000
+MAX_ANSWER_BYTES = 32 << 20  # BigQuery ends a page of rows at about 10 MB
+_UNIX_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_TOO_LATE = "The database did not answer in time."
+
+
+class _Field(Struct):
+    name: str
+    type: str
+    mode: str = "NULLABLE"
+    fields: list["_Field"] = []
+
+
+class _Schema(Struct):
+    fields: list[_Field] = []
+
+
+class _Cell(Struct):
+    v: Any = None
+
+
+class _Row(Struct):
+    f: list[_Cell]
+
+
+class _Job(Struct):
+    jobId: str
+    location: str = ""
+
+
+class _Answer(Struct):
+    jobComplete: bool
+    jobReference: _Job | None = None
+    schema: _Schema = msgspec.field(default_factory=_Schema)
+    rows: list[_Row] = []
+    pageToken: str = ""
+
+
+class _Error(Struct):
+    message: str = ""
+
+
+class _Refusal(Struct):
+    error: _Error
+
+
+class BigQueryDatabase:
+    """The tables of one project; see `Database`. There is no connection: each statement is a job of its own."""
+
+    def __init__(self, settings: SqlSettings, secret: str, *, deadline: float) -> None:
+        self._deadline = deadline
+        endpoint = (
+            f"{'https' if settings.is_encrypted else 'http'}://{settings.host}:{settings.server_port()}"
+        )
+        self._url = f"{endpoint}/bigquery/v2/projects/{quote(settings.database, safe='')}/queries"
+        self._account = ServiceAccount(secret, endpoint, SCOPE)
+        if self._account.email != settings.user:
+            raise AdapterFailed(f"The key is one of {printable(self._account.email)}; name that as the user.")
+
+    def close(self) -> None:
+        """Do nothing: no connection is kept."""
+
+    def read(self, query: Query) -> Iterator[tuple[Sequence[str], Sequence[Any]]]:
+        """Give the rows of a statement, a page of them at a time; see `Database`."""
+        answer = self._send("POST", self._url, _request_of(query))
+        fields = answer.schema.fields
+        names = [field.name for field in fields]
+        while True:
+            for row in answer.rows:
+                yield names, _values_of(fields, row)
+            if not answer.pageToken:
+                return
+            answer = self._send("GET", self._page_after(answer))
+
+    def count(self, query: Query) -> int:
+        """Return the number that a statement gives; see `Database`."""
+        for _, (found,) in self.read(query):
+            if isinstance(found, int):
+                return found
+        raise _unreadable()
+
+    def _page_after(self, answer: _Answer) -> str:
+        if answer.jobReference is None:
+            raise _unreadable()
+        query = {
+            "pageToken": answer.pageToken,
+            "maxResults": ROWS_AT_ONCE,
+            "formatOptions.useInt64Timestamp": "true",
+            "location": answer.jobReference.location,
+        }
+        return f"{self._url}/{quote(answer.jobReference.jobId, safe='')}?{urlencode(query)}"
+
+    def _send(self, method: str, url: str, body: Mapping[str, Any] | None = None) -> _Answer:
+        seconds = min(STATEMENT_SECONDS + CONNECT_SECONDS, self._deadline - time.monotonic())
+        if seconds <= 0:
+            raise AdapterFailed(_TOO_LATE)
+        token = self._account.token(seconds)
+        try:
+            given = exchange(
+                method,
+                url,
+                headers={
+                    "authorization": f"Bearer {token}",
+                    "content-type": "application/json",
+                    "accept-encoding": "identity",
+                },
+                body=None if body is None else msgspec.json.encode(body),
+                deadline=seconds,
+                max_bytes=MAX_ANSWER_BYTES,
+            )
+            answer = msgspec.json.decode(given.text, type=_Answer)
+        except RequestFailed as error:
+            if error.status == 401:
+                self._account.forget_token()
+            raise AdapterFailed(_describe(error)) from error
+        except (msgspec.DecodeError, RecursionError) as error:
+            raise _unreadable() from error
+        if not answer.jobComplete:
+            raise AdapterFailed(_TOO_LATE)
+        return answer
+
+
+def _request_of(query: Query) -> dict[str, Any]:
+    return {
+        "query": query.text,
+        "useLegacySql": False,
+        "parameterMode": "POSITIONAL",
+        "queryParameters": [_parameter_of(value) for value in query.values],
+        "maxResults": ROWS_AT_ONCE,
+        "timeoutMs": 1_000 * STATEMENT_SECONDS,
+        "formatOptions": {"useInt64Timestamp": True},
+    }
+
+
+def _parameter_of(value: Any) -> dict[str, Any]:
+    """Return a part of a place as a parameter of the type that it has in the table."""
+    match value:
+        case int():
+            kind, text = "INT64", str(value)
+        case Decimal():
+            kind, text = "BIGNUMERIC", f"{value:f}"
+        case datetime():
+            kind, text = "DATETIME" if value.tzinfo is None else "TIMESTAMP", value.isoformat()
+        case date():
+            kind, text = "DATE", value.isoformat()
+        case bytes():
+            kind, text = "BYTES", base64.b64encode(value).decode()
+        case _:
+            kind, text = "STRING", str(value)
+    return {"parameterType": {"type": kind}, "parameterValue": {"value": text}}
+
+
+def _values_of(fields: Sequence[_Field], row: _Row) -> list[Any]:
+    try:
+        return [_value_of(field, cell.v) for field, cell in zip(fields, row.f, strict=True)]
+    except (ValueError, TypeError, KeyError, ArithmeticError, RecursionError) as error:
+        raise _unreadable() from error
+
+
+def _value_of(field: _Field, value: Any) -> Any:
+    """Return a cell as a value of Python; all but records and lists are text there."""
+    if value is None:
+        return None
+    if field.mode == "REPEATED":
+        one = msgspec.structs.replace(field, mode="NULLABLE")
+        return [_value_of(one, item["v"]) for item in value]
+    if field.type in ("RECORD", "STRUCT"):
+        cells = zip(field.fields, value["f"], strict=True)
+        return {inner.name: _value_of(inner, cell["v"]) for inner, cell in cells}
+    if not isinstance(value, str):
+        raise TypeError(field.type)
+    return _READERS.get(field.type, str)(value)
+
+
+def _time_of(microseconds: str) -> datetime | Unreadable:
+    try:
+        return _UNIX_EPOCH + timedelta(microseconds=int(microseconds))
+    except OverflowError:
+        return Unreadable(microseconds)
+
+
+_READERS: Mapping[str, Callable[[str], Any]] = {
+    "INTEGER": int,
+    "FLOAT": float,
+    "NUMERIC": Decimal,
+    "BIGNUMERIC": Decimal,
+    "BOOLEAN": {"true": True, "false": False}.__getitem__,
+    "BYTES": lambda text: base64.b64decode(text, validate=True),
+    "TIMESTAMP": _time_of,
+    "DATETIME": datetime.fromisoformat,
+    "DATE": date.fromisoformat,
+}
+"""By the names of types that answers have; values of other types stay text."""
+
+
+def _unreadable() -> AdapterFailed:
+    return AdapterFailed(
+        "The answer is none of BigQuery, or longer than a page of rows; check host and port."
+    )
+
+
+def _describe(error: RequestFailed) -> str:
+    """Return why a statement has no answer; of a stranger's network not whether a port is closed or silent."""
+    if error.status is None:
+        is_silent = str(error).startswith(("timeout", "connection_error"))
+        return "The database does not answer." if is_silent else f"The database cannot be read: {error}."
+    try:
+        reason = msgspec.json.decode(error.body, type=_Refusal).error.message
+    except (msgspec.DecodeError, RecursionError):
+        reason = ""
+    return f"The database cannot be read: {error.status} {reason[:300]}".rstrip()
