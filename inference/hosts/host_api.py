@@ -56,7 +56,8 @@ def _host_of(request: HttpRequest) -> ServingHost:
 def read_host_plan(request: HttpRequest) -> HttpResponse:
     """Read the plan and the keys as signed JSON; 304 where `If-None-Match` has its ETag.
 
-    A host that follows the succession of keys names the one that it pins in `Driftline-Signing-Key`.
+    A host that follows the succession of keys names the one that it pins in `Driftline-Signing-Key`, and gets what the
+    newest key signed; any other gets what the key of its token signed, for as long as that is there.
     """
     try:
         published = _plan_of(settings.HOME).current()
@@ -64,7 +65,8 @@ def read_host_plan(request: HttpRequest) -> HttpResponse:
         raise Problem(503, "plan_unreadable", "There is no plan yet; ask again.", retry_after=1) from error
     if request.headers.get("If-None-Match") == published.etag:
         return HttpResponse(status=304, headers={"ETag": published.etag})
-    signature = published.signature if KEY_HEADER in request.headers else published.earlier_signature
+    follows = KEY_HEADER in request.headers
+    signature = published.signature if follows else published.signature_for(_host_of(request).token_key)
     headers = {"ETag": published.etag, SIGNATURE_HEADER: signature, "Cache-Control": "no-store"}
     return HttpResponse(published.content, content_type="application/json", headers=headers)
 

@@ -23,6 +23,10 @@ class ServingHost(models.Model):
 
     name = models.CharField(max_length=60, unique=True)
     token_digest = models.CharField(max_length=64, unique=True)
+    token_key = models.CharField(
+        max_length=44, blank=True, default="", db_default="",
+        help_text="public half of the signing key in its token; empty for one that was made before they were noted",
+    )  # fmt: skip
     created_at = models.DateTimeField(db_default=Now())
     revoked_at = models.DateTimeField(null=True, blank=True)
     instance = models.CharField(max_length=64, blank=True, help_text="of the home that was last heard of")

@@ -26,7 +26,7 @@ class PlanKey:
 
     def __init__(self, home: Path, token: HostToken) -> None:
         self._path = home / FILE
-        self._token_key = base64.b64encode(token.public_key).decode()
+        self._token_key = token.key_text
         self._pin = self._read()
 
     @property

@@ -11,7 +11,7 @@ from django.conf import settings
 from msgspec import Struct
 
 from driftline.common.edge_keys import Purpose, edge_keys
-from driftline.common.signing import sign
+from driftline.common.signing import public_text, sign
 from inference.serving.plan import PLAN_FILE, Plan, PlanReader
 
 SIGNATURE_HEADER = "Driftline-Signature"
@@ -36,13 +36,18 @@ class HostPlan(Struct, frozen=True):
 class SignedPlan(Struct, frozen=True):
     """A `HostPlan` as JSON, with the ETag of these bytes and their signature by the newest key.
 
-    `earlier_signature` is that of the oldest key that is left, for hosts of a release that follows no succession.
+    For hosts of a release that follows no succession, `signatures` has those of all keys that are left, the newest
+    first, each by the public half (base64) of its key.
     """
 
     content: bytes
     etag: str
     signature: str
-    earlier_signature: str
+    signatures: dict[str, str]
+
+    def signature_for(self, token_key: str) -> str:
+        """Return the signature by the key of a token; by the oldest key where that is not known or was deleted."""
+        return self.signatures.get(token_key) or list(self.signatures.values())[-1]
 
 
 class PublishedPlan:
@@ -70,6 +75,7 @@ class PublishedPlan:
 
 def _sign(document: HostPlan, signers: Sequence[Ed25519PrivateKey]) -> SignedPlan:
     content = msgspec.json.encode(document)
-    signature = sign(signers[0], content)
+    signatures = {public_text(key): sign(key, content) for key in signers}
+    signature = signatures[public_text(signers[0])]
     digest = hashlib.sha256(content + signature.encode()).hexdigest()
-    return SignedPlan(content, f'"{digest[:32]}"', signature, sign(signers[-1], content))
+    return SignedPlan(content, f'"{digest[:32]}"', signature, signatures)

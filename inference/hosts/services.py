@@ -30,12 +30,14 @@ def add_host(*, name: str, actor: str) -> tuple[ServingHost, str]:
     try:
         with transaction.atomic():
             ServingHost.objects.exclude(revoked_at=None).filter(name=name).delete()
-            host = ServingHost.objects.create(name=name, token_digest=digest_of(token))
+            host = ServingHost.objects.create(
+                name=name, token_digest=digest_of(token.text), token_key=token.key_text
+            )
             record_audit(project=None, actor=actor, action="serving_host.add", subject=name)
     except IntegrityError as error:
         detail = f"There is a serving host {name} already; revoke it first, or choose another name."
         raise Problem(409, "serving_host_exists", detail) from error
-    return host, token
+    return host, token.text
 
 
 def revoke_host(*, host: ServingHost, actor: str, now: datetime) -> None:

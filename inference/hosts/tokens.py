@@ -21,6 +21,11 @@ class HostToken(Struct, frozen=True):
     def __repr__(self) -> str:
         return f"HostToken {PREFIX}..."
 
+    @property
+    def key_text(self) -> str:
+        """The public key in base64."""
+        return base64.b64encode(self.public_key).decode()
+
     @classmethod
     def parse(cls, text: str) -> "HostToken":
         """Read a token; raises ValueError with words for whoever set it."""
@@ -38,7 +43,8 @@ class HostToken(Struct, frozen=True):
         return cls(text, public_key)
 
 
-def new_token() -> str:
-    """Make the token of a host; it holds the public key, so that nothing else need be carried there."""
-    key = base64.urlsafe_b64encode(public_bytes(newest_key(Purpose.PLANS))).decode().rstrip("=")
-    return f"{PREFIX}{secrets.token_hex(32)}.{key}"
+def new_token() -> HostToken:
+    """Make the token of a host; it holds the newest public key, so that nothing else need be carried there."""
+    public_key = public_bytes(newest_key(Purpose.PLANS))
+    key = base64.urlsafe_b64encode(public_key).decode().rstrip("=")
+    return HostToken(f"{PREFIX}{secrets.token_hex(32)}.{key}", public_key)

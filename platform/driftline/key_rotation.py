@@ -2,7 +2,8 @@
 
 Each rotation writes the new key first, beside those of before, which still open and verify; then it seals anew what
 was sealed, some rows at a time; at last it deletes keys that nothing needs any more. Killed anywhere, every key that is
-needed is still there, and the rotation is run again: it goes on with the key that the one before it has added.
+needed is still there, and the rotation is run again: it goes on with the key that the one before it has added. The row
+in the audit trail comes before the end, so that no rotation lacks one; one that is killed between the two has two.
 """
 
 from collections.abc import Callable, Sequence
@@ -80,9 +81,10 @@ def rotate_secret_key(home: Path, *, actor: str) -> Resealing:
         done = _reseal_everything()
         dropped = drop_old_keys(path) if path is not None and not done.unreadable else 0
         follow_secret_keys()
+        recorded = _recorded("secret_key", Resealing(done.resealed, done.unreadable, dropped), actor)
         if path is not None:
             end_rotation(path)
-        return _recorded("secret_key", Resealing(done.resealed, done.unreadable, dropped), actor)
+        return recorded
 
 
 def count_secrets() -> int:
@@ -158,8 +160,9 @@ def rotate_endpoint_key(home: Path, *, actor: str) -> Resealing:
         done = _reseal_rows(Version.objects.exclude(credential=b""), ("credential",), seal_anew)
         publish()
         dropped = 0 if done.unreadable else drop_old_keys(path)
+        recorded = _recorded("endpoint_key", Resealing(done.resealed, done.unreadable, dropped), actor)
         end_rotation(path)
-        return _recorded("endpoint_key", Resealing(done.resealed, done.unreadable, dropped), actor)
+        return recorded
 
 
 @dataclass(frozen=True)
@@ -181,8 +184,9 @@ def rotate_edge_key(home: Path, *, actor: str) -> EdgeRotation:
         begin_rotation(path)
         store_successions()
         dropped = drop_old_keys(path)
+        recorded = _recorded("edge_key", EdgeRotation(dropped, devices_behind().count()), actor)
         end_rotation(path)
-        return _recorded("edge_key", EdgeRotation(dropped, devices_behind().count()), actor)
+        return recorded
 
 
 def rotate_master_key(home: Path, *, actor: str) -> KeyRotation:

@@ -355,6 +355,27 @@ def test_a_dry_run_changes_nothing(home: Path, channel: Channel, key: str) -> No
     assert not AuditEntry.objects.filter(action="key.rotate").exists()
 
 
+@pytest.mark.parametrize("step", ["record_audit", "end_rotation"])
+@pytest.mark.parametrize("key", ["secret_key", "endpoint_key", "edge_key"])
+def test_a_rotation_that_dies_at_its_end_is_in_the_audit_trail_and_gets_no_second_key(
+    home: Path, channel: Channel, key: str, step: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def die(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as dying:
+        dying.setattr(key_rotation, step, die)
+        with pytest.raises(KeyboardInterrupt):
+            rotate(key)
+    newest = read_keys(home / "keys" / key)[0]
+    assert AuditEntry.objects.filter(action="key.rotate").exists() == (step == "end_rotation")
+
+    rotate(key)
+
+    assert read_keys(home / "keys" / key)[0] == newest
+    assert AuditEntry.objects.filter(action="key.rotate", subject=key).exists()
+
+
 @pytest.mark.parametrize("key", ["secret_key", "endpoint_key", "log_key", "edge_key"])
 def test_each_rotation_is_in_the_audit_trail_without_a_key(home: Path, channel: Channel, key: str) -> None:
     key_of_home(home, "log_key")

@@ -9,6 +9,7 @@ from django.core.management import call_command
 
 from driftline.common.edge_keys import Purpose, newest_key
 from driftline.common.signing import is_signed, public_bytes, public_text
+from inference.hosts.models import ServingHost
 from inference.hosts.services import add_host
 from inference.hosts.tokens import HostToken
 from tests.inference.hosts.conftest import AddVersion, Join
@@ -98,19 +99,67 @@ def test_a_pin_that_was_spoilt_is_found_again_from_the_key_of_the_token(host: Jo
     assert again.follower.failure == ""
 
 
-def test_a_host_of_an_earlier_release_gets_what_the_key_before_signed(host: JoinedHost) -> None:
-    first = HostToken.parse(host.token).public_key
+def pull(host: JoinedHost, token: str, **headers: str) -> tuple[bytes, str]:
+    """Read the plan as it is sent, and its signature."""
+    answer = requests.get(
+        f"{host.url}/api/v1/serving-hosts/self/plan",
+        headers={"Authorization": f"Bearer {token}", **headers},
+        timeout=10,
+    )
+    assert answer.status_code == 200, answer.content
+    return answer.content, answer.headers["Driftline-Signature"]
+
+
+def trusts_its_plan(host: JoinedHost, token: str) -> bool:
+    """Tell whether a host that checks plans with the key of its token alone takes the one that it is sent."""
+    return is_signed(HostToken.parse(token).public_key, *pull(host, token))
+
+
+class TestAHostOfAnEarlierRelease:
+    def test_with_a_token_of_before_a_rotation_joins_until_the_next_one_deletes_its_key(
+        self, host: JoinedHost
+    ) -> None:
+        rotate()
+        assert trusts_its_plan(host, host.token)
+
+        rotate()
+        assert not trusts_its_plan(host, host.token)
+
+    def test_with_a_token_of_after_rotations_joins_until_the_second_one_after_it(
+        self, host: JoinedHost
+    ) -> None:
+        rotate(2)
+        _, token = add_host(name="serving-3", actor="test")
+        assert trusts_its_plan(host, token)
+
+        rotate()
+        assert trusts_its_plan(host, token)
+
+        rotate()
+        assert not trusts_its_plan(host, token)
+
+    def test_that_was_added_before_keys_were_noted_is_taken_to_have_the_oldest(
+        self, host: JoinedHost
+    ) -> None:
+        ServingHost.objects.update(token_key="")
+
+        rotate()
+
+        assert trusts_its_plan(host, host.token)
+
+    def test_that_is_upgraded_follows_from_the_key_of_its_token(self, host: JoinedHost, join: Join) -> None:
+        rotate(2)
+        assert not trusts_its_plan(host, host.token)
+
+        upgraded = join(host.token, "upgraded")
+        upgraded.follower.follow()
+
+        assert (upgraded.follower.failure, upgraded.follower.has_plan) == ("", True)
+
+
+def test_a_host_that_names_its_key_gets_what_the_newest_signed(host: JoinedHost) -> None:
     rotate()
 
-    def signed_by(**headers: str) -> list[bool]:
-        answer = requests.get(
-            f"{host.url}/api/v1/serving-hosts/self/plan",
-            headers={"Authorization": f"Bearer {host.token}", **headers},
-            timeout=10,
-        )
-        signature = answer.headers["Driftline-Signature"]
-        newest = public_bytes(newest_key(Purpose.PLANS))
-        return [is_signed(key, answer.content, signature) for key in (first, newest)]
+    pulled = pull(host, host.token, **{"Driftline-Signing-Key": "names any"})
 
-    assert signed_by() == [True, False]
-    assert signed_by(**{"Driftline-Signing-Key": "names any"}) == [False, True]
+    assert is_signed(public_bytes(newest_key(Purpose.PLANS)), *pulled)
