@@ -23,7 +23,7 @@ DEVICE_INBOX, GATEWAY_INBOX = "_INBOX", "driftline.parts"
 """Where devices and gateways are answered, each below a name of its own."""
 METHOD, PATH, STATUS, MORE = "Driftline-Method", "Driftline-Path", "Driftline-Status", "Driftline-More"
 MAX_PART_BYTES = 512 << 10
-"""A server of NATS takes messages of a MiB unless it is told otherwise; headers count."""
+"""A server of NATS takes messages of a MiB by default; headers count."""
 CONNECT_SECONDS = 5
 PING_SECONDS = 5
 """A connection that answers no two pings is dropped, such as one of which a router has forgotten."""

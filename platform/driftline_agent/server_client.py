@@ -13,7 +13,7 @@ _SCHEMES = ("http", "https", "nats", "tls")
 
 
 def open_client(url: str, path: str, timeout_seconds: float, headers: dict[str, str]) -> httpx.Client:
-    """Return a client whose requests go below `path` of the server.
+    """Return a client that asks below `path` of the server.
 
     Raises AgentError where a secret would go in the clear, or what speaks NATS is not installed.
     """

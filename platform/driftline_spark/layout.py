@@ -22,7 +22,7 @@ class WindowRow(NamedTuple):
 class RowLayout:
     """The layout of a version's summaries: each feature with its centre, or None for a text.
 
-    `vectors` has the dimension of each vector whose parts are features.
+    `vectors` has the dimension of each vector with parts among the features.
     """
 
     version: str

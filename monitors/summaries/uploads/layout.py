@@ -23,8 +23,8 @@ PREDICTION = "prediction"
 @dataclass(frozen=True)
 class VersionLayout:
     """The layout of a version's summaries; `numbers` says of each feature whether it is declared as one, and `missing`
-    are those without a centre, which a job has to choose. `vectors` has the dimension of each whose parts are
-    features."""
+    are those without a centre, which a job has to choose. `vectors` has the dimension of each vector that is summarised
+    by its parts."""
 
     version: Version
     signature: Signature

@@ -22,7 +22,7 @@ class LayoutOut(ResponseBody, frozen=True):
     """What a job has to know to summarise rows of a version. `missing` are numbers without a centre.
 
     `segment_features` make a segment of each of their values, named `feature:value`.
-    `vectors` are the dimensions of those whose parts, such as `photo.norm`, are among the features.
+    `vectors` has the dimension of each vector with parts, such as `photo.norm`, among the features.
     """
 
     model: str

@@ -63,7 +63,7 @@ class GcsBucket(RemoteStore):
         return [_info(item) for item in page.items], page.nextPageToken
 
     def path_of(self, key: str) -> str:
-        """Return the path of an object, of whose name slashes are quoted too; of the bucket's list for no key."""
+        """Return the path of an object, with the slashes of its name quoted; of the bucket's list for no key."""
         path = f"/storage/v1/b/{self._settings.bucket}/o"
         return f"{path}/{quote(key, safe='')}" if key else path
 
