@@ -48,6 +48,8 @@ class LogReplay:
     """A log that was checked: from this backup it leads to the moment, or to its end."""
 
     log: Path
+    last: str
+    """The last segment that was checked."""
     since: datetime
     until: datetime | None
 
@@ -108,9 +110,10 @@ def check_moment(folder: Path, manifest: BackupManifest, until: datetime | None)
             f"The log is of PostgreSQL {version} and {installed} is installed; install the release that wrote it."
         )
     log = settings.WAL_ARCHIVE / base.log
-    check_segments(segments_for(log, first=base.first_segment, until=until))
+    segments = segments_for(log, first=base.first_segment, until=until)
+    check_segments(segments)
     check_parts({name: folder / BASE / name for name in _FILES}, base.parts)
-    return LogReplay(log, base.usable_from, until)
+    return LogReplay(log, segments[-1].name, base.usable_from, until)
 
 
 def unpack_base(folder: Path, paths: HomePaths) -> None:
@@ -135,7 +138,7 @@ def add_artifacts(replay: LogReplay, home: Path) -> None:
 @contextmanager
 def replayed_database(paths: HomePaths, replay: LogReplay) -> Iterator[None]:
     """Replay the log on the unpacked base, and have the database answer meanwhile; raises DatabaseFailed."""
-    child = postgres_child(paths, recovery=recovery_options(replay.log, replay.until))
+    child = postgres_child(paths, recovery=recovery_options(replay.log, last=replay.last, until=replay.until))
     try:
         with database.running_child(paths, replace(child, ready_seconds=_REPLAY_SECONDS)):
             yield

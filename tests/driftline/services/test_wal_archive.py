@@ -2,7 +2,6 @@
 
 import contextlib
 import gzip
-import os
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,6 +19,7 @@ from driftline.services.wal_archive import (
     segments_of,
     unneeded,
 )
+from driftline.services.wal_segment import SEGMENT_BYTES
 from tests.embedded import launch, make_home
 from tests.waiting import wait_until
 
@@ -37,10 +37,10 @@ def log(tmp_path: Path) -> Path:
     return tmp_path / LATER
 
 
-def write_segment(path: Path, *, at: datetime = NOON) -> None:
+def write_segment(path: Path, *, at: datetime = NOON, size: int = SEGMENT_BYTES) -> None:
     path.parent.mkdir(exist_ok=True)
-    with gzip.GzipFile(path, "wb", mtime=at.timestamp()) as file:
-        file.write(os.urandom(1000))
+    with gzip.GzipFile(path, "wb", compresslevel=1, mtime=at.timestamp()) as file:
+        file.write(bytes(size))
 
 
 def names_for(log: Path, until: datetime | None, first: str = FIRST) -> list[str]:
@@ -81,6 +81,13 @@ class TestSegmentsOfAMoment:
         with pytest.raises(
             LogDamaged, match=rf"{NAMES[2]}.gz is cut or changed .* whole until 2026-11-30 12:01"
         ):
+            check_segments(segments_for(log, first=FIRST, until=None))
+
+    @pytest.mark.parametrize("content", [b"", gzip.compress(b"")], ids=["emptied", "of nothing"])
+    def test_are_refused_when_one_is_empty(self, log: Path, content: bytes) -> None:
+        (log / f"{NAMES[2]}.gz").write_bytes(content)
+
+        with pytest.raises(LogDamaged, match=r"holds 0 bytes of 16,777,216.* whole until 2026-11-30 12:01"):
             check_segments(segments_for(log, first=FIRST, until=None))
 
 
@@ -124,14 +131,16 @@ class TestServer:
     def test_goes_on_while_the_archive_is_away_and_archives_the_rest_later(
         self, paths: HomePaths, archive: Path
     ) -> None:
-        archive.rmdir()
         with running(paths, archive):
             execute(paths, "CREATE TABLE served (n int)")
+            archive.rename(away := archive.with_name("away"))
+            archive.mkdir()  # as of a disk that is not mounted
             execute(paths, "SELECT pg_switch_wal()")
             wait_until(lambda: failures(paths) > 0, what="a failure")
 
             execute(paths, "INSERT INTO served VALUES (1)")
-            archive.mkdir()
+            archive.rmdir()
+            away.rename(archive)
 
         assert segments_of(archive / log_name(paths))
 
@@ -143,6 +152,24 @@ class TestServer:
             assert log_name(paths) == ""
         with running(paths, archive):
             assert log_name(paths) not in ("", first)
+
+    def test_begins_another_log_in_another_archive(self, paths: HomePaths, archive: Path) -> None:
+        """Otherwise either would have a part of one, and a backup from before would seem to lead on."""
+        another = archive.with_name("another")
+        another.mkdir()
+        with running(paths, archive):
+            first = log_name(paths)
+        with running(paths, archive):
+            assert log_name(paths) == first
+        with running(paths, another):
+            assert log_name(paths) != first
+
+    def test_begins_no_log_in_an_archive_that_is_not_there(self, paths: HomePaths, archive: Path) -> None:
+        archive.rmdir()
+
+        with pytest.raises(ChildNotStarted, match="Name a folder that exists and can be written"):
+            launch(postgres_child(paths, wal_archive=archive), paths)
+        assert not archive.exists()
 
     def test_refuses_an_archive_within_the_home(self, paths: HomePaths) -> None:
         with pytest.raises(ChildNotStarted, match="name a folder on another disk"):
