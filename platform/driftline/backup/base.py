@@ -112,8 +112,13 @@ def check_moment(folder: Path, manifest: BackupManifest, until: datetime | None)
     log = settings.WAL_ARCHIVE / base.log
     segments = segments_for(log, first=base.first_segment, until=until)
     check_segments(segments)
-    check_parts({name: folder / BASE / name for name in _FILES}, base.parts)
+    check_base(folder, base)
     return LogReplay(log, segments[-1].name, base.usable_from, until)
+
+
+def check_base(folder: Path, base: Base) -> None:
+    """Read the base of a backup to its end; raises NoBackup where it is not whole."""
+    check_parts({name: folder / BASE / name for name in _FILES}, base.parts)
 
 
 def unpack_base(folder: Path, paths: HomePaths) -> None:

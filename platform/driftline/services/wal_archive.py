@@ -10,9 +10,9 @@ import re
 import shlex
 import sys
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from driftline.common.durable_files import sync_to_disk
@@ -22,6 +22,8 @@ from driftline.services.wal_segment import ARTIFACTS, LOG_NAME_FILE, SEGMENT_BYT
 
 SWITCH_SECONDS = 300
 """After so long a segment is archived although it is not full: as much may be lost with the disk."""
+QUIET_AFTER = timedelta(seconds=2 * SWITCH_SECONDS)
+"""A server in use has written a segment within this time."""
 LOG_NAME = r"\d{8}T\d{6}Z-[0-9a-f]{8}"
 SEGMENT_NAME = "[0-9A-F]{24}"
 _SEGMENT = re.compile(rf"{SEGMENT_NAME}\.gz")
@@ -164,14 +166,15 @@ def _plain_size(path: Path) -> int:
     return size
 
 
-def unneeded(archive: Path, *, log: str, first: str) -> Iterator[Path]:
-    """List the files of the archive from before a segment of a log: earlier ones of it, and logs that began earlier."""
-    for folder in logs_of(archive):
-        if folder.name > log:
-            return
-        for path in sorted(folder.glob("*.gz")):
-            if folder.name < log or (re.match(SEGMENT_NAME, path.name) and path.name < first):
-                yield path
+def files_before(log: Path, first: str) -> list[Path]:
+    """List the files of a log from before a segment, and what interrupted archivers left of them."""
+    files = [path for path in log.iterdir() if re.match(rf"\.?{SEGMENT_NAME}", path.name)]
+    return [path for path in files if path.name.removeprefix(".") < first]
+
+
+def had_ended(log: Path, moment: datetime) -> bool:
+    """Tell whether nothing was written to a log just before a moment, or since; one in use is, every few minutes."""
+    return all(segment.written_until < moment - QUIET_AFTER for segment in segments_of(log))
 
 
 def logs_of(archive: Path) -> list[Path]:

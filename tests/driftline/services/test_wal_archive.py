@@ -17,7 +17,6 @@ from driftline.services.wal_archive import (
     log_name,
     segments_for,
     segments_of,
-    unneeded,
 )
 from driftline.services.wal_segment import SEGMENT_BYTES
 from tests.embedded import launch, make_home
@@ -26,15 +25,15 @@ from tests.waiting import wait_until
 NOON = datetime(2026, 11, 30, 12, tzinfo=UTC)
 FIRST = "0000000100000000000000FE"
 NAMES = [FIRST, "0000000100000000000000FF", "000000010000000100000000", "000000010000000100000001"]
-EARLIER, LATER = "20261101T000000Z-00000000", "20261130T000000Z-00000000"
+LOG = "20261130T000000Z-00000000"
 
 
 @pytest.fixture
 def log(tmp_path: Path) -> Path:
     """A log of four segments, one a minute from noon on."""
     for minute, name in enumerate(NAMES):
-        write_segment(tmp_path / LATER / f"{name}.gz", at=NOON + timedelta(minutes=minute))
-    return tmp_path / LATER
+        write_segment(tmp_path / LOG / f"{name}.gz", at=NOON + timedelta(minutes=minute))
+    return tmp_path / LOG
 
 
 def write_segment(path: Path, *, at: datetime = NOON, size: int = SEGMENT_BYTES) -> None:
@@ -72,7 +71,7 @@ class TestSegmentsOfAMoment:
 
     def test_are_said_to_be_missing_where_nothing_follows_the_backup(self, tmp_path: Path) -> None:
         with pytest.raises(LogDamaged, match="nothing of what follows this backup"):
-            segments_for(tmp_path / LATER, first=FIRST, until=None)
+            segments_for(tmp_path / LOG, first=FIRST, until=None)
 
     def test_are_refused_when_one_is_cut(self, log: Path) -> None:
         cut = log / f"{NAMES[2]}.gz"
@@ -89,22 +88,6 @@ class TestSegmentsOfAMoment:
 
         with pytest.raises(LogDamaged, match=r"holds 0 bytes of 16,777,216.* whole until 2026-11-30 12:01"):
             check_segments(segments_for(log, first=FIRST, until=None))
-
-
-def test_nothing_but_log_of_before_a_backup_is_unneeded(log: Path) -> None:
-    archive = log.parent
-    write_segment(archive / EARLIER / f"{NAMES[3]}.gz")
-    write_segment(log / f"{NAMES[0]}.00000028.backup.gz")
-    write_segment(archive / "artifacts" / "model.gz")
-    write_segment(archive / ".snapshots" / f"{NAMES[0]}.gz")
-
-    found = {str(path.relative_to(archive)) for path in unneeded(archive, log=LATER, first=NAMES[1])}
-
-    assert found == {
-        f"{EARLIER}/{NAMES[3]}.gz",
-        f"{LATER}/{NAMES[0]}.gz",
-        f"{LATER}/{NAMES[0]}.00000028.backup.gz",
-    }
 
 
 class TestServer:
