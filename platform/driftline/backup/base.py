@@ -130,14 +130,22 @@ def unpack_base(folder: Path, paths: HomePaths) -> None:
     (paths.postgres_data / "recovery.signal").touch(mode=0o600)
 
 
-def add_artifacts(replay: LogReplay, home: Path) -> None:
-    """Add the models that came after the backup; more than the moment knows does no harm."""
+def add_artifacts(replay: LogReplay, home: Path) -> Iterator[str]:
+    """Add the models that came after the backup, and name those that are damaged in the archive.
+
+    More than the moment knows does no harm.
+    """
     source = replay.log.parent / ARTIFACTS
-    for path in source.glob("??/*.onnx"):
+    for path in sorted(source.glob("??/*.onnx")):
         target = home / ARTIFACTS / path.parent.name / path.name
         if not target.exists():
             target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             shutil.copy2(path, target)
+            if part_of(target).sha256 != path.stem:
+                target.unlink()
+                yield (
+                    f"{path} was cut or changed, so its versions cannot be served: put a whole copy at {target}."
+                )
 
 
 @contextmanager
@@ -151,7 +159,8 @@ def replayed_database(paths: HomePaths, replay: LogReplay) -> Iterator[None]:
         if _TOO_EARLY not in str(error):
             raise
         raise DatabaseFailed(
-            f"No transaction in {replay.log} is as late as {replay.until}; name an earlier moment, or --until {LATEST}."
+            f"No transaction in {replay.log} is as late as {replay.until}; name an earlier moment, or --until "
+            f"{LATEST}. What --replace put aside lies in a folder before-restore-... of {paths.home}."
         ) from error
 
 
@@ -165,7 +174,8 @@ def describe_replayed(since: datetime) -> Iterator[str]:
     if AuditEntry.objects.filter(action=ROTATED, at__gt=since).exists():
         yield (
             "Keys were rotated after the backup, and what was sealed since cannot be opened with those in it: put the "
-            "lines of the newer files of `keys` before those that are there."
+            "lines of the newer files of `keys` before those that are there. Of `edge_key` put both `edge_key` and "
+            "`edge_successions` of the newer copy in place instead."
         )
     if Erasure.objects.filter(finished_at__gt=since).exists():
         yield "Subjects were erased after the backup, and its files may hold them still: erase them again."

@@ -199,6 +199,7 @@ def test_after_the_last_transaction_the_end_of_the_log_is_to_be_named(
 
     assert "is as late as" in refused.stderr
     assert "or --until latest" in refused.stderr
+    assert "lies in a folder before-restore-" in refused.stderr
     assert restored.returncode == 0, restored.stderr
 
 
