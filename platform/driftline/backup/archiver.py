@@ -1,7 +1,7 @@
 """How the embedded server's archiver does: whether it fails or is late, and what its archive holds."""
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from pathlib import Path
 
 from django.db import connection
@@ -9,9 +9,7 @@ from django.db import connection
 from driftline.accounts.models import AuditEntry
 from driftline.backup.making import MADE
 from driftline.services.paths import HomePaths
-from driftline.services.wal_archive import SWITCH_SECONDS, log_name
-
-LATE_AFTER = timedelta(seconds=2 * SWITCH_SECONDS)
+from driftline.services.wal_archive import QUIET_AFTER, log_name
 
 
 @dataclass(frozen=True)
@@ -31,7 +29,7 @@ class ArchiverState:
 
     def is_late(self, now: datetime) -> bool:
         """Tell whether segments wait for longer than the archiver needs."""
-        return self.waiting_since is not None and now - self.waiting_since > LATE_AFTER
+        return self.waiting_since is not None and now - self.waiting_since > QUIET_AFTER
 
 
 def read_archiver(paths: HomePaths, archive: Path) -> ArchiverState:

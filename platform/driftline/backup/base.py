@@ -48,6 +48,8 @@ class LogReplay:
     """A log that was checked: from this backup it leads to the moment, or to its end."""
 
     log: Path
+    last: str
+    """The last segment that was checked."""
     since: datetime
     until: datetime | None
 
@@ -108,9 +110,15 @@ def check_moment(folder: Path, manifest: BackupManifest, until: datetime | None)
             f"The log is of PostgreSQL {version} and {installed} is installed; install the release that wrote it."
         )
     log = settings.WAL_ARCHIVE / base.log
-    check_segments(segments_for(log, first=base.first_segment, until=until))
+    segments = segments_for(log, first=base.first_segment, until=until)
+    check_segments(segments)
+    check_base(folder, base)
+    return LogReplay(log, segments[-1].name, base.usable_from, until)
+
+
+def check_base(folder: Path, base: Base) -> None:
+    """Read the base of a backup to its end; raises NoBackup where it is not whole."""
     check_parts({name: folder / BASE / name for name in _FILES}, base.parts)
-    return LogReplay(log, base.usable_from, until)
 
 
 def unpack_base(folder: Path, paths: HomePaths) -> None:
@@ -122,20 +130,28 @@ def unpack_base(folder: Path, paths: HomePaths) -> None:
     (paths.postgres_data / "recovery.signal").touch(mode=0o600)
 
 
-def add_artifacts(replay: LogReplay, home: Path) -> None:
-    """Add the models that came after the backup; more than the moment knows does no harm."""
+def add_artifacts(replay: LogReplay, home: Path) -> Iterator[str]:
+    """Add the models that came after the backup, and name those that are damaged in the archive.
+
+    More than the moment knows does no harm.
+    """
     source = replay.log.parent / ARTIFACTS
-    for path in source.glob("??/*.onnx"):
+    for path in sorted(source.glob("??/*.onnx")):
         target = home / ARTIFACTS / path.parent.name / path.name
         if not target.exists():
             target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             shutil.copy2(path, target)
+            if part_of(target).sha256 != path.stem:
+                target.unlink()
+                yield (
+                    f"{path} was cut or changed, so its versions cannot be served: put a whole copy at {target}."
+                )
 
 
 @contextmanager
 def replayed_database(paths: HomePaths, replay: LogReplay) -> Iterator[None]:
     """Replay the log on the unpacked base, and have the database answer meanwhile; raises DatabaseFailed."""
-    child = postgres_child(paths, recovery=recovery_options(replay.log, replay.until))
+    child = postgres_child(paths, recovery=recovery_options(replay.log, last=replay.last, until=replay.until))
     try:
         with database.running_child(paths, replace(child, ready_seconds=_REPLAY_SECONDS)):
             yield
@@ -143,7 +159,8 @@ def replayed_database(paths: HomePaths, replay: LogReplay) -> Iterator[None]:
         if _TOO_EARLY not in str(error):
             raise
         raise DatabaseFailed(
-            f"No transaction in {replay.log} is as late as {replay.until}; name an earlier moment, or --until {LATEST}."
+            f"No transaction in {replay.log} is as late as {replay.until}; name an earlier moment, or --until "
+            f"{LATEST}. What --replace put aside lies in a folder before-restore-... of {paths.home}."
         ) from error
 
 
@@ -157,7 +174,8 @@ def describe_replayed(since: datetime) -> Iterator[str]:
     if AuditEntry.objects.filter(action=ROTATED, at__gt=since).exists():
         yield (
             "Keys were rotated after the backup, and what was sealed since cannot be opened with those in it: put the "
-            "lines of the newer files of `keys` before those that are there."
+            "lines of the newer files of `keys` before those that are there. Of `edge_key` put both `edge_key` and "
+            "`edge_successions` of the newer copy in place instead."
         )
     if Erasure.objects.filter(finished_at__gt=since).exists():
         yield "Subjects were erased after the backup, and its files may hold them still: erase them again."

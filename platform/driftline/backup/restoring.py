@@ -217,7 +217,7 @@ def _load(
 
 def _replay(paths: HomePaths, source: _Source, replay: LogReplay, say: Say) -> Restored:
     """Replay the log: the database is as it was at a later moment, and the models that it may name are there."""
-    add_artifacts(replay, paths.home)
+    remarks = list(add_artifacts(replay, paths.home))
     unpack_base(source.folder, paths)
     say("Replaying the log ...")
     with replayed_database(paths, replay):
@@ -225,7 +225,8 @@ def _replay(paths: HomePaths, source: _Source, replay: LogReplay, say: Say) -> R
         _check_replayed_release()
         say("Counting the rows ...")
         moment = replay.until.isoformat() if replay.until else "the end of the archived log"
-        return Restored(moment, database.loaded_rows(), list(describe_replayed(replay.since)))
+        remarks += describe_replayed(replay.since)
+        return Restored(moment, database.loaded_rows(), remarks)
 
 
 def _check_replayed_release() -> None:

@@ -28,8 +28,7 @@ from driftline.services.ownership import current_owner
 from driftline.services.paths import OTHERS, HomePaths
 from driftline.services.postgres import NoPostgres, postgres_binaries
 from driftline.services.valkey import NoValkey, valkey_binary
-from driftline.services.wal_archive import SEGMENT_BYTES
-from driftline.services.wal_segment import GIVE_UP_BELOW_BYTES
+from driftline.services.wal_segment import GIVE_UP_BELOW_BYTES, SEGMENT_BYTES
 from driftline.stuck_work import count_failed, stuck_work
 from driftline.upgrade.pending import read_pending
 from inference.hosts.models import ServingHost
@@ -363,7 +362,8 @@ def _wal_archive(paths: HomePaths) -> Iterator[Finding]:
         text = f"it fails: {text}"
         remedy = (
             f"See that {archive} is there, has room and can be written; {paths.log}/postgres.log says what failed. "
-            f"With less than {format_bytes(GIVE_UP_BELOW_BYTES)} free for the database what waits is given up."
+            f"With less than {format_bytes(GIVE_UP_BELOW_BYTES)} free for the database, and less than what waits, that "
+            "is given up."
         )
     elif found.is_late(now()):
         remedy = (

@@ -162,7 +162,13 @@ def _prepare(
     if not (paths.postgres_data / "PG_VERSION").exists():
         _create_cluster(paths, binaries, identity)
     _check_version(paths, binaries)
-    begin_log(paths, wal_archive)
+    try:
+        begin_log(paths, wal_archive)
+    except OSError as error:
+        raise ChildNotStarted(
+            f"No log can begin in DRIFTLINE_WAL_ARCHIVE, {wal_archive}: {error}. Name a folder that exists and can be "
+            "written, or leave it empty."
+        ) from error
     for stale in (
         paths.postgres_data / "postmaster.pid",
         paths.postgres_socket,

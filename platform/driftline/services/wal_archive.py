@@ -1,8 +1,8 @@
 """The archive of the embedded PostgreSQL's write-ahead log (WAL), from which a home is restored to a moment.
 
 `DRIFTLINE_WAL_ARCHIVE` holds a folder for each log without gaps, with its segments as gzip files, and `artifacts`. A
-log ends, and another begins, where archiving was turned off meanwhile, a segment was given up, or a home was restored:
-so within one folder every segment follows the one before.
+log ends, and another begins, where archiving was turned off meanwhile, another archive was named, a segment was given
+up, or a home was restored: so within one folder every segment follows the one before.
 """
 
 import gzip
@@ -10,19 +10,20 @@ import re
 import shlex
 import sys
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from driftline.common.durable_files import write_file
+from driftline.common.durable_files import sync_to_disk
 from driftline.services import wal_segment
 from driftline.services.paths import HomePaths
-from driftline.services.wal_segment import LOG_NAME_FILE, new_log_name
+from driftline.services.wal_segment import ARTIFACTS, LOG_NAME_FILE, SEGMENT_BYTES, name_log, read_log
 
 SWITCH_SECONDS = 300
 """After so long a segment is archived although it is not full: as much may be lost with the disk."""
-SEGMENT_BYTES = 16 << 20
+QUIET_AFTER = timedelta(seconds=2 * SWITCH_SECONDS)
+"""A server in use has written a segment within this time."""
 LOG_NAME = r"\d{8}T\d{6}Z-[0-9a-f]{8}"
 SEGMENT_NAME = "[0-9A-F]{24}"
 _SEGMENT = re.compile(rf"{SEGMENT_NAME}\.gz")
@@ -57,11 +58,14 @@ def archive_options(archive: Path, paths: HomePaths) -> Mapping[str, str]:
     }
 
 
-def recovery_options(log: Path, until: datetime | None) -> Mapping[str, str]:
-    """Return the options with which a server replays a log: to its end, or up to a moment, which is not in it."""
+def recovery_options(log: Path, *, last: str, until: datetime | None) -> Mapping[str, str]:
+    """Return the options with which a server replays a log: to its end, or up to a moment, which is not in it.
+
+    It fails where a segment up to `last` is not there any more.
+    """
     target = {} if until is None else {"recovery_target_time": until.astimezone(UTC).isoformat(sep=" ")}
     return {
-        "restore_command": f'{_command("restore", log)} "%f" "%p"',
+        "restore_command": f'{_command("restore", log, last)} "%f" "%p"',
         "recovery_target_action": "promote",
         "recovery_target_inclusive": "off",
         "recovery_target_timeline": "current",
@@ -76,24 +80,32 @@ def _command(*arguments: str | Path) -> str:
 
 
 def begin_log(paths: HomePaths, archive: Path | None) -> None:
-    """Name the log of a server that is about to start, unless it has a name; without an archive its log has ended."""
+    """Name the log of a server that is about to start, unless it has one in this archive; without an archive it ends.
+
+    Raises OSError where one begins and the archive is not there or cannot be written.
+    """
     file = paths.postgres_data / LOG_NAME_FILE
     if archive is None:
         file.unlink(missing_ok=True)
-    elif not file.exists():
-        write_file(file, new_log_name().encode(), mode=0o600)
+    elif not file.exists() or read_log(paths.postgres_data)[1] != str(archive):
+        (archive / ARTIFACTS).mkdir(mode=0o700, exist_ok=True)
+        sync_to_disk(archive)
+        name_log(paths.postgres_data, archive)
 
 
 def log_name(paths: HomePaths) -> str:
     """Return the name of the log that a server archives; empty where it archives none."""
-    file = paths.postgres_data / LOG_NAME_FILE
-    return file.read_text() if file.exists() else ""
+    try:
+        return read_log(paths.postgres_data)[0]
+    except FileNotFoundError:
+        return ""
 
 
-def segments_of(log: Path) -> list[WalSegment]:
-    """List the segments of a log in their order."""
-    found = [path for path in log.iterdir() if _SEGMENT.fullmatch(path.name)] if log.is_dir() else []
-    return [WalSegment(path, _written_until(path)) for path in sorted(found)]
+def segments_of(log: Path, *, first: str = "") -> list[WalSegment]:
+    """List the segments of a log from `first` on, in their order."""
+    names = sorted(path.name for path in log.iterdir()) if log.is_dir() else []
+    found = [log / name for name in names if name >= first and _SEGMENT.fullmatch(name)]
+    return [WalSegment(path, _written_until(path)) for path in found]
 
 
 def _written_until(path: Path) -> datetime:
@@ -108,10 +120,9 @@ def segments_for(log: Path, *, first: str, until: datetime | None) -> Sequence[W
 
     Raises LogDamaged where one is missing, or where the log ends before.
     """
-    found = [segment for segment in segments_of(log) if segment.name >= first]
     needed: list[WalSegment] = []
     expected = first
-    for segment in found:
+    for segment in segments_of(log, first=first):
         if segment.name != expected:
             raise LogDamaged(f"{log} lacks segment {expected}; {_say_end(needed)}")
         needed.append(segment)
@@ -139,23 +150,31 @@ def check_segments(segments: Sequence[WalSegment]) -> None:
     """Read segments to their ends; raises LogDamaged at the first that is cut or changed."""
     for place, segment in enumerate(segments):
         try:
-            with gzip.open(segment.path) as file:
-                while file.read(_BLOCK):
-                    pass
+            if (size := _plain_size(segment.path)) != SEGMENT_BYTES:
+                raise EOFError(f"it holds {size:,} bytes of {SEGMENT_BYTES:,}")
         except (OSError, EOFError, zlib.error) as error:
             raise LogDamaged(
                 f"{segment.path} is cut or changed ({error}); {_say_end(segments[:place])}"
             ) from error
 
 
-def unneeded(archive: Path, *, log: str, first: str) -> Iterator[Path]:
-    """List the files of the archive from before a segment of a log: earlier ones of it, and logs that began earlier."""
-    for folder in logs_of(archive):
-        if folder.name > log:
-            return
-        for path in sorted(folder.glob("*.gz")):
-            if folder.name < log or (re.match(SEGMENT_NAME, path.name) and path.name < first):
-                yield path
+def _plain_size(path: Path) -> int:
+    size = 0
+    with gzip.open(path) as file:
+        while block := file.read(_BLOCK):
+            size += len(block)
+    return size
+
+
+def files_before(log: Path, first: str) -> list[Path]:
+    """List the files of a log from before a segment, and what interrupted archivers left of them."""
+    files = [path for path in log.iterdir() if re.match(rf"\.?{SEGMENT_NAME}", path.name)]
+    return [path for path in files if path.name.removeprefix(".") < first]
+
+
+def had_ended(log: Path, moment: datetime) -> bool:
+    """Tell whether nothing was written to a log just before a moment, or since; one in use is, every few minutes."""
+    return all(segment.written_until < moment - QUIET_AFTER for segment in segments_of(log))
 
 
 def logs_of(archive: Path) -> list[Path]:

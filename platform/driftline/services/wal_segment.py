@@ -1,7 +1,7 @@
 """Archives a file of the embedded PostgreSQL's write-ahead log, or brings one back. PostgreSQL itself runs this file:
 
     python -I wal_segment.py archive ARCHIVE HOME PATH NAME
-    python -I wal_segment.py restore FOLDER NAME PATH
+    python -I wal_segment.py restore FOLDER LAST NAME PATH
 
 It imports nothing but the standard library, so that a segment of 16 MB takes a fraction of a second. What it says goes
 to PostgreSQL's log.
@@ -16,16 +16,18 @@ import sys
 import tempfile
 import zlib
 from collections.abc import Callable
-from contextlib import suppress
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
 LOG_NAME_FILE = "driftline_archive"
-"""The file in the data folder that names the folder of the archive to which this server's log goes."""
+"""The file in the data folder with the name of this server's log, and on the next line the archive to which it goes."""
 ARTIFACTS = "artifacts"
+"""The folder of an archive with the models. It is there from the first log on: where it is not, nor is the disk."""
+SEGMENT_BYTES = 16 << 20
 GIVE_UP_BELOW_BYTES = 1 << 30
-"""With less room on the disk of the database, log that cannot be archived is given up, before the server stops."""
+"""With less room on the database's disk, and more log than that waiting, log that cannot be archived is given up."""
 LEVEL = 1
 NOT_THERE, ABORT = (
     1,
@@ -42,19 +44,33 @@ def new_log_name() -> str:
     return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(4)}"
 
 
+def name_log(data: Path, archive: Path) -> None:
+    """Have the server with this data folder begin a log in an archive."""
+    content = os.fsencode(f"{new_log_name()}\n{archive}")
+    _write(data / LOG_NAME_FILE, lambda file: file.write(content), publish=os.replace)
+
+
+def read_log(data: Path) -> tuple[str, str]:
+    """Return the name of a server's log, and the archive to which it goes; raises FileNotFoundError without one."""
+    name, _, archive = os.fsdecode((data / LOG_NAME_FILE).read_bytes()).partition("\n")
+    return name, archive
+
+
 def archive(folder: Path, home: Path, source: Path, name: str, *, data: Path) -> None:
     """Store a file of the log, and before it the artifacts that rows in it may name.
 
     Raises NotArchived, unless the disk of the database is nearly full: then this log ends, and another begins.
     """
     try:
-        log = folder / (data / LOG_NAME_FILE).read_text()
+        name_of_log, _ = read_log(data)
+        if not (folder / ARTIFACTS).is_dir():
+            raise NotArchived(f"{folder} has no folder {ARTIFACTS}, as if its disk were not mounted")
         _keep_artifacts(home / ARTIFACTS, folder / ARTIFACTS)
-        _keep_segment(source, log / f"{name}.gz")
+        _keep_segment(source, folder / name_of_log / f"{name}.gz")
     except (OSError, NotArchived) as error:
-        if shutil.disk_usage(data).free >= GIVE_UP_BELOW_BYTES:
+        if not _is_filling_the_disk(data):
             raise NotArchived(f"{name} was not archived, and is tried again: {error}") from error
-        _write(data / LOG_NAME_FILE, lambda file: file.write(new_log_name().encode()))
+        name_log(data, folder)
         print(
             f"{name} was not archived ({error}) and the disk of the database is nearly full, so it is given up. "
             "No moment can be restored from here until the next `manage.py backup`.",
@@ -62,27 +78,39 @@ def archive(folder: Path, home: Path, source: Path, name: str, *, data: Path) ->
         )
 
 
-def restore(folder: Path, name: str, target: Path) -> bool:
-    """Bring a file back to where PostgreSQL expects it; False where the archive has none of that name.
+def _is_filling_the_disk(data: Path) -> bool:
+    """Tell whether little is free and more than that waits: a disk that is merely small is no reason to give up."""
+    free = shutil.disk_usage(data).free
+    waiting = len(list((data / "pg_wal/archive_status").glob("*.ready"))) * SEGMENT_BYTES
+    return free < GIVE_UP_BELOW_BYTES and free < waiting
 
-    Raises OSError, EOFError or zlib.error where it cannot be read whole.
+
+def restore(folder: Path, name: str, target: Path) -> None:
+    """Bring a file back to where PostgreSQL expects it.
+
+    Raises FileNotFoundError where the archive has none of that name, and OSError, EOFError or zlib.error where it
+    cannot be read whole.
     """
-    source = folder / f"{name}.gz"
-    if not source.exists():
-        return False
-    with gzip.open(source) as packed, target.open("wb") as file:
+    with gzip.open(folder / f"{name}.gz") as packed, target.open("wb") as file:
         shutil.copyfileobj(packed, file)
-    return True
+
+
+def _is_needed(name: str, last: str) -> bool:
+    """Tell whether a file is a segment of the log up to one that was there when the restore began."""
+    return (
+        len(name) == len(last) and name[:8] == last[:8] and name <= last
+    )  # the first eight are the timeline
 
 
 def _keep_segment(source: Path, target: Path) -> None:
     """Store it compressed, with the time of its last row in gzip's header; a file that is there is never replaced."""
-    target.parent.mkdir(mode=0o700, exist_ok=True)
+    _make_folder(target.parent)
     if target.exists():
         if not _holds(target, source):
             raise NotArchived(
                 f"{target} is there and holds something else; is this a copy of a home that archives to it too?"
             )
+        _sync(target.parent)  # who gave it its name may have been stopped before that
         return
     written_at = source.stat().st_mtime
 
@@ -113,33 +141,46 @@ def _keep_artifacts(source: Path, target: Path) -> None:
         kept = target / path.parent.name / path.name
         if kept.exists():
             continue
-        for made in (target, kept.parent):
-            made.mkdir(mode=0o700, exist_ok=True)
-        with suppress(FileNotFoundError), path.open("rb") as artifact:
-            _write(kept, lambda file: shutil.copyfileobj(artifact, file))
+        try:
+            artifact = path.open("rb")
+        except FileNotFoundError:  # it was deleted meanwhile
+            continue
+        with artifact:
+            _make_folder(kept.parent)
+            _write(kept, partial(shutil.copyfileobj, artifact))
 
 
-def _write(target: Path, fill: Callable[[BinaryIO], object]) -> None:
-    """Write a file under another name, and give it its own once it is on the disk."""
-    draft = target.with_name(f".{target.name}.unfinished")
+def _make_folder(path: Path) -> None:
+    path.mkdir(mode=0o700, exist_ok=True)
+    _sync(path.parent)
+
+
+def _write(
+    target: Path, fill: Callable[[BinaryIO], object], *, publish: Callable[[str, Path], object] = os.link
+) -> None:
+    """Write a file under a name of its own, and once it is on the disk give it the other.
+
+    Unless `publish` replaces what has that name, it raises FileExistsError: another archiver was faster.
+    """
+    handle, draft = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".unfinished")
     try:
-        with open(draft, "wb", opener=_private) as file:
+        with open(handle, "wb") as file:
             fill(file)
             file.flush()
             os.fsync(file.fileno())
-        draft.rename(target)
-    except BaseException:
-        draft.unlink(missing_ok=True)
-        raise
-    handle = os.open(target.parent, os.O_RDONLY)
+        publish(draft, target)
+    finally:
+        Path(draft).unlink(missing_ok=True)
+    _sync(target.parent)
+
+
+def _sync(folder: Path) -> None:
+    """Wait until the names in a folder are on the disk."""
+    handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
 
 
 def main(act: str, *arguments: str) -> int:
@@ -152,12 +193,15 @@ def main(act: str, *arguments: str) -> int:
             print(error, file=sys.stderr)
             return NOT_THERE
         return 0
-    folder, name, target = arguments
+    folder, last, name, target = arguments
     try:
-        return 0 if restore(Path(folder), name, Path(target)) else NOT_THERE
+        restore(Path(folder), name, Path(target))
     except (OSError, EOFError, zlib.error) as error:
+        if isinstance(error, FileNotFoundError) and not _is_needed(name, last):
+            return NOT_THERE
         print(f"{name} of {folder} cannot be brought back: {error}", file=sys.stderr)
         return ABORT
+    return 0
 
 
 if __name__ == "__main__":

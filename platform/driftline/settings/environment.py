@@ -215,7 +215,8 @@ WAL_ARCHIVE = Setting(
     "DRIFTLINE_WAL_ARCHIVE",
     "",
     "Folder, on another disk than the home, to which the embedded PostgreSQL archives its write-ahead log, so that "
-    "`manage.py restore --until` brings back any moment since a backup; empty archives nothing.",
+    "`manage.py restore --until` brings back any moment since a backup; one archive is for one installation. Empty "
+    "archives nothing.",
     _folder,
     "the absolute path of a folder that exists, other than /",
 )

@@ -2,7 +2,6 @@
 
 import contextlib
 import gzip
-import os
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -18,29 +17,29 @@ from driftline.services.wal_archive import (
     log_name,
     segments_for,
     segments_of,
-    unneeded,
 )
+from driftline.services.wal_segment import SEGMENT_BYTES
 from tests.embedded import launch, make_home
 from tests.waiting import wait_until
 
 NOON = datetime(2026, 11, 30, 12, tzinfo=UTC)
 FIRST = "0000000100000000000000FE"
 NAMES = [FIRST, "0000000100000000000000FF", "000000010000000100000000", "000000010000000100000001"]
-EARLIER, LATER = "20261101T000000Z-00000000", "20261130T000000Z-00000000"
+LOG = "20261130T000000Z-00000000"
 
 
 @pytest.fixture
 def log(tmp_path: Path) -> Path:
     """A log of four segments, one a minute from noon on."""
     for minute, name in enumerate(NAMES):
-        write_segment(tmp_path / LATER / f"{name}.gz", at=NOON + timedelta(minutes=minute))
-    return tmp_path / LATER
+        write_segment(tmp_path / LOG / f"{name}.gz", at=NOON + timedelta(minutes=minute))
+    return tmp_path / LOG
 
 
-def write_segment(path: Path, *, at: datetime = NOON) -> None:
+def write_segment(path: Path, *, at: datetime = NOON, size: int = SEGMENT_BYTES) -> None:
     path.parent.mkdir(exist_ok=True)
-    with gzip.GzipFile(path, "wb", mtime=at.timestamp()) as file:
-        file.write(os.urandom(1000))
+    with gzip.GzipFile(path, "wb", compresslevel=1, mtime=at.timestamp()) as file:
+        file.write(bytes(size))
 
 
 def names_for(log: Path, until: datetime | None, first: str = FIRST) -> list[str]:
@@ -72,7 +71,7 @@ class TestSegmentsOfAMoment:
 
     def test_are_said_to_be_missing_where_nothing_follows_the_backup(self, tmp_path: Path) -> None:
         with pytest.raises(LogDamaged, match="nothing of what follows this backup"):
-            segments_for(tmp_path / LATER, first=FIRST, until=None)
+            segments_for(tmp_path / LOG, first=FIRST, until=None)
 
     def test_are_refused_when_one_is_cut(self, log: Path) -> None:
         cut = log / f"{NAMES[2]}.gz"
@@ -83,21 +82,12 @@ class TestSegmentsOfAMoment:
         ):
             check_segments(segments_for(log, first=FIRST, until=None))
 
+    @pytest.mark.parametrize("content", [b"", gzip.compress(b"")], ids=["emptied", "of nothing"])
+    def test_are_refused_when_one_is_empty(self, log: Path, content: bytes) -> None:
+        (log / f"{NAMES[2]}.gz").write_bytes(content)
 
-def test_nothing_but_log_of_before_a_backup_is_unneeded(log: Path) -> None:
-    archive = log.parent
-    write_segment(archive / EARLIER / f"{NAMES[3]}.gz")
-    write_segment(log / f"{NAMES[0]}.00000028.backup.gz")
-    write_segment(archive / "artifacts" / "model.gz")
-    write_segment(archive / ".snapshots" / f"{NAMES[0]}.gz")
-
-    found = {str(path.relative_to(archive)) for path in unneeded(archive, log=LATER, first=NAMES[1])}
-
-    assert found == {
-        f"{EARLIER}/{NAMES[3]}.gz",
-        f"{LATER}/{NAMES[0]}.gz",
-        f"{LATER}/{NAMES[0]}.00000028.backup.gz",
-    }
+        with pytest.raises(LogDamaged, match=r"holds 0 bytes of 16,777,216.* whole until 2026-11-30 12:01"):
+            check_segments(segments_for(log, first=FIRST, until=None))
 
 
 class TestServer:
@@ -124,14 +114,16 @@ class TestServer:
     def test_goes_on_while_the_archive_is_away_and_archives_the_rest_later(
         self, paths: HomePaths, archive: Path
     ) -> None:
-        archive.rmdir()
         with running(paths, archive):
             execute(paths, "CREATE TABLE served (n int)")
+            archive.rename(away := archive.with_name("away"))
+            archive.mkdir()  # as of a disk that is not mounted
             execute(paths, "SELECT pg_switch_wal()")
             wait_until(lambda: failures(paths) > 0, what="a failure")
 
             execute(paths, "INSERT INTO served VALUES (1)")
-            archive.mkdir()
+            archive.rmdir()
+            away.rename(archive)
 
         assert segments_of(archive / log_name(paths))
 
@@ -143,6 +135,24 @@ class TestServer:
             assert log_name(paths) == ""
         with running(paths, archive):
             assert log_name(paths) not in ("", first)
+
+    def test_begins_another_log_in_another_archive(self, paths: HomePaths, archive: Path) -> None:
+        """Otherwise either would have a part of one, and a backup from before would seem to lead on."""
+        another = archive.with_name("another")
+        another.mkdir()
+        with running(paths, archive):
+            first = log_name(paths)
+        with running(paths, archive):
+            assert log_name(paths) == first
+        with running(paths, another):
+            assert log_name(paths) != first
+
+    def test_begins_no_log_in_an_archive_that_is_not_there(self, paths: HomePaths, archive: Path) -> None:
+        archive.rmdir()
+
+        with pytest.raises(ChildNotStarted, match="Name a folder that exists and can be written"):
+            launch(postgres_child(paths, wal_archive=archive), paths)
+        assert not archive.exists()
 
     def test_refuses_an_archive_within_the_home(self, paths: HomePaths) -> None:
         with pytest.raises(ChildNotStarted, match="name a folder on another disk"):

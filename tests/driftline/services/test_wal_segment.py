@@ -1,16 +1,20 @@
 """What PostgreSQL runs to archive a file of its log, and to bring one back: run as PostgreSQL runs it."""
 
+import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
 from driftline.services import wal_segment
-from driftline.services.wal_segment import ABORT, LOG_NAME_FILE, NOT_THERE, NotArchived, new_log_name
+from driftline.services.wal_segment import ABORT, ARTIFACTS, NOT_THERE, NotArchived, name_log, read_log
 
 NAME = "000000010000000000000003"
+BEFORE, AFTER = "000000010000000000000002", "000000010000000000000004"
 SEGMENT = bytes(range(256)) * 4096
 
 
@@ -30,7 +34,7 @@ class Place:
 
     @property
     def log(self) -> Path:
-        return self.archive / (self.data / LOG_NAME_FILE).read_text()
+        return self.archive / read_log(self.data)[0]
 
     @property
     def segment(self) -> Path:
@@ -43,18 +47,35 @@ class Place:
     def archive_segment(self) -> "subprocess.CompletedProcess[str]":
         return self.run("archive", self.archive, self.folder / "home", f"pg_wal/{NAME}", NAME)
 
-    def restore_segment(self) -> "subprocess.CompletedProcess[str]":
-        return self.run("restore", self.log, NAME, "RECOVERYXLOG")
+    def archive_here(self) -> None:
+        """Archive it in this process, where the disk can be another."""
+        wal_segment.archive(self.archive, self.folder / "home", self.segment, NAME, data=self.data)
+
+    def restore_segment(self, *, last: str = NAME, name: str = NAME) -> "subprocess.CompletedProcess[str]":
+        return self.run("restore", self.log, last, name, "RECOVERYXLOG")
 
 
 @pytest.fixture
 def place(tmp_path: Path) -> Place:
     place = Place(tmp_path)
-    place.archive.mkdir()
-    place.segment.parent.mkdir(parents=True)
+    (place.archive / ARTIFACTS).mkdir(parents=True)
+    status = place.segment.parent / "archive_status"
+    status.mkdir(parents=True)
+    (status / f"{NAME}.ready").touch()
     place.segment.write_bytes(SEGMENT)
-    (place.data / LOG_NAME_FILE).write_text(new_log_name())
+    name_log(place.data, place.archive)
     return place
+
+
+@pytest.fixture
+def free_bytes(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Have the disk of the database be as full as a test says."""
+
+    def set_free(free: int) -> None:
+        found = shutil.disk_usage("/")._replace(free=free)
+        monkeypatch.setattr(shutil, "disk_usage", lambda _: found)
+
+    return set_free
 
 
 def test_a_segment_comes_back_as_it_was(place: Place) -> None:
@@ -81,7 +102,8 @@ def test_the_same_segment_again_changes_nothing(place: Place) -> None:
     again = place.archive_segment()
 
     assert again.returncode == 0
-    assert stored.stat() == before
+    after = stored.stat()
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
 
 def test_another_segment_of_the_same_name_is_refused_and_the_first_kept(place: Place) -> None:
@@ -108,46 +130,107 @@ def test_models_are_archived_before_the_rows_that_name_them(place: Place) -> Non
 
 
 def test_an_archive_that_is_not_there_is_not_made_elsewhere(place: Place) -> None:
-    """As where its disk is not mounted."""
-    place.archive.rmdir()
+    """As where its disk is not mounted: the empty folder is the one on which it would be."""
+    (place.archive / ARTIFACTS).rmdir()
 
     refused = place.archive_segment()
 
     assert refused.returncode == NOT_THERE
     assert f"{NAME} was not archived, and is tried again" in refused.stderr
-    assert not place.archive.exists()
+    assert "as if its disk were not mounted" in refused.stderr
+    assert not any(place.archive.iterdir())
+
+
+def test_a_segment_that_another_archiver_stored_meanwhile_is_not_replaced(place: Place) -> None:
+    """As where PostgreSQL was killed and started anew while its archiver still ran."""
+
+    def compress_late(file: BinaryIO) -> None:
+        file.write(b"the second")
+        (place.log / "segment").write_bytes(b"the first")
+
+    place.log.mkdir()
+    with pytest.raises(FileExistsError):
+        wal_segment._write(place.log / "segment", compress_late)
+
+    assert {path.name: path.read_bytes() for path in place.log.iterdir()} == {"segment": b"the first"}
+
+
+def test_the_names_of_new_folders_are_on_the_disk_too_and_that_of_a_segment_that_is_there(
+    place: Place, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = place.folder / "home/artifacts/ab/abcd.onnx"
+    model.parent.mkdir(parents=True)
+    model.write_bytes(b"a model")
+    synced: list[Path] = []
+    really = wal_segment._sync
+
+    def sync(folder: Path) -> None:
+        really(folder)
+        synced.append(folder)
+
+    monkeypatch.setattr(wal_segment, "_sync", sync)
+
+    place.archive_here()
+    assert {place.archive, place.archive / ARTIFACTS, place.archive / "artifacts/ab", place.log} <= set(
+        synced
+    )
+
+    synced.clear()
+    place.archive_here()
+    assert place.log in synced
 
 
 def test_before_the_databases_disk_is_full_the_log_is_given_up_and_another_begins(
-    place: Place, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    place: Place, free_bytes: Callable[[int], None], capsys: pytest.CaptureFixture[str]
 ) -> None:
     ended = place.log
-    place.archive.rmdir()
-    monkeypatch.setattr(wal_segment, "GIVE_UP_BELOW_BYTES", 1 << 62)
+    (place.archive / ARTIFACTS).rmdir()
+    free_bytes(1 << 20)
 
-    wal_segment.archive(place.archive, place.folder / "home", place.segment, NAME, data=place.data)
+    place.archive_here()
 
     assert place.log != ended
+    assert read_log(place.data)[1] == str(place.archive)
     assert "No moment can be restored from here until the next `manage.py backup`" in capsys.readouterr().err
 
 
-def test_with_room_for_the_database_nothing_is_given_up(place: Place) -> None:
+@pytest.mark.parametrize("free", [2 << 30, 500 << 20], ids=["much room", "a small disk"])
+def test_with_room_for_what_waits_nothing_is_given_up(
+    place: Place, free_bytes: Callable[[int], None], free: int
+) -> None:
     log = place.log
-    place.archive.rmdir()
+    (place.archive / ARTIFACTS).rmdir()
+    free_bytes(free)
 
     with pytest.raises(NotArchived):
-        wal_segment.archive(place.archive, place.folder / "home", place.segment, NAME, data=place.data)
+        place.archive_here()
 
     assert place.log == log
 
 
-def test_a_cut_segment_ends_a_recovery_and_a_missing_one_is_the_end_of_the_log(place: Place) -> None:
-    missing = place.restore_segment()
+@pytest.mark.parametrize("name", [AFTER, "00000002.history", "00000001.history"])
+def test_what_was_never_in_the_log_is_its_end(place: Place, name: str) -> None:
+    place.archive_segment()
+
+    assert place.restore_segment(name=name).returncode == NOT_THERE
+
+
+@pytest.mark.parametrize("name", [BEFORE, NAME])
+def test_a_segment_that_was_there_when_the_restore_began_ends_a_recovery_where_it_is_missing(
+    place: Place, name: str
+) -> None:
+    """As where the archive's disk goes away meanwhile: PostgreSQL would take it for the end of the log."""
+    missing = place.restore_segment(name=name)
+
+    assert missing.returncode == ABORT
+    assert f"{name} of {place.log} cannot be brought back" in missing.stderr
+
+
+def test_a_cut_segment_ends_a_recovery(place: Place) -> None:
     place.archive_segment()
     stored = place.log / f"{NAME}.gz"
     stored.write_bytes(stored.read_bytes()[:-100])
-    cut = place.restore_segment()
+    cut = place.restore_segment(last=BEFORE)
 
-    assert missing.returncode == NOT_THERE
     assert cut.returncode == ABORT
     assert f"{NAME} of {place.log} cannot be brought back" in cut.stderr

@@ -4,12 +4,10 @@
 """
 
 import os
-import random
 import shutil
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -33,6 +31,8 @@ pytestmark = [pytest.mark.installation, pytest.mark.e2e]
 KILLS = int(os.environ.get("DRIFTLINE_TEST_BACKUP_KILLS", 1))
 CLIENTS = (Asking, AskingWithKey, Logging)
 BEFORE, AFTER = "before", "after"
+STEPS = ("postgres/recovery.signal", "restore.unfinished", "postgres/postmaster.pid")
+"""What a restore has made by the step at which it is killed: the base, the mark, the server that replays."""
 
 
 @dataclass(frozen=True)
@@ -199,6 +199,7 @@ def test_after_the_last_transaction_the_end_of_the_log_is_to_be_named(
 
     assert "is as late as" in refused.stderr
     assert "or --until latest" in refused.stderr
+    assert "lies in a folder before-restore-" in refused.stderr
     assert restored.returncode == 0, restored.stderr
 
 
@@ -260,24 +261,23 @@ def test_a_home_in_use_is_put_aside_only_when_asked(history: History, empty: Ins
     assert (aside / "artifacts/model.onnx").read_bytes() == b"precious"
 
 
-def test_a_restore_that_was_killed_begins_again(history: History, tmp_path: Path, tell: Tell) -> None:
-    interrupted = 0
+def test_a_restore_that_was_killed_begins_again(history: History, tmp_path: Path) -> None:
     for number in range(KILLS):
         target = archiving(tmp_path / f"home-{number}", history.archive)
         command = ["restore", str(history.backup), "--until", history.moment]
         killed = start(target, *command)
-        mark = target.home / "restore.unfinished"
-        wait_until(lambda: mark.exists() or killed.poll() is not None, what="the restore")  # noqa: B023
-        time.sleep(random.uniform(0, 3.0))  # the moment at which it is killed
+        step = target.home / STEPS[number % len(STEPS)]
+        wait_until(step.exists, what=f"a restore with {step}")
         target.send(signal.SIGKILL, [found.pid for found in target.processes()])
         killed.wait()
-        if mark.exists():
-            interrupted += 1
-            assert f"manage.py {' '.join(command)}" in target.manage("up").stderr
-            again = target.manage(*command)
-            assert again.returncode == 0, again.stderr
+        mark = target.home / "restore.unfinished"
+        assert mark.exists()
+        assert f"manage.py {' '.join(command)}" in target.manage("up").stderr
+
+        again = target.manage(*command)
+
+        assert again.returncode == 0, again.stderr
         assert not mark.exists()
-    tell(f"{interrupted} of {KILLS} restores were interrupted, and done by the next")
 
 
 def test_killed_backups_leave_none_that_looks_whole(history: History, tmp_path: Path) -> None:
@@ -307,12 +307,15 @@ def start(installation: Installation, *arguments: str) -> "subprocess.Popen[byte
 def test_log_of_before_the_oldest_backup_is_deleted_and_that_still_leads_to_later_moments(
     history: History, empty: Installation, copied: Path
 ) -> None:
-    counted = empty.manage("expire_wal", str(history.backup), "--dry-run")
+    owner = archiving(history.installation.home, copied.parent)
+
+    counted = owner.manage("expire_wal", str(history.backup), "--dry-run")
     before = segments_of(copied)
-    deleted = empty.manage("expire_wal", str(history.backup))
+    deleted = owner.manage("expire_wal", str(history.backup))
     restored = empty.manage("restore", str(history.backup), "--until", history.moment)
 
     assert counted.stdout.replace("would be", "were") == deleted.stdout
+    assert deleted.returncode == 0, deleted.stderr
     assert 0 < len(segments_of(copied)) < len(before)
     assert restored.returncode == 0, restored.stderr
 

@@ -2,12 +2,10 @@ from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any
 
-from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from driftline.backup.manifest import NoBackup, read_manifest
+from driftline.backup.expiring import NotExpired, expire_log
 from driftline.common.byte_sizes import format_bytes
-from driftline.services.wal_archive import logs_of, unneeded
 
 
 class Command(BaseCommand):
@@ -21,30 +19,14 @@ class Command(BaseCommand):
         parser.add_argument("--dry-run", action="store_true", help="count what would go, and delete nothing")
 
     def handle(self, *args: Any, folder: Path, dry_run: bool, **options: Any) -> None:
-        archive = settings.WAL_ARCHIVE
-        if archive is None or not archive.is_dir():
-            raise CommandError("Set DRIFTLINE_WAL_ARCHIVE to the folder of the archive.")
         try:
-            base = read_manifest(folder.absolute()).base
-        except NoBackup as error:
+            found = expire_log(folder.absolute(), is_dry=dry_run)
+        except NotExpired as error:
             raise CommandError(str(error)) from error
-        if base is None:
-            raise CommandError(f"{folder} was made while no log was archived; name a backup that needs some.")
-        if not (archive / base.log).is_dir():
-            raise CommandError(f"{archive} has no log of {folder}; name a backup of this installation.")
-        count = size = 0
-        for path in unneeded(archive, log=base.log, first=base.first_segment):
-            count, size = count + 1, size + path.stat().st_size
-            if not dry_run:
-                path.unlink()
-        if not dry_run:
-            _remove_empty(archive, base.log)
+        for log in found.kept:
+            self.stdout.write(
+                f"{log} is kept: it was still written when the backup was made, or is now. If it is another "
+                "installation's, give that an archive of its own; else name a later backup."
+            )
         acted = "would be" if dry_run else "were"
-        self.stdout.write(f"{count:,} files of the log, {format_bytes(size)}, {acted} deleted.")
-
-
-def _remove_empty(archive: Path, log: str) -> None:
-    """Remove the folders of logs that began before, which hold nothing any more."""
-    for folder in logs_of(archive):
-        if folder.name < log and not any(folder.iterdir()):
-            folder.rmdir()
+        self.stdout.write(f"{found.files:,} files of the log, {format_bytes(found.bytes)}, {acted} deleted.")
