@@ -18,7 +18,6 @@ from inference.prediction_log.rows.sent_items import (
     is_latency,
     is_probability,
 )
-from inference.vector_names import part_names
 from inference.vectors import describe_vectors
 from monitors.definitions.outcomes import answer_score, outcome_of
 from monitors.stats.mergeable.window_summary import WindowSummary, summarise_window
@@ -114,33 +113,31 @@ def _are_probabilities(given: NDArray[np.float64]) -> NDArray[np.bool_]:
 
 
 def with_parts_of_vectors(table: pa.Table, layout: RowLayout, left_out: Counter[str]) -> pa.Table:
-    """Add what the log keeps of each vector; leave out rows with one of another dimension, or something else."""
+    """Put what the log keeps of each vector in its place; leave out rows with one that the log would refuse.
+
+    That is one of another dimension, with a number that is missing or not finite, or something else.
+    """
     kept = np.ones(table.num_rows, bool)
+    found: dict[str, NDArray[np.float64]] = {}
     for name, dimension in layout.vectors.items():
         if name not in table.column_names:
             continue
         column = table[name].combine_chunks()
         is_given = column.is_valid().to_numpy(zero_copy_only=False)
         fits = is_given & (lengths_of(column) == dimension if is_vector(column.type) else False)
+        places = np.flatnonzero(fits)
+        matrix = matrix_of(column, places) if places.size else np.empty((0, dimension))
+        fits[places] = np.isfinite(matrix).all(axis=1)
         left_out[name] += int((kept & is_given & ~fits).sum())
         kept &= ~is_given | fits
-        for part, values in _parts_of(name, column, np.flatnonzero(fits), dimension).items():
-            table = table.drop_columns([part] if part in table.column_names else [])
-            table = table.append_column(part, pa.array(values))
+        for part, values in describe_vectors(name, matrix[fits[places]]).items():
+            found[part] = np.full(table.num_rows, np.nan)
+            found[part][fits] = values
     left_out += Counter()
+    table = table.drop_columns([name for name in table.column_names if name in {*found, *layout.vectors}])
+    for part, values in found.items():
+        table = table.append_column(part, pa.array(values))
     return table if kept.all() else table.filter(pa.array(kept))
-
-
-def _parts_of(
-    name: str, vectors: pa.Array, places: NDArray[np.int64], dimension: int
-) -> Mapping[str, NDArray[np.float64]]:
-    if not places.size:
-        return {part: np.full(len(vectors), np.nan) for part in part_names(name, dimension)}
-    found = {}
-    for part, values in describe_vectors(name, matrix_of(vectors, places)).items():
-        found[part] = np.full(len(vectors), np.nan)
-        found[part][places] = values
-    return found
 
 
 # -- columns -----------------------------------------------------------------------------------------------------------

@@ -62,6 +62,7 @@ class BigQueryServer:
             "table": "scores",
             "watermark": "updated_at",
             "keys": ["id"],
+            "interval_seconds": 60,
         }
         return plain | others
 

@@ -23,6 +23,7 @@ from inference.prediction_log.sources.models import DeadLetter, Source
 from inference.prediction_log.sources.selectors import statuses_of
 from inference.prediction_log.sources.services import create_source
 from inference.prediction_log.sources.sql import bigquery
+from inference.prediction_log.sources.sql import settings as sql_settings
 from inference.prediction_log.sources.sql.adapter import see_watermark
 from inference.prediction_log.sources.sql.database import open_database
 from inference.prediction_log.sources.sql.queries import TableQueries
@@ -101,8 +102,13 @@ def make_source(model: Model, settings: dict[str, Any], password: str) -> Source
 
 
 def test_a_table_that_grows_while_consumers_are_killed(
-    model: Model, server: Server, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    model: Model,
+    server: Server,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(sql_settings, "MIN_BILLED_INTERVAL_SECONDS", 1)
     source = make_source(model, server.where(lag_seconds=1, interval_seconds=1), secret_of(server))
     part = ROWS // PARTS
     began = time.monotonic()

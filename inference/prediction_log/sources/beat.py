@@ -9,6 +9,7 @@ from datetime import timedelta
 from django.db import DatabaseError, InterfaceError, close_old_connections
 from django.db.models.functions import Now
 
+from driftline.common.strict_json import escaped
 from inference.prediction_log.sources.messages import Adapter
 from inference.prediction_log.sources.models import Source, SourceConsumer
 from inference.prediction_log.sources.positions import note_ends
@@ -42,7 +43,7 @@ class Beat:
             "source_id": self._source_id,
             "host": self._host,
             "state": state,
-            "error": error[:500],
+            "error": escaped(error)[:500],
             "partitions": len(ends),
             "rows_per_second": self._rows / seconds,
             "seen_at": Now(),

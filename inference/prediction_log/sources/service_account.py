@@ -120,8 +120,12 @@ def _no_key() -> AdapterFailed:
 
 
 def _describe(error: RequestFailed) -> str:
-    """Return why no token came, and of an answer its status and its code alone."""
+    """Return why no token came, and of an answer its status and its code alone; a port is not said to be closed."""
     if error.status is None:
-        return str(error)
+        is_silent = str(error).startswith(("timeout", "connection_error"))
+        return "its address does not answer" if is_silent else str(error)
     code = _ERROR.search(error.body)
-    return f"{error.status} {code[1] if code else ''}".rstrip()
+    reason = f"{error.status} {code[1] if code else ''}".rstrip()
+    if code and code[1] == "invalid_grant":
+        return f"{reason}; check this server's clock, and that the key still exists"
+    return reason

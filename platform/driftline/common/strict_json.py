@@ -125,7 +125,12 @@ def escape_pointer(key: str) -> str:
 
 def printable(text: str) -> str:
     """Cut a caller's text to 64 characters and escape what does not print, so that an error may name it."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text[:64])
+    return escaped(text[:64])
+
+
+def escaped(text: str) -> str:
+    """Escape what does not print, such as a NUL, which no column of text takes."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def malformed(what: str) -> Problem:

@@ -175,6 +175,7 @@ class SqlSourceForm(SourceForm):
         "keys",
         "lag_seconds",
         "interval_seconds",
+        "max_gib_billed",
     )
 
     engine = forms.ChoiceField(
@@ -233,7 +234,18 @@ class SqlSourceForm(SourceForm):
         "is no time.",
     )
     interval_seconds = forms.IntegerField(
-        min_value=1, max_value=86_400, initial=10, label="Seconds between two looks for new rows"
+        min_value=1,
+        max_value=86_400,
+        initial=10,
+        label="Seconds between two looks for new rows",
+        help_text="With BigQuery 60 or more, as each look is billed.",
+    )
+    max_gib_billed = forms.IntegerField(
+        min_value=1,
+        max_value=100_000,
+        initial=10,
+        label="GiB billed at most",
+        help_text="With BigQuery alone: a statement that would be billed for more is refused.",
     )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

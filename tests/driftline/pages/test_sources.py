@@ -301,6 +301,7 @@ class TestTables:
         "keys": "id, part",
         "lag_seconds": "60",
         "interval_seconds": "10",
+        "max_gib_billed": "10",
         "envelope": "json",
         "default_version": "7",
     }

@@ -1,5 +1,6 @@
 """What a job summarises elsewhere is, bit for bit, what Driftline keeps of the same rows."""
 
+import json
 import logging
 import subprocess
 import sys
@@ -27,6 +28,7 @@ from driftline_spark.bundle import write_bundle
 from driftline_spark.layout import RowLayout, WindowRow
 from driftline_spark.model_api import ATTEMPTS, DriftlineRefused, ModelApi
 from driftline_spark.row_summaries import complete, decoded, encoded, summarise_batches
+from inference.prediction_log.ingest.parsing import parse_predictions
 from inference.prediction_log.rows.sent_items import SentPrediction
 from inference.registry.datasets import store_reference
 from inference.registry.models import Model
@@ -176,6 +178,31 @@ def test_are_of_no_row_with_a_vector_of_another_length(
 
     assert sum(one.rows for one in whole_hours(found)) == 598
     assert "2 rows were left out, which the log would refuse: 2 for the photo" in caplog.text
+
+
+@pytest.mark.parametrize("number", [None, float("nan"), float("inf")])
+def test_are_of_no_row_with_a_vector_that_lacks_a_number_as_the_log_has_none(
+    with_vectors: Model, caplog: pytest.LogCaptureFixture, number: float | None
+) -> None:
+    vectors: list[list[float | None]] = [*photos(600)]  # type: ignore[list-item]
+    vectors[10] = [*vectors[10][:-1], number]
+    item = {
+        "id": "a",
+        "timestamp": DAY.isoformat(),
+        "version": "1",
+        "prediction": 1,
+        "features": {"photo": vectors[10]},
+    }
+
+    with caplog.at_level(logging.WARNING):
+        found = summarised(with_vectors, with_column(table_of(600), "photo", pa.array(vectors)))
+    sent = parse_predictions(json.dumps(item).encode(), lines=True, task=with_vectors.task, now=DAY)
+
+    assert sum(one.rows for one in whole_hours(found)) == 599
+    assert "1 rows were left out, which the log would refuse: 1 for the photo" in caplog.text
+    assert [(one.code, one.pointer) for one in sent.faults.values()] == [
+        ("malformed_json", "/0") if number else ("wrong_type", "/0/features/photo")
+    ]
 
 
 def test_are_of_no_row_with_a_text_in_place_of_a_vector(with_vectors: Model) -> None:

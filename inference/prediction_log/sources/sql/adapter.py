@@ -1,9 +1,10 @@
 """Reads a table on behind the place of its last row that is stored, page after page."""
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, date, datetime
+from itertools import islice
 from typing import Any
 
 from driftline.common.periods import to_us
@@ -17,6 +18,7 @@ from inference.prediction_log.sources.sql.rows import Unreadable, write_row
 from inference.prediction_log.sources.sql.settings import SqlSettings
 
 PAGE = 2_000
+MAX_BILLED_ROWS = 100_000  # of one statement where each is billed, which orders the table to find them
 MAX_PAGE_BYTES = 8 << 20
 MAX_COUNTED = 100_000
 COUNT_SECONDS = 30.0  # between two counts of the rows beyond a full page
@@ -43,20 +45,27 @@ class SqlAdapter(LeasedAdapter):
         self._has_twins = False
         self._look_at = self._count_at = self._nulls_at = float("-inf")
         self._queries = TableQueries(settings)
+        self._rows: Iterator[tuple[Sequence[str], Sequence[Any]]] | None = (
+            None  # of a statement, so far unread
+        )
+        self._unread = 0  # of its rows, at most
+        self._trouble = ""
         self._database: Database = open_database(settings, secret)
-        try:
-            see_watermark(self._database, self._queries, settings)
-        except BaseException:
-            self.close()
-            raise
 
     def _disconnect(self) -> None:
+        self._rows = None
         self._database.close()
 
+    @property
+    def trouble(self) -> str:
+        """Return why the last statement failed, where each is billed; elsewhere that is raised."""
+        return self._trouble
+
     def resume(self) -> None:
-        """Read on at the place in the table of positions."""
-        self._next_offset, self._beyond = None, None
-        self._look_at = float("-inf")
+        """Read on at the place in the table of positions; where statements are billed, once one is due."""
+        self._next_offset, self._beyond, self._rows = None, None, None
+        if not self._database.is_billed:
+            self._look_at = float("-inf")
 
     def ends(self) -> Mapping[str, int]:
         """Return how many rows there are in all, counting at most 100,000 beyond those that are read."""
@@ -74,11 +83,21 @@ class SqlAdapter(LeasedAdapter):
         if now < self._look_at:
             self._wait(min(timeout_seconds, self._look_at - now))
             return []
-        self._find_place()
-        page = self._read_page()
-        if self._beyond == 0:
+        try:
+            self._find_place()
+            page = self._read_page()
+        except AdapterFailed as error:
+            if not self._database.is_billed:
+                raise
+            self._trouble = str(error)  # and no adapter is opened anew, which would ask again at once
+            self.resume()
             self._look_at = now + self._settings.interval_seconds
-        self._count(now)
+            return []
+        self._trouble = ""
+        if self._rows is None:
+            if self._beyond == 0 or self._database.is_billed:
+                self._look_at = now + self._settings.interval_seconds
+            self._count(now)
         return page
 
     def _find_place(self) -> None:
@@ -90,19 +109,26 @@ class SqlAdapter(LeasedAdapter):
     def _read_page(self) -> list[StreamMessage]:
         assert self._next_offset is not None  # as its place was found
         page: list[StreamMessage] = []
-        if not see_watermark(self._database, self._queries, self._settings):
-            self._beyond = 0
-            return page
+        if self._rows is None:
+            if not see_watermark(self._database, self._queries, self._settings):
+                self._beyond = 0
+                return page
+            self._unread = MAX_BILLED_ROWS if self._database.is_billed else PAGE
+            self._rows = self._database.read(self._queries.page(self._after, self._unread))
         places, size = 1 + len(self._settings.keys), 0
-        for names, row in self._database.read(self._queries.page(self._after, PAGE)):
+        for names, row in islice(self._rows, PAGE):
             page.append(_message_of(self._partition, self._next_offset + len(page), names, row, places))
             self._note_twins(list(row[-places:]))
             self._after = list(row[-places:])
             size += page[-1].size_bytes
             if size >= MAX_PAGE_BYTES:
                 break
-        self._beyond = 0 if len(page) < PAGE and size < MAX_PAGE_BYTES else None
+        self._unread -= len(page)
         self._next_offset += len(page)
+        is_end = len(page) < PAGE and size < MAX_PAGE_BYTES
+        self._beyond = 0 if is_end and self._unread > 0 else None
+        if is_end or self._unread <= 0 or not self._database.is_billed:
+            self._rows = None
         return page
 
     def _count(self, now: float) -> None:
@@ -160,7 +186,8 @@ def see_watermark(database: Database, queries: TableQueries, settings: SqlSettin
     """
     if queries.is_by_day is not None:
         return True
-    for _, (value,) in database.read(queries.any_watermark()):
+    for _, row in database.read(queries.any_watermark()):
+        value = row[0]
         if settings.lag_seconds and not isinstance(value, date | Unreadable):
             detail = f"{settings.watermark} is no time, so lag_seconds has to be 0."
             raise AdapterFailed(f"{detail} Rows that are committed late may be missed then.")

@@ -8,24 +8,30 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
+from itertools import islice
 from typing import Any
 from urllib.parse import quote, urlencode
 
 import msgspec
 from msgspec import Struct
 
-from driftline.common.outbound.transport import RequestFailed, exchange
+from driftline.common.outbound.transport import DEADLINE_SECONDS, RequestFailed, exchange
 from driftline.common.strict_json import printable
 from inference.prediction_log.sources.messages import AdapterFailed
 from inference.prediction_log.sources.service_account import ServiceAccount
-from inference.prediction_log.sources.sql.database import CONNECT_SECONDS, STATEMENT_SECONDS
+from inference.prediction_log.sources.sql.database import STATEMENT_SECONDS
 from inference.prediction_log.sources.sql.queries import Query
 from inference.prediction_log.sources.sql.rows import Unreadable
 from inference.prediction_log.sources.sql.settings import SqlSettings
 
-SCOPE = "https://www.googleapis.com/auth/bigquery"
+SCOPE = "https://www.googleapis.com/auth/bigquery.readonly"
 ROWS_AT_ONCE = 1_000
-MAX_ANSWER_BYTES = 32 << 20  # BigQuery ends a page of rows at about 10 MB
+MAX_ANSWER_BYTES = 16 << 20  # BigQuery ends a page of rows at about 10 MB
+WAIT_SECONDS = (
+    10  # of one request for the end of a job: no byte comes before, and 15 s of silence end a connection
+)
+PAUSE_SECONDS = 0.5  # where such a request was answered at once
+_MAX_DIGITS = 77  # of a BIGNUMERIC
 _UNIX_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _TOO_LATE = "The database did not answer in time."
 
@@ -71,10 +77,15 @@ class _Refusal(Struct):
 
 
 class BigQueryDatabase:
-    """The tables of one project; see `Database`. There is no connection: each statement is a job of its own."""
+    """The tables of one project; see `Database`. There is no connection: each statement is a job of its own.
+
+    BigQuery ends a job that takes too long by itself: the token may only read, which includes no right to cancel.
+    """
+
+    is_billed = True
 
     def __init__(self, settings: SqlSettings, secret: str, *, deadline: float) -> None:
-        self._deadline = deadline
+        self._deadline, self._max_gib_billed = deadline, settings.max_gib_billed
         endpoint = (
             f"{'https' if settings.is_encrypted else 'http'}://{settings.host}:{settings.server_port()}"
         )
@@ -88,36 +99,60 @@ class BigQueryDatabase:
 
     def read(self, query: Query) -> Iterator[tuple[Sequence[str], Sequence[Any]]]:
         """Give the rows of a statement, a page of them at a time; see `Database`."""
-        answer = self._send("POST", self._url, _request_of(query))
+        return islice(self._read(query), query.max_rows)
+
+    def count(self, query: Query) -> int:
+        """Return the number that a statement gives; see `Database`."""
+        for _, row in self.read(query):
+            if isinstance(row[0], int):
+                return row[0]
+        raise _unreadable()
+
+    def _read(self, query: Query) -> Iterator[tuple[Sequence[str], Sequence[Any]]]:
+        answer = self._run(query)
         fields = answer.schema.fields
         names = [field.name for field in fields]
+        if len(names) < query.min_columns:
+            raise _unreadable()
         while True:
             for row in answer.rows:
                 yield names, _values_of(fields, row)
             if not answer.pageToken:
                 return
-            answer = self._send("GET", self._page_after(answer))
+            if not answer.rows or answer.jobReference is None:
+                raise _unreadable()
+            answer = self._send("GET", self._results_of(answer.jobReference, answer.pageToken))
+            if not answer.jobComplete:
+                raise _unreadable()
 
-    def count(self, query: Query) -> int:
-        """Return the number that a statement gives; see `Database`."""
-        for _, (found,) in self.read(query):
-            if isinstance(found, int):
-                return found
-        raise _unreadable()
+    def _run(self, query: Query) -> _Answer:
+        """Start a job, and ask for the first page of its rows until it has ended."""
+        until = time.monotonic() + STATEMENT_SECONDS
+        answer = self._send("POST", self._url, _request_of(query, self._max_gib_billed))
+        job = answer.jobReference
+        while not answer.jobComplete:
+            if job is None:
+                raise _unreadable()
+            if time.monotonic() >= until:
+                raise AdapterFailed(_TOO_LATE)
+            time.sleep(PAUSE_SECONDS)
+            answer = self._send("GET", self._results_of(job))
+        answer.jobReference = job
+        return answer
 
-    def _page_after(self, answer: _Answer) -> str:
-        if answer.jobReference is None:
-            raise _unreadable()
+    def _results_of(self, job: _Job, page_token: str = "") -> str:
         query = {
-            "pageToken": answer.pageToken,
             "maxResults": ROWS_AT_ONCE,
+            "timeoutMs": 1_000 * WAIT_SECONDS,
             "formatOptions.useInt64Timestamp": "true",
-            "location": answer.jobReference.location,
+            "location": job.location,
         }
-        return f"{self._url}/{quote(answer.jobReference.jobId, safe='')}?{urlencode(query)}"
+        if page_token:
+            query["pageToken"] = page_token
+        return f"{self._url}/{quote(job.jobId, safe='')}?{urlencode(query)}"
 
     def _send(self, method: str, url: str, body: Mapping[str, Any] | None = None) -> _Answer:
-        seconds = min(STATEMENT_SECONDS + CONNECT_SECONDS, self._deadline - time.monotonic())
+        seconds = min(DEADLINE_SECONDS, self._deadline - time.monotonic())
         if seconds <= 0:
             raise AdapterFailed(_TOO_LATE)
         token = self._account.token(seconds)
@@ -134,26 +169,25 @@ class BigQueryDatabase:
                 deadline=seconds,
                 max_bytes=MAX_ANSWER_BYTES,
             )
-            answer = msgspec.json.decode(given.text, type=_Answer)
+            return msgspec.json.decode(given.text, type=_Answer)
         except RequestFailed as error:
             if error.status == 401:
                 self._account.forget_token()
             raise AdapterFailed(_describe(error)) from error
         except (msgspec.DecodeError, RecursionError) as error:
             raise _unreadable() from error
-        if not answer.jobComplete:
-            raise AdapterFailed(_TOO_LATE)
-        return answer
 
 
-def _request_of(query: Query) -> dict[str, Any]:
+def _request_of(query: Query, max_gib_billed: int) -> dict[str, Any]:
     return {
         "query": query.text,
         "useLegacySql": False,
         "parameterMode": "POSITIONAL",
         "queryParameters": [_parameter_of(value) for value in query.values],
         "maxResults": ROWS_AT_ONCE,
-        "timeoutMs": 1_000 * STATEMENT_SECONDS,
+        "timeoutMs": 1_000 * WAIT_SECONDS,
+        "jobTimeoutMs": str(1_000 * STATEMENT_SECONDS),
+        "maximumBytesBilled": str(max_gib_billed << 30),
         "formatOptions": {"useInt64Timestamp": True},
     }
 
@@ -205,11 +239,23 @@ def _time_of(microseconds: str) -> datetime | Unreadable:
         return Unreadable(microseconds)
 
 
+def _decimal_of(text: str) -> Decimal:
+    """Return a number that is no longer than its type allows: others fill gigabytes once they are written out."""
+    value = Decimal(text)
+    if (
+        not value.is_finite()
+        or len(text) > 2 * _MAX_DIGITS
+        or not -_MAX_DIGITS <= value.adjusted() <= _MAX_DIGITS
+    ):
+        raise ValueError("no BIGNUMERIC")
+    return value
+
+
 _READERS: Mapping[str, Callable[[str], Any]] = {
     "INTEGER": int,
     "FLOAT": float,
-    "NUMERIC": Decimal,
-    "BIGNUMERIC": Decimal,
+    "NUMERIC": _decimal_of,
+    "BIGNUMERIC": _decimal_of,
     "BOOLEAN": {"true": True, "false": False}.__getitem__,
     "BYTES": lambda text: base64.b64decode(text, validate=True),
     "TIMESTAMP": _time_of,

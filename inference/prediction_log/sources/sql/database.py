@@ -18,6 +18,9 @@ _OF_A_PORT = ("refused", "timeout", "timed out", "unreachable", "No route")
 class Database(Protocol):
     """What is asked of a driver; every method raises AdapterFailed."""
 
+    is_billed: bool
+    """Whether each statement costs: then few are sent, for many rows, which are read on over pages."""
+
     def read(self, query: Query) -> Iterator[tuple[Sequence[str], Sequence[Any]]]:
         """Give rows with the names of their columns, without holding all of them in memory."""
 
@@ -30,6 +33,8 @@ class Database(Protocol):
 
 def open_database(settings: SqlSettings, secret: str, *, deadline: float = float("inf")) -> Database:
     """Connect; what is not answered before `deadline`, a time of `time.monotonic`, is cut. Raises AdapterFailed."""
+    if not secret and settings.engine == "bigquery":
+        raise AdapterFailed("The JSON key of the service account is needed, as none is stored for this user.")
     if not secret:
         raise AdapterFailed("A password is needed, as none is stored for this server and user.")
     try:

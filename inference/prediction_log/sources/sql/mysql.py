@@ -25,6 +25,8 @@ SESSION = ("SET time_zone = '+00:00'", "SET SESSION TRANSACTION READ ONLY")
 class MysqlDatabase:
     """One connection; see `Database`."""
 
+    is_billed = False
+
     def __init__(self, settings: SqlSettings, secret: str, address: str, *, deadline: float) -> None:
         if pymysql is None:
             raise AdapterFailed("MariaDB and MySQL need the package PyMySQL; install driftline[mysql].")

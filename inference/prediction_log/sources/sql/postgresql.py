@@ -25,6 +25,8 @@ from inference.prediction_log.sources.sql.time_limit import TimeLimit
 class PostgresqlDatabase:
     """One connection; see `Database`."""
 
+    is_billed = False
+
     def __init__(self, settings: SqlSettings, secret: str, address: str, *, deadline: float) -> None:
         with _failures(), tempfile.NamedTemporaryFile("w", suffix=".pem") as authority:
             authority.write(settings.ca_certificate)

@@ -9,10 +9,12 @@ from inference.prediction_log.sources.sql.settings import SqlSettings
 
 @dataclass(frozen=True)
 class Query:
-    """A statement with the values of its places."""
+    """A statement with the values of its places, and what its answer has: that many rows at most, columns at least."""
 
     text: str
     values: Sequence[Any] = ()
+    max_rows: int = 1
+    min_columns: int = 1
 
 
 class TableQueries:
@@ -44,6 +46,8 @@ class TableQueries:
             f"SELECT {self._selected} FROM {self._table} WHERE {where} "
             f"ORDER BY {', '.join(self._order)} LIMIT {rows}",
             values,
+            rows,
+            1 + len(self._order),
         )
 
     def newest(self, rows: int) -> Query:
@@ -53,6 +57,8 @@ class TableQueries:
         return Query(
             f"SELECT {self._selected} FROM {self._table} WHERE {where} ORDER BY {order} LIMIT {rows}",
             values,
+            rows,
+            1 + len(self._order),
         )
 
     def count_beyond(self, after: Sequence[Any] | None, limit: int) -> Query:

@@ -14,6 +14,7 @@ from inference.prediction_log.sources.servers import ServerSettings, check_serve
 PORTS = {"postgresql": 5432, "mysql": 3306, "bigquery": 443}
 _POOLER_PORT = 6432  # of PgBouncer
 MAX_SHOWN_PARTITION = 260
+MIN_BILLED_INTERVAL_SECONDS = 60
 _HOST = re.compile(r"[A-Za-z0-9._-]{1,253}|[0-9A-Fa-f:.]{2,45}")
 
 type Name = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]+$")]
@@ -55,7 +56,18 @@ class SqlSettings(ServerSettings):
         description="only rows with an older watermark are read, so that transactions that end late are seen; 0 where "
         "the watermark is no time",
     )
-    interval_seconds: int = Field(default=10, ge=1, le=86_400, description="between two looks for new rows")
+    interval_seconds: int = Field(
+        default=10,
+        ge=1,
+        le=86_400,
+        description="between two looks for new rows; of bigquery 60 or more, as each is billed",
+    )
+    max_gib_billed: int = Field(
+        default=10,
+        ge=1,
+        le=100_000,
+        description="of bigquery alone: a statement that would be billed for more GiB is refused, unbilled",
+    )
 
     def address(self) -> tuple[Any, ...]:
         """Return what a stored secret belongs to: it is never sent anywhere else."""
@@ -93,6 +105,12 @@ def check_sql(settings: SqlSettings) -> None:
 def _check_bigquery(settings: SqlSettings) -> None:
     if not settings.schema_name:
         raise invalid("/settings/schema_name", "Name the dataset that the table is in.")
+    if settings.interval_seconds < MIN_BILLED_INTERVAL_SECONDS:
+        raise invalid(
+            "/settings/interval_seconds",
+            "BigQuery bills each look for new rows; wait for "
+            f"{MIN_BILLED_INTERVAL_SECONDS} seconds or more between two.",
+        )
     if settings.ca_certificate:
         raise invalid(
             "/settings/ca_certificate", "BigQuery is checked against the authorities of the system."

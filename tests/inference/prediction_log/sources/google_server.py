@@ -40,10 +40,11 @@ class GoogleServer(LoopbackServer):
         server, self.upstream, self.scope = self, upstream, scope
         self.objects: dict[str, bytes] = {}
         self.answers: dict[str, Answer] = {}
-        """By what is asked for: "token", "list", "query", or the name of an object."""
+        """By what is asked for: "token", "list", "query", "results" of it, or the name of an object."""
         self.lifetime_seconds = 3_600
         self.tokens: list[str] = []
         self.requests: list[tuple[str, dict[str, str]]] = []
+        self.bodies: list[bytes] = []
 
         class Handler(LoopbackHandler):
             def do_GET(self) -> None:
@@ -103,6 +104,7 @@ class GoogleServer(LoopbackServer):
     def give(self, path: str, headers: dict[str, str], body: bytes = b"") -> Answer:
         """Answer a request of the service; one with a body is a POST."""
         self.requests.append((path, headers))
+        self.bodies.append(body)
         if headers.get("authorization", "").removeprefix("Bearer ") not in self.tokens:
             return _json(401, {"error": {"code": 401, "errors": [{"reason": "authError"}]}})
         if self.upstream:
@@ -110,7 +112,7 @@ class GoogleServer(LoopbackServer):
         parts = urlsplit(path)
         query = {name: values[0] for name, values in parse_qs(parts.query).items()}
         found = re.fullmatch(r"/storage/v1/b/scores/o(?:/([^/]+))?", parts.path)
-        name = unquote(found[1] or "list") if found else "query"
+        name = unquote(found[1] or "list") if found else "query" if body else "results"
         if name in self.answers:
             return self.answers[name]
         if name == "list":

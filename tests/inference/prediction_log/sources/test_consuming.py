@@ -12,6 +12,7 @@ from inference.prediction_log.models import PredictionRow
 from inference.prediction_log.sources import beat, consuming, dead_letters
 from inference.prediction_log.sources.consuming import SourceConsumption
 from inference.prediction_log.sources.mapping import SourceMapping
+from inference.prediction_log.sources.messages import AdapterFailed
 from inference.prediction_log.sources.models import DeadLetter, Source, SourceConsumer, SourcePosition
 from inference.prediction_log.sources.selectors import statuses_of
 from inference.prediction_log.sources.services import delete_source, set_enabled, update_source
@@ -152,6 +153,28 @@ def test_the_broker_may_be_away_for_a_while(
 
     assert set(seen) == {"The broker is away."}
     assert ids() == EVERY_ID
+
+
+def test_an_error_with_characters_that_no_text_holds_is_shown_and_survived(
+    source: Source, stream: MemoryStream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    poll, errors = MemoryAdapter.poll, [AdapterFailed("refused: \0 and \ud800")] * 2
+    seen: set[str] = set()
+
+    def fail_twice(adapter: MemoryAdapter, timeout_seconds: float) -> Any:
+        if errors:
+            raise errors.pop()
+        return poll(adapter, timeout_seconds)
+
+    def check() -> bool:
+        seen.update(SourceConsumer.objects.values_list("error", flat=True))
+        return is_read(source, stream)()
+
+    monkeypatch.setattr(MemoryAdapter, "poll", fail_twice)
+    consume(source, stream, check)
+
+    assert "refused: \\x00 and \\ud800" in seen
+    assert len(ids()) == ROWS
 
 
 def test_an_error_that_nobody_foresaw_is_shown_and_survived(

@@ -4,6 +4,7 @@ tests/streams/test_gcs.py asks an emulator of another process.
 """
 
 import json
+import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from inference.prediction_log.sources.objects.gcs import GcsBucket
 from inference.prediction_log.sources.objects.settings import ObjectsSettings, check_objects
 from inference.prediction_log.sources.objects.store import ObjectInfo, ObjectMissing
 from tests.inference.prediction_log.sources.google_server import GoogleServer, pem_of
+from tests.ports import free_port
 
 ITEM = {"name": "a.csv", "generation": "17", "size": "12", "updated": "2026-01-05T10:00:00Z"}
 
@@ -193,7 +195,23 @@ class TestToken:
     def test_is_not_given_for_the_key_of_somebody_else(self, server: GoogleServer) -> None:
         other = pem_of(rsa.generate_private_key(public_exponent=65537, key_size=2048))
 
-        assert "service account: 400 invalid_grant." in refusal(server, server.key(private_key=other))
+        said = refusal(server, server.key(private_key=other))
+
+        assert "400 invalid_grant; check this server's clock, and that the key still exists." in said
+
+    def test_is_refused_alike_by_a_port_that_is_closed_or_silent(
+        self, server: GoogleServer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        closed = f"http://127.0.0.1:{free_port()}/token"
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            monkeypatch.setattr(service_account, "DEADLINE_SECONDS", 0.2)
+            silent = f"http://127.0.0.1:{listening.getsockname()[1]}/token"
+            monkeypatch.setattr(service_account, "TOKEN_URLS", (closed, silent))
+
+            said = {refusal(server, server.key(token_uri=url)) for url in (closed, silent)}
+
+        assert len(said) == 1
+        assert "its address does not answer" in said.pop()
 
     @pytest.mark.parametrize(
         "answer",

@@ -12,16 +12,22 @@ from typing import Any
 import pytest
 
 from driftline.common.errors import Problem
+from inference.prediction_log.sources.mapping import SourceMapping
 from inference.prediction_log.sources.messages import AdapterFailed
+from inference.prediction_log.sources.services import create_source
+from inference.prediction_log.sources.sql import adapter as sql_adapter
 from inference.prediction_log.sources.sql import bigquery
+from inference.prediction_log.sources.sql.adapter import SqlAdapter, sample_rows
 from inference.prediction_log.sources.sql.bigquery import SCOPE
 from inference.prediction_log.sources.sql.database import Database, open_database
 from inference.prediction_log.sources.sql.queries import Query, TableQueries
 from inference.prediction_log.sources.sql.rows import Unreadable
 from inference.prediction_log.sources.sql.settings import SqlSettings, check_sql
+from inference.registry.models import Model
 from tests.inference.prediction_log.sources.google_server import EMAIL, GoogleServer
 
-ONE = Query("SELECT 1")
+ONE = Query("SELECT 1", max_rows=1_000)
+JOB = {"projectId": "a-project", "jobId": "a job/1", "location": "EU"}
 BASE = {"jobComplete": True, "schema": {"fields": [{"name": "n", "type": "INTEGER"}]}}
 ROW = {"f": [{"v": "1"}]}
 
@@ -43,6 +49,7 @@ def settings_of(server: GoogleServer | None = None, **changes: Any) -> SqlSettin
         "table": "scores",
         "watermark": "updated_at",
         "keys": ["id"],
+        "interval_seconds": 60,
     }
     if server is not None:
         where |= {"host": "127.0.0.1", "port": server.port, "tls": "none"}
@@ -76,6 +83,8 @@ class TestStatements:
             "CAST(`updated_at` AS TIMESTAMP) < TIMESTAMP_SUB(CURRENT_TIMESTAMP(), INTERVAL 60 SECOND) "
             "ORDER BY `updated_at`, `id` LIMIT 5",
             [],
+            max_rows=5,
+            min_columns=3,
         )
 
     def test_compare_places_column_by_column(self) -> None:
@@ -158,6 +167,10 @@ class TestAnswers:
             ({"type": "INTEGER"}, 7),
             ({"type": "INTEGER"}, "9" * 5_000),
             ({"type": "NUMERIC"}, "ten"),
+            ({"type": "NUMERIC"}, "1e3000000000"),
+            ({"type": "NUMERIC"}, "1e-400"),
+            ({"type": "BIGNUMERIC"}, "NaN"),
+            ({"type": "BIGNUMERIC"}, "0." + "1" * 500),
             ({"type": "BOOLEAN"}, "yes"),
             ({"type": "BYTES"}, "no base64"),
             ({"type": "TIMESTAMP"}, "1.7676072E9"),
@@ -186,6 +199,9 @@ class TestAnswers:
             BASE | {"rows": [{"f": []}]},
             BASE | {"rows": [ROW, {"f": [{"v": "1"}, {"v": "2"}]}]},
             BASE | {"rows": [ROW], "pageToken": "2"},
+            BASE | {"rows": [], "pageToken": "2", "jobReference": JOB},
+            BASE | {"schema": {}, "rows": [{"f": []}]},
+            {"jobComplete": False},
             BASE | {"schema": {"fields": [{"name": "n"}]}},
         ],
     )
@@ -201,9 +217,43 @@ class TestAnswers:
         with pytest.raises(AdapterFailed, match="longer than a page of rows"):
             read(server, BASE | {"rows": [ROW] * 100})
 
-    def test_that_come_too_late_are_said(self, server: GoogleServer) -> None:
+    def test_of_long_jobs_are_asked_for_until_they_end(
+        self, server: GoogleServer, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(bigquery, "PAUSE_SECONDS", 0)
+        server.answers["results"] = 200, json.dumps(BASE | {"rows": [ROW]}).encode(), {}
+
+        assert read(server, {"jobComplete": False, "jobReference": JOB}) == [1]
+        path, _ = server.requests[-1]
+        assert path.startswith("/bigquery/v2/projects/a-project/queries/a%20job%2F1?")
+        assert "location=EU" in path
+
+    def test_that_come_too_late_are_said(self, server: GoogleServer, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(bigquery, "PAUSE_SECONDS", 0)
+        monkeypatch.setattr(bigquery, "STATEMENT_SECONDS", 0)
+
         with pytest.raises(AdapterFailed, match="did not answer in time"):
-            read(server, {"jobComplete": False})
+            read(server, {"jobComplete": False, "jobReference": JOB})
+
+    def test_of_jobs_that_would_take_or_cost_too_much_are_never_made(self, server: GoogleServer) -> None:
+        server.answers["query"] = 200, json.dumps(BASE | {"rows": [ROW]}).encode(), {}
+
+        list(opened(server, max_gib_billed=2).read(ONE))
+
+        sent = json.loads(server.bodies[-1])
+        assert (sent["jobTimeoutMs"], sent["maximumBytesBilled"]) == ("30000", str(2 << 30))
+        assert sent["timeoutMs"] < 15_000  # of silence, after which a connection is ended
+
+    def test_end_with_the_rows_that_were_asked_for(self, server: GoogleServer) -> None:
+        server.answers["query"] = 200, json.dumps(BASE | {"rows": [ROW] * 5}).encode(), {}
+
+        assert len(list(opened(server).read(Query("SELECT 1", max_rows=2)))) == 2
+
+    def test_with_fewer_columns_than_a_place_are_refused_in_a_preview(self, server: GoogleServer) -> None:
+        server.answers["query"] = 200, json.dumps(BASE | {"rows": [ROW]}).encode(), {}
+
+        with pytest.raises(AdapterFailed, match="none of BigQuery"):
+            sample_rows(settings_of(server, lag_seconds=0), server.key(), messages=5, seconds=30)
 
     def test_that_count_nothing_are_refused(self, server: GoogleServer) -> None:
         server.answers["query"] = 200, json.dumps(BASE).encode(), {}
@@ -236,6 +286,70 @@ class TestAnswers:
             assert len(server.tokens) == tokens
 
 
+class TestStatementsAreBilled:
+    """So few are sent: one for many pages, and none before the interval has passed."""
+
+    @pytest.fixture
+    def adapter(
+        self, server: GoogleServer, model: Model, monkeypatch: pytest.MonkeyPatch
+    ) -> Iterator[SqlAdapter]:
+        monkeypatch.setattr(sql_adapter, "PAGE", 2)
+        monkeypatch.setattr(sql_adapter, "MAX_BILLED_ROWS", 5)
+        monkeypatch.setattr(sql_adapter, "COUNT_SECONDS", 1e9)
+        settings = settings_of(server, lag_seconds=0)
+        source = create_source(
+            project=model.project, model=model, actor="ada", name="table", what="predictions", settings=settings,
+            mapping=SourceMapping(default_version="1"), secret=server.key(),
+        )  # fmt: skip
+        waits: list[float] = []
+        with SqlAdapter(source.pk, settings, server.key(), wait=waits.append) as adapter:
+            yield adapter
+
+    def answer(self, server: GoogleServer, rows: int) -> None:
+        fields = [{"name": name, "type": "INTEGER"} for name in ("id", "place_0", "place_1")]
+        listed = [{"f": [{"v": str(n)}] * 3} for n in range(rows)]
+        document = {"jobComplete": True, "schema": {"fields": fields}, "rows": listed}
+        server.answers["query"] = 200, json.dumps(document).encode(), {}
+
+    def statements(self, server: GoogleServer) -> list[str]:
+        """Return the statements that read rows, each with its columns."""
+        return [sql for body in server.bodies if "driftline_place_0" in (sql := json.loads(body)["query"])]
+
+    def test_pages_are_of_one_statement(self, server: GoogleServer, adapter: SqlAdapter) -> None:
+        self.answer(server, 4)
+
+        pages = [len(adapter.poll(0)) for _ in range(4)]
+
+        assert pages == [2, 2, 0, 0]
+        assert len(self.statements(server)) == 1
+        assert adapter.ends() == {adapter._partition: 4}
+
+    def test_a_full_statement_is_followed_by_one_after_the_interval(
+        self, server: GoogleServer, adapter: SqlAdapter
+    ) -> None:
+        self.answer(server, 9)
+
+        pages = [len(adapter.poll(0)) for _ in range(5)]
+        adapter._look_at = 0
+
+        assert pages == [2, 2, 1, 0, 0]
+        assert len(adapter.poll(0)) == 2
+        assert len(self.statements(server)) == 2
+
+    def test_one_that_fails_is_said_and_not_sent_again_at_once(
+        self, server: GoogleServer, adapter: SqlAdapter
+    ) -> None:
+        server.answers["query"] = 403, b'{"error": {"message": "Query exceeded limit for bytes billed"}}', {}
+
+        assert [adapter.poll(0) for _ in range(3)] == [[], [], []]
+        assert len(server.requests) == 1
+        assert "exceeded limit for bytes billed" in adapter.trouble
+        self.answer(server, 1)
+        adapter._look_at = 0
+        assert len(adapter.poll(0)) == 1
+        assert adapter.trouble == ""
+
+
 class TestSettings:
     def test_of_google_are_accepted(self) -> None:
         settings = settings_of()
@@ -248,6 +362,7 @@ class TestSettings:
         ("changes", "reason"),
         [
             ({"schema_name": ""}, "Name the dataset"),
+            ({"interval_seconds": 59}, "bills each look"),
             ({"ca_certificate": "PEM"}, "authorities of the system"),
             ({"host": "169.254.169.254"}, "must not be reached"),
             ({"host": "evil.example.com/path"}, "must not be reached"),
@@ -261,6 +376,10 @@ class TestSettings:
         with pytest.raises(AdapterFailed, match=f"The key is one of {EMAIL}"):
             opened(server, user="ada@example.com")
         assert server.tokens == []
+
+    def test_without_a_key_say_which_is_needed(self, server: GoogleServer) -> None:
+        with pytest.raises(AdapterFailed, match="JSON key of the service account is needed"):
+            open_database(settings_of(server), "")
 
     def test_lead_nowhere_by_a_token_uri(self, server: GoogleServer) -> None:
         key = server.key(token_uri="http://169.254.169.254/token")

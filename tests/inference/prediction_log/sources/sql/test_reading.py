@@ -391,8 +391,11 @@ class TestTheConnection:
         monkeypatch.setattr(time_limit, "CONNECT_SECONDS", 0)
         monkeypatch.setattr(time_limit, "STATEMENT_SECONDS", 0.2)
 
-        with pytest.raises(AdapterFailed, match="did not answer in time"):
-            open_table(source)
+        with (
+            open_table(source) as adapter,
+            pytest.raises(AdapterFailed, match="did not answer in time"),
+        ):
+            adapter.poll(0)
 
     def test_of_a_preview_is_cut_at_the_deadline_of_all(self, server: SqlServer) -> None:
         server.add("a")
