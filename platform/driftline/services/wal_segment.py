@@ -29,10 +29,8 @@ SEGMENT_BYTES = 16 << 20
 GIVE_UP_BELOW_BYTES = 1 << 30
 """With less room on the database's disk, and more log than that waiting, log that cannot be archived is given up."""
 LEVEL = 1
-NOT_THERE, ABORT = (
-    1,
-    200,
-)  # PostgreSQL ends its recovery at a status above 125, and takes 1 for the end of the log
+NOT_THERE, ABORT = 1, 200
+"""PostgreSQL takes 1 for the end of the log, and ends its recovery with an error at a status above 125."""
 
 
 class NotArchived(Exception):

@@ -27,9 +27,8 @@ from inference.prediction_log.sources.sql.settings import SqlSettings
 SCOPE = "https://www.googleapis.com/auth/bigquery.readonly"
 ROWS_AT_ONCE = 1_000
 MAX_ANSWER_BYTES = 16 << 20  # BigQuery ends a page of rows at about 10 MB
-WAIT_SECONDS = (
-    10  # of one request for the end of a job: no byte comes before, and 15 s of silence end a connection
-)
+WAIT_SECONDS = 10
+"""Of one request for the end of a job: no byte comes before, and 15 s of silence end a connection."""
 PAUSE_SECONDS = 0.5  # where such a request was answered at once
 _MAX_DIGITS = 77  # of a BIGNUMERIC
 _UNIX_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
