@@ -80,6 +80,7 @@ def history(tmp_path_factory: pytest.TempPathFactory) -> Iterator[History]:
             load.await_more(40)
             stored_before = set(installation.stored(model_id))
             moment = now_of(installation)
+            load.await_more(40)  # what was on its way at the moment is acknowledged by then
             acknowledged = set(load.ledger(*CLIENTS).acknowledged)
             load.await_more(40)
         sent_after = set(load.ledger(*CLIENTS).acknowledged) - acknowledged
