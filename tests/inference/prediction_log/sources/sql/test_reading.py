@@ -16,6 +16,7 @@ from inference.prediction_log.sources.kinds import read_settings
 from inference.prediction_log.sources.messages import AdapterFailed
 from inference.prediction_log.sources.models import DeadLetter, Source, SourcePosition, SourceReader
 from inference.prediction_log.sources.positions import Fenced
+from inference.prediction_log.sources.reader_lease import renewal
 from inference.prediction_log.sources.selectors import statuses_of
 from inference.prediction_log.sources.services import update_source
 from inference.prediction_log.sources.sql import adapter as sql_adapter
@@ -140,6 +141,7 @@ class TestEachRowOnce:
         server.add("a", "b")
         with open_table(source) as late:
             batch = late.poll(0)
+            renewal.end()  # as of a process that stands still
             SourceReader.objects.update(until=now() - timedelta(seconds=1))
             read_all(source)
 
