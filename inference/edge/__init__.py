@@ -8,5 +8,6 @@ Input: codes and tokens, what agents report, and rows that models on devices pre
 Output: signed manifests, artifacts, rows in the prediction log, audit rows. Summaries of devices are added by
 `monitors.summaries.uploads.device_api`.
 
-Start with `releases.py`; `api.py` has the routes of people and `agent_api.py` those of agents.
+Start with `releases.py`; `api.py` has the routes of people and `agent_api.py` those of agents, which `nats_gateway.py`
+opens to devices that reach a server of NATS alone.
 """

@@ -119,25 +119,31 @@ def with_parts_of_vectors(table: pa.Table, layout: RowLayout, left_out: Counter[
     """
     kept = np.ones(table.num_rows, bool)
     found: dict[str, NDArray[np.float64]] = {}
-    for name, dimension in layout.vectors.items():
-        if name not in table.column_names:
-            continue
+    for name in filter(layout.vectors.__contains__, table.column_names):
         column = table[name].combine_chunks()
         is_given = column.is_valid().to_numpy(zero_copy_only=False)
-        fits = is_given & (lengths_of(column) == dimension if is_vector(column.type) else False)
-        places = np.flatnonzero(fits)
-        matrix = matrix_of(column, places) if places.size else np.empty((0, dimension))
-        fits[places] = np.isfinite(matrix).all(axis=1)
-        left_out[name] += int((kept & is_given & ~fits).sum())
+        fits, vectors = _vectors_that_fit(column, is_given, layout.vectors[name])
+        if refused := int((kept & is_given & ~fits).sum()):
+            left_out[name] += refused
         kept &= ~is_given | fits
-        for part, values in describe_vectors(name, matrix[fits[places]]).items():
+        for part, values in describe_vectors(name, vectors).items():
             found[part] = np.full(table.num_rows, np.nan)
             found[part][fits] = values
-    left_out += Counter()
     table = table.drop_columns([name for name in table.column_names if name in {*found, *layout.vectors}])
     for part, values in found.items():
         table = table.append_column(part, pa.array(values))
     return table if kept.all() else table.filter(pa.array(kept))
+
+
+def _vectors_that_fit(
+    column: pa.Array, is_given: NDArray[np.bool_], dimension: int
+) -> tuple[NDArray[np.bool_], NDArray[Any]]:
+    """Return which rows have a vector of the dimension with finite numbers alone, and those vectors."""
+    fits = is_given & (lengths_of(column) == dimension if is_vector(column.type) else False)
+    places = np.flatnonzero(fits)
+    matrix = matrix_of(column, places) if places.size else np.empty((0, dimension))
+    fits[places] = np.isfinite(matrix).all(axis=1)
+    return fits, matrix[fits[places]]
 
 
 # -- columns -----------------------------------------------------------------------------------------------------------

@@ -94,10 +94,11 @@ def restore(folder: Path, name: str, target: Path) -> None:
 
 
 def _is_needed(name: str, last: str) -> bool:
-    """Tell whether a file is a segment of the log up to one that was there when the restore began."""
-    return (
-        len(name) == len(last) and name[:8] == last[:8] and name <= last
-    )  # the first eight are the timeline
+    """Tell whether a file is a segment of the log up to one that was there when the restore began.
+
+    The first eight digits are the timeline.
+    """
+    return len(name) == len(last) and name[:8] == last[:8] and name <= last
 
 
 def _keep_segment(source: Path, target: Path) -> None:

@@ -95,7 +95,7 @@ def test_sensors_names_the_sensor_that_stands_still_and_the_one_with_gaps(
     assert [week for week in weeks if int(week[0]) < 50 and (week[1], week[3]) == ("ok", "ok")]
     assert [week for week in weeks if int(week[0]) == 100 and "ok" not in (week[1], week[3])]
     assert re.search(r"week of [\d-]+ +none\n(.*\n)*.*week of [\d-]+ +ewr_wind_speed, lga_humid\n", printed)
-    assert re.search(r"critical: .*(ewr_wind_speed fails|quality checks: .*ewr_wind_speed)", printed)
+    assert re.search(r"critical: .*(ewr_wind_speed fails|quality checks: .*ewr_wind_speed)", printed), printed
 
 
 def test_vehicles_finds_the_dark_camera_and_its_images_by_their_embedding(

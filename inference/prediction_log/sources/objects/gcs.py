@@ -12,7 +12,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from inference.prediction_log.sources.messages import AdapterFailed
-from inference.prediction_log.sources.objects.remote_store import MAX_PAGE_BYTES, RemoteStore, StoreAnswer
+from inference.prediction_log.sources.objects.remote_store import RemoteStore
 from inference.prediction_log.sources.objects.settings import StoreSettings
 from inference.prediction_log.sources.objects.store import ObjectInfo
 from inference.prediction_log.sources.service_account import ServiceAccount
@@ -71,21 +71,14 @@ class GcsBucket(RemoteStore):
         """Ask for the content of the generation that was listed; where there is another one, it is missing."""
         return {"alt": "media", "generation": info.etag}
 
-    def exchange(
-        self,
-        method: str,
-        key: str,
-        *,
-        query: Mapping[str, str],
-        headers: Mapping[str, str],
-        body: bytes = b"",
-        max_bytes: int = MAX_PAGE_BYTES,
-    ) -> StoreAnswer:
-        """Send one request; see `RemoteStore`. A token that is refused is not sent again."""
-        answer = super().exchange(method, key, query=query, headers=headers, body=body, max_bytes=max_bytes)
-        if answer.status == 401 and self._account is not None:
+    def get(
+        self, key: str, query: Mapping[str, str], headers: dict[str, str], max_bytes: int
+    ) -> tuple[int, bytes]:
+        """Return status and body of a GET; see `RemoteStore`. A token that is refused is not sent again."""
+        status, body = super().get(key, query, headers, max_bytes)
+        if status == 401 and self._account is not None:
             self._account.forget_token()
-        return answer
+        return status, body
 
     def sign(
         self, method: str, path: str, query: Mapping[str, str], headers: Mapping[str, str], body: bytes

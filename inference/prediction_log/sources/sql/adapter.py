@@ -45,10 +45,9 @@ class SqlAdapter(LeasedAdapter):
         self._has_twins = False
         self._look_at = self._count_at = self._nulls_at = float("-inf")
         self._queries = TableQueries(settings)
-        self._rows: Iterator[tuple[Sequence[str], Sequence[Any]]] | None = (
-            None  # of a statement, so far unread
-        )
-        self._unread = 0  # of its rows, at most
+        # Of a statement, so far unread, and how many that may be.
+        self._rows: Iterator[tuple[Sequence[str], Sequence[Any]]] | None = None
+        self._unread = 0
         self._trouble = ""
         self._database: Database = open_database(settings, secret)
 
