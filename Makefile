@@ -24,6 +24,8 @@
 #   make check            format, lint, templates, types, import contracts, migrations, documentation, deployment checks;
 #                         ARGS=templates runs that one alone
 #   make sbom             the bill of materials of what is installed, with licences, in build/sbom.cdx.json
+#   make audit            the known vulnerabilities of the pinned packages, by a folder of advisories:
+#                         ADVISORIES=../advisory-database
 #   make bundle           a commit with its packages, installed without a network, in build/driftline-*-bundle.tar;
 #                         KEY=~/.ssh/id_ed25519 signs it
 #   make docs             the documentation, which `make run` serves under /docs/; a warning is an error
@@ -39,7 +41,7 @@ ARGS ?=
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := run
-.PHONY: run test e2e chaos attacks e2e-frameworks e2e-upstreams e2e-orchestrators e2e-streams e2e-sso e2e-edge e2e-image check sbom bundle docs bench bench-detection bench-peers setup setup-dev format requirements protocol clean
+.PHONY: run test e2e chaos attacks e2e-frameworks e2e-upstreams e2e-orchestrators e2e-streams e2e-sso e2e-edge e2e-image check sbom audit bundle docs bench bench-detection bench-peers setup setup-dev format requirements protocol clean
 
 run: setup
 	@$(MAKE) --no-print-directory build/docs/index.html || echo "The pages under /docs/ could not be built."
@@ -87,6 +89,9 @@ check: setup-dev
 
 sbom: setup
 	@exec .ci/sbom $(ARGS)
+
+audit: setup
+	@exec $(PYTHON) .ci/advisories.py $(or $(ADVISORIES),$(error Name a folder of advisories: make audit ADVISORIES=../advisory-database))
 
 bundle: setup
 	@exec .ci/bundle $(KEY)
