@@ -9,6 +9,7 @@ from django.db.models.functions import Now, RowNumber
 
 from driftline.accounts.audit_chain import oldest_unsealed, seal_entries
 from driftline.accounts.invitations import waiting_letters
+from driftline.capacity.log_archive import record_log_archive
 from driftline.capacity.project_sizes import measure_projects
 from driftline.capacity.samples import record_disk
 from driftline.common.clock import now
@@ -100,7 +101,7 @@ def heartbeat() -> None:
 def tidy() -> None:
     """Remove what killed uploads and imports left behind, and what is old; remind of runs that wait for a person.
 
-    It notes the sizes on disk too, of which capacity is computed.
+    It notes the sizes on disk too, of which capacity is computed; that of the archive last, as its disk may not answer.
     """
     record_disk(now())
     remove_leftovers(settings.HOME)
@@ -109,6 +110,7 @@ def tidy() -> None:
     forget_old_reports(now())
     forget_old_events(now())
     remind_of_waiting_runs(now())
+    record_log_archive(now())
 
 
 @shared_task(name=Task.MEASURE_PROJECTS)

@@ -19,6 +19,7 @@ from driftline.capacity.wording import (
     NOT_SEEN,
     describe_disk,
     describe_growth,
+    describe_log_archive,
     describe_rows,
     describe_size,
     fills_soon,
@@ -194,6 +195,8 @@ def _capacity(moment: datetime) -> Iterator[HealthLine]:
     yield HealthLine("Rows", describe_rows(found))
     yield HealthLine("Database", describe_size(found))
     yield HealthLine("Growth", describe_growth(found.growth))
+    if found.archives_log:
+        yield HealthLine("Log archive", describe_log_archive(found.log_archive))
     for disk in found.disks:
         is_short = disk.free < disk.total // 10 or fills_soon(disk)
         yield HealthLine(f"Disk of {disk.holds}", describe_disk(disk), is_short)

@@ -9,7 +9,7 @@ from django.db import connection
 from driftline.accounts.models import AuditEntry
 from driftline.backup.making import MADE
 from driftline.services.paths import HomePaths
-from driftline.services.wal_archive import QUIET_AFTER, log_name
+from driftline.services.wal_archive import QUIET_AFTER, log_name, size_of_archive
 
 
 @dataclass(frozen=True)
@@ -51,17 +51,6 @@ def read_archiver(paths: HomePaths, archive: Path) -> ArchiverState:
         archived_at=archived_at,
         waiting=waiting,
         waiting_since=waiting_since,
-        archive_bytes=_size_of(archive),
+        archive_bytes=size_of_archive(archive),
         has_base=made.exists(),
     )
-
-
-def _size_of(archive: Path) -> int:
-    total = 0
-    for folder, _, names in archive.walk():
-        for name in names:
-            try:
-                total += (folder / name).stat().st_size
-            except FileNotFoundError:  # it has just been given its name, or was removed
-                continue
-    return total

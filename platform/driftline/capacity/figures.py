@@ -10,7 +10,8 @@ from pathlib import Path
 from django.conf import settings
 from django.db.models import Q, QuerySet, Sum
 
-from driftline.capacity.samples import KEPT, database_folder, measure_disk
+from driftline.capacity.log_archive import ArchiveSample, archive_folder, read_log_archive
+from driftline.capacity.samples import KEPT, MIN_OVER, database_folder, measure_disk
 from driftline.common.periods import floor
 from driftline.models import DiskSample
 from inference.prediction_log.models import PredictionChunk, size_of
@@ -18,7 +19,6 @@ from inference.registry.models import Model
 from monitors.summaries.models import Summary
 
 MODELS_SHOWN = 10
-MIN_OVER = timedelta(hours=1)  # of less, growth is what packing and vacuum happen to do
 MAX_DAYS = 3_650  # what fills later than that is not filling
 _HOUR, _DAY = timedelta(hours=1), timedelta(days=1)
 
@@ -84,6 +84,9 @@ class Capacity:
     growth: DailyGrowth | None
     """None until two samples lie an hour apart."""
     disks: tuple[Disk, ...]
+    archives_log: bool
+    log_archive: ArchiveSample | None
+    """None where no log is archived, and until the archive was measured."""
 
     @property
     def sees_database(self) -> bool:
@@ -95,7 +98,16 @@ def read_capacity(moment: datetime) -> Capacity:
     sample = measure_disk(moment)
     growth = _growth(sample)
     hour, day = _rows(moment)
-    return Capacity(hour, day, sample, growth, tuple(_disks(growth)))
+    archive = read_log_archive()
+    return Capacity(
+        rows_last_hour=hour,
+        rows_last_day=day,
+        now=sample,
+        growth=growth,
+        disks=(*_disks(growth), *_disks_of_archive(archive)),
+        archives_log=archive_folder() is not None,
+        log_archive=archive,
+    )
 
 
 def _rows(moment: datetime) -> tuple[int, int]:
@@ -148,6 +160,15 @@ def _disks(growth: DailyGrowth | None) -> list[Disk]:
     if data is not None and not is_same:
         disks.append(_disk("database", data, growth.database_lost if growth else None))
     return disks
+
+
+def _disks_of_archive(archive: ArchiveSample | None) -> list[Disk]:
+    """Describe the disk of the archive as it was measured, by the log that is archived: other files may grow too."""
+    if archive is None:
+        return []
+    return [
+        Disk("log archive", Path(archive.folder), archive.free_bytes, archive.total_bytes, archive.log_a_day)
+    ]
 
 
 def _disk(holds: str, folder: Path, lost_a_day: float | None) -> Disk:

@@ -15,6 +15,7 @@ from monitors.summaries.models import Summary
 
 KEPT = timedelta(days=7)
 """Growth is that of a week, of which each day has the same share however traffic differs between them."""
+MIN_OVER = timedelta(hours=1)  # of less, growth is what packing and vacuum happen to do
 _LOG = [table._meta.db_table for table in (PredictionChunk, PredictionRow, Label)]
 _SUMMARIES = [table._meta.db_table for table in (Summary, PackedPoints)]
 _SIZES = """

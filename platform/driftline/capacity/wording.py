@@ -2,7 +2,9 @@
 
 from datetime import timedelta
 
-from driftline.capacity.figures import MAX_DAYS, MIN_OVER, Capacity, DailyGrowth, Disk
+from driftline.capacity.figures import MAX_DAYS, Capacity, DailyGrowth, Disk
+from driftline.capacity.log_archive import ArchiveSample
+from driftline.capacity.samples import MIN_OVER
 from driftline.common.byte_sizes import format_bytes
 from driftline.common.number_format import format_number
 
@@ -39,6 +41,18 @@ def describe_growth(growth: DailyGrowth | None) -> str:
         f"{_signed(growth.database)} a day: the log {_signed(growth.log)}, summaries and points "
         f"{_signed(growth.summaries)}; over the last {_length(growth.days)}"
     )
+
+
+def describe_log_archive(archive: ArchiveSample | None) -> str:
+    """Say how large the archive of the write-ahead log is, how fast it grows, and what makes room in it."""
+    if archive is None:
+        return "not known: the hourly measurement was not made yet, or the archive was away"
+    if archive.log_a_day is None:
+        growth = "how much log is archived a day is not known yet, as less than an hour of it is there"
+    else:
+        growth = f"{format_bytes(archive.log_a_day)} of log a day, over {_length(archive.log_days)} of it"
+    size = f"{format_bytes(archive.bytes)} at {archive.at:%Y-%m-%d %H:%M} UTC"
+    return f"{size}; {growth}; manage.py expire_wal makes room"
 
 
 def describe_disk(disk: Disk) -> str:

@@ -10,6 +10,7 @@ import re
 import shlex
 import sys
 import zlib
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -103,9 +104,19 @@ def log_name(paths: HomePaths) -> str:
 
 def segments_of(log: Path, *, first: str = "") -> list[WalSegment]:
     """List the segments of a log from `first` on, in their order."""
+    return [WalSegment(path, _written_until(path)) for path in _paths_of(log) if path.name >= first]
+
+
+def segments_since(log: Path, moment: datetime) -> list[WalSegment]:
+    """List the segments of a log that were written after a moment; few of the earlier ones are opened for it."""
+    paths = _paths_of(log)
+    start = bisect_right(paths, moment, key=_written_until)
+    return [WalSegment(path, _written_until(path)) for path in paths[start:]]
+
+
+def _paths_of(log: Path) -> list[Path]:
     names = sorted(path.name for path in log.iterdir()) if log.is_dir() else []
-    found = [log / name for name in names if name >= first and _SEGMENT.fullmatch(name)]
-    return [WalSegment(path, _written_until(path)) for path in found]
+    return [log / name for name in names if _SEGMENT.fullmatch(name)]
 
 
 def _written_until(path: Path) -> datetime:
@@ -164,6 +175,18 @@ def _plain_size(path: Path) -> int:
         while block := file.read(_BLOCK):
             size += len(block)
     return size
+
+
+def size_of_archive(archive: Path) -> int:
+    """Return the bytes of all files of an archive: of logs, and of models."""
+    total = 0
+    for folder, _, names in archive.walk():
+        for name in names:
+            try:
+                total += (folder / name).stat().st_size
+            except FileNotFoundError:  # it has just been given its name, or was removed
+                continue
+    return total
 
 
 def files_before(log: Path, first: str) -> list[Path]:

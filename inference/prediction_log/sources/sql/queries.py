@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from inference.prediction_log.sources.sql.dialects import DIALECTS
 from inference.prediction_log.sources.sql.settings import SqlSettings
 
 
@@ -27,17 +28,14 @@ class TableQueries:
     def __init__(self, settings: SqlSettings) -> None:
         self._settings = settings
         self.is_by_day: bool | None = None
-        self._is_bigquery = settings.engine == "bigquery"
-        quote = _QUOTES[settings.engine]
-        names = [settings.schema_name, settings.table] if settings.schema_name else [settings.table]
-        if self._is_bigquery:
-            names = [settings.database, *names]
-        self._table = ".".join(map(quote, names))
+        self._dialect = DIALECTS[settings.engine]
+        quote = self._dialect.quote
+        self._table = self._dialect.table_of(settings)
         self._order = [quote(name) for name in (settings.watermark, *settings.keys)]
-        every = "*" if self._is_bigquery else f"{self._table}.*"
+        columns = ", ".join(map(quote, settings.columns)) or self._dialect.all_columns(self._table)
         # Names of their own, as BigQuery refuses columns of one name.
         place = [f"{name} AS driftline_place_{number}" for number, name in enumerate(self._order)]
-        self._selected = ", ".join([", ".join(map(quote, settings.columns)) or every, *place])
+        self._selected = ", ".join([columns, *place])
 
     def page(self, after: Sequence[Any] | None, rows: int) -> Query:
         """Read rows behind a place; the last columns are watermark and keys."""
@@ -85,45 +83,16 @@ class TableQueries:
         values: list[Any] = []
         if after is not None:
             # The first part lets an index or a partition of the watermark alone lead to the place.
-            behind, places = self._behind(after)
-            conditions += [f"{self._order[0]} >= {'?' if self._is_bigquery else '%s'}", behind]
+            behind, places = self._dialect.behind(self._order, after)
+            conditions += [f"{self._order[0]} >= {self._dialect.placeholder}", behind]
             values = [after[0], *places]
         if self._settings.lag_seconds or self.is_by_day:
             conditions.append(self._settled())
         return " AND ".join(conditions), values
 
-    def _behind(self, after: Sequence[Any]) -> tuple[str, Sequence[Any]]:
-        """Return the condition that a row comes after a place; BigQuery compares no rows, but column by column."""
-        if not self._is_bigquery:
-            return f"({', '.join(self._order)}) > ({', '.join(['%s'] * len(after))})", after
-        text, values = f"{self._order[-1]} > ?", [after[-1]]
-        for name, value in zip(reversed(self._order[:-1]), reversed(after[:-1]), strict=True):
-            text, values = f"({name} > ? OR ({name} = ? AND {text}))", [value, value, *values]
-        return text, values
-
     def _settled(self) -> str:
         """Return the condition that a watermark is so old that no transaction adds rows before it."""
-        watermark, seconds = self._order[0], self._settings.lag_seconds
-        if self._is_bigquery:
-            settled = f"TIMESTAMP_SUB(CURRENT_TIMESTAMP(), INTERVAL {seconds} SECOND)"
-            if not self.is_by_day:  # a DATETIME is taken for UTC
-                watermark = f"CAST({watermark} AS TIMESTAMP)"
-        else:
-            clock = "now(6)" if self._settings.engine == "mysql" else "now()"
-            settled = f"{clock} - interval '{seconds}' second"
-        return f"{watermark} < {f'CAST({settled} AS date)' if self.is_by_day else settled}"
-
-
-def _quote_standard(name: str) -> str:
-    return '"{}"'.format(name.replace('"', '""').replace("%", "%%"))
-
-
-def _quote_mysql(name: str) -> str:
-    return "`{}`".format(name.replace("`", "``").replace("%", "%%"))
-
-
-def _quote_bigquery(name: str) -> str:
-    return "`{}`".format(name.replace("\\", "\\\\").replace("`", "\\`"))
-
-
-_QUOTES = {"postgresql": _quote_standard, "mysql": _quote_mysql, "bigquery": _quote_bigquery}
+        watermark, settled = self._order[0], self._dialect.time_before_now(self._settings.lag_seconds)
+        if self.is_by_day:
+            return f"{watermark} < CAST({settled} AS date)"
+        return f"{self._dialect.as_time(watermark)} < {settled}"

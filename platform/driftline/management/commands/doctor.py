@@ -11,6 +11,7 @@ from driftline.capacity.wording import (
     NOT_SEEN,
     describe_disk,
     describe_growth,
+    describe_log_archive,
     describe_rows,
     describe_size,
 )
@@ -57,6 +58,8 @@ class Command(BaseCommand):
         self.stdout.write(f"rows: {describe_rows(found)}")
         self.stdout.write(f"database: {describe_size(found)}")
         self.stdout.write(f"growth: {describe_growth(found.growth)}")
+        if found.archives_log:
+            self.stdout.write(f"log archive: {describe_log_archive(found.log_archive)}")
         for disk in found.disks:
             self.stdout.write(f"disk of {disk.holds}: {describe_disk(disk)}")
         if not found.sees_database:
