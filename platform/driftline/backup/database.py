@@ -65,7 +65,7 @@ def running_database(paths: HomePaths, *, embedded: bool, wal_archive: Path | No
 @contextmanager
 def running_child(paths: HomePaths, child: Child) -> Iterator[None]:
     """Run a server of this home meanwhile; raises DatabaseFailed where it does not start."""
-    process = Process(child, lock_folder=paths.run, log_folder=paths.log)
+    process = _process(paths, child)
     try:
         try:
             process.start()
@@ -76,6 +76,21 @@ def running_child(paths: HomePaths, child: Child) -> Iterator[None]:
     finally:
         connection.close()
         process.stop()
+
+
+def end_leftover(paths: HomePaths) -> None:
+    """Stop the server of this home that an interrupted command left; raises DatabaseFailed where it does not end.
+
+    It would write to files of its name that a restore puts in the place of its own.
+    """
+    try:
+        _process(paths, postgres_child(paths)).end_earlier()
+    except ChildNotStarted as error:
+        raise DatabaseFailed(str(error)) from error
+
+
+def _process(paths: HomePaths, child: Child) -> Process:
+    return Process(child, lock_folder=paths.run, log_folder=paths.log)
 
 
 @contextmanager

@@ -95,6 +95,8 @@ def restore_backup(
                 mark = RestoreMark("", "", f"{home_files.ASIDE}{now:%Y%m%dT%H%M%SZ}")
             mark = msgspec.structs.replace(mark, backup=str(folder), keys=str(keys or ""), until=until or "")
             write_mark(paths.home, mark)
+            if not settings.DATABASE_URL:
+                database.end_leftover(paths)
             _clear(paths.home, mark)
             say("Restoring the files ...")
             for name in ("files.tar", "keys.tar"):

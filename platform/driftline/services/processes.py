@@ -12,7 +12,7 @@ import shutil
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -67,9 +67,7 @@ class Process:
 
     def start(self) -> None:
         """Stop what an earlier generation left, then start the command in a session of its own."""
-        lock = os.open(self._lock_path, os.O_RDWR | os.O_CREAT, 0o600)
-        try:
-            self._take_over(lock)
+        with self._taken_over() as lock:
             self.child.prepare()
             with contextlib.suppress(OSError):  # a disk without room for the copy stops no process
                 self.rotate_log()
@@ -78,8 +76,11 @@ class Process:
                 self._popen = self._spawn(lock, log)
             finally:
                 os.close(log)
-        finally:
-            os.close(lock)
+
+    def end_earlier(self) -> None:
+        """Stop what an earlier generation left, and start nothing."""
+        with self._taken_over():
+            pass
 
     def exit_code(self) -> int | None:
         """Give the exit code of a child that has ended (negative: the signal), None while it runs."""
@@ -142,6 +143,15 @@ class Process:
             log.truncate(0)
         return True
 
+    @contextlib.contextmanager
+    def _taken_over(self) -> Iterator[int]:
+        lock = os.open(self._lock_path, os.O_RDWR | os.O_CREAT, 0o600)
+        try:
+            self._take_over(lock)
+            yield lock
+        finally:
+            os.close(lock)
+
     def _take_over(self, lock: int) -> None:
         """Take the lock; whoever still holds it is a leftover whose parent was killed, and is stopped."""
         if _try_lock(lock):
@@ -167,6 +177,8 @@ class Process:
             if self.child.niceness:
                 lower_priority(self.child.niceness, session=True)
             self.child.enter()
+            # Our own handler would note a signal that comes just before exec, and nobody would read it after that.
+            signal.signal(self.child.stop_signal, signal.SIG_DFL)
             die_with_parent(parent, self.child.stop_signal)
             signal.pthread_sigmask(signal.SIG_SETMASK, ())
 

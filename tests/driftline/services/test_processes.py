@@ -114,3 +114,13 @@ class TestStart:
         assert again.exit_code() is None
         assert holders(paths.run / "sleeper.lock") == [again.pid]
         again.stop()
+
+
+class TestEndEarlier:
+    def test_stops_the_generation_that_a_killed_parent_left_and_starts_none(self, paths: HomePaths) -> None:
+        leftover = launch(Child("sleeper", ("sleep", "600")), paths)
+
+        Process(leftover.child, lock_folder=paths.run, log_folder=paths.log).end_earlier()
+
+        assert leftover.exit_code() == -signal.SIGTERM
+        assert holders(paths.run / "sleeper.lock") == []

@@ -18,7 +18,10 @@ import pytest
 
 from driftline.backup.manifest import Base, read_manifest
 from driftline.demo.wire import HttpConnection
+from driftline.services.paths import home_paths
+from driftline.services.postgres import postgres_child
 from driftline.services.wal_archive import log_name, segments_of
+from tests.embedded import launch
 from tests.flows.installation.clients import Asking, AskingWithKey, Logging, infer_body, request
 from tests.flows.installation.conftest import Tell
 from tests.flows.installation.ledger import everybody
@@ -279,6 +282,21 @@ def test_a_restore_that_was_killed_begins_again(history: History, tmp_path: Path
 
         assert again.returncode == 0, again.stderr
         assert not mark.exists()
+
+
+def test_a_server_that_a_killed_command_left_writes_to_nothing_that_is_restored(
+    history: History, empty: Installation
+) -> None:
+    command = ["restore", str(history.backup), "--until", history.moment]
+    assert empty.manage(*command).returncode == 0
+    paths = home_paths(empty.home)
+    left = launch(postgres_child(paths), paths)
+    left.wait_ready()
+
+    again = empty.manage(*command, "--replace")
+
+    assert again.returncode == 0, again.stderr
+    assert left.exit_code() is not None
 
 
 def test_killed_backups_leave_none_that_looks_whole(history: History, tmp_path: Path) -> None:
