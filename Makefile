@@ -17,7 +17,7 @@
 #   make e2e-sso          signs in by real identity providers: OpenID Connect (Node.js 18 or newer), SAML (xmlsec1)
 #   make e2e-edge         20 agents on devices behind a proxy that cuts, delays and doubles, killed 50 times, twice
 #   make e2e-streams      kills consumers while they read topics of a real broker (JSON, Avro, Protobuf), and what sends to it, streams of NATS and MQTT, objects of an S3 server and tables of
-#                         PostgreSQL and MariaDB, and has a real Spark (Java 17 or newer) and a real Flink (Python 3.12)
+#                         PostgreSQL, MariaDB and emulators of BigQuery and Snowflake, and has a real Spark (Java 17 or newer) and a real Flink (Python 3.12)
 #                         summarise a lake (1.3 GB); DRIFTLINE_TEST_STREAM_ROWS=1000000 reads more than 100,000 rows
 #   make e2e-image        runs the steps of the Containerfile in a chroot, and the roles of the Helm chart in it (root on
 #                         Debian with mmdebstrap; 5 GB)

@@ -29,11 +29,13 @@ from inference.prediction_log.sources.sql.database import open_database
 from inference.prediction_log.sources.sql.queries import TableQueries
 from inference.prediction_log.sources.sql.settings import SqlSettings
 from inference.registry.models import Model
+from tests.inference.prediction_log.sources.snowflake_server import pem
 from tests.inference.prediction_log.sources.sql.server import PASSWORD, SqlServer, sql_server
 from tests.streams import mariadb
 from tests.streams.bigquery_server import BigQueryServer, bigquery_server
 from tests.streams.consumers import consumers_of
 from tests.streams.mariadb import MariaServer, mariadb_server
+from tests.streams.snowflake_tables import SnowflakeTables, snowflake_tables
 from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.streams, pytest.mark.e2e, pytest.mark.slow]
@@ -45,10 +47,10 @@ PATIENCE_SECONDS = 300.0
 BEGIN = datetime(2026, 1, 5, 10, tzinfo=UTC)
 
 
-type Server = SqlServer | MariaServer | BigQueryServer
+type Server = SqlServer | MariaServer | BigQueryServer | SnowflakeTables
 
 
-@pytest.fixture(params=[sql_server, mariadb_server, bigquery_server])
+@pytest.fixture(params=[sql_server, mariadb_server, bigquery_server, snowflake_tables])
 def server(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Server]:
     with request.param(tmp_path) as server:
         yield server
@@ -69,6 +71,13 @@ def add(server: Server, start: int, stop: int) -> None:
             f"TIMESTAMP_ADD(TIMESTAMP '{BEGIN:%Y-%m-%d %H:%M:%S}+00', INTERVAL DIV(n, {TIED}) MICROSECOND), "
             f"MOD(n, 2), NUMERIC '41.5', 'rent' FROM UNNEST(GENERATE_ARRAY({start}, {stop - 1})) AS n"
         )
+    elif isinstance(server, SnowflakeTables):
+        server.run(
+            'INSERT INTO "scores" ("id", "updated_at", "prediction", "income", "home") '
+            f"SELECT 'row-' || n, DATEADD(microsecond, FLOOR(n / {TIED}), '{BEGIN:%Y-%m-%d %H:%M:%S}'::TIMESTAMP_NTZ), "
+            f"n % 2, 41.5, 'rent' FROM (SELECT {start} - 1 + ROW_NUMBER() OVER (ORDER BY 1) AS n "
+            f"FROM TABLE(GENERATOR(ROWCOUNT => {stop - start})))"
+        )
     elif isinstance(server, MariaServer):
         server.run("INSERT INTO others.scores VALUES (%s, %s, %s, %s, %s)", rows)
     else:
@@ -81,6 +90,8 @@ def add(server: Server, start: int, stop: int) -> None:
 def secret_of(server: Server) -> str:
     if isinstance(server, BigQueryServer):
         return server.google.key()
+    if isinstance(server, SnowflakeTables):
+        return pem()
     return mariadb.PASSWORD if isinstance(server, MariaServer) else PASSWORD
 
 
@@ -270,3 +281,73 @@ class TestBigQuery:
         ):
             with pytest.raises(AdapterFailed, match=said):
                 sample(read_settings(warehouse.where(**changes)), warehouse.google.key(), messages=10)
+
+
+class TestSnowflake:
+    @pytest.fixture
+    def warehouse(self, tmp_path: Path, settings: Any) -> Iterator[SnowflakeTables]:
+        settings.OUTBOUND_ALLOW = ["127.0.0.1/32"]
+        with snowflake_tables(tmp_path) as server:
+            yield server
+
+    def test_rows_of_every_type_are_shown(self, warehouse: SnowflakeTables) -> None:
+        warehouse.run(
+            "INSERT INTO \"scores\" SELECT 'a''', '2026-01-05 10:00:00.123456', 1, 41.50, NULL, '2026-01-05', -7, "
+            "'2026-01-05 10:00:00+00:00'::TIMESTAMP_TZ, '10:00:00.5', PARSE_JSON('{\"age\": 41}'), "
+            "TO_BINARY('726177', 'HEX'), 1.5, TRUE"
+        )
+
+        [row] = sample(read_settings(warehouse.where()), pem(), messages=10)
+
+        assert orjson.loads(row.value or b"") == {
+            "id": "a'",
+            "updated_at": "2026-01-05T10:00:00.123456Z",
+            "prediction": 1,
+            "income": 41.5,
+            "home": None,
+            "day": "2026-01-05",
+            "number": -7,
+            "moment": "2026-01-05T10:00:00Z",
+            "hour": "10:00:00.500000",
+            "about": {"age": 41},
+            "raw": "cmF3",
+            "share": 1.5,
+            "is_new": True,
+        }
+
+    @pytest.mark.parametrize(
+        ("watermark", "lag_seconds"),
+        [("updated_at", 1), ("day", 1), ("moment", 1), ("number", 0), ("income", 0)],
+    )
+    def test_a_watermark_of_every_type_is_followed_page_by_page(
+        self, warehouse: SnowflakeTables, watermark: str, lag_seconds: int
+    ) -> None:
+        warehouse.run(
+            'INSERT INTO "scores" ("id", "updated_at", "day", "moment", "number", "income") '
+            "SELECT 'row-' || n, '2026-01-05 10:00:00', '2026-01-05', '2026-01-05 10:00:00+00:00'::TIMESTAMP_TZ, 7, "
+            "7.5 FROM (SELECT ROW_NUMBER() OVER (ORDER BY 1) - 1 AS n FROM TABLE(GENERATOR(ROWCOUNT => 7)))"
+        )
+        where = read_settings(warehouse.where(watermark=watermark, lag_seconds=lag_seconds))
+        assert isinstance(where, SqlSettings)
+        database, queries = open_database(where, pem()), TableQueries(where)
+        assert see_watermark(database, queries, where)
+
+        first = [row for _, row in database.read(queries.page(None, 5))]
+        second = [row for _, row in database.read(queries.page(first[-1][-2:], 5))]
+
+        assert [row[-1] for row in first + second] == [f"row-{n}" for n in range(7)]
+        assert database.count(queries.count_beyond(first[-1][-2:], 100)) == 2
+        assert database.count(queries.count_without_place()) == 0
+
+    def test_what_is_wrong_is_named(self, warehouse: SnowflakeTables) -> None:
+        warehouse.run('INSERT INTO "scores" ("id", "updated_at") VALUES (\'a\', \'2026-01-05 10:00:00\')')
+
+        for changes, said in (
+            ({"table": "missing"}, "422 .*does not exist.* Names are case-sensitive"),
+            ({"columns": ["missing"]}, "422 .*missing.* Names are case-sensitive"),
+            ({"watermark": "id", "keys": ["number"]}, "is no time"),
+            ({"warehouse": "OTHER"}, "422 No active warehouse"),
+            ({"user": "eve"}, "401 JWT token is invalid"),
+        ):
+            with pytest.raises(AdapterFailed, match=said):
+                sample(read_settings(warehouse.where(**changes)), pem(), messages=10)

@@ -10,14 +10,12 @@ from urllib.parse import urlencode
 
 import jwt
 import msgspec
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
-from cryptography.hazmat.primitives.serialization import load_pem_private_key
 from msgspec import Meta, Struct
 
 from driftline.common.clock import now
 from driftline.common.outbound.transport import DEADLINE_SECONDS, RequestFailed, exchange
 from inference.prediction_log.sources.messages import AdapterFailed
+from inference.prediction_log.sources.rsa_keys import read_rsa_key
 
 TOKEN_URLS = (
     "https://oauth2.googleapis.com/token",
@@ -31,11 +29,11 @@ _ERROR = re.compile(r'"error": ?"([a-z_]{1,40})"')
 
 
 class _Key(Struct):
-    """What is read of a key as Google writes it; a private key of 4,096 bits has 3,300 characters."""
+    """What is read of a key as Google writes it."""
 
     type: Literal["service_account"]
     client_email: Annotated[str, Meta(min_length=1, max_length=320)]
-    private_key: Annotated[str, Meta(max_length=4_000)]
+    private_key: str
     private_key_id: Annotated[str, Meta(min_length=1, max_length=100)]
     token_uri: str = TOKEN_URLS[0]
 
@@ -55,17 +53,17 @@ class ServiceAccount:
     def __init__(self, key: str, endpoint: str, scope: str) -> None:
         try:
             self._key = msgspec.json.decode(key, type=_Key)
-            private_key = load_pem_private_key(self._key.private_key.encode(), password=None)
-        except (msgspec.DecodeError, ValueError, TypeError, UnsupportedAlgorithm, RecursionError) as error:
-            raise _no_key() from error
-        if not isinstance(private_key, RSAPrivateKey):
-            raise _no_key()
+            self._private_key = read_rsa_key(self._key.private_key)
+        except (msgspec.DecodeError, ValueError, RecursionError) as error:
+            raise AdapterFailed(
+                "The secret is no key of a service account, which is JSON with an RSA private key."
+            ) from error
         if self._key.token_uri not in TOKEN_URLS and not self._key.token_uri.startswith(f"{endpoint}/"):
             raise AdapterFailed(
                 "The key of the service account has a token_uri that is neither Google's nor at the endpoint."
             )
         self.email = self._key.client_email
-        self._private_key, self._scope = private_key, scope
+        self._scope = scope
         self._token, self._renew_at = "", float("-inf")
 
     def token(self, seconds: float) -> str:
@@ -113,10 +111,6 @@ class ServiceAccount:
         return jwt.encode(
             claims, self._private_key, algorithm="RS256", headers={"kid": self._key.private_key_id}
         )
-
-
-def _no_key() -> AdapterFailed:
-    return AdapterFailed("The secret is no key of a service account, which is JSON with an RSA private key.")
 
 
 def _describe(error: RequestFailed) -> str:

@@ -176,6 +176,8 @@ class SqlSourceForm(SourceForm):
         "lag_seconds",
         "interval_seconds",
         "max_gib_billed",
+        "warehouse",
+        "role",
     )
 
     engine = forms.ChoiceField(
@@ -183,9 +185,12 @@ class SqlSourceForm(SourceForm):
             ("postgresql", "PostgreSQL"),
             ("mysql", "MariaDB or MySQL"),
             ("bigquery", "Google BigQuery"),
+            ("snowflake", "Snowflake"),
         ],
         help_text="With BigQuery, the host is bigquery.googleapis.com, the database a project, the schema a dataset, "
-        "the user the e-mail address of a service account, and the password its JSON key.",
+        "the user the e-mail address of a service account, and the password its JSON key. With Snowflake, "
+        "the host is that of the account, such as acme-main.snowflakecomputing.com, and the password a private key of "
+        "the user: PEM, RSA, not encrypted.",
     )
     host = forms.CharField(
         max_length=253,
@@ -238,7 +243,7 @@ class SqlSourceForm(SourceForm):
         max_value=86_400,
         initial=10,
         label="Seconds between two looks for new rows",
-        help_text="With BigQuery 60 or more, as each look is billed.",
+        help_text="With BigQuery and Snowflake 60 or more, as each look is billed.",
     )
     max_gib_billed = forms.IntegerField(
         min_value=1,
@@ -246,6 +251,12 @@ class SqlSourceForm(SourceForm):
         initial=10,
         label="GiB billed at most",
         help_text="With BigQuery alone: a statement that would be billed for more is refused.",
+    )
+    warehouse = forms.CharField(
+        max_length=255, required=False, help_text="With Snowflake alone, which needs one to run statements."
+    )
+    role = forms.CharField(
+        max_length=255, required=False, help_text="With Snowflake alone; empty: the default role of the user."
     )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -350,7 +361,8 @@ KIND_TEXTS = {
     ),
     "sql": (
         "Rows of a table or view",
-        "PostgreSQL, MariaDB, MySQL or BigQuery, followed by a column that grows, such as the time of the last change.",
+        "PostgreSQL, MariaDB, MySQL, BigQuery or Snowflake, followed by a column that grows, such as the time of the "
+        "last change.",
     ),
 }
 """How each kind is offered: a title, and what it reads."""

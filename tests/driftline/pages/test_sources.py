@@ -321,6 +321,21 @@ class TestTables:
         assert "hunter22" not in page
         assert 'value="updated at"' in page
 
+    def test_a_warehouse_is_named_with_snowflake_alone(self, client: Client, model: Model) -> None:
+        form = self.FORM | {"model": model.name, "schema_name": "PUBLIC", "warehouse": "READERS"}
+        snowflake = form | {"engine": "snowflake", "interval_seconds": "60"}
+
+        refused = [
+            client.post(f"{PATH}/new", form),
+            client.post(f"{PATH}/new", snowflake | {"warehouse": ""}),
+        ]
+        client.post(f"{PATH}/new", snowflake)
+
+        assert [answer.status_code for answer in refused] == [422, 422]
+        assert "belong to Snowflake" in markup(refused[0])
+        assert "Name the warehouse" in markup(refused[1])
+        assert Source.objects.get().settings["warehouse"] == "READERS"
+
     def test_a_host_that_must_not_be_called_is_said_at_its_field(self, client: Client, model: Model) -> None:
         refused = client.post(f"{PATH}/new", self.FORM | {"model": model.name, "host": "10.0.0.1"})
 

@@ -8,19 +8,26 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from itertools import islice
+from functools import partial
 from typing import Any
 from urllib.parse import quote, urlencode
 
 import msgspec
 from msgspec import Struct
 
-from driftline.common.outbound.transport import DEADLINE_SECONDS, RequestFailed, exchange
+from driftline.common.outbound.transport import RequestFailed, exchange
 from driftline.common.strict_json import printable
 from inference.prediction_log.sources.messages import AdapterFailed
 from inference.prediction_log.sources.service_account import ServiceAccount
 from inference.prediction_log.sources.sql.database import STATEMENT_SECONDS
 from inference.prediction_log.sources.sql.queries import Query
+from inference.prediction_log.sources.sql.rest import (
+    TOO_LATE,
+    WRONG_VALUE,
+    RestDatabase,
+    describe_failure,
+    read_decimal,
+)
 from inference.prediction_log.sources.sql.rows import Unreadable
 from inference.prediction_log.sources.sql.settings import SqlSettings
 
@@ -32,7 +39,6 @@ WAIT_SECONDS = 10
 PAUSE_SECONDS = 0.5  # where such a request was answered at once
 _MAX_DIGITS = 77  # of a BIGNUMERIC
 _UNIX_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_TOO_LATE = "The database did not answer in time."
 
 
 class _Field(Struct):
@@ -75,54 +81,38 @@ class _Refusal(Struct):
     error: _Error
 
 
-class BigQueryDatabase:
-    """The tables of one project; see `Database`. There is no connection: each statement is a job of its own.
+class BigQueryDatabase(RestDatabase):
+    """The tables of one project; see `Database`. Each statement is a job.
 
     BigQuery ends a job that takes too long by itself: the token may only read, which includes no right to cancel.
     """
 
-    is_billed = True
+    product = "BigQuery"
 
     def __init__(self, settings: SqlSettings, secret: str, *, deadline: float) -> None:
-        self._deadline, self._max_gib_billed = deadline, settings.max_gib_billed
-        endpoint = (
-            f"{'https' if settings.is_encrypted else 'http'}://{settings.host}:{settings.server_port()}"
-        )
-        self._url = f"{endpoint}/bigquery/v2/projects/{quote(settings.database, safe='')}/queries"
-        self._account = ServiceAccount(secret, endpoint, SCOPE)
+        super().__init__(settings, deadline)
+        self._max_gib_billed = settings.max_gib_billed
+        self._url = f"{self._endpoint}/bigquery/v2/projects/{quote(settings.database, safe='')}/queries"
+        self._account = ServiceAccount(secret, self._endpoint, SCOPE)
         if self._account.email != settings.user:
             raise AdapterFailed(f"The key is one of {printable(self._account.email)}; name that as the user.")
-
-    def close(self) -> None:
-        """Do nothing: no connection is kept."""
-
-    def read(self, query: Query) -> Iterator[tuple[Sequence[str], Sequence[Any]]]:
-        """Give the rows of a statement, a page of them at a time; see `Database`."""
-        return islice(self._read(query), query.max_rows)
-
-    def count(self, query: Query) -> int:
-        """Return the number that a statement gives; see `Database`."""
-        for _, row in self.read(query):
-            if isinstance(row[0], int):
-                return row[0]
-        raise _unreadable()
 
     def _read(self, query: Query) -> Iterator[tuple[Sequence[str], Sequence[Any]]]:
         answer = self._run(query)
         fields = answer.schema.fields
         names = [field.name for field in fields]
         if len(names) < query.min_columns:
-            raise _unreadable()
+            raise self._unreadable()
         while True:
             for row in answer.rows:
-                yield names, _values_of(fields, row)
+                yield names, self._values_of(fields, row)
             if not answer.pageToken:
                 return
             if not answer.rows or answer.jobReference is None:
-                raise _unreadable()
+                raise self._unreadable()
             answer = self._send("GET", self._results_of(answer.jobReference, answer.pageToken))
             if not answer.jobComplete:
-                raise _unreadable()
+                raise self._unreadable()
 
     def _run(self, query: Query) -> _Answer:
         """Start a job, and ask for the first page of its rows until it has ended."""
@@ -131,9 +121,9 @@ class BigQueryDatabase:
         job = answer.jobReference
         while not answer.jobComplete:
             if job is None:
-                raise _unreadable()
+                raise self._unreadable()
             if time.monotonic() >= until:
-                raise AdapterFailed(_TOO_LATE)
+                raise AdapterFailed(TOO_LATE)
             time.sleep(PAUSE_SECONDS)
             answer = self._send("GET", self._results_of(job))
         answer.jobReference = job
@@ -151,9 +141,7 @@ class BigQueryDatabase:
         return f"{self._url}/{quote(job.jobId, safe='')}?{urlencode(query)}"
 
     def _send(self, method: str, url: str, body: Mapping[str, Any] | None = None) -> _Answer:
-        seconds = min(DEADLINE_SECONDS, self._deadline - time.monotonic())
-        if seconds <= 0:
-            raise AdapterFailed(_TOO_LATE)
+        seconds = self._seconds_left()
         token = self._account.token(seconds)
         try:
             given = exchange(
@@ -172,9 +160,15 @@ class BigQueryDatabase:
         except RequestFailed as error:
             if error.status == 401:
                 self._account.forget_token()
-            raise AdapterFailed(_describe(error)) from error
+            raise AdapterFailed(describe_failure(error, _reason_of(error))) from error
         except (msgspec.DecodeError, RecursionError) as error:
-            raise _unreadable() from error
+            raise self._unreadable() from error
+
+    def _values_of(self, fields: Sequence[_Field], row: _Row) -> list[Any]:
+        try:
+            return [_value_of(field, cell.v) for field, cell in zip(fields, row.f, strict=True)]
+        except WRONG_VALUE as error:
+            raise self._unreadable() from error
 
 
 def _request_of(query: Query, max_gib_billed: int) -> dict[str, Any]:
@@ -209,13 +203,6 @@ def _parameter_of(value: Any) -> dict[str, Any]:
     return {"parameterType": {"type": kind}, "parameterValue": {"value": text}}
 
 
-def _values_of(fields: Sequence[_Field], row: _Row) -> list[Any]:
-    try:
-        return [_value_of(field, cell.v) for field, cell in zip(fields, row.f, strict=True)]
-    except (ValueError, TypeError, KeyError, ArithmeticError, RecursionError) as error:
-        raise _unreadable() from error
-
-
 def _value_of(field: _Field, value: Any) -> Any:
     """Return a cell as a value of Python; all but records and lists are text there."""
     if value is None:
@@ -238,23 +225,11 @@ def _time_of(microseconds: str) -> datetime | Unreadable:
         return Unreadable(microseconds)
 
 
-def _decimal_of(text: str) -> Decimal:
-    """Return a number that is no longer than its type allows: others fill gigabytes once they are written out."""
-    value = Decimal(text)
-    if (
-        not value.is_finite()
-        or len(text) > 2 * _MAX_DIGITS
-        or not -_MAX_DIGITS <= value.adjusted() <= _MAX_DIGITS
-    ):
-        raise ValueError("no BIGNUMERIC")
-    return value
-
-
 _READERS: Mapping[str, Callable[[str], Any]] = {
     "INTEGER": int,
     "FLOAT": float,
-    "NUMERIC": _decimal_of,
-    "BIGNUMERIC": _decimal_of,
+    "NUMERIC": partial(read_decimal, max_digits=_MAX_DIGITS),
+    "BIGNUMERIC": partial(read_decimal, max_digits=_MAX_DIGITS),
     "BOOLEAN": {"true": True, "false": False}.__getitem__,
     "BYTES": lambda text: base64.b64decode(text, validate=True),
     "TIMESTAMP": _time_of,
@@ -264,19 +239,8 @@ _READERS: Mapping[str, Callable[[str], Any]] = {
 """By the names of types that answers have; values of other types stay text."""
 
 
-def _unreadable() -> AdapterFailed:
-    return AdapterFailed(
-        "The answer is none of BigQuery, or longer than a page of rows; check host and port."
-    )
-
-
-def _describe(error: RequestFailed) -> str:
-    """Return why a statement has no answer; of a stranger's network not whether a port is closed or silent."""
-    if error.status is None:
-        is_silent = str(error).startswith(("timeout", "connection_error"))
-        return "The database does not answer." if is_silent else f"The database cannot be read: {error}."
+def _reason_of(error: RequestFailed) -> str:
     try:
-        reason = msgspec.json.decode(error.body, type=_Refusal).error.message
+        return msgspec.json.decode(error.body, type=_Refusal).error.message
     except (msgspec.DecodeError, RecursionError):
-        reason = ""
-    return f"The database cannot be read: {error.status} {reason[:300]}".rstrip()
+        return ""

@@ -7,6 +7,8 @@ from decimal import Decimal
 from typing import Any
 from uuid import UUID
 
+from inference.prediction_log.sources.sql.nanoseconds import NanosecondTime
+
 
 class UnusableValue(ValueError):
     """A value cannot be part of a place; the text says of which type it is."""
@@ -32,6 +34,8 @@ def _write(value: Any) -> list[str]:
             return ["decimal", str(value)]
         case str():
             return ["text", value]
+        case NanosecondTime():
+            return ["nanoseconds", f"{value.nanosecond} {value.isoformat()}"]
         case datetime():
             return ["time", value.isoformat()]
         case date():
@@ -43,11 +47,17 @@ def _write(value: Any) -> list[str]:
     raise UnusableValue(f"a value of type {type(value).__name__} cannot be a watermark or a key")
 
 
+def _read_nanoseconds(text: str) -> NanosecondTime:
+    nanosecond, moment = text.split(" ")
+    return NanosecondTime.after(datetime.fromisoformat(moment), int(nanosecond))
+
+
 _READERS: dict[str, Any] = {
     "int": int,
     "decimal": Decimal,
     "text": str,
     "time": datetime.fromisoformat,
+    "nanoseconds": _read_nanoseconds,
     "date": date.fromisoformat,
     "uuid": str,
     "bytes": bytes.fromhex,

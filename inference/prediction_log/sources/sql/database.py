@@ -13,6 +13,7 @@ STATEMENT_SECONDS = 30
 FETCHED_AT_ONCE = 10  # rows, as each may be wide
 _OF_A_PORT = ("refused", "timeout", "timed out", "unreachable", "No route")
 """Words of errors that distinguish a closed port from a silent one, which strangers must not learn."""
+_SECRETS = {"bigquery": "The JSON key of the service account", "snowflake": "The private key of the user"}
 
 
 class Database(Protocol):
@@ -33,10 +34,9 @@ class Database(Protocol):
 
 def open_database(settings: SqlSettings, secret: str, *, deadline: float = float("inf")) -> Database:
     """Connect; what is not answered before `deadline`, a time of `time.monotonic`, is cut. Raises AdapterFailed."""
-    if not secret and settings.engine == "bigquery":
-        raise AdapterFailed("The JSON key of the service account is needed, as none is stored for this user.")
     if not secret:
-        raise AdapterFailed("A password is needed, as none is stored for this server and user.")
+        needed = _SECRETS.get(settings.engine, "A password")
+        raise AdapterFailed(f"{needed} is needed, as none is stored for this server and user.")
     try:
         address = str(settings.find_address())
     except AddressBlocked as error:
@@ -56,6 +56,10 @@ def _connect(settings: SqlSettings, secret: str, address: str, deadline: float) 
         from inference.prediction_log.sources.sql.bigquery import BigQueryDatabase
 
         return BigQueryDatabase(settings, secret, deadline=deadline)
+    if settings.engine == "snowflake":
+        from inference.prediction_log.sources.sql.snowflake import SnowflakeDatabase
+
+        return SnowflakeDatabase(settings, secret, deadline=deadline)
     if settings.engine == "mysql":
         from inference.prediction_log.sources.sql.mysql import MysqlDatabase
 

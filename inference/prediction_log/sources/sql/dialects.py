@@ -47,16 +47,10 @@ class MysqlDialect(SqlDialect):
         return f"now(6) - interval '{seconds}' second"
 
 
-class BigQueryDialect(SqlDialect):
-    """That of BigQuery, which compares no rows: a condition goes column by column."""
+class WarehouseDialect(SqlDialect):
+    """What BigQuery and Snowflake share: they compare no rows, so a condition goes column by column."""
 
     placeholder = "?"
-
-    def quote(self, name: str) -> str:
-        return "`{}`".format(name.replace("\\", "\\\\").replace("`", "\\`"))
-
-    def table_of(self, settings: SqlSettings) -> str:
-        return f"{self.quote(settings.database)}.{super().table_of(settings)}"
 
     def all_columns(self, table: str) -> str:
         return "*"
@@ -67,6 +61,16 @@ class BigQueryDialect(SqlDialect):
             text, values = f"({name} > ? OR ({name} = ? AND {text}))", [value, value, *values]
         return text, values
 
+
+class BigQueryDialect(WarehouseDialect):
+    """That of BigQuery."""
+
+    def quote(self, name: str) -> str:
+        return "`{}`".format(name.replace("\\", "\\\\").replace("`", "\\`"))
+
+    def table_of(self, settings: SqlSettings) -> str:
+        return f"{self.quote(settings.database)}.{super().table_of(settings)}"
+
     def time_before_now(self, seconds: int) -> str:
         return f"TIMESTAMP_SUB(CURRENT_TIMESTAMP(), INTERVAL {seconds} SECOND)"
 
@@ -74,9 +78,20 @@ class BigQueryDialect(SqlDialect):
         return f"CAST({column} AS TIMESTAMP)"  # a DATETIME is taken for UTC
 
 
+class SnowflakeDialect(WarehouseDialect):
+    """That of Snowflake, in a session of UTC, so that times without a zone are taken for UTC."""
+
+    def quote(self, name: str) -> str:
+        return '"{}"'.format(name.replace('"', '""'))
+
+    def time_before_now(self, seconds: int) -> str:
+        return f"DATEADD(second, -{seconds}, CURRENT_TIMESTAMP())"
+
+
 DIALECTS: Mapping[str, SqlDialect] = {
     "postgresql": SqlDialect(),
     "mysql": MysqlDialect(),
     "bigquery": BigQueryDialect(),
+    "snowflake": SnowflakeDialect(),
 }
 """By the engine of the settings."""

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from inference.prediction_log.sources.messages import Fault
+from inference.prediction_log.sources.sql.nanoseconds import NanosecondTime
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,8 @@ def _plain(value: Any) -> Any:
     match value:
         case Decimal():
             return float(value)
+        case NanosecondTime():
+            return _plain(value.truncated())
         case datetime() if value.tzinfo is None:
             return value.replace(tzinfo=UTC)
         case memoryview():

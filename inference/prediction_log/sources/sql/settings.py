@@ -11,11 +11,14 @@ from driftline.common.errors import invalid
 from driftline.common.outbound.addresses import AddressBlocked
 from inference.prediction_log.sources.servers import ServerSettings, check_server
 
-PORTS = {"postgresql": 5432, "mysql": 3306, "bigquery": 443}
+PORTS = {"postgresql": 5432, "mysql": 3306, "bigquery": 443, "snowflake": 443}
 _POOLER_PORT = 6432  # of PgBouncer
 MAX_SHOWN_PARTITION = 260
 MIN_BILLED_INTERVAL_SECONDS = 60
+BILLED = {"bigquery": ("BigQuery", "dataset"), "snowflake": ("Snowflake", "schema")}
+"""Engines that bill each statement: their names, and how they call what holds tables."""
 _HOST = re.compile(r"[A-Za-z0-9._-]{1,253}|[0-9A-Fa-f:.]{2,45}")
+_PRINTABLE_OR_EMPTY = r"^[^\x00-\x1f\x7f]*$"
 
 type Name = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]+$")]
 
@@ -28,18 +31,19 @@ class SqlSettings(ServerSettings):
     field: ClassVar[str] = "host"
 
     kind: Literal["sql"] = "sql"
-    engine: Literal["postgresql", "mysql", "bigquery"] = Field(
+    engine: Literal["postgresql", "mysql", "bigquery", "snowflake"] = Field(
         default="postgresql",
         description="mysql is MariaDB too; it needs the package driftline[mysql]. Of bigquery, host is "
         "bigquery.googleapis.com, database the project, schema_name the dataset, user the e-mail address of a service "
-        "account, and the secret its JSON key",
+        "account, and the secret its JSON key. Of snowflake, host is that of the account, such as "
+        "acme-main.snowflakecomputing.com, and the secret a private key of the user: PEM, RSA, not encrypted",
     )
     host: str = Field(min_length=1, max_length=253)
     port: int = Field(default=0, ge=0, le=65_535, description="0: that of the engine, 5432, 3306 or 443")
     database: Name
     user: Name
     schema_name: str = Field(
-        default="", max_length=128, pattern=r"^[^\x00-\x1f\x7f]*$", description="empty: that of the user"
+        default="", max_length=128, pattern=_PRINTABLE_OR_EMPTY, description="empty: that of the user"
     )
     table: Name = Field(description="or a view")
     columns: list[Name] = Field(default=[], max_length=2_000, description="empty: all")
@@ -60,13 +64,25 @@ class SqlSettings(ServerSettings):
         default=10,
         ge=1,
         le=86_400,
-        description="between two looks for new rows; of bigquery 60 or more, as each is billed",
+        description="between two looks for new rows; of bigquery and snowflake 60 or more, as each is billed",
     )
     max_gib_billed: int = Field(
         default=10,
         ge=1,
         le=100_000,
         description="of bigquery alone: a statement that would be billed for more GiB is refused, unbilled",
+    )
+    warehouse: str = Field(
+        default="",
+        max_length=255,
+        pattern=_PRINTABLE_OR_EMPTY,
+        description="of snowflake alone, which needs one: it runs the statements",
+    )
+    role: str = Field(
+        default="",
+        max_length=255,
+        pattern=_PRINTABLE_OR_EMPTY,
+        description="of snowflake alone; empty: the default role of the user",
     )
 
     def address(self) -> tuple[Any, ...]:
@@ -98,20 +114,25 @@ def check_sql(settings: SqlSettings) -> None:
     check_server(settings)
     if len({settings.watermark, *settings.keys}) < 1 + len(settings.keys):
         raise invalid("/settings/keys", "Watermark and keys are different columns.")
-    if settings.engine == "bigquery":
-        _check_bigquery(settings)
+    if settings.engine in BILLED:
+        _check_billed(settings)
+    if settings.engine == "snowflake" and not settings.warehouse:
+        raise invalid("/settings/warehouse", "Name the warehouse that runs the statements.")
+    if settings.engine != "snowflake" and (settings.warehouse or settings.role):
+        raise invalid("/settings/warehouse", "A warehouse and a role belong to Snowflake.")
 
 
-def _check_bigquery(settings: SqlSettings) -> None:
+def _check_billed(settings: SqlSettings) -> None:
+    product, container = BILLED[settings.engine]
     if not settings.schema_name:
-        raise invalid("/settings/schema_name", "Name the dataset that the table is in.")
+        raise invalid("/settings/schema_name", f"Name the {container} that the table is in.")
     if settings.interval_seconds < MIN_BILLED_INTERVAL_SECONDS:
         raise invalid(
             "/settings/interval_seconds",
-            "BigQuery bills each look for new rows; wait for "
+            f"{product} bills each look for new rows; wait for "
             f"{MIN_BILLED_INTERVAL_SECONDS} seconds or more between two.",
         )
     if settings.ca_certificate:
         raise invalid(
-            "/settings/ca_certificate", "BigQuery is checked against the authorities of the system."
+            "/settings/ca_certificate", f"{product} is checked against the authorities of the system."
         )

@@ -41,10 +41,15 @@ _SESSIONS = Manager(
 
 @dataclass(frozen=True)
 class OutboundAnswer:
-    """What a server answered with a status of 2xx: `text` is what was read of it."""
+    """What a server answered with a status of 2xx: `body` is what was read of it."""
 
     status: int
-    text: str
+    body: bytes
+
+    @property
+    def text(self) -> str:
+        """Return the body as text; what is no UTF-8 is replaced."""
+        return self.body.decode(errors="replace")
 
 
 class Writable(Protocol):
@@ -271,8 +276,8 @@ def checked_answer(response: requests.Response, body: bytes) -> OutboundAnswer:
             f"redirect_refused: the receiver answered {status}; no redirect is followed, so use the final URL",
             status=status,
         )
-    answer = body.decode(errors="replace")
     if not 200 <= status < 300:
+        answer = body.decode(errors="replace")
         raise RequestFailed(
             f"The receiver answered {status}: {answer}",
             permanent=status == REMOVED,
@@ -280,7 +285,7 @@ def checked_answer(response: requests.Response, body: bytes) -> OutboundAnswer:
             body=answer,
             retry_after=_retry_after(response.headers.get("Retry-After"), now=datetime.now(UTC)),
         )
-    return OutboundAnswer(status, answer)
+    return OutboundAnswer(status, body)
 
 
 def _retry_after(header: str | None, *, now: datetime) -> timedelta | None:

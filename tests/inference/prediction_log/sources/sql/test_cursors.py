@@ -8,6 +8,7 @@ from uuid import UUID
 import pytest
 
 from inference.prediction_log.sources.sql.cursors import UnusableValue, read_cursor, write_cursor
+from inference.prediction_log.sources.sql.nanoseconds import NanosecondTime
 
 
 @pytest.mark.parametrize(
@@ -18,6 +19,7 @@ from inference.prediction_log.sources.sql.cursors import UnusableValue, read_cur
         "é'\"\\%s",
         datetime(2026, 1, 5, 10, 0, 0, 123456, UTC),
         datetime(2026, 1, 5),
+        NanosecondTime.after(datetime(2026, 1, 5, tzinfo=UTC), 7),
         date(2026, 1, 5),
         b"\x00\xff",
     ],
