@@ -241,7 +241,8 @@ class KeepingForm(SettingsPart):
         if keeps_less:
             sentence = f"{preview_retention(model=self.model, now=now(), **chosen).sentence} Confirm it."
         self.add_error("sure", sentence)
-        self.data = {**self.data, "sure": ""}  # it was ticked for something else, if at all
+        self.data = self.data.copy()
+        self.data["sure"] = ""  # it was ticked for something else, if at all
         self.fields["sure"].widget.attrs["autofocus"] = True
 
     def _keeps_less(self, values: dict[str, Any]) -> bool:
