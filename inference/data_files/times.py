@@ -31,6 +31,21 @@ _EPOCH = re.compile(r"\d{10}(\.\d+)?|\d{13}|\d{16}")
 _EPOCH_UNIT = {10: 1, 13: 1_000, 16: 1_000_000}
 _PLAIN = r"^\d{4}-\d{2}-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d{1,6})?)?)?$"
 _YEARS = (1990, 2100)
+_AREAS = frozenset(
+    {
+        "Africa",
+        "America",
+        "Antarctica",
+        "Arctic",
+        "Asia",
+        "Atlantic",
+        "Australia",
+        "Europe",
+        "Indian",
+        "Pacific",
+    }
+)
+"""Of the names of time zones; those without an area of the world are of other standards, or of old."""
 _MIN_LENGTH = len("1.1.2024")
 
 
@@ -101,6 +116,13 @@ def _order_of(firsts: list[tuple[int, int, str]]) -> tuple[DateOrder | None, boo
 def time_zones() -> frozenset[str]:
     """Return the names of all time zones; Factory, which is a place holder, is none."""
     return frozenset(available_timezones() - {"Factory"})
+
+
+@cache
+def offered_zones() -> tuple[str, ...]:
+    """Return the names that a list offers: Area/City, and UTC; other names are aliases of these, and still read."""
+    cities = (zone for zone in time_zones() if zone.partition("/")[0] in _AREAS)
+    return ("UTC", *sorted(cities))
 
 
 def read_times(column: pa.ChunkedArray, *, zone: str, date_order: DateOrder | None) -> pa.ChunkedArray:

@@ -143,8 +143,8 @@ def _refuse_model_too_many(project: Project) -> None:
         raise Problem(
             409,
             "quota_reached",
-            f"{project.name} has {count:,} models of a quota of {quota:,}, with archived ones; delete one, or ask an "
-            "operator to raise the quota.",
+            f"{project.name} has {count:,} model{'' if count == 1 else 's'} of a quota of {quota:,}, with archived "
+            "ones; delete one, or ask an operator to raise the quota.",
         )
 
 

@@ -9,6 +9,7 @@ from playwright.sync_api import ConsoleMessage, Page
 
 from driftline.accounts.models import ApiToken, Membership, Project
 from driftline.accounts.scopes import Role
+from driftline.accounts.services import record_audit
 from inference.registry.models import Model
 from inference.registry.services import create_model
 from monitors.alerts.models import Incident
@@ -311,3 +312,33 @@ def test_the_switch_between_projects_can_be_read(sign_in: SignIn, world: World) 
 
     assert found[0] == []
     assert found[1], "nothing was checked"
+
+
+@pytest.mark.parametrize("width", [1280, PHONE])
+def test_long_values_of_the_audit_trail_break_and_addresses_do_not(
+    width: int, sign_in: SignIn, world: World
+) -> None:
+    record_audit(
+        project=Project.objects.get(memberships__user=world.owner), actor="operator@driftline.local",
+        action="version.upload", subject="approvals 2", before={"sha256": "a" * 64}, after={"sha256": "b" * 64},
+    )  # fmt: skip
+    page = sign_in(width=width)
+    page.goto("/settings/audit")
+
+    actor = page.locator("tbody th", has_text="operator@driftline.local").first
+
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    lines = "cell => { const text = document.createRange(); text.selectNodeContents(cell.firstChild);"
+    assert (
+        actor.evaluate(f"{lines} return new Set([...text.getClientRects()].map(line => line.top)).size }}")
+        == 1
+    )
+
+
+def test_a_person_finds_their_account_on_a_phone(sign_in: SignIn, world: World) -> None:
+    page = sign_in(width=PHONE)
+    page.goto(world.pages["health"])
+
+    page.click(f".person >> text={world.owner.email}")
+
+    assert urlsplit(page.url).path == "/accounts/profile/"

@@ -74,7 +74,7 @@ class TestSecretKey:
 
         said = rotate("secret_key")
 
-        assert said == "1 secrets sealed anew, 0 that no key opens; 0 old keys deleted.\n"
+        assert said == "1 secret sealed anew, 0 that no key opens; 0 old keys deleted.\n"
         assert read_keys(home / "keys" / "secret_key") == [settings.SECRET_KEY, first]
         assert first != settings.SECRET_KEY
         assert decrypt(elsewhere) == "by a process that has not looked yet"
@@ -100,7 +100,7 @@ class TestSecretKey:
         rotate("secret_key")
         said = rotate("secret_key")
 
-        assert said.endswith("1 old keys deleted.\n")
+        assert said.endswith("1 old key deleted.\n")
         assert first not in read_keys(home / "keys" / "secret_key")
         assert first not in settings.SECRET_KEY_FALLBACKS
         channel.refresh_from_db()
@@ -212,7 +212,7 @@ class TestEndpointKey:
         said = rotate("endpoint_key")
         rotate("endpoint_key")
 
-        assert said == "1 secrets sealed anew, 0 that no key opens; 0 old keys deleted.\n"
+        assert said == "1 secret sealed anew, 0 that no key opens; 0 old keys deleted.\n"
         assert first not in read_keys(home / KEY_FILE)
         assert not (home / "keys" / "endpoint_key.rotating").exists()
         sealed = bytes(Version.objects.get(pk=version.pk).credential).decode()
@@ -234,7 +234,7 @@ class TestEdgeKey:
         said = rotate("edge_key")
 
         assert said.startswith(
-            "The new key signs manifests and plans, and the one before names it; 0 old keys deleted. 0 devices"
+            "The new key signs manifests and plans, and the one before names it; 0 old keys deleted. Devices "
         )
         for purpose, pin in pins.items():
             statements = [one.statement for one in successions(purpose)]

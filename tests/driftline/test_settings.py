@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+MANAGE = Path(__file__).resolve().parents[2] / "manage.py"
+
 
 def setting(home: Path, expression: str, **environment: str) -> subprocess.CompletedProcess[str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith("DRIFTLINE_")}
@@ -178,3 +180,20 @@ def test_an_archive_of_the_log_needs_a_folder_of_its_own(tmp_path: Path, folder:
 
     assert read.returncode != 0
     assert f"DRIFTLINE_WAL_ARCHIVE is {folder!r}; use the absolute path of a folder" in read.stderr
+
+
+@pytest.mark.parametrize("command", ["check", "up"])
+def test_a_command_ends_at_a_wrong_setting_with_the_sentence_alone(tmp_path: Path, command: str) -> None:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("DRIFTLINE_")}
+    file = tmp_path / "sign-in.yaml"
+    file.write_text("providers: 7")
+
+    ended = subprocess.run(
+        [sys.executable, str(MANAGE), command],
+        env=kept | {"DRIFTLINE_HOME": str(tmp_path / "home"), "DRIFTLINE_SIGN_IN_FILE": str(file)},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+    assert ended.returncode == 1
+    assert ended.stderr.startswith(f"DRIFTLINE_SIGN_IN_FILE: {file} cannot be used: ")
+    assert ended.stderr.count("\n") == 1

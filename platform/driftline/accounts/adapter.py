@@ -84,7 +84,9 @@ class AccountAdapter(DefaultAccountAdapter):
     def send_mail(self, template_prefix: str, email: str, context: dict[str, Any]) -> None:
         """Name this installation in a letter as its settings do, not as the request's Host header does."""
         site = SimpleNamespace(name="Driftline", domain=urlsplit(settings.PUBLIC_URL).netloc)
-        super().send_mail(template_prefix, email, {"current_site": site, **context})
+        super().send_mail(
+            template_prefix, email, {"current_site": site, "public_url": settings.PUBLIC_URL, **context}
+        )
 
     def get_email_confirmation_url(self, request: HttpRequest, emailconfirmation: Any) -> str:
         return settings.PUBLIC_URL + reverse("account_confirm_email", args=[emailconfirmation.key])

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
 
-from driftline.common.errors import invalid
+from driftline.common.errors import FieldFault, Problem, invalid
 from driftline.common.networks import Network, is_within, parse_address, parse_network, parse_networks
 
 MAX_NETWORKS = 100
@@ -37,13 +37,15 @@ class AllowedNetworks:
 
 
 def check_networks(texts: Iterable[str]) -> list[str]:
-    """Return networks as they are stored, each once; raises Problem 422 that points to the first wrong one."""
-    networks = list[str]()
+    """Return networks as they are stored, each once; raises Problem 422 that points to each wrong one."""
+    networks, faults = list[str](), list[FieldFault]()
     for place, text in enumerate(texts):
         try:
             networks.append(str(parse_network(text)))
         except ValueError as error:
-            raise invalid(f"/allowed_networks/{place}", str(error)) from error
+            faults.append(FieldFault(f"/allowed_networks/{place}", "invalid_parameter", str(error)))
+    if faults:
+        raise Problem(422, "invalid_parameter", " ".join(fault.detail for fault in faults), faults)
     unique = list(dict.fromkeys(networks))
     if len(unique) > MAX_NETWORKS:
         raise invalid(

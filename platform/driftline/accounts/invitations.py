@@ -253,8 +253,23 @@ def _record(invitation: Invitation, action: str, actor: str, **states: object) -
 # -- joining -----------------------------------------------------------------------------------------------------------
 def read_link(token: str, *, now: datetime) -> Invitation:
     """Find the invitation of a link; raises Problem with a sentence that says why a link lets nobody in."""
+    invitation = _find_by_link(token)
+    _refuse_ended(invitation, token, now)
+    return invitation
+
+
+def membership_by_link(token: str, *, user: User) -> Membership | None:
+    """Return what a person is in the project of a link that may have ended."""
     try:
-        pk, generation, mark = Signer(salt=_SALT).unsign(token).split(".")
+        project = _find_by_link(token).project
+    except Problem:
+        return None
+    return Membership.objects.filter(project=project, user=user).select_related("project").first()
+
+
+def _find_by_link(token: str) -> Invitation:
+    try:
+        pk, _, mark = Signer(salt=_SALT).unsign(token).split(".")
     except (BadSignature, ValueError) as error:
         raise Problem(
             404, "invitation_unknown", "This is no link of an invitation; copy it whole from the letter."
@@ -268,6 +283,10 @@ def read_link(token: str, *, now: datetime) -> Invitation:
         )
     if invitation is None:
         raise Problem(410, "project_removed", "The project of this invitation was removed.")
+    return invitation
+
+
+def _refuse_ended(invitation: Invitation, token: str, now: datetime) -> None:
     name = invitation.project.name
     if invitation.project.archived_at is not None:
         raise Problem(
@@ -281,7 +300,7 @@ def read_link(token: str, *, now: datetime) -> Invitation:
         )
     if invitation.withdrawn_at is not None:
         raise Problem(410, "invitation_withdrawn", f"This invitation to {name} was withdrawn by an admin.")
-    if invitation.generation != int(generation):
+    if invitation.generation != int(Signer(salt=_SALT).unsign(token).split(".")[1]):
         raise Problem(
             410,
             "invitation_replaced",
@@ -293,7 +312,6 @@ def read_link(token: str, *, now: datetime) -> Invitation:
             "invitation_expired",
             f"This invitation to {name} expired on {invitation.expires_at:%-d %b %Y}; ask an admin to send it again.",
         )
-    return invitation
 
 
 def account_of(invitation: Invitation) -> User | None:

@@ -57,10 +57,11 @@ def open_project(
 
 
 def rename_project(*, project: Project, name: str, actor: str) -> None:
-    """Give a project another name; its address stays."""
+    """Give a project another name; its address stays. Raises Problem 403 where it is archived."""
     name, before = _name(name), project.name
     if name == before:
         return
+    refuse_archived(project)
     with transaction.atomic():
         project.name = name
         project.save(update_fields=["name"])

@@ -27,7 +27,7 @@ from driftline.accounts.services import record_audit
 from driftline.common.errors import Problem, invalid, not_found
 
 MAX_ROLES = 50
-NAME = re.compile(rf"[a-z][a-z0-9_-]{{0,{MAX_ROLE_CHARACTERS - 1}}}")
+NAME = re.compile(rf"\w[\w .-]{{0,{MAX_ROLE_CHARACTERS - 1}}}")
 
 
 def roles_of(project: Project) -> QuerySet[CustomRole]:
@@ -176,15 +176,14 @@ def _lock(project: Project) -> Project:
 
 
 def _name(text: str) -> str:
-    name = text.strip()
+    name = " ".join(text.split())
     if not NAME.fullmatch(name):
         raise invalid(
             "/name",
-            f"A role's name has up to {MAX_ROLE_CHARACTERS} small letters, digits, hyphens and underscores, and begins "
-            "with a letter.",
+            f"A role's name has up to {MAX_ROLE_CHARACTERS} letters, digits, spaces, dots, hyphens and underscores.",
         )
-    if name in SCOPES_OF_ROLE:
-        raise invalid("/name", f"Every project has the role {name} already; choose another name.")
+    if name.lower() in SCOPES_OF_ROLE:
+        raise invalid("/name", f"Every project has the role {name.lower()} already; choose another name.")
     return name
 
 

@@ -103,12 +103,12 @@ def change_project(request: HttpRequest, slug: str, body: ProjectChanges) -> Pro
     """Rename the token's project, archive or restore it; while it is at work it is not archived (409)."""
     project, actor = _project(request, slug), caller_of(request).actor
     with transaction.atomic():
+        if body.archived is False:
+            projects.restore_project(project=project, actor=actor)
         if body.name is not None:
             projects.rename_project(project=project, name=body.name, actor=actor)
         if body.archived is True:
             projects.archive_project(project=project, actor=actor, now=now())
-        elif body.archived is False:
-            projects.restore_project(project=project, actor=actor)
     return ProjectOut.of(project)
 
 

@@ -6,6 +6,7 @@ moment after the backup, its files are put back and its log replayed (`base.py`)
 loaded in one transaction.
 """
 
+import contextlib
 import os
 import shutil
 from collections.abc import Sequence
@@ -37,6 +38,7 @@ from driftline.services.ownership import AlreadyRunning, Owner, own
 from driftline.services.paths import HomePaths, create_folders, home_paths
 from driftline.services.postgres import NoPostgres
 from driftline.services.wal_archive import LogDamaged
+from driftline.settings.home_keys import remove_made_keys
 from driftline.upgrade.pending import count_migrations, newer_migrations, read_pending
 
 _OF_EVERY_START = frozenset({"keys", "log", "run", home_files.BACKUPS})
@@ -80,6 +82,7 @@ def restore_backup(
     log. Raises NotRestored. Nothing was touched where the backup itself is not whole, or does not lead there.
     """
     paths = home_paths(settings.HOME)
+    _remove_traces(paths)
     try:
         manifest = read_manifest(folder)
         source = _Source(folder, _find_keys(folder, keys, manifest))
@@ -87,6 +90,8 @@ def restore_backup(
         say("Checking the backup ...")
         check_parts(source.paths, manifest.parts)
         replay = None if until is None else check_moment(folder, manifest, read_moment(until))
+        if not paths.supervisor_lock.exists():
+            _check_target(paths.home, manifest, read_mark(paths.home), replace=replace)
         create_folders(paths)
         with own(paths, Owner(os.getpid(), "a restore", now.isoformat(timespec="seconds"))):
             mark = read_mark(paths.home)
@@ -175,6 +180,14 @@ def _check_target(home: Path, manifest: BackupManifest, mark: RestoreMark | None
             "--replace, which puts what it holds aside in a folder of its own."
         )
     return is_loaded
+
+
+def _remove_traces(paths: HomePaths) -> None:
+    """Remove what the start of this command has made in an empty home: a refused restore leaves it as it was."""
+    if not paths.supervisor_lock.exists():
+        remove_made_keys()
+        with contextlib.suppress(OSError):  # it is not there, or in use
+            paths.run.rmdir()
 
 
 def _held(home: Path) -> set[str]:

@@ -1,5 +1,7 @@
 """The pages of a person's digest: when it comes, and the one that ends it by the link in the e-mail."""
 
+from typing import Any
+
 from django import forms
 from django.contrib import messages
 from django.contrib.auth.decorators import login_required
@@ -10,9 +12,8 @@ from django.views.decorators.http import require_http_methods
 
 from driftline.accounts.models import User
 from driftline.common.errors import Problem
-from driftline.pages.display import display_of
+from driftline.pages.display import display_of, offer_zones
 from driftline.pages.forms import explain
-from inference.data_files.times import time_zones
 from monitors.digests.models import Digest
 from monitors.digests.services import check_token, choose_digest, unsubscribe
 
@@ -34,9 +35,11 @@ class DigestForm(forms.Form):
     hour = forms.TypedChoiceField(
         choices=[(hour, f"{hour:02}:00") for hour in range(24)], coerce=int, label="Hour"
     )
-    zone = forms.ChoiceField(
-        label="Time zone", choices=lambda: [(zone, zone) for zone in sorted(time_zones())]
-    )
+    zone = forms.ChoiceField(label="Time zone")
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        offer_zones(self)
 
 
 @require_http_methods(["GET", "HEAD", "POST"])

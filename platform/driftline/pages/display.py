@@ -10,7 +10,7 @@ from collections.abc import Callable
 from contextvars import ContextVar
 from dataclasses import dataclass
 from datetime import UTC, datetime, tzinfo
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 from zoneinfo import ZoneInfo
 
 from django import forms
@@ -20,7 +20,7 @@ from django.shortcuts import redirect, render
 from django.utils.http import url_has_allowed_host_and_scheme
 from django.views.decorators.http import require_http_methods
 
-from inference.data_files.times import time_zones
+from inference.data_files.times import offered_zones, time_zones
 
 type Handler = Callable[[HttpRequest], HttpResponse]
 type Theme = Literal["system", "light", "dark"]
@@ -72,9 +72,19 @@ class DisplayForm(forms.Form):
     theme = forms.ChoiceField(
         choices=[("system", "As the system"), ("light", "Light"), ("dark", "Dark")], widget=forms.RadioSelect
     )
-    zone = forms.ChoiceField(
-        label="Time zone", choices=lambda: [(zone, zone) for zone in sorted(time_zones())]
-    )
+    zone = forms.ChoiceField(label="Time zone")
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        offer_zones(self)
+
+
+def offer_zones(form: forms.Form) -> None:
+    """Offer the usual time zones in a form's field `zone`, and the one that was chosen before, by whatever name."""
+    field = form.fields["zone"]
+    assert isinstance(field, forms.ChoiceField)
+    before = str(form.get_initial_for_field(field, "zone") or "UTC")
+    field.choices = [(zone, zone) for zone in dict.fromkeys((*offered_zones(), before))]
 
 
 @require_http_methods(["GET", "HEAD", "POST"])

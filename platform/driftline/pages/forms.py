@@ -22,8 +22,9 @@ def explain(form: forms.Form, problem: Problem) -> None:
     """Put the faults of a problem at their fields, and what belongs to none above the form."""
     for fault in problem.errors:
         name, _, place = fault.pointer.strip("/").partition("/")
+        is_named = place and not place.isdecimal()  # nobody counts lines from 0
         form.add_error(
-            name if name in form.fields else None, f"{place}: {fault.detail}" if place else fault.detail
+            name if name in form.fields else None, f"{place}: {fault.detail}" if is_named else fault.detail
         )
     if not problem.errors:
         form.add_error(None, problem.detail)

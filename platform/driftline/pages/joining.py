@@ -36,7 +36,7 @@ def invitation(request: HttpRequest, token: str) -> HttpResponse:
     try:
         found = invitations.read_link(token, now=now())
     except Problem as problem:
-        return _refuse(request, problem)
+        return _refuse(request, problem, token)
     if isinstance(request.user, User):
         return _join(request, token, found, request.user)
     has_account = invitations.account_of(found) is not None
@@ -56,7 +56,7 @@ def _join(request: HttpRequest, token: str, found: Invitation, user: User) -> Ht
         try:
             membership = invitations.accept(token, user=user, now=now())
         except Problem as problem:
-            return _refuse(request, problem)
+            return _refuse(request, problem, token)
         messages.success(request, f"You are {membership.role} of {membership.project.name}.")
         return redirect(f"{membership.project.path_of(membership.project.slug)}/")
     if user.email.lower() != found.email:
@@ -84,5 +84,14 @@ def _sign_in(request: HttpRequest, membership: Membership) -> HttpResponse:
     return perform_login(request, membership.user, email_verification="none", redirect_url=address)
 
 
-def _refuse(request: HttpRequest, problem: Problem) -> HttpResponse:
-    return render(request, "pages/invitation.html", {"problem": problem.detail}, status=problem.status)
+def _refuse(request: HttpRequest, problem: Problem, token: str = "") -> HttpResponse:
+    """Say why the link lets nobody in; who is in the project has a link to it."""
+    user = request.user
+    membership = invitations.membership_by_link(token, user=user) if isinstance(user, User) else None
+    context: dict[str, object] = {"problem": problem.detail}
+    if membership is not None and problem.code == "invitation_used":
+        context["problem"] = (
+            f"This invitation to {membership.project.name} was used already, and you are a member."
+        )
+        context["project"] = membership.project
+    return render(request, "pages/invitation.html", context, status=problem.status)

@@ -161,6 +161,18 @@ def _effects(member: Membership, *, is_last_admin: bool) -> list[str]:
     return [
         "Pages of this project are not found for this person from the next request on. "
         "The account stays, and so do comments, decisions and the audit trail.",
-        f"{tokens:,} token{'' if tokens == 1 else 's'} that this person made stay{'s' if tokens == 1 else ''} valid: "
-        "whoever has copied one can use it until it is revoked.",
+        *_effect_on_tokens(tokens),
+    ]
+
+
+def _effect_on_tokens(count: int) -> list[str]:
+    if count == 0:
+        return []
+    made = (
+        "The token that this person made stays"
+        if count == 1
+        else f"{count:,} tokens that this person made stay"
+    )
+    return [
+        f"{made} valid: whoever has copied {'it' if count == 1 else 'one'} can use it until it is revoked."
     ]

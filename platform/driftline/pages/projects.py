@@ -129,11 +129,17 @@ def _question(request: PageRequest) -> dict[str, Any]:
     return {
         "title": f"Archive {one.name}",
         "effects": [
-            f"Its {one.models.count():,} models answer no request, no prediction and no label is logged, and no rule "
-            "is judged. Nothing of it can be changed, by members or by tokens.",
+            f"{_describe_models(one.models.count())}No prediction and no label is logged, and no rule is judged. "
+            "Nothing of it can be changed, by members or by tokens.",
             "Its pages stay open to its members, under Projects. Nothing is deleted but what retention drops, "
             "and an admin can restore it.",
         ],
         "yes": "Yes, archive it",
         "section": "project",
     }
+
+
+def _describe_models(count: int) -> str:
+    if count == 0:
+        return ""
+    return "Its model answers no request. " if count == 1 else f"Its {count:,} models answer no request. "

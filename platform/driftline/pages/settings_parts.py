@@ -1,11 +1,12 @@
 """The forms of a model's settings page: each holds some settings, and says which of them were changed to what."""
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Any, cast
 
 from django import forms
 from django.conf import settings
 from django.forms import BoundField
+from django.http import QueryDict
 
 from driftline.common.clock import now
 from driftline.common.errors import Problem
@@ -241,7 +242,9 @@ class KeepingForm(SettingsPart):
         if keeps_less:
             sentence = f"{preview_retention(model=self.model, now=now(), **chosen).sentence} Confirm it."
         self.add_error("sure", sentence)
-        self.data = {**self.data, "sure": ""}  # it was ticked for something else, if at all
+        sent = cast(QueryDict, self.data).copy()
+        sent["sure"] = ""  # it was ticked for something else, if at all
+        self.data = sent
         self.fields["sure"].widget.attrs["autofocus"] = True
 
     def _keeps_less(self, values: dict[str, Any]) -> bool:

@@ -100,8 +100,7 @@ def remove(request: PageRequest, pk: int) -> HttpResponse:
         "team": one,
         "title": f"Delete the team {one.name}",
         "effects": [
-            f"Its members stay in the project, and {len(owned):,} model{' keeps' if len(owned) == 1 else 's keep'} "
-            "its name as their owner.",
+            f"Its members stay in the project{_effect_on_models(len(owned))}.",
             f"Messages of these channels fail until they have another target: {channels}."
             if channels
             else "No channel sends to it.",
@@ -110,6 +109,16 @@ def remove(request: PageRequest, pk: int) -> HttpResponse:
         "section": "teams",
     }
     return render(request, "pages/team_remove.html", context)
+
+
+def _effect_on_models(count: int) -> str:
+    if count == 0:
+        return ""
+    return (
+        ", and its model keeps its name as owner"
+        if count == 1
+        else f", and {count:,} models keep its name as owner"
+    )
 
 
 def _models_of(project: Project, names: Iterable[str]) -> dict[str, list[str]]:

@@ -126,7 +126,7 @@ def _disk(paths: HomePaths) -> Finding:
     folder = next(found for found in (paths.home, *paths.home.parents) if found.exists())
     free = shutil.disk_usage(folder).free
     remedy = "" if free >= MIN_FREE_BYTES else "Make room: predictions are refused once the spool has none."
-    return Finding("disk", f"{free / 1e9:.1f} GB free at {folder}", remedy)
+    return Finding("disk", f"{format_bytes(free)} free at {folder}", remedy)
 
 
 def _embedded_binaries() -> Iterator[Finding]:

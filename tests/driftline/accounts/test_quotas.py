@@ -72,7 +72,7 @@ class TestModels:
 
         assert (first.status_code, refused.status_code, refused.json()["code"]) == (201, 409, "quota_reached")
         assert refused.json()["detail"] == (
-            "Ours has 1 models of a quota of 1, with archived ones; delete one, or ask an operator to raise the quota."
+            "Ours has 1 model of a quota of 1, with archived ones; delete one, or ask an operator to raise the quota."
         )
 
     def test_that_are_archived_count(self, api: Api) -> None:

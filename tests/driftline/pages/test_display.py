@@ -1,5 +1,6 @@
 """Theme and time zone: what a browser asks for is what its pages show."""
 
+import re
 from datetime import UTC, datetime
 
 import pytest
@@ -71,3 +72,18 @@ def test_a_metric_says_what_it_means_and_where_more_stands() -> None:
 
 def test_every_meaning_is_of_a_metric() -> None:
     assert set(MEANINGS) <= set(METRICS)
+
+
+class TestTimeZones:
+    def test_are_offered_by_area_and_city(self, client: Client) -> None:
+        offered = re.findall(r'<option value="([^"]+)"', client.get("/accounts/display/").content.decode())
+
+        assert offered[0] == "UTC"
+        assert {"Europe/Berlin", "America/Argentina/Salta"} <= set(offered)
+        assert not {"localtime", "W-SU", "ROC", "Zulu", "Etc/GMT+3"} & set(offered)
+
+    def test_keep_the_one_that_the_browser_has_by_another_name(self, client: Client) -> None:
+        client.cookies["time_zone"] = "Zulu"
+
+        assert re.search(r'value="Zulu"\s+selected', client.get("/accounts/display/").content.decode())
+        assert save(client, "dark", "Zulu") == 302

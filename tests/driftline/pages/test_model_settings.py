@@ -74,6 +74,13 @@ class TestFewerDays:
         assert (two_months.retention_days, two_months.summary_retention_days) == (30, None)
         assert AuditEntry.objects.get(action="model.update").after == {"retention_days": 30}
 
+    def test_stand_in_their_field_while_they_are_asked_about(
+        self, client: Client, two_months: Model, path: str
+    ) -> None:
+        asked = client.post(path, self.FORM)
+
+        assert re.search(r'name="retention_days" value="30"', asked.content.decode())
+
     def test_are_not_taken_by_a_tick_for_other_days(
         self, client: Client, two_months: Model, path: str
     ) -> None:

@@ -1,8 +1,13 @@
 """A person's own account: its name, the state of what is theirs, and signing out elsewhere."""
 
+import re
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
+from allauth.mfa.recovery_codes.internal.auth import RecoveryCodes
+from allauth.mfa.totp.internal.auth import TOTP
+from django.core import mail
 from django.core.cache import cache
 from django.test import Client
 
@@ -91,3 +96,55 @@ class TestSessions:
         answer = client.post("/accounts/login/", {"login": owner.email, "password": PASSWORD}, REMOTE_ADDR="")
 
         assert (answer.status_code, client.get(PAGE).status_code) == (302, 200)
+
+
+class TestPagesOfAnAccount:
+    def test_name_what_is_done_with_an_address(self, owner: User) -> None:
+        client = sign_in(User.objects.get(pk=owner.pk))
+
+        added = markup(
+            client.post("/accounts/email/", {"email": "ada@home.example", "action_add": ""}, follow=True)
+        )
+
+        assert "A link to confirm the address was sent to ada@home.example." in added
+        assert all(word in added for word in ("Make it the main one", "Send the link again", "not confirmed"))
+        (letter,) = mail.outbox
+        assert letter.subject == "[Driftline] Confirm your e-mail address"
+        assert f"The account {owner.email} on Driftline" in letter.body
+        assert "has added this address" in letter.body
+        link = re.search(r"http\S+", letter.body.split("yours:")[1])
+        assert link is not None
+        asked = markup(client.get(urlsplit(link[0]).path))
+        assert f"Is ada@home.example an address of the account {owner.email}?" in " ".join(asked.split())
+
+    def test_ask_who_it_is_before_a_factor_changes(self, owner: User) -> None:
+        client = sign_in(User.objects.get(pk=owner.pk))
+        session = client.session
+        session["account_authentication_methods"] = []
+        session.save()
+
+        assert "Confirm that it is you" in markup(client.get("/accounts/reauthenticate/"))
+
+    def test_show_recovery_codes_and_ask_before_new_ones(self, owner: User) -> None:
+        client = sign_in(User.objects.get(pk=owner.pk))
+        TOTP.activate(User.objects.get(pk=owner.pk), "JBSWY3DPEHPK3PXP")
+        RecoveryCodes.activate(User.objects.get(pk=owner.pk))
+        client.post("/accounts/reauthenticate/", {"password": PASSWORD})
+
+        shown = markup(client.get("/accounts/2fa/recovery-codes/"))
+        asked = markup(client.get("/accounts/2fa/recovery-codes/generate/"))
+
+        assert "10 of 10 codes are unused." in shown
+        assert 'id="recovery_codes"' in shown
+        assert "The codes that you have now stop working." in asked
+        assert "Make new codes" in asked
+
+    @pytest.mark.parametrize(
+        ("path", "says"),
+        [("/accounts/inactive/", "ask one of them"), ("/accounts/signup/", "You need an invitation")],
+    )
+    def test_without_a_way_in_say_what_to_do(self, db: None, path: str, says: str) -> None:
+        shown = markup(Client().get(path))
+
+        assert says in shown
+        assert 'href="/accounts/login/' in shown

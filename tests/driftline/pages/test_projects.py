@@ -138,12 +138,22 @@ class TestName:
         assert (entry.before, entry.after) == ({"name": "Bank"}, {"name": "Big bank"})
 
 
+class TestQuotas:
+    def test_of_storage_is_not_measured_before_its_turn(self, client: Client, project: Project) -> None:
+        Project.objects.filter(pk=project.pk).update(max_bytes=1000)
+        before = markup(client.get(PAGE))
+        Project.objects.filter(pk=project.pk).update(stored_bytes=0)
+
+        assert "not measured yet" in before
+        assert "0 bytes of a quota of 1000 bytes" in " ".join(markup(client.get(PAGE)).split())
+
+
 class TestArchiving:
     def test_asks_first(self, client: Client, model: Model) -> None:
         asked = markup(client.get(f"{PAGE}?do=archive"))
 
         assert "Archive Bank?" in asked
-        assert "Its 1 models answer no request" in asked
+        assert "Its model answers no request." in asked
         assert Project.objects.get().archived_at is None
 
     def test_leaves_the_pages_to_read(self, client: Client, model: Model) -> None:
@@ -152,12 +162,40 @@ class TestArchiving:
         shown = markup(client.get(f"/models/{model.name}/settings"))
         refused = client.post("/settings/tokens", {"do": "create", "name": "t", "scopes": "read"})
 
-        assert "This project is archived since" in shown
+        assert "The project Bank is archived since" in shown
         assert refused.status_code == 403
         assert "Bank is archived and read only" in markup(refused)
         assert "Make a token" not in markup(client.get("/settings/tokens"))
         assert client.get("/settings/audit").status_code == 200
         assert 'settings/audit"' in markup(client.get("/settings/members"))
+
+    def test_says_to_its_admin_that_the_archive_is_why_nothing_is_made(
+        self, client: Client, model: Model
+    ) -> None:
+        archive(client)
+
+        for path in (
+            "/models/new",
+            "/settings/tokens",
+            "/settings/members",
+            f"/models/{model.name}/settings",
+        ):
+            shown = markup(client.get(path))
+            assert "The project Bank is archived since" in shown
+            assert "Only admins" not in shown
+            assert "Only editors" not in shown
+
+    def test_keeps_its_name(self, client: Client, project: Project) -> None:
+        archive(client)
+
+        shown = markup(client.get(PAGE))
+        refused = client.post(PAGE, {"do": "rename", "name": "Big bank"})
+
+        assert 'value="rename"' not in shown
+        assert 'value="restore"' in shown
+        assert (refused.status_code, "Bank is archived and read only" in markup(refused)) == (422, True)
+        project.refresh_from_db()
+        assert project.name == "Bank"
 
     def test_hides_it_from_the_list_of_projects_to_switch_to(self, client: Client, owner: User) -> None:
         create_project(slug="shop", name="Shop", owner=owner)

@@ -77,7 +77,7 @@ class TestForm:
         answer = client.post(PAGE, {"name": "Labeller!"})
 
         assert answer.status_code == 422
-        assert "small letters, digits, hyphens and underscores" in markup(answer)
+        assert "letters, digits, spaces, dots, hyphens and underscores" in markup(answer)
 
     def test_offers_no_scope_that_the_person_lacks(self, project: Project, db: None) -> None:
         lead = lead_of(project)

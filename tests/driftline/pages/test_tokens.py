@@ -78,6 +78,20 @@ class TestOfAProject:
         assert (refused.status_code, before, status_of(text)) == (422, 200, 403)
         assert "10.0.0.0/8</textarea>" in markup(client.get(path))
 
+    def test_are_not_made_for_what_is_no_network_and_each_is_named(self, client: Client) -> None:
+        form = {
+            "do": "create",
+            "name": "app",
+            "scopes": "read",
+            "allowed_networks": "10.0.0.0/33\n::1\noffice",
+        }
+
+        refused = client.post("/settings/tokens", form)
+
+        shown = html.unescape(markup(refused))
+        assert refused.status_code == 422
+        assert all(f">'{wrong}' is not a network" in shown for wrong in ("10.0.0.0/33", "office"))
+
     def test_give_a_new_secret_and_say_when_the_old_one_ends(
         self, client: Client, project: Project, owner: User
     ) -> None:

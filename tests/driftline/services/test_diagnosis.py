@@ -1,6 +1,8 @@
 """What the doctor finds on the services of this session, which run and are set to forget for speed's sake."""
 
 import os
+import re
+import shutil
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
 
 from driftline.accounts.models import AuditEntry, AuditExport, Project
+from driftline.common.byte_sizes import format_bytes
 from driftline.common.clock import now
 from driftline.models import Heartbeat
 from driftline.services.diagnosis import Finding, diagnose
@@ -83,6 +86,13 @@ class TestDiagnose:
         settings.TLS_CERTIFICATE.write_text("-----BEGIN CERTIFICATE-----")
 
         assert "cannot be read" in find(paths, "TLS certificate").text
+
+    def test_writes_the_room_on_the_disk_as_the_command_for_capacity_does(self, paths: HomePaths) -> None:
+        written = find(paths, "disk").text
+
+        free = shutil.disk_usage(paths.home).free
+        assert re.fullmatch(r"[\d.]+ (GB|TB|MB) free at .+", written)
+        assert abs(float(written.split()[0]) - float(format_bytes(free).split()[0])) < 1
 
     def test_says_when_a_lake_was_last_written_to(self, paths: HomePaths) -> None:
         model = make_model(Project.objects.create(slug="bank", name="Bank"))

@@ -188,8 +188,7 @@ def test_a_damaged_backup_changes_nothing(backup: Path, empty: Installation, tmp
 
     assert "it was cut or changed" in cut.stderr
     assert "no finished backup" in unfinished.stderr
-    assert not (empty.home / "postgres").exists()
-    assert not (empty.home / "restore.unfinished").exists()
+    assert list(empty.home.iterdir()) == []
 
 
 def test_a_backup_of_a_later_release_is_refused(backup: Path, empty: Installation, tmp_path: Path) -> None:
@@ -212,9 +211,13 @@ def test_keys_that_are_kept_apart_are_asked_for(
     assert made.returncode == 0, made.stderr
 
     without = empty.manage("restore", str(folder))
+    left_by_refusal = list(empty.home.iterdir())
     restored = empty.manage("restore", str(folder), "--keys", str(keys))
 
+    assert f"`manage.py restore {folder} --keys {keys}` restores it" in made.stdout
     assert "kept apart" in without.stderr
+    assert left_by_refusal == []
+    assert not list(empty.home.glob("before-restore-*"))
     assert restored.returncode == 0, restored.stderr
     with tarfile.open(folder / "files.tar") as files:
         assert not [name for name in files.getnames() if name.startswith(("keys", "credentials"))]

@@ -20,7 +20,7 @@ _ENTITY_ID = re.compile(r"[^\s\"'<>&]+")
 """What both sides put into XML as it is."""
 
 type Text = Annotated[str, Meta(min_length=1, max_length=200)]
-type RoleName = Annotated[str, Meta(pattern="^[a-z][a-z0-9_-]{0,39}$")]
+type RoleName = Annotated[str, Meta(pattern=r"^\w[\w .-]{0,39}$")]
 
 
 class RoleRule(Struct, frozen=True, forbid_unknown_fields=True):

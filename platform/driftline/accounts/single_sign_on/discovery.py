@@ -95,9 +95,15 @@ def fetch_content(provider: ProviderSettings, url: str, headers: dict[str, str] 
 
 
 def _unreachable(provider: ProviderSettings, error: Exception) -> SignInRefused:
+    code, _, reason = str(error)[:300].partition(": ")
+    if code == "blocked_address":
+        return SignInRefused(
+            "provider_blocked", f"{provider.name} is at an address that Driftline does not call: {reason}."
+        )
+    known = reason if code in ("timeout", "tls_error", "connection_error") else str(error)[:300]
     return SignInRefused(
         "provider_unreachable",
-        f"{provider.name} cannot be asked at the moment: {str(error)[:300]}. Try again in a minute.",
+        f"{provider.name} cannot be asked at the moment: {known}. Try again in a minute.",
     )
 
 

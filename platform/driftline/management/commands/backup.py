@@ -1,3 +1,4 @@
+import shlex
 from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any
@@ -26,9 +27,11 @@ class Command(BaseCommand):
             manifest = make_backup(folder, options["keys"] and options["keys"].absolute(), self.stdout.write)
         except NotMade as error:
             raise CommandError(str(error)) from error
+        keys = ["--keys", str(options["keys"].absolute())] if options["keys"] else []
+        command = shlex.join(["manage.py", "restore", str(folder), *keys])
         self.stdout.write(
             f"{folder} holds everything up to {manifest.moment}: {sum(manifest.rows.values()):,} rows of "
-            f"{len(manifest.rows)} tables, {format_bytes(manifest.bytes)}. `manage.py restore {folder}` restores it."
+            f"{len(manifest.rows)} tables, {format_bytes(manifest.bytes)}. `{command}` restores it."
             + (
                 " With --until it restores any later moment, once its log is archived."
                 if manifest.base

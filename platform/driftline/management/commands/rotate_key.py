@@ -62,8 +62,8 @@ class Command(BaseCommand):
         if key == "log_key":
             done = rotate_master_key(settings.HOME, actor=ACTOR)
             self.stdout.write(
-                f"{done.wrapped} keys wrapped anew, {done.lost} that no master key opens; "
-                f"{done.released} old master keys deleted, {done.kept} kept, the new one among them."
+                f"{_count(done.wrapped, 'key')} wrapped anew, {done.lost:,} that no master key opens; "
+                f"{_count(done.released, 'old master key')} deleted, {done.kept:,} kept, the new one among them."
             )
             failed = done.lost
         elif key == "edge_key":
@@ -78,15 +78,16 @@ class Command(BaseCommand):
     def _rotate_edge_key(self) -> None:
         done = rotate_edge_key(settings.HOME, actor=ACTOR)
         self.stdout.write(
-            f"The new key signs manifests and plans, and the one before names it; {done.dropped} old keys deleted. "
-            f"{done.devices_behind:,} devices trust an earlier key as yet, and follow with their next poll, if their "
-            "agent knows how: the page Devices names those that cannot."
+            "The new key signs manifests and plans, and the one before names it; "
+            f"{_count(done.dropped, 'old key')} deleted. Devices that trust an earlier key as yet: "
+            f"{done.devices_behind:,}. They follow with their next poll, if their agent knows how: the page Devices "
+            "names those that cannot."
         )
 
     def _say(self, done: Resealing) -> int:
         self.stdout.write(
-            f"{done.resealed:,} secrets sealed anew, {done.unreadable:,} that no key opens; "
-            f"{done.dropped:,} old keys deleted."
+            f"{_count(done.resealed, 'secret')} sealed anew, {done.unreadable:,} that no key opens; "
+            f"{_count(done.dropped, 'old key')} deleted."
         )
         return done.unreadable
 
@@ -117,18 +118,25 @@ class Command(BaseCommand):
 def _describe(key: str) -> str:
     match key:
         case "log_key":
-            return f"A new master key would wrap {LogKey.objects.count():,} keys of the log; no chunk would change."
+            many = LogKey.objects.count()
+            return f"A new master key would wrap {_count(many, 'key')} of the log; no chunk would change."
         case "endpoint_key":
             many = Version.objects.exclude(credential=b"").count()
             return (
-                f"A new key would seal the credentials of {many:,} versions, and the plan would be published."
+                f"A new key would seal the credentials of {_count(many, 'version')}, and the plan would be "
+                "published."
             )
         case "edge_key":
             return (
-                f"A new key would sign manifests and plans; {devices_behind().count():,} devices trust an earlier key "
-                "than the newest as yet. Keys before the newest would be deleted: an agent that follows no succession "
-                "and trusts one of them would be assigned nothing."
+                "A new key would sign manifests and plans. Devices that trust an earlier key than the newest as yet: "
+                f"{devices_behind().count():,}. Keys before the newest would be deleted: an agent that follows no "
+                "succession and trusts one of them would be assigned nothing."
             )
+    sealed = _count(count_secrets(), "row")
     if settings.SECRET_KEY_FILE is None:
-        return f"DRIFTLINE_SECRET_KEY is set: {count_secrets():,} rows would be sealed under it, and no key be made."
-    return f"A new secret key would seal what {count_secrets():,} rows hold; the one before would be kept."
+        return f"DRIFTLINE_SECRET_KEY is set: {sealed} would be sealed under it, and no key made."
+    return f"A new secret key would seal the secrets of {sealed}; the one before would be kept."
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number:,} {thing}{'' if number == 1 else 's'}"

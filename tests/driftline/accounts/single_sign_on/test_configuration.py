@@ -60,7 +60,7 @@ def test_a_secret_may_be_in_the_environment(tmp_path: Path, monkeypatch: pytest.
 @pytest.mark.parametrize(
     ("before", "after", "sentence"),
     [
-        ("role: viewer", "role: The King", "role"),
+        ("role: viewer", "role: The King!", "role"),
         ("id: company", "id: The Company", "id"),
         ("name: Example Ltd", "nickname: Example Ltd", "nickname"),
         ("https://login.example.com", "login.example.com", "use an address such as https://login.example.com"),

@@ -190,7 +190,10 @@ class TestTheProvidersDescription:
 
         answer = company.browser.get("/accounts/oidc/company/login/")
 
-        assert "blocked_address" in company.refusal(answer)
+        assert company.refusal(answer).endswith(
+            "is at an address that Driftline does not call: 127.0.0.1 is not a public address; the operator can allow "
+            "its network in DRIFTLINE_OUTBOUND_ALLOW."
+        )
         assert company.provider.asked == []
 
     def test_of_a_provider_that_does_not_answer(self, company: Company) -> None:

@@ -275,7 +275,7 @@ class TestRotation:
         call_command("rotate_key", "log_key", stdout=output)
         restart()
 
-        assert output.getvalue().startswith("1 keys wrapped anew, 0 that no master key opens")
+        assert output.getvalue().startswith("1 key wrapped anew, 0 that no master key opens")
         assert stored() == before
         assert master_keys(home)[0] != master
         log(model, rows(5, start=1))

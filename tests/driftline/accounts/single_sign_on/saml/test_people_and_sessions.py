@@ -245,7 +245,9 @@ class TestMetadataAtAnAddress:
     ) -> None:
         settings.OUTBOUND_ALLOW = []
 
-        assert "blocked_address" in company.refusal(company.browser.get("/accounts/saml/company/login/"))
+        assert "does not call: 127.0.0.1 is not a public address" in company.refusal(
+            company.browser.get("/accounts/saml/company/login/")
+        )
 
 
 def logout_request(**changed: Any) -> bytes:
