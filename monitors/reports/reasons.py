@@ -1,7 +1,7 @@
 """Which comparison each reason of a run belongs to, in the words of the pages, and what was decided in the end."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -74,12 +74,20 @@ class RunEnd:
 
     def __str__(self) -> str:
         state = self.run.state.replace("_", " ")
-        by = f" by {self.actor}" if self.actor else ""
-        return f"Run {self.run.pk} is {state}{by}" + (f": {self.reason}" if self.reason else "") + "."
+        is_by_itself = self.actor == f"run {self.run.pk}"
+        by = f" by {self.actor}" if self.actor and not is_by_itself else ""
+        verb = "is" if self.run.state in ACTIVE_STATES else "failed" if state == "failed" else "was"
+        return (
+            f"Run {self.run.pk} {verb} {'' if verb == 'failed' else state}".rstrip()
+            + by
+            + (f": {self.reason}" if self.reason else "")
+            + "."
+        )
 
 
-def ends_of(runs: Sequence[Run]) -> Iterator[RunEnd]:
+def ends_of(runs: Iterable[Run]) -> Iterator[RunEnd]:
     """Read from the audit trail why each run ended as it did."""
+    runs = list(runs)
     ended = {str(run): run for run in runs if run.state not in ACTIVE_STATES}
     entries = AuditEntry.objects.filter(
         project__in={run.model.project_id for run in runs}, subject__in=ended, action__startswith="run."

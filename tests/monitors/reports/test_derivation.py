@@ -245,7 +245,7 @@ class TestVerdict:
 
         lines, _ = explain(f"run-{run.pk}")
 
-        assert lines[-2] == f"Run {run.pk} is rejected by ada@bank.example: the labels are of one branch."
+        assert lines[-2] == f"Run {run.pk} was rejected by ada@bank.example: the labels are of one branch."
 
     def test_differs_where_the_gate_asks_for_more_since(self, run: Run) -> None:
         Workflow.objects.update(pairs=MAX_PAIRS)
