@@ -139,6 +139,11 @@ def _text(cell: Cell) -> str:
         case str():
             return cell
         case Mapping():
-            return "; ".join(f"{name}: {_text(value)}" for name, value in cell.items()) or "—"
+            return "; ".join(_pair(name, value) for name, value in cell.items()) or "—"
         case _:
             return " · ".join(_text(value) for value in cell) or "—"
+
+
+def _pair(name: str, value: Cell) -> str:
+    is_metric = name.lower() == "metric" and isinstance(value, str)
+    return f"{name}: {title_of(str(value)) if is_metric else _text(value)}"
