@@ -62,7 +62,14 @@ MAX_TAGS = 20
 _VERSION = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 MAX_RETENTION_DAYS = 36_500
 MAX_TEXT_FEATURES, MAX_TEXT_NAME = 50, 80
-OBJECTIVES = {"latency_p99_ms", "requests_per_second", "quality", "label_lag_hours", "quantile"}
+OBJECTIVES = {
+    "label_lag_hours": "Labels arrive within (hours)",
+    "latency_p99_ms": "99 % of answers within (ms)",
+    "requests_per_second": "Requests a second",
+    "quality": "Quality is measured by",
+    "quantile": "Predicted quantile",
+}
+"""What a model may be to achieve, with the words of pages."""
 MAX_POLICIES = 1_000
 MAX_FEATURE_NAME_LENGTH = 100
 
@@ -314,7 +321,7 @@ def _check_choice(pointer: str, value: str, choices: Iterable[str]) -> None:
 
 
 def _check_objectives(objectives: dict[str, Any]) -> None:
-    if unknown := sorted(set(objectives) - OBJECTIVES):
+    if unknown := sorted(objectives.keys() - OBJECTIVES.keys()):
         raise invalid(
             f"/objectives/{unknown[0]}",
             f"{unknown[0][:64]!r} is not an objective; use some of {', '.join(sorted(OBJECTIVES))}.",

@@ -160,11 +160,11 @@ class Story:
     @property
     def fault_lines(self) -> list[str]:
         """What is broken in the data, which is to be mended before anything is learnt from them."""
-        return [_cause_line(cause) for cause in self.top_causes if cause.get("kind") == "fault"]
+        return [describe_cause(cause) for cause in self.top_causes if cause.get("kind") == "fault"]
 
     @property
     def cause_lines(self) -> list[str]:
-        return [_cause_line(cause) for cause in self.top_causes if cause.get("kind") != "fault"]
+        return [describe_cause(cause) for cause in self.top_causes if cause.get("kind") != "fault"]
 
     @property
     def top_causes(self) -> Sequence[dict[str, Any]]:
@@ -255,7 +255,8 @@ def _reference(incident: Incident, deployment: Deployment | None) -> dict[str, A
     return {**described(reference), **rows}
 
 
-def _cause_line(cause: dict[str, Any]) -> str:
+def describe_cause(cause: dict[str, Any]) -> str:
+    """Write a likely cause with its score and what shows it."""
     name = cause.get("feature") or cause.get("segment") or "unknown"
     score = cause.get("score")
     suffix = f" (score {format_number(score)})" if isinstance(score, int | float) else ""

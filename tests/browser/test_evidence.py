@@ -5,7 +5,7 @@ from playwright.sync_api import expect
 
 from monitors.reports.building import build
 from monitors.reports.models import Report
-from tests.browser.conftest import WIDE, SignIn
+from tests.browser.conftest import PHONE, WIDE, SignIn
 from tests.browser.pictures import save_picture
 from tests.worlds.drifted import World
 
@@ -28,3 +28,7 @@ def test_a_pack_is_asked_for_made_and_read(sign_in: SignIn, world: World) -> Non
     expect(frame.locator("h1")).to_have_text(f"Evidence on {world.model.name}")
     expect(frame.locator("h2 >> text=What was not monitored")).to_be_attached()
     save_picture(page, "evidence pack", WIDE)
+
+    page.set_viewport_size({"width": PHONE, "height": 800})
+    root = frame.locator("html")
+    assert root.evaluate("one => one.scrollWidth <= one.clientWidth")

@@ -21,16 +21,19 @@ from monitors.reports.derivation.result import Derivation, cannot, compare, unle
 _ANOTHER_RUNTIME = "another machine or release of ONNX Runtime, or a file that does not answer alike twice"
 
 
+class NoSuchPrediction(Exception):
+    """The log has no row of this id, or does not keep it any more."""
+
+
 def derive_prediction(model: Model, prediction_id: str) -> Iterator[Derivation]:
-    """Answer a logged prediction again, and its shadows' copies."""
+    """Answer a logged prediction again, and its shadows' copies. Raises NoSuchPrediction."""
     yield from unless_unreadable(f"prediction {prediction_id}", _derive_rows(model, prediction_id))
 
 
 def _derive_rows(model: Model, prediction_id: str) -> Iterator[Derivation]:
     logged = prediction(model=model, prediction_id=prediction_id)
     if logged is None:
-        yield cannot(f"prediction {prediction_id}", "the log has no such row, or does not keep it any more.")
-        return
+        raise NoSuchPrediction(prediction_id)
     for row in (logged, *logged["shadows"]):
         what = f"{row['role']} answer of version {row['version']}"
         yield from unless_unreadable(what, _derive_row(model, row, what))

@@ -29,8 +29,12 @@ class Derivation:
     stored: Any = None
     derived: Any = None
     why: str = ""
+    shown: str = ""
+    """What is said instead of a value that is equal, where that was said before."""
 
     def __str__(self) -> str:
+        if self.outcome != DerivedOutcome.CANNOT and _is_of_sentences(self.stored, self.derived):
+            return "\n".join(self._lines())
         match self.outcome:
             case DerivedOutcome.EQUAL:
                 return f"equal    {self.what}: {self.stored}"
@@ -39,15 +43,33 @@ class Derivation:
                 return f"DIFFERS  {self.what}: stored {self.stored}, derived {self.derived}{reason}"
         return f"cannot   {self.what}: {self.why}"
 
+    def _lines(self) -> Iterator[str]:
+        """Write lists of sentences, each sentence on a line of its own."""
+        if self.outcome == DerivedOutcome.EQUAL:
+            yield f"equal    {self.what}: {self.shown}".rstrip()
+            yield from () if self.shown else (f"  {sentence}" for sentence in self.stored)
+            return
+        yield f"DIFFERS  {self.what}" + (f" ({self.why})" if self.why else "")
+        for sentence in dict.fromkeys([*self.stored, *self.derived]):
+            sides = [name for name in ("stored", "derived") if sentence in getattr(self, name)]
+            yield f"  {sides[0] if len(sides) == 1 else 'both':<7}  {sentence}"
+
+
+def _is_of_sentences(*sides: Any) -> bool:
+    return all(isinstance(side, list) and all(isinstance(one, str) for one in side) for side in sides)
+
 
 def cannot(what: str, why: str) -> Derivation:
     return Derivation(what, DerivedOutcome.CANNOT, why=why)
 
 
-def compare(what: str, stored: Any, derived: Any, why: str = "") -> Derivation:
-    """Compare a stored value with a derived one; numbers within `TOLERANCE` of their size."""
+def compare(what: str, stored: Any, derived: Any, why: str = "", *, shown: str = "") -> Derivation:
+    """Compare a stored value with a derived one; numbers within `TOLERANCE` of their size.
+
+    `shown` stands in the place of sentences that are equal.
+    """
     outcome = DerivedOutcome.EQUAL if is_equal(stored, derived) else DerivedOutcome.DIFFERS
-    return Derivation(what, outcome, stored, derived, why)
+    return Derivation(what, outcome, stored, derived, why, shown)
 
 
 def unless_unreadable(what: str, derived: Iterable[Derivation]) -> Iterator[Derivation]:

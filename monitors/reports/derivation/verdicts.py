@@ -10,15 +10,16 @@ from driftline.accounts.models import AuditEntry
 from driftline.common.periods import parse_timestamp
 from inference.registry.selectors import signature_of
 from monitors.reports.derivation.result import Derivation, cannot, compare, unless_unreadable
+from monitors.reports.reasons import reasons_of_verdict
 from monitors.stats.promotion.gate import judge
 from monitors.stats.promotion.paired import PairedComparison
 from monitors.workflows.context import to_json
 from monitors.workflows.models import Run, Workflow
 from monitors.workflows.pairs import PairsWanted, compare_wanted, policy_of
 
+_GATE = "the gate"
 _FROM_LOG = "comparison from the log"
 _CHANGED = "labels were corrected, or segments declared, since"
-_PARTS_OF_VERDICT = {"decision": "decision", "reasons": "reasons", "needs_person": "need of a person"}
 
 
 def derive_verdict(run: Run) -> Iterator[Derivation]:
@@ -33,9 +34,7 @@ def derive_verdict(run: Run) -> Iterator[Derivation]:
         return
     verdict = gate.evidence["verdict"]
     why = _changes_since(run)
-    yield from unless_unreadable(
-        "verdict of the gate", _judge_again(run, comparison, "the gate", verdict, why)
-    )
+    yield from unless_unreadable("verdict of the gate", _judge_again(run, comparison, _GATE, verdict, why))
     yield from _compare_verdicts(
         "the run", run.verdict or {}, verdict, "the run and its gate keep one verdict"
     )
@@ -52,8 +51,11 @@ def _judge_again(
 def _compare_verdicts(
     of: str, stored: Mapping[str, Any], derived: Mapping[str, Any], why: str
 ) -> Iterator[Derivation]:
-    for name, title in _PARTS_OF_VERDICT.items():
-        yield compare(f"{title} of {of}", stored.get(name), derived.get(name), why)
+    yield compare(f"decision of {of}", stored.get("decision"), derived.get("decision"), why)
+    reasons, again = ([str(one) for one in reasons_of_verdict(verdict)] for verdict in (stored, derived))
+    repeated = "" if of == _GATE else f"the {len(reasons)} reasons of {_GATE}"
+    yield compare(f"reasons of {of}", reasons, again, why, shown=repeated)
+    yield compare(f"need of a person of {of}", stored.get("needs_person"), derived.get("needs_person"), why)
 
 
 def _changes_since(run: Run) -> str:

@@ -5,8 +5,10 @@ from typing import Any
 from django.conf import settings
 from django.db.models import Q, Sum
 
-from inference.registry.models import Dataset
+from inference.registry.models import Dataset, Model
+from inference.registry.services import OBJECTIVES
 from monitors.definitions.models import Reference
+from monitors.metrics.catalogue import title_of
 from monitors.reports.evidence.rows import deployment_changes_of, describe_counting, stored_rows
 from monitors.reports.evidence.sections import (
     MAX_TABLE_ROWS,
@@ -15,6 +17,7 @@ from monitors.reports.evidence.sections import (
     EvidenceTable,
     table,
 )
+from monitors.rules.sentences import describe_tree
 from monitors.workflows.gate_text import describe_gate
 from monitors.workflows.models import Workflow
 
@@ -161,6 +164,20 @@ def _references(subject: EvidenceSubject) -> EvidenceTable:
     )  # fmt: skip
 
 
+def _objectives(model: Model) -> EvidenceTable:
+    """List what the model was to achieve; the names and values of the API are in the JSON."""
+    quality = model.objectives.get("quality") or {}
+    asked = {name: str(value) for name, value in model.objectives.items()}
+    if quality:
+        asked["quality"] = f"{title_of(str(quality.get('metric')))}, with the limit {quality.get('floor')}"
+    return table(
+        "Objectives",
+        {"name": "Name in the API", "value": "Value in the API", "objective": "What", "asked": "Value"},
+        ((name, value, OBJECTIVES.get(name, name), asked[name]) for name, value in model.objectives.items()),
+        only_json=("name", "value"),
+    )
+
+
 def objectives(subject: EvidenceSubject) -> EvidenceSection:
     """List what the model was to achieve: its objectives, what is watched, its rules and what its gate asks for."""
     model = subject.model
@@ -172,7 +189,7 @@ def objectives(subject: EvidenceSubject) -> EvidenceSection:
         ["As they are set when this pack is made; the audit extract has their changes in the period."]
         + ([] if model.objectives else ["The model has no objectives."]),
         [
-            _facts("Objectives", list(model.objectives.items())),
+            _objectives(model),
             table(
                 "Monitors",
                 {
@@ -188,18 +205,21 @@ def objectives(subject: EvidenceSubject) -> EvidenceSection:
                 "Rules",
                 {
                     "name": "Rule", "metric": "Metric", "feature": "Feature or class", "segment": "Segment",
-                    "condition": "Condition", "severity": "Severity", "action": "Action", "owner": "Owner",
+                    "condition": "Condition in the API", "sentence": "Condition", "severity": "Severity",
+                    "action": "Action", "owner": "Owner",
                     "runbook": "Runbook", "is_on": "On",
                 },
                 (
                     (
                         one.name, one.metric, one.feature, one.segment,
                         one.condition or f"{one.operator} {one.threshold:.6g} in {one.asked_windows}",
+                        f"{describe_tree(one.tree, one.judged_span)} in {one.asked_windows}",
                         one.severity, one.action, one.owner, one.runbook, one.enabled,
                     )
                     for one in rules[:MAX_TABLE_ROWS]
                 ),
                 total=rules.count(),
+                only_json=("metric", "feature", "segment", "condition"),
             ),
             table(
                 "What the gate of a new version asks for",

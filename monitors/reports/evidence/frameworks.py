@@ -104,7 +104,7 @@ _ANNEX_A = (
 
 
 def frameworks(_: EvidenceSubject) -> EvidenceSection:
-    """Write the tables; section names are the keys of the JSON."""
+    """Write the tables; the JSON names sections by their keys, and the page and the PDF link to their titles."""
     tables = (
         ("EU AI Act, Regulation (EU) 2024/1689", _AI_ACT),
         ("NIST AI Risk Management Framework 1.0, functions", _NIST),

@@ -1,13 +1,19 @@
 """The sections on what happened and who reacted: incidents, runs with their gates, and what people decided."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from django.db.models import Count, Q, QuerySet
 
 from driftline.accounts.models import AuditEntry
+from driftline.common.state_words import state_word
+from monitors.alerts.channels import KINDS
 from monitors.alerts.models import Delivery, Incident, IncidentEvent
-from monitors.alerts.wording import shortened
+from monitors.alerts.story import describe_cause
+from monitors.alerts.wording import sentence_of_run, shortened
+from monitors.incident_runs import runs_of_each
+from monitors.metrics.catalogue import is_drift
 from monitors.reports.evidence.rows import deployment_changes_of
 from monitors.reports.evidence.sections import (
     MAX_TABLE_ROWS,
@@ -17,16 +23,20 @@ from monitors.reports.evidence.sections import (
     EvidenceTable,
     table,
 )
+from monitors.reports.reasons import ends_of, reasons_of_validation, reasons_of_verdict
 from monitors.workflows.models import Run, Step
 
 MAX_CAUSES = 5
+RUNS_AT_ONCE = 500
+_PARTS_OF_CAUSE = ("kind", "feature", "segment", "score", "evidence")
 
 
 def incidents(subject: EvidenceSubject) -> EvidenceSection:
     """List the incidents that were open in the period with their causes, and how people and Driftline reacted."""
     found = incidents_of(subject)
     total = found.count()
-    events = IncidentEvent.objects.filter(incident__in=_keys(found)).order_by("incident", "at", "pk")
+    listed = list(found.prefetch_related("alerts__rule")[:MAX_TABLE_ROWS])
+    runs_of_incidents = runs_of_each(listed)
     return EvidenceSection(
         "incidents",
         "Incidents, their causes and the reactions",
@@ -38,24 +48,14 @@ def incidents(subject: EvidenceSubject) -> EvidenceSection:
                     "id": "Incident", "title": "What", "severity": "Severity", "status": "Status", "since": "Since",
                     "opened_at": "Opened", "resolved_at": "Resolved", "acknowledged_by": "Acknowledged by",
                     "acknowledged_at": "Acknowledged", "judgement": "People say",
-                    "causes": f"Likely causes, up to {MAX_CAUSES}",
-                    "close_reason": "Closed by hand because",
+                    "causes": "Causes in the API", "likely_causes": f"Likely causes, up to {MAX_CAUSES}",
+                    "runs": "Runs", "close_reason": "Closed by hand because",
                 },
-                map(_incident, found[:MAX_TABLE_ROWS]),
+                (_incident(one, runs_of_incidents[one.pk]) for one in listed),
                 total=total,
+                only_json=("causes",),
             ),
-            table(
-                "Timeline of the incidents",
-                {
-                    "incident": "Incident", "at": "At", "event_time": "Event time", "kind": "Kind", "text": "What",
-                    "actor": "By",
-                },
-                (
-                    (f"INC-{one.incident_id}", one.at, one.event_time, one.kind, one.text, one.actor or None)
-                    for one in events[:MAX_TABLE_ROWS]
-                ),
-                total=events.count(),
-            ),
+            _timeline(found, runs_of_incidents),
             _notifications(found),
         ],
     )  # fmt: skip
@@ -74,21 +74,73 @@ def incidents_of(subject: EvidenceSubject) -> QuerySet[Incident]:
             model=subject.model,
             opened_at__lt=subject.period.end,
         )
-        .select_related("acknowledged_by")
+        .select_related("acknowledged_by", "lead__rule", "lead__model")
         .order_by("opened_at", "pk")
     )
 
 
-def _incident(one: Incident) -> tuple[Cell, ...]:
+def _timeline(found: QuerySet[Incident], runs_of_incidents: Mapping[int, Sequence[Run]]) -> EvidenceTable:
+    """List what happened to each incident, with the runs that it started or that opened it."""
+    events = IncidentEvent.objects.filter(incident__in=_keys(found)).order_by("incident", "at", "pk")
+    lines: list[tuple[int, datetime, tuple[Cell, ...]]] = [
+        (one.incident_id, one.at, (one.event_time, one.kind, one.text, one.actor or None))
+        for one in events[:MAX_TABLE_ROWS]
+    ]
+    of_runs = [
+        (pk, at, cells) for pk, runs in runs_of_incidents.items() for at, cells in _lines_of_runs(runs)
+    ]
+    ordered = sorted([*lines, *of_runs], key=lambda line: line[:2])
+    return table(
+        "Timeline of the incidents",
+        {
+            "incident": "Incident", "at": "At", "event_time": "Event time", "kind": "Kind", "text": "What",
+            "actor": "By",
+        },
+        ((f"INC-{pk}", at, *cells) for pk, at, cells in ordered[:MAX_TABLE_ROWS]),
+        total=events.count() + len(of_runs),
+    )  # fmt: skip
+
+
+def _lines_of_runs(runs: Sequence[Run]) -> Iterator[tuple[datetime, tuple[Cell, ...]]]:
+    for end in ends_of(runs):
+        run = end.run
+        yield run.created_at, (
+            run.data_until, "run_started", f"Run {run.pk} was started by {run.trigger}", None,
+        )  # fmt: skip
+        if run.finished_at:
+            yield run.finished_at, (None, f"run_{run.state}", str(end), end.actor or None)
+
+
+def _incident(one: Incident, runs: Sequence[Run]) -> tuple[Cell, ...]:
     by = one.acknowledged_by.email if one.acknowledged_by else None
     causes = [
-        {name: cause.get(name) for name in ("feature", "segment", "score") if cause.get(name) is not None}
+        {name: cause[name] for name in _PARTS_OF_CAUSE if cause.get(name) is not None}
         for cause in one.causes[:MAX_CAUSES]
     ]
     return (
         f"INC-{one.pk}", one.title, one.severity, one.status, one.since, one.opened_at, one.resolved_at, by,
-        one.acknowledged_at, one.get_judgement_display() or None, causes, one.close_reason or None,
+        one.acknowledged_at, one.get_judgement_display() or None, causes, _likely_causes(one),
+        "\n".join(f"Run {run.pk}: {state_word(run.state)}" for run in runs), one.close_reason or None,
     )  # fmt: skip
+
+
+def _likely_causes(one: Incident) -> str:
+    """Write the causes a line each; where none was found, what that says, as the incident's page does."""
+    if one.causes:
+        return "\n".join(describe_cause(cause) for cause in one.causes[:MAX_CAUSES])
+    if one.lead is None:
+        return ""
+    if one.causes_due_at:
+        return "They are still being ranked."
+    opening = one.opening
+    if sentence_of_run(opening):
+        return "The version that its rollout rolled back."
+    lesson = (
+        "The rule has a limit of its own."
+        if is_drift(opening.deciding.metric)
+        else "The relation between features and labels may have changed (concept drift)."
+    )
+    return f"No monitored feature was beyond the limit of its reference around that time. {lesson}"
 
 
 def _notifications(found: QuerySet[Incident]) -> EvidenceTable:
@@ -101,16 +153,18 @@ def _notifications(found: QuerySet[Incident]) -> EvidenceTable:
         {
             "incident": "Incident",
             "channel": "Channel",
-            "kind": "Kind",
+            "kind": "Kind in the API",
+            "channel_kind": "Kind",
             "state": "State",
             "count": "Messages",
         },
         (
-            (f"INC-{pk}", name, kind, state, messages)
+            (f"INC-{pk}", name, kind, KINDS[kind].title if kind in KINDS else kind, state, messages)
             for pk, name, kind, state, messages in counts.order_by(
                 "incident", "channel__name", "channel__kind", "state"
             )
         ),
+        only_json=("kind",),
     )
 
 
@@ -143,8 +197,23 @@ def runs(subject: EvidenceSubject) -> EvidenceSection:
             ),
             table(
                 "Reasons of the verdicts",
-                {"run": "Run", "decision": "Verdict", "reason": "Reason"},
-                _reasons(found.iterator()),
+                {"run": "Run", "comparison": "Comparison", "decision": "Verdict", "reason": "Reason"},
+                _reasons(found.prefetch_related("steps").iterator(chunk_size=RUNS_AT_ONCE)),
+            ),
+            table(
+                "What followed from the verdicts",
+                {
+                    "run": "Run", "decision": "Verdict of the gate", "state": "The run is", "at": "Since",
+                    "actor": "By", "reason": "Because",
+                },
+                (
+                    (
+                        end.run.pk, (end.run.verdict or {}).get("decision"), end.run.state, end.run.finished_at,
+                        end.actor or None, end.reason or None,
+                    )
+                    for end in ends_of(found[:MAX_TABLE_ROWS])
+                ),
+                total=total,
             ),
             table(
                 "Steps",
@@ -168,7 +237,7 @@ def runs_of(subject: EvidenceSubject) -> QuerySet[Run]:
     by_clock = Q(created_at__lt=period.end) & (Q(finished_at=None) | Q(finished_at__gte=period.start))
     by_data = Q(data_until__gte=period.start, data_until__lt=period.end)
     found = Run.objects.filter(by_clock | by_data, model=subject.model)
-    return found.select_related("champion", "challenger").order_by("pk")
+    return found.select_related("model", "champion", "challenger").order_by("pk")
 
 
 def _error(step: Step) -> str | None:
@@ -176,10 +245,13 @@ def _error(step: Step) -> str | None:
 
 
 def _reasons(runs: Iterable[Run]) -> Iterator[tuple[Cell, ...]]:
+    """List why each run was judged as it was; held-out rows alone decide nothing, unless they are clearly worse."""
     for run in runs:
+        for reason in reasons_of_validation(run):
+            yield run.pk, reason.comparison, None, reason.sentence
         verdict: dict[str, Any] = run.verdict or {}
-        for reason in verdict.get("reasons", ()):
-            yield run.pk, verdict.get("decision"), reason
+        for reason in reasons_of_verdict(verdict):
+            yield run.pk, reason.comparison, verdict.get("decision"), reason.sentence
 
 
 def approvals(subject: EvidenceSubject) -> EvidenceSection:

@@ -1,6 +1,6 @@
 """What a pack consists of: sections with sentences and tables, plain enough to be written as JSON and as a page."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
@@ -25,12 +25,16 @@ class EvidenceSubject:
 
 @dataclass(frozen=True)
 class EvidenceTable:
-    """Rows by column; `columns` maps the key of a cell to its heading. `left_out` rows were too many."""
+    """Rows by column; `columns` maps the key of a cell to its heading. `left_out` rows were too many.
+
+    Columns of `only_json` are for programs: another column says the same for people.
+    """
 
     title: str
     columns: Mapping[str, str]
     rows: Sequence[Mapping[str, Cell]]
     left_out: int = 0
+    only_json: Collection[str] = ()
 
 
 @dataclass(frozen=True)
@@ -44,11 +48,16 @@ class EvidenceSection:
 
 
 def table(
-    title: str, columns: Mapping[str, str], rows: Iterable[Sequence[Cell]], *, total: int | None = None
+    title: str,
+    columns: Mapping[str, str],
+    rows: Iterable[Sequence[Cell]],
+    *,
+    total: int | None = None,
+    only_json: Collection[str] = (),
 ) -> EvidenceTable:
     """Make a table of at most `MAX_TABLE_ROWS` rows, given in the order of the columns; `total` is how many there are,
     where not all are given."""
     given = iter(rows)
     cells = [dict(zip(columns, row, strict=True)) for row in islice(given, MAX_TABLE_ROWS)]
     left_out = sum(1 for _ in given) if total is None else max(total - len(cells), 0)
-    return EvidenceTable(title, columns, cells, left_out)
+    return EvidenceTable(title, columns, cells, left_out, only_json)

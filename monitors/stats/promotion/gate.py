@@ -1,6 +1,6 @@
 """The verdict that a gate draws from a comparison: promote, reject, or wait for more."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from driftline.common.number_format import format_number
@@ -8,6 +8,8 @@ from monitors.stats.promotion.differences import HIGHER_IS_BETTER, METRICS, Metr
 from monitors.stats.promotion.paired import PairedComparison, SegmentComparison
 
 RELATIVE_MARGINS = frozenset({"mae", "rmse"})
+_SELECTIVE = "Labels are selective ("
+"""How the sentence begins after which a verdict has the reasons of its worst case."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,15 +71,25 @@ def judge(comparison: PairedComparison, policy: GatePolicy) -> GateVerdict:
     worst = _judge_pairs(comparison, comparison.worst_case, policy)
     if worst.decision == "promote":
         kept = (
-            f"Labels are selective ({coverage:.1%} arrived, depending on the prediction); with every missing "
+            f"{_SELECTIVE}{coverage:.1%} arrived, depending on the prediction); with every missing "
             "one at its worst for the challenger the verdict stays."
         )
         return GateVerdict("promote", [*verdict.reasons, kept])
     turned = (
-        f"Labels are selective ({coverage:.1%} arrived, depending on the prediction); with every missing one "
+        f"{_SELECTIVE}{coverage:.1%} arrived, depending on the prediction); with every missing one "
         "at its worst for the challenger it would not be promoted, so a person has to decide."
     )
     return GateVerdict("inconclusive", [*verdict.reasons, turned, *worst.reasons], needs_person=True)
+
+
+def part_reasons(reasons: Sequence[str]) -> tuple[list[str], list[str]]:
+    """Part a verdict's reasons into those of the labelled pairs and those of the worst case, each of them once.
+
+    Latency and segments are the same in both, and stay with the labelled pairs.
+    """
+    once = list(dict.fromkeys(reasons))
+    turn = next((at for at, one in enumerate(once) if one.startswith(_SELECTIVE)), len(once))
+    return once[:turn], once[turn:]
 
 
 def _judge_pairs(

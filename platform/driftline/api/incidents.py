@@ -14,11 +14,11 @@ from driftline.common.paging import PAGE_SIZE, cut_page
 from driftline.common.request_values import refuse_parameter
 from driftline.common.responses import Page
 from driftline.common.strict_json import printable
-from driftline.incident_runs import runs_of_each
 from inference.registry.selectors import get_model
 from monitors.alerts import acting, selectors, services
 from monitors.alerts.models import Incident
 from monitors.alerts.schemas import DeliveryOut
+from monitors.incident_runs import runs_of_each
 from monitors.rules.models import Severity
 
 router = Router(tags=["alerts"])

@@ -15,7 +15,6 @@ from driftline.common.clock import now
 from driftline.common.errors import Problem, invalid
 from driftline.common.number_format import format_number
 from driftline.common.periods import floor, longest
-from driftline.incident_runs import runs_of_each
 from driftline.pages import queries
 from driftline.pages.access import PageRequest, page
 from driftline.pages.charts import Chart, ChartLine
@@ -46,6 +45,7 @@ from monitors.alerts.wording import (
 )
 from monitors.definitions.models import MonitorKind
 from monitors.definitions.monitors import span_of
+from monitors.incident_runs import runs_of_each
 from monitors.metrics.catalogue import METRICS, is_drift
 from monitors.metrics.causes import FAULT, LABELS, SEGMENT
 from monitors.metrics.limits import PointJudge

@@ -14,7 +14,7 @@ from driftline.pages.access import Visitor
 from inference.prediction_log.spool.privacy import DROP, HASH, KEEP, SUMMARY
 from inference.registry.models import Model, ModelTask, RowsKept, SchemaPolicy
 from inference.registry.selectors import signature_of
-from inference.registry.services import MAX_RETENTION_DAYS
+from inference.registry.services import MAX_RETENTION_DAYS, OBJECTIVES
 from monitors.definitions.expectations import compared_features
 from monitors.definitions.models import MonitorKind
 from monitors.metrics.catalogue import METRICS
@@ -114,15 +114,17 @@ class ObjectivesForm(SettingsPart):
     """What the model owes its users; default rules and the gate of promotions read it."""
 
     label_lag_hours = forms.FloatField(
-        required=False, min_value=0, max_value=MAX_HOURS, label="Labels arrive within (hours)",
+        required=False, min_value=0, max_value=MAX_HOURS, label=OBJECTIVES["label_lag_hours"],
         help_text="Empty: learnt from the labels that arrive. Younger windows are not judged.",
     )  # fmt: skip
-    latency_p99_ms = forms.FloatField(required=False, min_value=0.001, label="99 % of answers within (ms)")
-    requests_per_second = forms.FloatField(required=False, min_value=0.001, label="Requests a second")
-    quality_metric = forms.ChoiceField(required=False, label="Quality is measured by")
+    latency_p99_ms = forms.FloatField(required=False, min_value=0.001, label=OBJECTIVES["latency_p99_ms"])
+    requests_per_second = forms.FloatField(
+        required=False, min_value=0.001, label=OBJECTIVES["requests_per_second"]
+    )
+    quality_metric = forms.ChoiceField(required=False, label=OBJECTIVES["quality"])
     quality_floor = forms.FloatField(required=False, label="and its limit is")
     quantile = forms.FloatField(
-        required=False, min_value=0.001, max_value=0.999, label="Predicted quantile",
+        required=False, min_value=0.001, max_value=0.999, label=OBJECTIVES["quantile"],
         help_text="Of a regression that predicts one, such as 0.9; empty: it predicts the mean.",
     )  # fmt: skip
 

@@ -32,6 +32,7 @@ from monitors.summaries.rollups import drop_parts
 from monitors.workflows.context import to_json
 from monitors.workflows.models import Run, Step, Workflow
 from monitors.workflows.pairs import compare_wanted, policy_of
+from monitors.workflows.services import reject
 from monitors.workflows.steps.shadow import wanted_pairs
 from tests.inference.onnx_models import classifier_signature
 from tests.worlds.approvals import give_reference, label, make_model, rows_of_a_day, truths, work
@@ -231,6 +232,21 @@ class TestVerdict:
         assert lines[0] == "equal    decision of the gate: promote"
         assert lines[-1] == "6 equal, 0 differ, 1 cannot be derived."
 
+    def test_says_each_reason_on_a_line_of_its_own_and_once(self, run: Run) -> None:
+        lines, _ = explain(f"run-{run.pk}")
+
+        reasons = [line for line in lines if line.startswith("  Shadow on live requests, labelled pairs: ")]
+        assert len(reasons) == len(set(reasons)) == len(run.verdict["reasons"])  # type: ignore[index]
+        assert "Log loss" in reasons[0]
+        assert f"equal    reasons of the run: the {len(reasons)} reasons of the gate" in lines
+
+    def test_ends_with_what_became_of_the_run_and_why(self, run: Run) -> None:
+        reject(run=run, actor="ada@bank.example", reason="the labels are of one branch")
+
+        lines, _ = explain(f"run-{run.pk}")
+
+        assert lines[-2] == f"Run {run.pk} was rejected by ada@bank.example: the labels are of one branch."
+
     def test_differs_where_the_gate_asks_for_more_since(self, run: Run) -> None:
         Workflow.objects.update(pairs=MAX_PAIRS)
 
@@ -380,8 +396,9 @@ class TestPrediction:
 
         assert "does not hold what was sent as x" in explain("p3", model="stumps")[0][0]
 
-    def test_says_that_it_cannot_where_the_row_is_not_there(self, version: Version) -> None:
-        assert "has no such row" in explain("nobody", model="stumps")[0][0]
+    def test_is_refused_where_the_log_has_no_row_of_that_id(self, version: Version) -> None:
+        with pytest.raises(CommandError, match="The log of stumps has no prediction 'nobody'"):
+            explain("nobody", model="stumps")
 
     def test_says_that_it_cannot_where_the_file_is_another(self, version: Version, home: Path) -> None:
         (home / version.path).write_bytes(b"something else")

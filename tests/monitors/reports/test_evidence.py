@@ -141,7 +141,9 @@ class TestPack:
         ]
         kinds = {row["kind"] for row in made.rows("incidents", "Timeline")}
 
-        assert incident["causes"][0]["feature"] == "income"
+        [cause, *_] = incident["causes"]
+        assert (cause["feature"], cause["kind"]) == ("income", "drift")
+        assert cause["evidence"] in made.html
         assert "opened" in kinds
 
     def test_lists_the_run_that_waits(self, world: World, made: Made) -> None:
@@ -176,6 +178,17 @@ class TestPack:
 
         assert "audit" in named
         assert named <= {section["key"] for section in made.found["sections"]}
+        assert '<a href="#audit">11. Extract of the audit trail</a>' in made.html
+
+    def test_reads_in_the_words_of_the_pages_while_the_json_keeps_names(self, made: Made) -> None:
+        [rule] = made.rows("objectives", "Rules")
+        [objective] = made.rows("objectives", "Objectives")
+
+        assert (rule["metric"], rule["severity"], objective["name"]) == ("psi", "warning", "label_lag_hours")
+        for text in ("Population stability index of income is above 0.2", "Labels arrive within (hours)"):
+            assert text in made.html
+        for name in ("psi", "label_lag_hours", "check_labels", "not_monitored"):
+            assert f">{name}" not in made.html
 
     def test_never_says_that_a_law_is_met(self, made: Made) -> None:
         assert not {"complies", "compliant", "compliance"} & set(made.html.lower().split())

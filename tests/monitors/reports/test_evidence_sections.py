@@ -26,11 +26,14 @@ from monitors.reports.evidence.sections import (
     table,
 )
 from monitors.reports.evidence.trail import audit
+from monitors.reports.reasons import LIVE, WORST_CASE
 from monitors.rules.models import Rule
 from monitors.rules.services import create_rule, delete_rule
 from monitors.summaries.rollups import drop_parts
 from monitors.workflows.models import Run, Step
+from monitors.workflows.services import reject
 from tests.worlds.approvals import DAY, log, make_model, rows_of_a_day, work
+from tests.worlds.moved_income import drift_of_income
 from tests.worlds.points import store_points
 
 A_DAY = timedelta(days=1)
@@ -192,7 +195,58 @@ class TestListsThatAreTooLong:
 
         section = runs(about(model, DAY, DAY + A_DAY))
 
-        assert [one.left_out for one in section.tables] == [5, 5, 5]
+        assert [one.left_out for one in section.tables] == [5, 5, 5, 5]
+
+
+class TestRuns:
+    def test_say_each_reason_once_and_why_a_run_was_rejected_although_nothing_was_concluded(
+        self, model: Model
+    ) -> None:
+        latency = "p99 latency 5 ms against 4 ms: within 1.5 times the champion's."
+        reasons = [
+            "roc_auc 0.8 against 0.7: better beyond its interval.", latency, "Labels are selective (80% arrived).",
+            "roc_auc 0.7 against 0.7: the interval includes no difference.", latency,
+        ]  # fmt: skip
+        run = Run.objects.create(
+            model=model, trigger="by hand", state="waiting", data_until=DAY,
+            champion=model.versions.create(version="1"), verdict={"decision": "inconclusive", "reasons": reasons},
+        )  # fmt: skip
+        reject(run=run, actor="ada@bank.example", reason="the missing labels decide")
+
+        section = runs(about(model, DAY, DAY + A_DAY))
+
+        written = [(one["comparison"], one["reason"]) for one in rows(section, "Reasons")]
+        [end] = rows(section, "What followed")
+        assert [comparison for comparison, _ in written] == [LIVE, LIVE, WORST_CASE, WORST_CASE]
+        assert [reason.partition(" 0.")[0] for _, reason in written if "ROC" in reason] == ["ROC AUC"] * 2
+        assert (end["decision"], end["state"], end["actor"], end["reason"]) == (
+            "inconclusive", "rejected", "ada@bank.example", "the missing labels decide",
+        )  # fmt: skip
+
+
+class TestIncidents:
+    @pytest.fixture
+    def model(self, project: Project) -> Model:
+        return drift_of_income(project, quiet=1, moved=2)
+
+    def test_name_the_run_that_they_started_and_say_where_no_cause_was_found(self, model: Model) -> None:
+        incident = model.incidents.get()
+        Incident.objects.update(causes=[])
+        run = Run.objects.create(
+            model=model, trigger="rule moved", state="waiting", data_until=DAY,
+            champion=model.versions.get(version="1"), transition=incident.alerts.get().opened_by,
+        )  # fmt: skip
+        reject(run=run, actor="ada@bank.example", reason="the missing labels decide")
+
+        section = incidents(about(model, DAY, DAY + 30 * A_DAY))
+
+        [row] = rows(section, "Incidents")
+        assert row["likely_causes"].startswith("No monitored feature was beyond the limit")
+        assert row["runs"] == f"Run {run.pk}: Rejected"
+        assert [one["text"] for one in rows(section, "Timeline") if one["kind"].startswith("run_")] == [
+            f"Run {run.pk} was started by rule moved",
+            f"Run {run.pk} was rejected by ada@bank.example: the missing labels decide.",
+        ]
 
 
 class TestAuditExtract:

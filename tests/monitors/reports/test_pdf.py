@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from pypdf import PdfReader
 
-from monitors.reports.evidence.drawing import DrawnCell, DrawnPack, DrawnSection, DrawnTable
+from monitors.reports.evidence.drawing import DrawnCell, DrawnLink, DrawnPack, DrawnSection, DrawnTable
 from monitors.reports.evidence.pdf import MAX_PDF_ROWS, write_pdf
 
 DIGEST = "0123456789abcdef" * 4
@@ -91,6 +91,16 @@ def test_a_long_hash_is_copied_as_one_word() -> None:
 )
 def test_any_text_can_be_set(text: str) -> None:
     assert "1. Drift" in read(pack(table(text), sentences=[text]))
+
+
+def test_names_of_sections_lead_to_them() -> None:
+    named = DrawnCell("1. Drift", links=[DrawnLink("drift", "1. Drift")])
+    clauses = DrawnTable("Clauses", [DrawnCell("Sections")], [[named]], 0)
+
+    page = PdfReader(BytesIO(write_pdf(pack(clauses)))).pages[0]
+
+    links = [one.get_object()["/Subtype"] for one in page["/Annots"]]  # type: ignore[attr-defined]
+    assert links == ["/Link", "/Link"]  # of the outline, and of the table
 
 
 def test_tables_are_cut_and_say_how_many_rows_are_left_out() -> None:

@@ -9,9 +9,10 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from driftline.management.import_command import find_model
 from monitors.alerts.models import Incident
 from monitors.reports.derivation.alerts import derive_incident
-from monitors.reports.derivation.predictions import derive_prediction
+from monitors.reports.derivation.predictions import NoSuchPrediction, derive_prediction
 from monitors.reports.derivation.result import Derivation, DerivedOutcome
 from monitors.reports.derivation.verdicts import derive_verdict
+from monitors.reports.reasons import ends_of
 from monitors.workflows.models import Run
 
 _NAMED = re.compile(r"(INC|run)-(\d{1,18})", re.ASCII | re.IGNORECASE)
@@ -30,9 +31,17 @@ class Command(BaseCommand):
         parser.add_argument("--project", help="the project's slug, where several have a model of this name")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        derived = list(_derive(options))
+        try:
+            derived = list(_derive(options))
+        except NoSuchPrediction as error:
+            raise CommandError(
+                f"The log of {options['model']} has no prediction {options['id'][:60]!r}, or does not keep it any more."
+            ) from error
         for one in derived:
             self.stdout.write(str(one))
+        if run := _named_run(options):
+            for end in ends_of([run]):
+                self.stdout.write(str(end))
         counts = Counter(one.outcome for one in derived)
         equal, differing, missing = (counts[outcome] for outcome in DerivedOutcome)
         self.stdout.write(f"{equal} equal, {differing} differ, {missing} cannot be derived.")
@@ -55,7 +64,16 @@ def _derive(options: dict[str, Any]) -> Iterator[Derivation]:
         if incident is None:
             raise CommandError(f"There is no incident INC-{number}.")
         return derive_incident(incident)
-    run = Run.objects.filter(pk=number).select_related("model__project", "champion", "challenger").first()
+    run = _named_run(options)
     if run is None:
         raise CommandError(f"There is no run {number}.")
     return derive_verdict(run)
+
+
+def _named_run(options: dict[str, Any]) -> Run | None:
+    """Return the run that the id names; None where it names something else."""
+    named = None if options["model"] else _NAMED.fullmatch(options["id"])
+    if named is None or named[1].upper() == "INC":
+        return None
+    runs = Run.objects.select_related("model__project", "champion", "challenger")
+    return runs.filter(pk=int(named[2])).first()

@@ -15,6 +15,7 @@ from django.utils.safestring import SafeString, mark_safe
 from driftline.common.clock import now
 from driftline.common.number_format import format_number
 from driftline.common.periods import counted, is_span, named, parse_timestamp, rfc3339
+from driftline.common.state_words import state_word, words
 from driftline.pages import charts, timerange
 from driftline.pages.display import localise
 from inference.prediction_log.sources.selectors import SourceStatus
@@ -31,25 +32,6 @@ register = template.Library()
 NOTHING = "—"
 HALF_PERCENTS = 200
 MIN_P_VALUE = 1e-4  # smaller ones read alike
-WORDS = {
-    "ok": "OK",
-    "warning": "Warning",
-    "critical": "Critical",
-    "notice": "Notice",
-    "no_data": "No data",
-    "not_monitored": "Not monitored",
-    "learning": "Learning",
-    "insufficient": "Too few rows",
-    "not_informative": "Not informative",
-    "unripe": "Labels pending",
-    "not_significant": "Beyond its limit, not significant",
-    "unreliable": "Unreliable",
-    "error": "Error",
-    "open": "Open",
-    "acknowledged": "Acknowledged",
-    "resolved": "Resolved",
-    "snoozed": "Snoozed",
-}
 LOOKS = {  # which of the shapes a state is drawn with
     "ok": "ok", "resolved": "ok", "sent": "ok", "done": "ok", "promoted": "ok", "normal": "ok", "ready": "ok",
     "warning": "warning", "notice": "notice", "acknowledged": "notice", "pending": "notice", "waiting": "notice",
@@ -212,6 +194,8 @@ def channel_title(kind: str) -> str:
 
 
 register.filter("masked", mask_target)
+register.filter("state", state_word)
+register.filter("words", words)
 register.filter("without_acts", without_acts)
 
 
@@ -295,12 +279,6 @@ def repair_sentence(repair: dict[str, Any]) -> str:
     )
 
 
-@register.filter("state")
-def state_word(name: str) -> str:
-    """Write a state as its word alone."""
-    return WORDS.get(name, name.replace("_", " ").capitalize())
-
-
 @register.simple_tag
 def drift_badge(point: MetricPoint) -> SafeString:
     """Write the state of a feature's drift: by itself it is no emergency, however far it goes."""
@@ -317,7 +295,7 @@ def drift_words(point: MetricPoint) -> str:
             return "Beyond its limit"
         return "Drifted" if point.is_beyond else "Drifted by another statistic"
     if point.status != "ok":
-        return WORDS.get(point.status, words(point.status))
+        return state_word(point.status)
     return "Drifted, within its rule's limit" if is_drifted(point) else "Within its limit"
 
 
@@ -359,12 +337,6 @@ def sentence(verdict: Any) -> SafeString:
 def pretty(value: Any) -> str:
     """Write stored JSON for reading."""
     return json.dumps(value, indent=2, ensure_ascii=False)
-
-
-@register.filter
-def words(name: str) -> str:
-    """Turn a snake-case name into words."""
-    return name.replace("_", " ").capitalize()
 
 
 @register.simple_tag(takes_context=True)

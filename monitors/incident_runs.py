@@ -11,9 +11,9 @@ from monitors.workflows.models import Run
 def runs_of_each(incidents: Sequence[Incident]) -> dict[int, list[Run]]:
     """List the runs that the alerts of each incident started, or that opened it, oldest first, by the incident's id."""
     found: dict[int, list[Run]] = {incident.pk: [] for incident in incidents}
-    if not incidents:
-        return found
     alerts = [alert for incident in incidents for alert in incident.alerts.all()]
+    if not alerts:
+        return found
     started = Q(
         transition__rule__in={alert.rule_id for alert in alerts},
         transition__window_end__gte=min(alert.window_end for alert in alerts),
