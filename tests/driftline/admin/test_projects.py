@@ -78,7 +78,26 @@ def test_the_last_admin_of_a_project_is_neither_removed_nor_given_another_role(o
     url = reverse("admin:accounts_membership_change", args=[membership.pk])
 
     form = operator.post(url, {"user": person.pk, "project": membership.project_id, "role": "viewer"})
-    operator.post(reverse("admin:accounts_membership_delete", args=[membership.pk]), {"post": "yes"})
+    removed = operator.post(
+        reverse("admin:accounts_membership_remove_one", args=[membership.pk]),
+        {"confirmed": "yes"},
+        follow=True,
+    )
 
     assert "is the only admin of Bank" in form.content.decode()
+    assert "is the only admin of Bank; make somebody else an admin first." in removed.content.decode()
     assert Membership.objects.get(pk=membership.pk).role == "admin"
+
+
+def test_an_operator_archives_and_restores_a_project(operator: Client) -> None:
+    project = Project.objects.create(slug="bank", name="Bank")
+
+    operator.post(reverse("admin:accounts_project_archive_one", args=[project.pk]), {"confirmed": "yes"})
+    project.refresh_from_db()
+    is_archived = project.archived_at is not None
+    operator.post(reverse("admin:accounts_project_restore_one", args=[project.pk]), {"confirmed": "yes"})
+
+    project.refresh_from_db()
+    assert (is_archived, project.archived_at) == (True, None)
+    actions = project.audit.order_by("pk").values_list("action", flat=True)
+    assert list(actions) == ["project.archive", "project.restore"]
