@@ -18,13 +18,16 @@ from unfold.admin import ModelAdmin
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 from unfold.widgets import UnfoldAdminSelectWidget
 
+from driftline.accounts.activation import note_activation
 from driftline.accounts.models import ROLE_LABELS, CustomRole, Membership, Project, User
+from driftline.accounts.operators import refuse_last_operator
 from driftline.accounts.quotas import FIELDS as QUOTAS
 from driftline.accounts.quotas import note_quotas, quotas_of
 from driftline.accounts.scopes import Role
 from driftline.accounts.services import note_isolation, record_audit
 from driftline.admin import acts
 from driftline.admin.reading import ActingAdmin, ReadOnlyAdmin, register
+from driftline.common.errors import Problem
 from monitors.definitions.models import Monitor
 
 RIGHTS = ("is_active", "is_staff", "is_superuser")
@@ -99,11 +102,25 @@ class KeptAdmin(Audited, ActingAdmin):
         )
 
 
+class AccountForm(UserChangeForm):
+    """An account, of which the rights of an operator are taken away only where another operator remains."""
+
+    def clean(self) -> dict[str, Any]:
+        cleaned: dict[str, Any] = super().clean() or self.cleaned_data
+        removed = [name for name in RIGHTS if name in self.changed_data and not cleaned.get(name)]
+        if removed:
+            try:
+                refuse_last_operator(self.instance)
+            except Problem as problem:
+                self.add_error(removed[0], problem.detail)
+        return cleaned
+
+
 @admin.register(User)
 class People(UserAdmin, KeptAdmin):  # type: ignore[type-arg]
     audit_name = "user"
     audited_fields = ("email", *RIGHTS)
-    form, add_form, change_password_form = UserChangeForm, UserCreationForm, AdminPasswordChangeForm
+    form, add_form, change_password_form = AccountForm, UserCreationForm, AdminPasswordChangeForm
     instead = (
         "An account is not deleted, as what the person did stays in their name. Switch Active off: it ends their "
         "sessions, and the tokens that they made are refused."
@@ -121,6 +138,12 @@ class People(UserAdmin, KeptAdmin):  # type: ignore[type-arg]
     add_fieldsets = ((None, {"classes": ("wide",), "fields": ("email", "password1", "password2")}),)
     readonly_fields = ("last_login", "date_joined")
     filter_horizontal = ()
+
+    def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
+        """Save an account; whether it is switched off counts for its sessions and tokens at once."""
+        super().save_model(request, obj, form, change)
+        if change and "is_active" in form.changed_data:
+            note_activation(user=obj, actor=str(request.user))
 
     def log_change(self, request: HttpRequest, obj: Any, message: Any) -> LogEntry:
         """Record a password that is set for somebody: the form for it saves past `save_model`."""
