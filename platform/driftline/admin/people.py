@@ -5,6 +5,7 @@ from typing import Any, ClassVar, cast
 
 import allauth.mfa.admin  # noqa: F401  registers what is registered otherwise below
 from allauth.mfa.models import Authenticator
+from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin import EmptyFieldListFilter
 from django.contrib.admin.models import LogEntry
@@ -26,6 +27,7 @@ from driftline.accounts.quotas import note_quotas, quotas_of
 from driftline.accounts.scopes import Role
 from driftline.accounts.services import note_isolation, record_audit
 from driftline.admin import acts
+from driftline.admin.asking import AskingAdmin, Question
 from driftline.admin.reading import ActingAdmin, ReadOnlyAdmin, register
 from driftline.common.errors import Problem
 from monitors.definitions.models import Monitor
@@ -198,9 +200,22 @@ register(
 )
 
 
-class Projects(KeptAdmin):
+class ProjectForm(forms.ModelForm):  # type: ignore[type-arg]  # Django's has no parameter when it runs
+    """A project; a quota of 0 is none, as in the command."""
+
+    class Meta:
+        model = Project
+        fields = ("name", "slug", "isolation", *QUOTAS)
+
+    def clean(self) -> dict[str, Any]:
+        cleaned: dict[str, Any] = super().clean() or self.cleaned_data
+        return cleaned | {name: cleaned[name] or None for name in QUOTAS if name in cleaned}
+
+
+class Projects(KeptAdmin, AskingAdmin):
     audit_name = "project"
     audited_fields = ("slug", "name")
+    form = ProjectForm
     instead = (
         "A project is not deleted. Archive hides it and makes it read only; an archived one can be restored."
     )
@@ -211,6 +226,20 @@ class Projects(KeptAdmin):
         """Leave out of a new project the time at which it was made: the database sets it."""
         fields = ("name", "slug", "isolation", *QUOTAS)
         return fields if obj is None else (*fields, "stored_bytes", "created_at", "archived_at")
+
+    def question_of(self, form: Any) -> Question | None:
+        """Ask before the address of a project changes."""
+        before, slug = form.initial.get("slug"), form.cleaned_data.get("slug")
+        if before in (None, slug):
+            return None
+        return Question(
+            "Change the address of this project?",
+            "Change the address",
+            f"Its pages move to {Project.path_of(slug)}/. Links with {Project.path_of(before)}/ lead nowhere from then "
+            "on, in e-mails, webhooks and bookmarks too, and a sign-in file or a command that names the project has to "
+            "be changed.",
+            [f"{form.instance.name}: {before} becomes {slug}"],
+        )
 
     def save_model(self, request: HttpRequest, obj: Project, form: Any, change: bool) -> None:
         """Save a project; where its models run and its quotas are audited, and reach the serving processes.
