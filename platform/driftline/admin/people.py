@@ -119,7 +119,7 @@ class AccountForm(UserChangeForm):
 
 
 @admin.register(User)
-class People(UserAdmin, KeptAdmin):  # type: ignore[type-arg]
+class People(UserAdmin, KeptAdmin):  # type: ignore[misc, type-arg]  # `get_fields` is of both
     audit_name = "user"
     audited_fields = ("email", *RIGHTS)
     form, add_form, change_password_form = AccountForm, UserCreationForm, AdminPasswordChangeForm
