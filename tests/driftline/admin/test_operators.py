@@ -1,10 +1,12 @@
 """Accounts in the admin: one operator always remains, and one that is switched off has no way in."""
 
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 from allauth.usersessions.models import UserSession
+from django.core.management import call_command
 from django.test import Client
 from django.urls import reverse
 
@@ -74,3 +76,15 @@ def test_an_account_that_is_switched_off_has_no_way_in_at_once(operator: Client)
 
     assert (before, reach()) == ((200, 200), (401, 302))
     assert not UserSession.objects.exists()
+
+
+def test_who_is_made_an_operator_on_the_command_line_signs_in_and_opens_the_admin(
+    person: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DJANGO_SUPERUSER_PASSWORD", "correct horse battery")
+    call_command("createsuperuser", "--noinput", "--email", "grace@bank.example", stdout=StringIO())
+    browser = Client()
+
+    browser.post("/accounts/login/", {"login": "grace@bank.example", "password": "correct horse battery"})
+
+    assert browser.get(reverse("admin:index")).status_code == 200
