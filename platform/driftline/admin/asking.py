@@ -21,6 +21,8 @@ class Question:
     question: str
     """What it will do."""
     subjects: Sequence[str]
+    is_final: bool = False
+    """Whether nothing undoes it."""
 
 
 class AskingAdmin(ModelAdmin):

@@ -86,6 +86,7 @@ class Erasures(ReadOnlyAdmin, AskingAdmin):
             "Erase",
             "All that was logged under this key in this project goes, and nothing brings it back.",
             [f"{key} in {project}"],
+            is_final=True,
         )
 
     def save_model(self, request: HttpRequest, obj: Erasure, form: Any, change: bool) -> None:
