@@ -200,7 +200,7 @@ register(
 )
 
 
-class ProjectForm(forms.ModelForm):  # type: ignore[type-arg]  # Django's has no parameter when it runs
+class AdminProjectForm(forms.ModelForm):  # type: ignore[type-arg]  # Django's has no parameter when it runs
     """A project; a quota of 0 is none, as in the command."""
 
     class Meta:
@@ -215,7 +215,7 @@ class ProjectForm(forms.ModelForm):  # type: ignore[type-arg]  # Django's has no
 class Projects(KeptAdmin, AskingAdmin):
     audit_name = "project"
     audited_fields = ("slug", "name")
-    form = ProjectForm
+    form = AdminProjectForm
     instead = (
         "A project is not deleted. Archive hides it and makes it read only; an archived one can be restored."
     )
