@@ -104,7 +104,7 @@ class KeptAdmin(Audited, ActingAdmin):
         )
 
 
-class AccountForm(UserChangeForm):
+class AdminAccountForm(UserChangeForm):
     """An account, of which the rights of an operator are taken away only where another operator remains."""
 
     def clean(self) -> dict[str, Any]:
@@ -122,7 +122,7 @@ class AccountForm(UserChangeForm):
 class People(UserAdmin, KeptAdmin):  # type: ignore[misc, type-arg]  # `get_fields` is of both
     audit_name = "user"
     audited_fields = ("email", *RIGHTS)
-    form, add_form, change_password_form = AccountForm, UserCreationForm, AdminPasswordChangeForm
+    form, add_form, change_password_form = AdminAccountForm, UserCreationForm, AdminPasswordChangeForm
     instead = (
         "An account is not deleted, as what the person did stays in their name. Switch Active off: it ends their "
         "sessions, and the tokens that they made are refused."
