@@ -20,12 +20,17 @@ from inference.prediction_log.sources.services import create_source
 from inference.registry.models import DeploymentChange
 from monitors.alerts.models import Delivery
 from monitors.workflows.models import Run, RunState
-from tests.browser.conftest import SignIn
+from tests.browser.conftest import PHONE, SignIn
 from tests.worlds.drifted import World
 
 pytestmark = [pytest.mark.browser, pytest.mark.e2e]
 
 MAX_CLICKS = 4
+HIDDEN_COLUMNS = """tables => tables
+    .filter(one => getComputedStyle(one.parentElement).overflowX !== "auto"
+        && one.scrollWidth > one.parentElement.clientWidth)
+    .map(one => one.id)"""
+"""Names the tables that are wider than what holds them, and that nobody can scroll."""
 
 
 class Operator:
@@ -121,6 +126,7 @@ def test_twelve_tasks(operator: Operator, world: World, settings: Any) -> None:
     operator.page.fill("[name=key]", "person-7")
     operator.page.fill("[name=again]", "person-7")
     operator.click("[name=_save]")
+    operator.click("[name=confirmed]")
     operator.reads("was added successfully")
 
     operator.begin("rebuild a day")
@@ -154,6 +160,17 @@ def test_twelve_tasks(operator: Operator, world: World, settings: Any) -> None:
     assert TouchedPeriod.objects.filter(model=world.model).exists()
     assert Erasure.objects.filter(project=world.project).exists()
     assert DeadLetter.objects.filter(pk=letter.pk).exists()
+
+
+def test_the_first_page_is_not_cut_on_a_phone(sign_in: SignIn, world: World) -> None:
+    User.objects.filter(pk=world.owner.pk).update(is_staff=True, is_superuser=True)
+    page = sign_in(width=PHONE)
+
+    page.goto("/admin/")
+
+    tables = page.locator("table[id]")
+    cut = tables.evaluate_all(HIDDEN_COLUMNS)
+    assert (tables.count() >= 3, cut) == (True, [])
 
 
 def add_dead_letter(world: World, settings: Any) -> DeadLetter:

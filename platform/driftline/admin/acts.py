@@ -4,6 +4,8 @@ from django.db import transaction
 from django.db.models import Q
 
 from driftline.accounts.directory.tokens import revoke_directory_token
+from driftline.accounts.members import remove_member
+from driftline.accounts.projects import archive_project, restore_project
 from driftline.accounts.services import record_audit, revoke_token
 from driftline.admin.reading import AdminAct
 from driftline.common.clock import now
@@ -123,6 +125,28 @@ RESTORE_MODEL = AdminAct(
     "is restored",
     lambda model, actor: archive_model(model=model, is_archived=False, actor=actor),
     lambda model: model.project,
+)
+ARCHIVE_PROJECT = AdminAct(
+    "archive",
+    "Archive",
+    "It is hidden and read only: its models answer no request, its tokens change and log nothing, and its rules are "
+    "not judged. Nothing of it is deleted.",
+    "is archived",
+    lambda project, actor: archive_project(project=project, actor=actor, now=now()),
+)
+RESTORE_PROJECT = AdminAct(
+    "restore",
+    "Restore",
+    "Its models answer requests again, and its rules are judged.",
+    "is restored",
+    lambda project, actor: restore_project(project=project, actor=actor),
+)
+REMOVE_MEMBER = AdminAct(
+    "remove",
+    "Remove",
+    "The project's pages are closed to the person at once; their account, and the tokens that they made, stay.",
+    "is removed",
+    lambda membership, actor: remove_member(member=membership, actor=actor),
 )
 REBUILD = AdminAct(
     "rebuild",

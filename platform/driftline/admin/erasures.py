@@ -5,14 +5,17 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
 from unfold.widgets import UnfoldAdminTextInputWidget
 
 from driftline.accounts.models import Project
+from driftline.admin.asking import AskingAdmin, Question
 from driftline.admin.reading import ReadOnlyAdmin
 from driftline.common.ids import ID_LENGTH, is_valid_id
 from inference.prediction_log.erasure.models import Erasure
 from inference.prediction_log.erasure.services import request_erasure
+
+HEADING = "Erase a person"
 
 
 class AdminErasureForm(forms.ModelForm):  # type: ignore[type-arg]  # Django's has no parameter when it runs
@@ -47,7 +50,7 @@ class AdminErasureForm(forms.ModelForm):  # type: ignore[type-arg]  # Django's h
 
 
 @admin.register(Erasure)
-class Erasures(ReadOnlyAdmin):
+class Erasures(ReadOnlyAdmin, AskingAdmin):
     form = AdminErasureForm
     list_display = (
         "key_hash",
@@ -69,6 +72,22 @@ class Erasures(ReadOnlyAdmin):
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> Sequence[str]:
         return ("project", "key", "again") if obj is None else super().get_fields(request, obj)
+
+    def add_view(
+        self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        return super().add_view(request, form_url, {"title": HEADING} | (extra_context or {}))
+
+    def question_of(self, form: Any) -> Question:
+        """Ask before anybody is erased."""
+        key, project = form.cleaned_data["key"], form.cleaned_data["project"]
+        return Question(
+            f"{HEADING}?",
+            "Erase",
+            "All that was logged under this key in this project goes, and nothing brings it back.",
+            [f"{key} in {project}"],
+            is_final=True,
+        )
 
     def save_model(self, request: HttpRequest, obj: Erasure, form: Any, change: bool) -> None:
         """Ask for the erasure as the API does; the row is the receipt, perhaps of one that is under way."""

@@ -5,23 +5,34 @@ from typing import Any, ClassVar, cast
 
 import allauth.mfa.admin  # noqa: F401  registers what is registered otherwise below
 from allauth.mfa.models import Authenticator
-from django.contrib import admin
+from django import forms
+from django.contrib import admin, messages
+from django.contrib.admin import EmptyFieldListFilter
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.admin import UserAdmin
 from django.contrib.auth.models import Group
+from django.core.exceptions import PermissionDenied
 from django.db import models, transaction
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import reverse
 from unfold.admin import ModelAdmin
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 from unfold.widgets import UnfoldAdminSelectWidget
 
+from driftline.accounts.activation import note_activation
 from driftline.accounts.models import ROLE_LABELS, CustomRole, Membership, Project, User
+from driftline.accounts.operators import refuse_last_operator
 from driftline.accounts.quotas import FIELDS as QUOTAS
 from driftline.accounts.quotas import note_quotas, quotas_of
 from driftline.accounts.scopes import Role
 from driftline.accounts.services import note_isolation, record_audit
-from driftline.admin.reading import ReadOnlyAdmin
+from driftline.admin import acts
+from driftline.admin.asking import AskingAdmin, Question
+from driftline.admin.reading import ActingAdmin, ReadOnlyAdmin, register
+from driftline.common.errors import Problem
 from monitors.definitions.models import Monitor
+
+RIGHTS = ("is_active", "is_staff", "is_superuser")
 
 admin.site.unregister(Group)  # roles belong to memberships
 
@@ -66,11 +77,56 @@ class Audited(ModelAdmin):
         )
 
 
+class KeptAdmin(Audited, ActingAdmin):
+    """Rows that an operator makes and changes here, and that Django does not delete.
+
+    It would read every row that refers to one, before it asks: for a project those are whole logs.
+    """
+
+    instead = ""
+    """What is done in place of deleting one."""
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return ModelAdmin.has_add_permission(self, request)
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return ModelAdmin.has_change_permission(self, request, obj)
+
+    def delete_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Say to who comes by the address what is done instead."""
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        self.message_user(request, self.instead, messages.ERROR)
+        return HttpResponseRedirect(
+            reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_change", args=[object_id])
+        )
+
+
+class AdminAccountForm(UserChangeForm):
+    """An account, of which the rights of an operator are taken away only where another operator remains."""
+
+    def clean(self) -> dict[str, Any]:
+        cleaned: dict[str, Any] = super().clean() or self.cleaned_data
+        removed = [name for name in RIGHTS if name in self.changed_data and not cleaned.get(name)]
+        if removed:
+            try:
+                refuse_last_operator(self.instance)
+            except Problem as problem:
+                self.add_error(removed[0], problem.detail)
+        return cleaned
+
+
 @admin.register(User)
-class People(UserAdmin, Audited):  # type: ignore[type-arg]
+class People(UserAdmin, KeptAdmin):  # type: ignore[misc, type-arg]  # `get_fields` is of both
     audit_name = "user"
-    audited_fields = ("email", "is_active", "is_staff", "is_superuser")
-    form, add_form, change_password_form = UserChangeForm, UserCreationForm, AdminPasswordChangeForm
+    audited_fields = ("email", *RIGHTS)
+    form, add_form, change_password_form = AdminAccountForm, UserCreationForm, AdminPasswordChangeForm
+    instead = (
+        "An account is not deleted, as what the person did stays in their name. Switch Active off: it ends their "
+        "sessions, and the tokens that they made are refused."
+    )
     list_display = ("email", "first_name", "last_name", "is_staff", "is_active", "last_login")
     list_filter = ("is_staff", "is_active")
     search_fields = ("email", "first_name", "last_name")
@@ -78,12 +134,18 @@ class People(UserAdmin, Audited):  # type: ignore[type-arg]
     fieldsets = (
         (None, {"fields": ("email", "password")}),
         ("Person", {"fields": ("first_name", "last_name")}),
-        ("Rights", {"fields": ("is_active", "is_staff", "is_superuser")}),
+        ("Rights", {"fields": RIGHTS, "description": instead}),
         ("Times", {"fields": ("last_login", "date_joined")}),
     )
     add_fieldsets = ((None, {"classes": ("wide",), "fields": ("email", "password1", "password2")}),)
     readonly_fields = ("last_login", "date_joined")
     filter_horizontal = ()
+
+    def save_model(self, request: HttpRequest, obj: User, form: Any, change: bool) -> None:
+        """Save an account; whether it is switched off counts for its sessions and tokens at once."""
+        super().save_model(request, obj, form, change)
+        if change and "is_active" in form.changed_data:
+            note_activation(user=obj, actor=str(request.user))
 
     def log_change(self, request: HttpRequest, obj: Any, message: Any) -> LogEntry:
         """Record a password that is set for somebody: the form for it saves past `save_model`."""
@@ -92,16 +154,12 @@ class People(UserAdmin, Audited):  # type: ignore[type-arg]
         return super().log_change(request, obj, message)
 
 
-@admin.register(Membership)
-class Memberships(Audited):
+class Memberships(KeptAdmin):
     audit_name = "membership"
     audited_fields = ("user", "project", "role")
-    list_display = ("user", "project", "role", "joined_at", "last_seen_at")
-    list_filter = ("role", "project")
-    search_fields = ("user__email", "project__slug")
+    instead = "Remove takes a person out of a project."
     raw_id_fields = ("user", "project")
     readonly_fields = ("joined_at", "last_seen_at", "granted_by", "role_by_hand")
-    list_select_related = ("user", "project")
 
     def save_model(self, request: HttpRequest, obj: Membership, form: Any, change: bool) -> None:
         """Save a membership; a role that is given here is a person's, which no sign-in provider takes away."""
@@ -131,33 +189,57 @@ class Memberships(Audited):
         """Keep the person and the project of a row: to move it would be in no trail of the first project."""
         return self.readonly_fields if obj is None else (*self.readonly_fields, "user", "project")
 
-    def get_deleted_objects(
-        self, objs: Sequence[Membership] | models.QuerySet[Membership], request: HttpRequest
-    ) -> tuple[list[str], dict[str, int], set[str], list[str]]:
-        """Refuse to remove all admins of a project: nobody could open its settings any more."""
-        removed = {one.pk for one in objs}
-        listed, counts, needed, protected = super().get_deleted_objects(objs, request)
-        for one in objs:
-            admins = Membership.objects.filter(project=one.project_id, role=Role.ADMIN, user__is_active=True)
-            if one.role == Role.ADMIN and not admins.exclude(pk__in=removed).exists():
-                protected.append(f"{one}: the project would have no admin")
-        return listed, counts, needed, protected
+
+register(
+    Membership,
+    ("user", "project", "role", "joined_at", "last_seen_at"),
+    ("role", "project"),
+    ("user__email", "project__slug"),
+    acts=(acts.REMOVE_MEMBER,),
+    base=Memberships,
+)
 
 
-@admin.register(Project)
-class Projects(Audited):
+class AdminProjectForm(forms.ModelForm):  # type: ignore[type-arg]  # Django's has no parameter when it runs
+    """A project; a quota of 0 is none, as in the command."""
+
+    class Meta:
+        model = Project
+        fields = ("name", "slug", "isolation", *QUOTAS)
+
+    def clean(self) -> dict[str, Any]:
+        cleaned: dict[str, Any] = super().clean() or self.cleaned_data
+        return cleaned | {name: cleaned[name] or None for name in QUOTAS if name in cleaned}
+
+
+class Projects(KeptAdmin, AskingAdmin):
     audit_name = "project"
     audited_fields = ("slug", "name")
-    list_display = ("slug", "name", "isolation", *QUOTAS, "created_at")
-    list_filter = ("isolation",)
-    search_fields = ("slug", "name")
-    readonly_fields = ("created_at", "stored_bytes")
+    form = AdminProjectForm
+    instead = (
+        "A project is not deleted. Archive hides it and makes it read only; an archived one can be restored."
+    )
+    readonly_fields = ("created_at", "archived_at", "stored_bytes")
     prepopulated_fields: ClassVar[dict[str, Sequence[str]]] = {"slug": ("name",)}
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> Sequence[str]:
         """Leave out of a new project the time at which it was made: the database sets it."""
         fields = ("name", "slug", "isolation", *QUOTAS)
-        return fields if obj is None else (*fields, "stored_bytes", "created_at")
+        return fields if obj is None else (*fields, "stored_bytes", "created_at", "archived_at")
+
+    def question_of(self, form: Any) -> Question | None:
+        """Ask before the address of a project changes."""
+        before, slug = form.initial.get("slug"), form.cleaned_data.get("slug")
+        if before in (None, slug):
+            return None
+        return Question(
+            "Change the address of this project?",
+            "Change the address",
+            f"Its pages move to {Project.path_of(slug)}/. Links with {Project.path_of(before)}/ lead nowhere from then "
+            "on, in e-mails, webhooks and bookmarks too, and a sign-in file or a command that names the project has to "
+            "be changed.",
+            [f"{form.instance.name}: {before} becomes {slug}"],
+        )
 
     def save_model(self, request: HttpRequest, obj: Project, form: Any, change: bool) -> None:
         """Save a project; where its models run and its quotas are audited, and reach the serving processes.
@@ -172,6 +254,16 @@ class Projects(Audited):
                 Membership.objects.create(project=obj, user=cast(User, request.user), role=Role.ADMIN)
             note_isolation(project=obj, before=before, actor=str(request.user))
             note_quotas(project=obj, before=quotas, actor=str(request.user))
+
+
+register(
+    Project,
+    ("slug", "name", "isolation", *QUOTAS, "created_at", "archived_at"),
+    ("isolation", ("archived_at", EmptyFieldListFilter)),
+    ("slug", "name"),
+    acts=(acts.ARCHIVE_PROJECT, acts.RESTORE_PROJECT),
+    base=Projects,
+)
 
 
 @admin.register(Monitor)

@@ -27,7 +27,7 @@ MAX_BYTES = (
     4 << 20
 )  # room for all rows of 30 numbers that Arrow may bring; more goes Django's way, into a file
 _FOR_PAGES = (
-    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "driftline.pages.whitenoise.StaticFiles",
     "driftline.pages.admin_policy.AdminPolicy",
     "driftline.pages.permissions_policy.PermissionsPolicy",
     "django.contrib.sessions.middleware.SessionMiddleware",

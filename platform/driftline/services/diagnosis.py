@@ -16,6 +16,8 @@ from kombu import Connection
 
 from driftline.accounts.audit_chain import check_chain, oldest_unsealed
 from driftline.accounts.audit_export.selectors import export_statuses
+from driftline.accounts.models import User
+from driftline.accounts.operators import operators
 from driftline.backup.archiver import read_archiver
 from driftline.backup.making import last_backup
 from driftline.common.attempts import MAX_ATTEMPTS
@@ -81,6 +83,7 @@ def diagnose(paths: HomePaths) -> Iterator[Finding]:
             yield _heartbeat(paths)
             yield _log_keys(paths)
             yield _stuck_work()
+            yield _operators()
             yield _last_backup()
             yield from _wal_archive(paths)
             yield _audit_trail(paths)
@@ -245,6 +248,21 @@ def _stuck_work() -> Finding:
         "failed work",
         f"{count_failed()} failed {MAX_ATTEMPTS} times: {named}",
         "Mend what the reasons name, then press Try again on the model's page, or POST to its /retry.",
+    )
+
+
+def _operators() -> Finding:
+    """Say whether anybody can open the admin: nobody else makes an operator there."""
+    count = operators().count()
+    if count:
+        return Finding("operators", f"{count:,} can sign in")
+    if not User.objects.exists():
+        return Finding("operators", "no account yet; the first start makes an operator")
+    return Finding(
+        "operators",
+        "none can sign in, so nobody opens the admin",
+        "Run manage.py createsuperuser with an address that has no account; sign in as that operator, and give the "
+        "accounts of before their rights back under Users in the admin.",
     )
 
 

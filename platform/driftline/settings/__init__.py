@@ -125,7 +125,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "driftline.pages.permissions_policy.PermissionsPolicy",
     "django.middleware.security.SecurityMiddleware",
-    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "driftline.pages.whitenoise.StaticFiles",
     "driftline.pages.cache_control.NoStore",
     "django.middleware.csp.ContentSecurityPolicyMiddleware",
     "driftline.pages.admin_policy.AdminPolicy",

@@ -233,14 +233,22 @@ class TestATokenForScim:
         assert operator.get(address_of_page(token)).status_code == 200
 
 
-def test_a_person_is_erased_once_the_key_was_typed_twice(operator: Client, world: World) -> None:
+def test_a_person_is_erased_once_the_key_was_typed_twice_and_that_was_asked(
+    operator: Client, world: World
+) -> None:
     url = reverse("admin:inference_erasure_add")
     typed = {"project": str(world.project.pk), "key": "person-7", "again": "person-8"}
 
-    differing = operator.post(url, typed)
-    operator.post(url, typed | {"again": "person-7"})
+    form = operator.get(url).content.decode()
+    differing = operator.post(url, typed).content.decode()
+    question = operator.post(url, typed | {"again": "person-7"}).content.decode()
+    asked = Erasure.objects.exists()
+    operator.post(url, typed | {"again": "person-7", "confirmed": "yes"})
 
-    assert "The two keys differ" in differing.content.decode()
+    assert ("Erase…" in form, "Save" in form) == (True, False)
+    assert "The two keys differ" in differing
+    assert "person-7 in Bank" in question
+    assert not asked
     assert Erasure.objects.get().requested_by == "operator@bank.example"
 
 

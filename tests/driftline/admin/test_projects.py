@@ -78,7 +78,63 @@ def test_the_last_admin_of_a_project_is_neither_removed_nor_given_another_role(o
     url = reverse("admin:accounts_membership_change", args=[membership.pk])
 
     form = operator.post(url, {"user": person.pk, "project": membership.project_id, "role": "viewer"})
-    operator.post(reverse("admin:accounts_membership_delete", args=[membership.pk]), {"post": "yes"})
+    removed = operator.post(
+        reverse("admin:accounts_membership_remove_one", args=[membership.pk]),
+        {"confirmed": "yes"},
+        follow=True,
+    )
 
     assert "is the only admin of Bank" in form.content.decode()
+    assert "is the only admin of Bank; make somebody else an admin first." in removed.content.decode()
     assert Membership.objects.get(pk=membership.pk).role == "admin"
+
+
+def test_an_operator_archives_and_restores_a_project(operator: Client) -> None:
+    project = Project.objects.create(slug="bank", name="Bank")
+
+    operator.post(reverse("admin:accounts_project_archive_one", args=[project.pk]), {"confirmed": "yes"})
+    project.refresh_from_db()
+    is_archived = project.archived_at is not None
+    operator.post(reverse("admin:accounts_project_restore_one", args=[project.pk]), {"confirmed": "yes"})
+
+    project.refresh_from_db()
+    assert (is_archived, project.archived_at) == (True, None)
+    actions = project.audit.order_by("pk").values_list("action", flat=True)
+    assert list(actions) == ["project.archive", "project.restore"]
+
+
+def test_the_address_of_a_project_changes_once_that_was_asked(operator: Client) -> None:
+    project = Project.objects.create(slug="bank", name="Bank", isolation="process")
+    url = reverse("admin:accounts_project_change", args=[project.pk])
+    typed = {"slug": "bank-of-ada", "name": "Bank", "isolation": "process"}
+
+    question = operator.post(url, typed).content.decode()
+    asked = Project.objects.get().slug
+    operator.post(url, typed | {"confirmed": "yes"})
+
+    assert "Links with /p/bank/ lead nowhere" in question
+    assert 'name="slug" value="bank-of-ada"' in question
+    assert (asked, Project.objects.get().slug) == ("bank", "bank-of-ada")
+
+
+def test_a_form_that_is_wrong_comes_back_without_a_question(operator: Client) -> None:
+    Project.objects.create(slug="shop", name="Shop")
+    project = Project.objects.create(slug="bank", name="Bank")
+    url = reverse("admin:accounts_project_change", args=[project.pk])
+
+    page = operator.post(url, {"slug": "shop", "name": "Bank", "isolation": "none"})
+
+    assert page.context["adminform"].form.errors["slug"]
+
+
+def test_a_quota_of_0_is_none_as_on_the_command_line(operator: Client) -> None:
+    project = Project.objects.create(
+        slug="bank", name="Bank", max_models=3, max_rows_per_second=5, max_bytes=1000
+    )
+    url = reverse("admin:accounts_project_change", args=[project.pk])
+    zeros = {"max_models": "0", "max_rows_per_second": "0", "max_bytes": "0"}
+
+    operator.post(url, {"slug": "bank", "name": "Bank", "isolation": "process"} | zeros)
+
+    project.refresh_from_db()
+    assert (project.max_models, project.max_rows_per_second, project.max_bytes) == (None, None, None)

@@ -9,11 +9,12 @@ from typing import Any
 from uuid import uuid4
 
 import pytest
+from django.core.management import call_command
 from django.db import connection
 from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
 
-from driftline.accounts.models import AuditEntry, AuditExport, Project
+from driftline.accounts.models import AuditEntry, AuditExport, Project, User
 from driftline.common.byte_sizes import format_bytes
 from driftline.common.clock import now
 from driftline.models import Heartbeat
@@ -62,6 +63,17 @@ class TestDiagnose:
 
         assert finding.text.startswith("consumed its last tick 30")
         assert "restart the worker" in finding.remedy
+
+    def test_names_the_command_that_makes_an_operator_where_none_can_sign_in(self, paths: HomePaths) -> None:
+        assert find(paths, "operators").is_fine  # before the first start
+        User.objects.create_superuser("ada@bank.example", is_active=False)
+
+        finding = find(paths, "operators")
+        call_command("createsuperuser", "--noinput", "--email", "grace@bank.example")
+
+        assert "none can sign in" in finding.text
+        assert "manage.py createsuperuser" in finding.remedy
+        assert find(paths, "operators") == Finding("operators", "1 can sign in")
 
     def test_is_patient_with_a_worker_that_has_just_been_started(self, paths: HomePaths) -> None:
         with own(paths, Owner(os.getpid(), "http://here", now().isoformat())):

@@ -11,15 +11,17 @@ from django.db import transaction
 from django.db.models import Q, QuerySet
 from msgspec import UNSET
 
+from driftline.accounts.activation import note_activation
 from driftline.accounts.directory.documents import SentUser, read_user
 from driftline.accounts.directory.patches import patched
 from driftline.accounts.directory.refusals import DirectoryRefusal, no_such, wrong_value
 from driftline.accounts.models import ApiToken, DirectoryGroup, Membership, User
+from driftline.accounts.operators import operators, refuse_last_operator
 from driftline.accounts.services import record_audit
-from driftline.accounts.signals import tokens_changed
 from driftline.accounts.single_sign_on.configuration import ProviderSettings
 from driftline.accounts.single_sign_on.roles import apply_grants
 from driftline.accounts.single_sign_on.sessions import end_all_sessions
+from driftline.common.errors import Problem
 
 MAX_EMAIL_LETTERS = 254
 
@@ -153,8 +155,13 @@ def group_names(provider: ProviderSettings, user: User) -> list[str]:
 
 
 def _locked(provider: ProviderSettings, user_id: int) -> User:
-    """Lock an account; and with it all that administer projects, of whom two must not be switched off at once."""
+    """Lock an account; and with it all that administer projects, of whom two must not be switched off at once.
+
+    The operators are locked before the account of one, in the order in which `refuse_last_operator` locks them.
+    """
     user = get_user(provider, user_id)
+    if user.is_superuser:
+        list(operators().select_for_update().order_by("pk"))
     projects = Membership.objects.filter(user=user, role="admin").values("project")
     list(Membership.objects.select_for_update().filter(project__in=projects, role="admin").order_by("pk"))
     User.objects.select_for_update().get(pk=user.pk)
@@ -173,7 +180,7 @@ def _switch(provider: ProviderSettings, user: User, *, is_active: bool) -> None:
     if user.is_active == is_active:
         return
     if not is_active:
-        _refuse_last_admin(user)
+        _refuse_last(user)
     user.is_active = is_active
     user.save(update_fields=["is_active"])
     tokens = ApiToken.objects.filter(created_by=user, revoked_at=None).count()
@@ -181,12 +188,11 @@ def _switch(provider: ProviderSettings, user: User, *, is_active: bool) -> None:
         project=None, actor=provider.actor, action="user.activate" if is_active else "user.deactivate",
         subject=user.email, after={"tokens": tokens},
     )  # fmt: skip
-    if not is_active:
-        end_all_sessions(user, actor=provider.actor)
-    tokens_changed.send(sender=User)
+    note_activation(user=user, actor=provider.actor)
 
 
-def _refuse_last_admin(user: User) -> None:
+def _refuse_last(user: User) -> None:
+    """Refuse to switch off the only admin of a project, and the only operator."""
     memberships = Membership.objects.filter(user=user).select_related("project").order_by("project__slug")
     alone = [one.project.slug for one in memberships if one.is_last_admin]
     if alone:
@@ -194,9 +200,10 @@ def _refuse_last_admin(user: User) -> None:
             409,
             f"{user.email} is the only admin of {', '.join(alone)}; make somebody else an admin there first.",
         )
-    others = User.objects.filter(is_superuser=True, is_active=True).exclude(pk=user.pk)
-    if user.is_superuser and not others.exists():
-        raise DirectoryRefusal(409, f"{user.email} is the only operator; make another one first.")
+    try:
+        refuse_last_operator(user)
+    except Problem as problem:
+        raise DirectoryRefusal(problem.status, problem.detail) from problem
 
 
 def _refuse_taken_name(provider: ProviderSettings, sent: SentUser, user: User | None) -> None:

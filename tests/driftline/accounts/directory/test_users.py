@@ -266,7 +266,7 @@ class TestSwitchingOff:
 
     def test_the_last_operator_is_refused(self, directory: Directory) -> None:
         ada = directory.make_user(ADA)
-        User.objects.filter(pk=ada).update(is_superuser=True)
+        User.objects.filter(pk=ada).update(is_superuser=True, is_staff=True)
 
         assert "only operator" in directory.send("DELETE", f"Users/{ada}").document["detail"]
 
