@@ -11,7 +11,6 @@ from django.contrib.auth.admin import UserAdmin
 from django.contrib.auth.models import Group
 from django.db import models, transaction
 from django.http import HttpRequest
-from unfold.admin import ModelAdmin
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 from unfold.widgets import UnfoldAdminSelectWidget
 
@@ -20,13 +19,14 @@ from driftline.accounts.quotas import FIELDS as QUOTAS
 from driftline.accounts.quotas import note_quotas, quotas_of
 from driftline.accounts.scopes import Role
 from driftline.accounts.services import note_isolation, record_audit
+from driftline.admin.history import HistoryAdmin
 from driftline.admin.reading import ReadOnlyAdmin
 from monitors.definitions.models import Monitor
 
 admin.site.unregister(Group)  # roles belong to memberships
 
 
-class Audited(ModelAdmin):
+class Audited(HistoryAdmin):
     """Rows that an operator changes here, each change with a row in the audit trail."""
 
     audit_name = ""

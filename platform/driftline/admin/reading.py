@@ -15,11 +15,11 @@ from django.db.models.fields import BLANK_CHOICE_DASH
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
-from unfold.admin import ModelAdmin
 from unfold.decorators import action
 
 from driftline.accounts.models import Project
 from driftline.accounts.projects import refuse_archived
+from driftline.admin.history import HistoryAdmin
 from driftline.common.errors import Problem
 
 MAX_AT_ONCE = 100
@@ -42,7 +42,7 @@ class AdminAct:
     """The project of a row that must not be archived; None where the act only stops something."""
 
 
-class ReadOnlyAdmin(ModelAdmin):
+class ReadOnlyAdmin(HistoryAdmin):
     """Rows to read: none is added, changed or deleted here."""
 
     show_full_result_count = False
