@@ -16,6 +16,7 @@ from monitors.alerts.channel_services import replay, update_channel
 from monitors.rules.services import update_rule
 from monitors.summaries.models import Summary
 from monitors.summaries.services import rebuild_model
+from monitors.workflows.models import ACTIVE_STATES
 from monitors.workflows.rollouts.services import roll_back_run
 from monitors.workflows.services import cancel
 
@@ -91,6 +92,9 @@ CANCEL_RUN = AdminAct(
     "Its worker stops within seconds; the champion stays.",
     "is cancelled",
     lambda run, actor: cancel(run=run, actor=actor),
+    refusal=lambda run: (
+        "" if run.state in ACTIVE_STATES else f"Run {run.pk} is {run.get_state_display()} already."
+    ),
 )
 ROLL_BACK_ROLLOUT = AdminAct(
     "roll_back",

@@ -62,7 +62,7 @@ class Erasures(ReadOnlyAdmin):
     list_select_related = ("project",)
     search_fields = ("=key_hash", "requested_by")
     ordering = ("-pk",)
-    date_hierarchy = "requested_at"
+    by_day = "requested_at"
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return bool(request.user.has_perm("inference.add_erasure"))

@@ -7,7 +7,7 @@ from allauth.account.models import EmailAddress
 from allauth.socialaccount.models import SocialAccount, SocialApp, SocialToken
 from allauth.usersessions.models import UserSession
 from django.contrib import admin
-from django.contrib.admin import DateFieldListFilter, EmptyFieldListFilter
+from django.contrib.admin import EmptyFieldListFilter
 
 from driftline.accounts.models import (
     ApiToken,
@@ -104,7 +104,7 @@ register(
     ("prefix", "name"),
     ("digest", "previous_digest"),
     acts=(acts.REVOKE,),
-    by_date="last_used_at",
+    by_day="last_used_at",
 )
 register(
     Invitation,
@@ -117,9 +117,10 @@ register(Team, ("name", "project", "created_at"), ("project",), ("name",))
 register(
     AuditEntry,
     ("at", "actor", "action", "subject", "project_slug", "address", "token_name", "correlation", "number"),
-    ("action", "project_slug", ("at", DateFieldListFilter)),
+    ("action", "project_slug"),
     ("actor", "subject", "=correlation", "=address", "token_name"),
-    by_date="at",
+    by_day="at",
+    order=("-at", "-pk"),
 )
 admin.site.unregister(EmailAddress)  # people change theirs themselves, which leaves audit rows
 register(EmailAddress, ("email", "user", "primary", "verified"), ("primary", "verified"), ("email",))
@@ -175,7 +176,7 @@ register(
     ("model", "kind", "before", "after", "at", "actor", "reason"),
     ("kind", "model"),
     ("model__name", "actor", "reason"),
-    by_date="at",
+    by_day="at",
 )
 register(
     DeviceGroup, ("name", "project", "model", "generation", "sampling", "created_at"), ("project",), ("name",)
@@ -254,9 +255,11 @@ register(FeatureProfile, ("model", "feature", "centre"), ("model",))
 register(
     Summary,
     ("model", "version", "role", "span", "start", "segment", "rows", "labelled"),
-    ("span", "role", ("start", DateFieldListFilter), "model"),
+    ("span", "role", ("segment", EmptyFieldListFilter), "model"),
     ("model__name",),
     acts=(acts.REBUILD,),
+    by_day="start",
+    order=("-start", "-pk"),
 )
 register(StaleWindow, ("model", "span", "start"), ("span", "model"))
 register(
@@ -296,7 +299,7 @@ register(
     ("title", "model", "severity", "status", "opened_at", "resolved_at"),
     ("status", "severity", "model"),
     ("title", "model__name"),
-    by_date="opened_at",
+    by_day="opened_at",
 )
 register(
     Alert,
@@ -324,7 +327,7 @@ register(
     ("state", "event", "channel"),
     ("event_id", "subject", "reason"),
     acts=(acts.SEND_AGAIN,),
-    by_date="created_at",
+    by_day="created_at",
 )
 register(DeliveryAttempt, ("delivery", "succeeded", "status", "duration_ms", "at"), ("succeeded",))
 register(
@@ -345,7 +348,7 @@ register(
     ("state", ("finished_at", EmptyFieldListFilter), "model"),
     ("trigger", "model__name"),
     acts=(acts.CANCEL_RUN,),
-    by_date="created_at",
+    by_day="created_at",
 )
 register(
     MlflowVersion, ("model", "registered_model", "number", "state", "version", "run"), ("state", "model")
