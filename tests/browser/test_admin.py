@@ -121,6 +121,7 @@ def test_twelve_tasks(operator: Operator, world: World, settings: Any) -> None:
     operator.page.fill("[name=key]", "person-7")
     operator.page.fill("[name=again]", "person-7")
     operator.click("[name=_save]")
+    operator.click("button[name=confirmed]")
     operator.reads("was added successfully")
 
     operator.begin("rebuild a day")

@@ -92,9 +92,7 @@ CANCEL_RUN = AdminAct(
     "Its worker stops within seconds; the champion stays.",
     "is cancelled",
     lambda run, actor: cancel(run=run, actor=actor),
-    refusal=lambda run: (
-        "" if run.state in ACTIVE_STATES else f"Run {run.pk} is {run.get_state_display()} already."
-    ),
+    refusal=lambda run: "" if run.state in ACTIVE_STATES else f"Run {run.pk} is {run.state} already.",
 )
 ROLL_BACK_ROLLOUT = AdminAct(
     "roll_back",
@@ -165,6 +163,7 @@ REVOKE = AdminAct(
     "Whoever uses it is refused at once. This cannot be undone.",
     "is revoked",
     lambda token, actor: revoke_token(token=token, actor=actor, now=now()),
+    is_final=True,
 )
 REVOKE_SCIM = AdminAct(
     "revoke",
@@ -172,4 +171,5 @@ REVOKE_SCIM = AdminAct(
     "The provider that uses it is refused at once. This cannot be undone.",
     "is revoked",
     lambda token, actor: revoke_directory_token(prefix=token.prefix, actor=actor, now=now()),
+    is_final=True,
 )

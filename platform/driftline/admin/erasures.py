@@ -5,7 +5,9 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.urls import reverse
 from unfold.widgets import UnfoldAdminTextInputWidget
 
 from driftline.accounts.models import Project
@@ -46,6 +48,13 @@ class AdminErasureForm(forms.ModelForm):  # type: ignore[type-arg]  # Django's h
         return str(self.cleaned_data["again"])
 
 
+_QUESTION = {
+    "label": "Erase",
+    "question": "All that was logged under this key in this project is deleted. This cannot be undone.",
+    "is_final": True,
+}
+
+
 @admin.register(Erasure)
 class Erasures(ReadOnlyAdmin):
     form = AdminErasureForm
@@ -63,12 +72,37 @@ class Erasures(ReadOnlyAdmin):
     search_fields = ("=key_hash", "requested_by")
     ordering = ("-pk",)
     by_day = "requested_at"
+    add_form_template = "admin/erase_person.html"
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return bool(request.user.has_perm("inference.add_erasure"))
 
-    def get_fields(self, request: HttpRequest, obj: Any = None) -> Sequence[str]:
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Sequence[Any]:
         return ("project", "key", "again") if obj is None else super().get_fields(request, obj)
+
+    def add_view(
+        self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Ask once more before anything is erased: nothing brings the rows back."""
+        if request.method == "POST" and "confirmed" not in request.POST and self.has_add_permission(request):
+            form = self.get_form(request)(request.POST)
+            if form.is_valid():
+                return self._ask(request, form.cleaned_data)
+        return super().add_view(request, form_url, extra_context)
+
+    def _ask(self, request: HttpRequest, typed: dict[str, Any]) -> HttpResponse:
+        project, key = typed["project"], str(typed["key"])
+        context = {
+            **self.admin_site.each_context(request),
+            "title": "Erase a person",
+            "heading": f"Erase this person from {project}?",
+            "act": _QUESTION,
+            "rows": [key],
+            "hidden": [("project", project.pk), ("key", key), ("again", key)],
+            "opts": self.opts,
+            "back": reverse("admin:inference_erasure_changelist"),
+        }
+        return TemplateResponse(request, "admin/confirm_act.html", context)
 
     def save_model(self, request: HttpRequest, obj: Erasure, form: Any, change: bool) -> None:
         """Ask for the erasure as the API does; the row is the receipt, perhaps of one that is under way."""

@@ -70,8 +70,6 @@ _OWNERS = ("project", "model", "run", "source", "channel", "version", "group")
 class HistoryAdmin(ModelAdmin):
     """Rows whose History page shows the audit trail: Django's own log knows only the forms of the admin."""
 
-    object_history_template = "admin/audit_history.html"
-
     def history_view(
         self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
@@ -94,7 +92,7 @@ class HistoryAdmin(ModelAdmin):
             "opts": self.opts,
             **(extra_context or {}),
         }
-        return TemplateResponse(request, self.object_history_template, context)
+        return TemplateResponse(request, "admin/audit_history.html", context)
 
 
 def entries_about(row: DjangoModel) -> QuerySet[AuditEntry]:

@@ -154,6 +154,11 @@ class Projects(Audited):
     readonly_fields = ("created_at", "stored_bytes")
     prepopulated_fields: ClassVar[dict[str, Sequence[str]]] = {"slug": ("name",)}
 
+    def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **options: Any) -> Any:
+        """Warn of another short name, as all that was sent out or configured names the project by it."""
+        warning = "Every link, bookmark and API address of the project has it: another one breaks them all."
+        return super().get_form(request, obj, change=change, help_texts={"slug": warning}, **options)
+
     def get_fields(self, request: HttpRequest, obj: Any = None) -> Sequence[str]:
         """Leave out of a new project the time at which it was made: the database sets it."""
         fields = ("name", "slug", "isolation", *QUOTAS)

@@ -44,6 +44,8 @@ class AdminAct:
     """Takes the row and who asks; raises Problem where it cannot be done."""
     project: Callable[[Any], Project] | None = None
     """The project of a row that must not be archived; None where the act only stops something."""
+    is_final: bool = False
+    """Whether it cannot be undone, which the colour of its button says too."""
     refusal: Callable[[Any], str] = lambda row: ""
     """Why it cannot be done to a row, which is said instead of the question; empty where it can."""
 
@@ -164,7 +166,7 @@ class ActingAdmin(ReadOnlyAdmin):
 
 def register(
     model: type[models.Model],
-    columns: Sequence[str],
+    columns: Sequence[Column],
     filters: Sequence[str | tuple[str, type[FieldListFilter]]] = (),
     search: Sequence[str] = (),
     secret: Sequence[str] = (),

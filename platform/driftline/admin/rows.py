@@ -7,7 +7,6 @@ from allauth.account.models import EmailAddress
 from allauth.socialaccount.models import SocialAccount, SocialApp, SocialToken
 from allauth.usersessions.models import UserSession
 from django.contrib import admin
-from django.contrib.admin import EmptyFieldListFilter
 
 from driftline.accounts.models import (
     ApiToken,
@@ -20,6 +19,8 @@ from driftline.accounts.models import (
     Team,
 )
 from driftline.admin import acts
+from driftline.admin.cells import changes_in_words
+from driftline.admin.filters import HappenedFilter, OneSegmentFilter
 from driftline.admin.reading import register
 from driftline.admin.scim_tokens import ScimTokenAdmin
 from driftline.models import DiskSample, Heartbeat
@@ -100,7 +101,7 @@ from monitors.workflows.pulls.models import Pull
 register(
     ApiToken,
     ("prefix", "name", "project", "scopes", "allowed_networks", "last_used_at", "expires_at", "revoked_at"),
-    ("project", ("revoked_at", EmptyFieldListFilter)),
+    ("project", ("revoked_at", HappenedFilter)),
     ("prefix", "name"),
     ("digest", "previous_digest"),
     acts=(acts.REVOKE,),
@@ -116,7 +117,7 @@ register(CustomRole, ("name", "project", "scopes", "created_at"), ("project",), 
 register(Team, ("name", "project", "created_at"), ("project",), ("name",))
 register(
     AuditEntry,
-    ("at", "actor", "action", "subject", "project_slug", "address", "token_name", "correlation", "number"),
+    ("at", "actor", "action", "subject", changes_in_words, "project_slug", "address"),
     ("action", "project_slug"),
     ("actor", "subject", "=correlation", "=address", "token_name"),
     by_day="at",
@@ -160,7 +161,7 @@ register(
 register(
     Model,
     ("name", "project", "task", "autonomy", "created_at", "archived_at"),
-    ("task", "autonomy", "project", ("archived_at", EmptyFieldListFilter)),
+    ("task", "autonomy", "project", ("archived_at", HappenedFilter)),
     ("name",),
     acts=(acts.ARCHIVE_MODEL, acts.RESTORE_MODEL, acts.ROLL_BACK_MODEL),
 )
@@ -255,7 +256,7 @@ register(FeatureProfile, ("model", "feature", "centre"), ("model",))
 register(
     Summary,
     ("model", "version", "role", "span", "start", "segment", "rows", "labelled"),
-    ("span", "role", ("segment", EmptyFieldListFilter), "model"),
+    ("span", "role", ("segment", OneSegmentFilter), "model"),
     ("model__name",),
     acts=(acts.REBUILD,),
     by_day="start",
@@ -345,7 +346,7 @@ register(Workflow, ("model", "trainer", "pairs", "max_pairs", "max_runs_a_day"))
 register(
     Run,
     ("model", "state", "trigger", "champion", "challenger", "created_at", "finished_at"),
-    ("state", ("finished_at", EmptyFieldListFilter), "model"),
+    ("state", ("finished_at", HappenedFilter), "model"),
     ("trigger", "model__name"),
     acts=(acts.CANCEL_RUN,),
     by_day="created_at",

@@ -16,7 +16,6 @@ from driftline.admin.reading import ActingAdmin
 from driftline.common.errors import Problem
 from driftline.pages.settings import NetworksForm
 
-
 _NETWORKS = "allowed_networks"
 
 

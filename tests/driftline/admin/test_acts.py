@@ -233,14 +233,19 @@ class TestATokenForScim:
         assert operator.get(address_of_page(token)).status_code == 200
 
 
-def test_a_person_is_erased_once_the_key_was_typed_twice(operator: Client, world: World) -> None:
+def test_a_person_is_erased_once_the_key_was_typed_twice_and_confirmed(
+    operator: Client, world: World
+) -> None:
     url = reverse("admin:inference_erasure_add")
     typed = {"project": str(world.project.pk), "key": "person-7", "again": "person-8"}
 
     differing = operator.post(url, typed)
-    operator.post(url, typed | {"again": "person-7"})
+    question = operator.post(url, typed | {"again": "person-7"})
+    was_erased = Erasure.objects.exists()
+    operator.post(url, typed | {"again": "person-7", "confirmed": "yes"})
 
     assert "The two keys differ" in differing.content.decode()
+    assert ("This cannot be undone" in question.content.decode(), was_erased) == (True, False)
     assert Erasure.objects.get().requested_by == "operator@bank.example"
 
 

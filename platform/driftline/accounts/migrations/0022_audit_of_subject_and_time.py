@@ -4,18 +4,17 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('accounts', '0021_scim_token_rotation'),
+        ("accounts", "0021_scim_token_rotation"),
     ]
 
     operations = [
         migrations.AddIndex(
-            model_name='auditentry',
-            index=models.Index(fields=['subject', '-at'], name='audit_of_subject'),
+            model_name="auditentry",
+            index=models.Index(fields=["subject", "-at"], name="audit_of_subject"),
         ),
         migrations.AddIndex(
-            model_name='auditentry',
-            index=models.Index(fields=['-at'], name='audit_by_time'),
+            model_name="auditentry",
+            index=models.Index(fields=["-at"], name="audit_by_time"),
         ),
     ]

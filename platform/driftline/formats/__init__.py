@@ -1,1 +1,0 @@
-"""How Django writes times where no template says it, which is in the admin."""
