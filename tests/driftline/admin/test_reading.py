@@ -88,7 +88,7 @@ class TestAnAct:
         assert operator.post(address, ticked)["Location"] == address
 
     def test_that_cannot_be_done_is_not_asked_for(self, operator: Client, model: Model) -> None:
-        champion = Version.objects.filter(model=model).latest("pk")
+        champion = Version.objects.create(model=model, version="1")
         run = Run.objects.create(
             model=model, champion=champion, state=RunState.PROMOTED, trigger="manual", data_until=now()
         )
