@@ -4,15 +4,14 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     dependencies = [
-        ('inference', '0050_keys_of_host_tokens'),
-        ('monitors', '0064_overlap_of_webhook_secrets'),
+        ("inference", "0050_keys_of_host_tokens"),
+        ("monitors", "0064_overlap_of_webhook_secrets"),
     ]
 
     operations = [
         migrations.AddIndex(
-            model_name='summary',
-            index=models.Index(fields=['-start'], name='summaries_by_start'),
+            model_name="summary",
+            index=models.Index(fields=["-start"], name="summaries_by_start"),
         ),
     ]
