@@ -41,6 +41,12 @@ class DayChangeList(ChangeList):
         return read_day(text)
 
     @property
+    def day_label(self) -> str:
+        """What the day is of, such as *Day (UTC, last used)*."""
+        name = str(self.opts.get_field(self.model_admin.by_day).verbose_name).removesuffix("at").strip()
+        return f"Day (UTC, {name})" if name else "Day (UTC)"
+
+    @property
     def kept_params(self) -> list[tuple[str, str]]:
         """The other parameters of the address, for the form that chooses a day."""
         return [(name, text) for name, texts in self.filter_params.items() if name != DAY for text in texts]

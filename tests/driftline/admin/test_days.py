@@ -65,6 +65,12 @@ def test_the_days_beside_it_are_one_click_away_and_keep_the_search(operator: Cli
     assert len(subjects(operator.get(reverse(LIST) + links["all days"]))) == 3
 
 
+def test_the_form_says_which_time_has_the_day(operator: Client) -> None:
+    page = operator.get(reverse("admin:accounts_apitoken_changelist"))
+
+    assert ">Day (UTC, last used)</label>" in page.content.decode()
+
+
 @pytest.mark.parametrize("day", ["2026-06-31", "yesterday", "20260615", "9999-12-31", "0001-01-01"])
 def test_what_is_no_day_is_refused(operator: Client, entries: None, day: str) -> None:
     answer = operator.get(reverse(LIST), {"day": day})
