@@ -117,7 +117,7 @@ register(CustomRole, ("name", "project", "scopes", "created_at"), ("project",), 
 register(Team, ("name", "project", "created_at"), ("project",), ("name",))
 register(
     AuditEntry,
-    ("at", "actor", "action", "subject", changes_in_words, "project_slug", "address"),
+    ("at", "actor", "action", "subject", changes_in_words, "project_slug"),
     ("action", "project_slug"),
     ("actor", "subject", "=correlation", "=address", "token_name"),
     by_day="at",
