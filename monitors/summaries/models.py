@@ -36,9 +36,11 @@ class Summary(models.Model):
                 fields=["model", "span", "start", "role", "version", "segment"], name="one_summary_a_window"
             )
         ]
+        indexes = [models.Index(fields=["-start"], name="summaries_by_start")]
 
     def __str__(self) -> str:
-        return f"{self.role} {self.start:%Y-%m-%d %H}h {self.segment} ({self.rows} rows)"
+        window = f"{self.model} {self.role} {self.span} {self.start:%Y-%m-%d %H:%M}"
+        return f"{window}{self.segment and ' '}{self.segment} ({self.rows} rows)"
 
 
 class StaleWindow(AttemptedWorkRow):

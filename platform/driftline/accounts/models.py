@@ -433,6 +433,8 @@ class AuditEntry(models.Model):
         verbose_name_plural = "audit entries"
         indexes = [
             models.Index(fields=["project", "-at"], name="audit_newest"),
+            models.Index(fields=["subject", "-at"], name="audit_of_subject"),
+            models.Index(fields=["-at"], name="audit_by_time"),
             models.Index(fields=["id"], condition=models.Q(number=None), name="audit_not_sealed"),
             models.Index(fields=["id"], condition=models.Q(action="audit.redact"), name="audit_redactions"),
         ]

@@ -18,6 +18,7 @@ from monitors.alerts.channel_services import replay, update_channel
 from monitors.rules.services import update_rule
 from monitors.summaries.models import Summary
 from monitors.summaries.services import rebuild_model
+from monitors.workflows.models import ACTIVE_STATES
 from monitors.workflows.rollouts.services import roll_back_run
 from monitors.workflows.services import cancel
 
@@ -93,6 +94,7 @@ CANCEL_RUN = AdminAct(
     "Its worker stops within seconds; the champion stays.",
     "is cancelled",
     lambda run, actor: cancel(run=run, actor=actor),
+    refusal=lambda run: "" if run.state in ACTIVE_STATES else f"Run {run.pk} is {run.state} already.",
 )
 ROLL_BACK_ROLLOUT = AdminAct(
     "roll_back",
@@ -185,6 +187,7 @@ REVOKE = AdminAct(
     "Whoever uses it is refused at once. This cannot be undone.",
     "is revoked",
     lambda token, actor: revoke_token(token=token, actor=actor, now=now()),
+    is_final=True,
 )
 REVOKE_SCIM = AdminAct(
     "revoke",
@@ -192,4 +195,5 @@ REVOKE_SCIM = AdminAct(
     "The provider that uses it is refused at once. This cannot be undone.",
     "is revoked",
     lambda token, actor: revoke_directory_token(prefix=token.prefix, actor=actor, now=now()),
+    is_final=True,
 )

@@ -65,12 +65,12 @@ class Erasures(ReadOnlyAdmin, AskingAdmin):
     list_select_related = ("project",)
     search_fields = ("=key_hash", "requested_by")
     ordering = ("-pk",)
-    date_hierarchy = "requested_at"
+    by_day = "requested_at"
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return bool(request.user.has_perm("inference.add_erasure"))
 
-    def get_fields(self, request: HttpRequest, obj: Any = None) -> Sequence[str]:
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Sequence[Any]:
         return ("project", "key", "again") if obj is None else super().get_fields(request, obj)
 
     def add_view(

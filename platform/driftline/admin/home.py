@@ -256,7 +256,7 @@ def _tasks() -> list[tuple[str, str]]:
         ("Disable a rule", _list("monitors_rule")),
         ("Cancel a run that is stuck", _list("monitors_run", "finished_at__isempty=1")),
         ("Roll a model back", _list("inference_model")),
-        ("Rebuild a day", _list("monitors_summary", "span__exact=day")),
+        ("Rebuild a day", _list("monitors_summary", "span__exact=day&segment__isempty=1")),
         ("Retry a dead letter", _list("inference_deadletter")),
         ("Revoke a token, by when it was used last", _list("accounts_apitoken", "revoked_at__isempty=1")),
         ("Erase a person", reverse("admin:inference_erasure_add")),

@@ -28,6 +28,7 @@ from driftline.accounts.scopes import Role
 from driftline.accounts.services import note_isolation, record_audit
 from driftline.admin import acts
 from driftline.admin.asking import AskingAdmin, Question
+from driftline.admin.history import HistoryAdmin
 from driftline.admin.reading import ActingAdmin, ReadOnlyAdmin, register
 from driftline.common.errors import Problem
 from monitors.definitions.models import Monitor
@@ -37,7 +38,7 @@ RIGHTS = ("is_active", "is_staff", "is_superuser")
 admin.site.unregister(Group)  # roles belong to memberships
 
 
-class Audited(ModelAdmin):
+class Audited(HistoryAdmin):
     """Rows that an operator changes here, each change with a row in the audit trail."""
 
     audit_name = ""

@@ -8,6 +8,7 @@ from django.contrib import admin, messages
 from django.contrib.admin import FieldListFilter
 from django.contrib.admin import ModelAdmin as DjangoModelAdmin
 from django.contrib.admin.options import ActionLocation
+from django.contrib.admin.templatetags.admin_urls import add_preserved_filters
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import PermissionDenied
 from django.db import models
@@ -15,11 +16,14 @@ from django.db.models.fields import BLANK_CHOICE_DASH
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
-from unfold.admin import ModelAdmin
 from unfold.decorators import action
+from unfold.views import ChangeList
 
 from driftline.accounts.models import Project
 from driftline.accounts.projects import refuse_archived
+from driftline.admin.cells import Column, is_long, list_column, page_column
+from driftline.admin.days import DayChangeList, of_day, read_day
+from driftline.admin.history import HistoryAdmin
 from driftline.common.errors import Problem
 
 MAX_AT_ONCE = 100
@@ -40,13 +44,35 @@ class AdminAct:
     """Takes the row and who asks; raises Problem where it cannot be done."""
     project: Callable[[Any], Project] | None = None
     """The project of a row that must not be archived; None where the act only stops something."""
+    is_final: bool = False
+    """Whether it cannot be undone, which the colour of its button says too."""
+    refusal: Callable[[Any], str] = lambda row: ""
+    """Why it cannot be done to a row, which is said instead of the question; empty where it can."""
 
 
-class ReadOnlyAdmin(ModelAdmin):
+class ReadOnlyAdmin(HistoryAdmin):
     """Rows to read: none is added, changed or deleted here."""
 
     show_full_result_count = False
     list_per_page = 50
+    by_day: str | None = None
+    """A column with an index, of which the list shows one day where that is chosen or searched for."""
+
+    def get_changelist(self, request: HttpRequest, **options: Any) -> type[ChangeList]:
+        return DayChangeList if self.by_day else super().get_changelist(request, **options)
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: models.QuerySet[Any], search_term: str
+    ) -> tuple[models.QuerySet[Any], bool]:
+        """Search for words, and for a day where one of them is a date."""
+        words = search_term.split()
+        days = [day for day in map(read_day, words) if day] if self.by_day else []
+        if not days:
+            return super().get_search_results(request, queryset, search_term)
+        for day in days:
+            queryset = of_day(queryset, str(self.by_day), day)
+        rest = " ".join(word for word in words if read_day(word) is None)
+        return super().get_search_results(request, queryset, rest)
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
@@ -57,10 +83,20 @@ class ReadOnlyAdmin(ModelAdmin):
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
 
-    def get_fields(self, request: HttpRequest, obj: Any = None) -> Sequence[str]:
-        """Leave out what is excluded, and binary columns: they have no form that a person could read."""
-        fields = [f.name for f in self.model._meta.fields if not isinstance(f, models.BinaryField)]
-        return [name for name in fields if name not in (self.exclude or ())]
+    def get_list_display(self, request: HttpRequest) -> Sequence[Column]:
+        """Write the columns that hold JSON in words."""
+        fields = {field.name: field for field in self.model._meta.fields}
+        columns = super().get_list_display(request)
+        return [list_column(fields[one]) if one in fields else one for one in columns]
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Sequence[Any]:
+        """Show what may be long last, and neither what is excluded nor binary columns, which no person could read."""
+        shown = [
+            field
+            for field in self.model._meta.fields
+            if not isinstance(field, models.BinaryField) and field.name not in (self.exclude or ())
+        ]
+        return [page_column(field) for field in sorted(shown, key=is_long)]
 
 
 class ActingAdmin(ReadOnlyAdmin):
@@ -88,13 +124,14 @@ class ActingAdmin(ReadOnlyAdmin):
         """Ask first; where that was answered, do it to each row and say what became of it."""
         if not self.has_act_permission(request):
             raise PermissionDenied
-        back = reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_changelist")
+        back = self._list_address(request)
         if request.method != "POST" or "confirmed" not in request.POST:
             context = {
                 **self.admin_site.each_context(request),
                 "title": act.label,
                 "act": act,
-                "rows": rows,
+                "rows": [row for row in rows if not act.refusal(row)],
+                "refused": [reason for row in rows if (reason := act.refusal(row))],
                 "hidden": hidden,
                 "opts": self.opts,
                 "back": back,
@@ -111,22 +148,37 @@ class ActingAdmin(ReadOnlyAdmin):
                 self.message_user(request, f"{row} {act.done}.", messages.SUCCESS)
         return HttpResponseRedirect(back)
 
+    def render_change_form(
+        self, request: HttpRequest, context: dict[str, Any], **options: Any
+    ) -> HttpResponse:
+        """Have the buttons keep how the list was filtered, so that the page after an act shows it again."""
+        if kept := self.get_preserved_filters(request):
+            for button in context.get("actions_detail", ()):
+                button["path"] += f"?{kept}"
+        return super().render_change_form(request, context, **options)
+
+    def _list_address(self, request: HttpRequest) -> str:
+        """Return the address of the list, filtered as it was when the act was chosen."""
+        address = reverse(f"admin:{self.opts.app_label}_{self.opts.model_name}_changelist")
+        kept = {"preserved_filters": self.get_preserved_filters(request), "opts": self.opts}
+        return str(add_preserved_filters(kept, address))
+
 
 def register(
     model: type[models.Model],
-    columns: Sequence[str],
+    columns: Sequence[Column],
     filters: Sequence[str | tuple[str, type[FieldListFilter]]] = (),
     search: Sequence[str] = (),
     secret: Sequence[str] = (),
     *,
     acts: Sequence[AdminAct] = (),
-    by_date: str | None = None,
+    by_day: str | None = None,
     order: Sequence[str] = ("-pk",),
     base: type[ReadOnlyAdmin] | None = None,
 ) -> None:
     """Register a model for reading, its relations fetched with the list; fields that are `secret` are not shown.
 
-    `acts` are what may be done to its rows, and `by_date` is a column by which the list can be opened by year and day.
+    `acts` are what may be done to its rows, and `by_day` is a column of which the list shows one day on demand.
     `base` has what is changed by a form; without one nothing is.
     """
     related = [f.name for f in model._meta.fields if isinstance(f, models.ForeignKey) and f.name in columns]
@@ -137,7 +189,8 @@ def register(
         "list_select_related": tuple(related) or False,
         "ordering": tuple(order),
         "exclude": tuple(secret),
-        "date_hierarchy": by_date,
+        "by_day": by_day,
+        "search_help_text": "Words, or a day such as 2026-06-15" if by_day and search else None,
         "acts": tuple(acts),
     }
     for act in acts:

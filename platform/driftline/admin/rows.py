@@ -7,7 +7,6 @@ from allauth.account.models import EmailAddress
 from allauth.socialaccount.models import SocialAccount, SocialApp, SocialToken
 from allauth.usersessions.models import UserSession
 from django.contrib import admin
-from django.contrib.admin import DateFieldListFilter, EmptyFieldListFilter
 
 from driftline.accounts.models import (
     ApiToken,
@@ -20,6 +19,8 @@ from driftline.accounts.models import (
     Team,
 )
 from driftline.admin import acts
+from driftline.admin.cells import changes_in_words
+from driftline.admin.filters import HappenedFilter, OneSegmentFilter
 from driftline.admin.reading import register
 from driftline.admin.scim_tokens import ScimTokenAdmin
 from driftline.models import DiskSample, Heartbeat
@@ -100,11 +101,11 @@ from monitors.workflows.pulls.models import Pull
 register(
     ApiToken,
     ("prefix", "name", "project", "scopes", "allowed_networks", "last_used_at", "expires_at", "revoked_at"),
-    ("project", ("revoked_at", EmptyFieldListFilter)),
+    ("project", ("revoked_at", HappenedFilter)),
     ("prefix", "name"),
     ("digest", "previous_digest"),
     acts=(acts.REVOKE,),
-    by_date="last_used_at",
+    by_day="last_used_at",
 )
 register(
     Invitation,
@@ -116,10 +117,11 @@ register(CustomRole, ("name", "project", "scopes", "created_at"), ("project",), 
 register(Team, ("name", "project", "created_at"), ("project",), ("name",))
 register(
     AuditEntry,
-    ("at", "actor", "action", "subject", "project_slug", "address", "token_name", "correlation", "number"),
-    ("action", "project_slug", ("at", DateFieldListFilter)),
+    ("at", "actor", "action", "subject", changes_in_words, "project_slug"),
+    ("action", "project_slug"),
     ("actor", "subject", "=correlation", "=address", "token_name"),
-    by_date="at",
+    by_day="at",
+    order=("-at", "-pk"),
 )
 admin.site.unregister(EmailAddress)  # people change theirs themselves, which leaves audit rows
 register(EmailAddress, ("email", "user", "primary", "verified"), ("primary", "verified"), ("email",))
@@ -159,7 +161,7 @@ register(
 register(
     Model,
     ("name", "project", "task", "autonomy", "created_at", "archived_at"),
-    ("task", "autonomy", "project", ("archived_at", EmptyFieldListFilter)),
+    ("task", "autonomy", "project", ("archived_at", HappenedFilter)),
     ("name",),
     acts=(acts.ARCHIVE_MODEL, acts.RESTORE_MODEL, acts.ROLL_BACK_MODEL),
 )
@@ -175,7 +177,7 @@ register(
     ("model", "kind", "before", "after", "at", "actor", "reason"),
     ("kind", "model"),
     ("model__name", "actor", "reason"),
-    by_date="at",
+    by_day="at",
 )
 register(
     DeviceGroup, ("name", "project", "model", "generation", "sampling", "created_at"), ("project",), ("name",)
@@ -254,9 +256,11 @@ register(FeatureProfile, ("model", "feature", "centre"), ("model",))
 register(
     Summary,
     ("model", "version", "role", "span", "start", "segment", "rows", "labelled"),
-    ("span", "role", ("start", DateFieldListFilter), "model"),
+    ("span", "role", ("segment", OneSegmentFilter), "model"),
     ("model__name",),
     acts=(acts.REBUILD,),
+    by_day="start",
+    order=("-start", "-pk"),
 )
 register(StaleWindow, ("model", "span", "start"), ("span", "model"))
 register(
@@ -296,7 +300,7 @@ register(
     ("title", "model", "severity", "status", "opened_at", "resolved_at"),
     ("status", "severity", "model"),
     ("title", "model__name"),
-    by_date="opened_at",
+    by_day="opened_at",
 )
 register(
     Alert,
@@ -324,7 +328,7 @@ register(
     ("state", "event", "channel"),
     ("event_id", "subject", "reason"),
     acts=(acts.SEND_AGAIN,),
-    by_date="created_at",
+    by_day="created_at",
 )
 register(DeliveryAttempt, ("delivery", "succeeded", "status", "duration_ms", "at"), ("succeeded",))
 register(
@@ -342,10 +346,10 @@ register(Workflow, ("model", "trainer", "pairs", "max_pairs", "max_runs_a_day"))
 register(
     Run,
     ("model", "state", "trigger", "champion", "challenger", "created_at", "finished_at"),
-    ("state", ("finished_at", EmptyFieldListFilter), "model"),
+    ("state", ("finished_at", HappenedFilter), "model"),
     ("trigger", "model__name"),
     acts=(acts.CANCEL_RUN,),
-    by_date="created_at",
+    by_day="created_at",
 )
 register(
     MlflowVersion, ("model", "registered_model", "number", "state", "version", "run"), ("state", "model")

@@ -16,6 +16,8 @@ from driftline.admin.reading import ActingAdmin
 from driftline.common.errors import Problem
 from driftline.pages.settings import NetworksForm
 
+_NETWORKS = "allowed_networks"
+
 
 class ScimTokenForm(NetworksForm, forms.ModelForm):  # type: ignore[type-arg]  # Django's has no parameter when it runs
     """From where a token may be used, one network a line."""
@@ -48,7 +50,14 @@ class ScimTokenAdmin(ActingAdmin):
         return is_valid and ModelAdmin.has_change_permission(self, request, obj)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> Sequence[str]:
-        return [name for name in self.get_fields(request, obj) if name != "allowed_networks"]
+        return [name for name in self.get_fields(request, obj) if name != _NETWORKS]
+
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Sequence[Any]:
+        """Have the networks typed where they may be changed, which a column in words is not."""
+        fields = super().get_fields(request, obj)
+        if not self.has_change_permission(request, obj):
+            return fields
+        return [_NETWORKS if getattr(one, "__name__", one) == _NETWORKS else one for one in fields]
 
     def save_model(self, request: HttpRequest, obj: DirectoryToken, form: Any, change: bool) -> None:
         """Set the networks as the command does, with its audit row."""

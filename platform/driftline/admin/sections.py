@@ -11,7 +11,7 @@ from django.utils.text import capfirst
 _SECTIONS: Sequence[tuple[str, Sequence[str]]] = (
     (
         "People",
-        ("user", "membership", "invitation", "team", "project"),
+        ("user", "membership", "customrole", "invitation", "team", "project"),
     ),
     (
         "Sign-in",
@@ -41,7 +41,7 @@ _SECTIONS: Sequence[tuple[str, Sequence[str]]] = (
         "Incidents",
         ("incident", "alert", "rule", "transition", "silence"),
     ),
-    ("Messages", ("delivery", "channel", "deliveryattempt", "digest")),
+    ("Messages", ("delivery", "channel", "storedrouting", "deliveryattempt", "digest")),
     (
         "Sources",
         ("source", "deadletter", "sourceconsumer", "sourceposition"),

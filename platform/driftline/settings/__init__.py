@@ -176,6 +176,7 @@ WHITENOISE_USE_FINDERS = (
 USE_TZ = True
 TIME_ZONE = "UTC"
 LANGUAGE_CODE = "en-gb"
+FORMAT_MODULE_PATH = "driftline.common.formats"
 
 # -- people ------------------------------------------------------------------------------------------------------------
 AUTH_USER_MODEL = "accounts.User"
@@ -320,6 +321,7 @@ UNFOLD = {
     "SITE_TITLE": "Driftline admin",
     "SITE_HEADER": "Driftline",
     "SITE_ICON": lambda request: static("driftline.svg"),
+    "STYLES": [lambda request: static("admin.css")],
     "SITE_FAVICONS": [
         {"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("driftline.svg")}
     ],
