@@ -181,16 +181,21 @@ def _message_of(
 def see_watermark(database: Database, queries: TableQueries, settings: SqlSettings) -> bool:
     """See once of which type watermarks are; returns False while the table has none.
 
-    Raises AdapterFailed where the lag is set and it is no time, which alone can be so many seconds old.
+    Raises AdapterFailed where the lag is set and it is no time, which alone can be so many seconds old, and where
+    the one that was seen cannot be read: rows of a day that has not ended could be read then, and others missed.
     """
     if queries.is_by_day is not None:
         return True
     for _, row in database.read(queries.any_watermark()):
         value = row[0]
-        if settings.lag_seconds and not isinstance(value, date | Unreadable):
+        if isinstance(value, Unreadable):
+            detail = f"{value.text[:60]!r} is no time between the years 1 and 9999"
+            raise AdapterFailed(f"{settings.watermark} cannot be followed: {detail}.")
+        if settings.lag_seconds and not isinstance(value, date):
             detail = f"{settings.watermark} is no time, so lag_seconds has to be 0."
             raise AdapterFailed(f"{detail} Rows that are committed late may be missed then.")
         queries.is_by_day = isinstance(value, date) and not isinstance(value, datetime)
+        queries.has_zone = isinstance(value, datetime) and value.tzinfo is not None
     return queries.is_by_day is not None
 
 

@@ -41,6 +41,13 @@ from inference.prediction_log.sources.sql.snowflake_key import KeyPair
 
 PARTITION_MIB = 48  # at which Snowflake is asked to end a partition, the least that its drivers ask for
 MAX_ANSWER_BYTES = 64 << 20  # also once it is unpacked
+SESSION = {
+    "TIMEZONE": "UTC",
+    "BINARY_OUTPUT_FORMAT": "HEX",
+    "ROWS_PER_RESULTSET": "0",
+    "CLIENT_RESULT_CHUNK_SIZE": str(PARTITION_MIB),
+}
+"""Parameters of each statement: Snowflake ignores names in lower case, without an error."""
 PAUSE_SECONDS = 0.5  # between two looks whether a statement has ended
 CANCEL_SECONDS = 5.0
 RUNNING, TIMED_OUT, TOO_MANY = 202, 408, 429
@@ -184,7 +191,7 @@ def _request_of(query: Query, settings: SqlSettings) -> dict[str, Any]:
         "database": settings.database,
         "schema": settings.schema_name,
         "warehouse": settings.warehouse,
-        "parameters": {"timezone": "UTC", "client_result_chunk_size": PARTITION_MIB},
+        "parameters": SESSION,
     }
     return request | ({"role": settings.role} if settings.role else {})
 

@@ -95,7 +95,7 @@ class TestStatements:
         assert page == Query(
             'SELECT *, "UPDATED_AT" AS driftline_place_0, "ID" AS driftline_place_1 FROM "PUBLIC"."SCORES" '
             'WHERE "UPDATED_AT" IS NOT NULL AND "ID" IS NOT NULL AND '
-            '"UPDATED_AT" < DATEADD(second, -60, CURRENT_TIMESTAMP()) ORDER BY "UPDATED_AT", "ID" LIMIT 5',
+            '"UPDATED_AT" < DATEADD(second, -60, SYSDATE()) ORDER BY "UPDATED_AT", "ID" LIMIT 5',
             [],
             max_rows=5,
             min_columns=3,
@@ -125,8 +125,57 @@ class TestStatements:
             "schema": "PUBLIC",
             "warehouse": WAREHOUSE,
             "role": "READER",
-            "parameters": {"timezone": "UTC", "client_result_chunk_size": 48},
+            "parameters": {
+                "TIMEZONE": "UTC",
+                "BINARY_OUTPUT_FORMAT": "HEX",
+                "ROWS_PER_RESULTSET": "0",
+                "CLIENT_RESULT_CHUNK_SIZE": "48",
+            },
         }
+
+    @pytest.mark.parametrize(
+        ("kind", "cell", "settled"),
+        [
+            ("TIMESTAMP_NTZ", f"{TEN_SECONDS}.000000000", '"UPDATED_AT" < DATEADD(second, -60, SYSDATE())'),
+            ("DATE", "17982", '"UPDATED_AT" < CAST(DATEADD(second, -60, SYSDATE()) AS date)'),
+            (
+                "TIMESTAMP_LTZ",
+                f"{TEN_SECONDS}.000000000",
+                '"UPDATED_AT" < DATEADD(second, -60, CURRENT_TIMESTAMP())',
+            ),
+            (
+                "TIMESTAMP_TZ",
+                f"{TEN_SECONDS}.000000000 1500",
+                '"UPDATED_AT" < DATEADD(second, -60, CURRENT_TIMESTAMP())',
+            ),
+        ],
+    )
+    def test_compare_watermarks_in_utc_whatever_the_zone_of_the_session(
+        self, server: SnowflakeServer, kind: str, cell: str, settled: str
+    ) -> None:
+        watermark = {"name": "UPDATED_AT", "type": kind}
+
+        def run(body: dict[str, Any]) -> Result:
+            is_page = "driftline_place_0" in body["statement"]
+            return Result([watermark, watermark, NUMBER]) if is_page else Result([watermark], [[[cell]]])
+
+        server.run = run
+
+        sample_rows(settings_of(server, lag_seconds=60), pem(), messages=5, seconds=30)
+
+        assert f"{settled} ORDER BY" in server.statements[-1]["statement"]
+
+    @pytest.mark.parametrize(
+        ("kind", "cell"), [("DATE", "9" * 9), ("TIMESTAMP_NTZ", "9" * 12), ("TIMESTAMP_LTZ", "9" * 12)]
+    )
+    def test_are_not_sent_where_the_watermark_that_is_seen_is_no_time_of_a_calendar(
+        self, server: SnowflakeServer, kind: str, cell: str
+    ) -> None:
+        server.run = lambda _: Result([{"name": "UPDATED_AT", "type": kind}], [[[cell]]])
+
+        with pytest.raises(AdapterFailed, match="UPDATED_AT cannot be followed: '9+' is no time"):
+            sample_rows(settings_of(server), pem(), messages=5, seconds=30)
+        assert len(server.statements) == 1
 
     def test_run_as_the_default_role_of_the_user(self, server: SnowflakeServer) -> None:
         read(server)
