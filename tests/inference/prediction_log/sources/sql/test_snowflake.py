@@ -250,12 +250,20 @@ class TestAnswers:
             "b": math.nan,
             "c": msgspec.Raw(b'{"d": [1]}'),
             "e": time(23, 1, 59),
+            "f": Decimal("NaN"),
         }
 
         assert write_row(row) == (
-            b'{"a":"2026-01-05T10:00:00Z","b":null,"c":{"d": [1]},"e":"23:01:59"}',
+            b'{"a":"2026-01-05T10:00:00Z","b":null,"c":{"d": [1]},"e":"23:01:59","f":null}',
             None,
         )
+
+    @pytest.mark.parametrize("number", [(1 << 53) + 1, 1 << 63, -(1 << 63) - 1, 10**37 + 1])
+    def test_keep_long_ids_apart(self, server: SnowflakeServer, number: int) -> None:
+        found = value_of(server, {"type": "FIXED", "scale": 0}, str(number))
+
+        for value in (found, Decimal(number)):
+            assert write_row({"ID": value}) == (b'{"ID":%d}' % number, None)
 
     @pytest.mark.parametrize(
         ("column", "cell"),
