@@ -488,7 +488,7 @@ class TestPlaces:
 
 class TestSettings:
     def test_of_snowflake_are_accepted(self) -> None:
-        settings = settings_of(role="READER")
+        settings = settings_of(role="READER", table="T" * 255, schema_name="S" * 255)
 
         check_sql(settings)
 
@@ -503,13 +503,27 @@ class TestSettings:
             ({"ca_certificate": "PEM"}, "authorities of the system"),
             ({"host": "169.254.169.254"}, "must not be reached"),
             ({"host": "evil.example.com/path"}, "must not be reached"),
-            ({"engine": "postgresql"}, "belong to Snowflake"),
-            ({"engine": "postgresql", "warehouse": "", "role": "READER"}, "belong to Snowflake"),
+            ({"engine": "postgresql"}, "belongs to Snowflake"),
+            ({"engine": "postgresql", "warehouse": "", "role": "READER"}, "belongs to Snowflake"),
         ],
     )
     def test_that_could_never_work_are_refused(self, changes: dict[str, Any], reason: str) -> None:
         with pytest.raises(Problem, match=reason):
             check_sql(settings_of(**changes))
+
+    def test_of_other_engines_have_no_role(self) -> None:
+        with pytest.raises(Problem) as refused:
+            check_sql(settings_of(engine="postgresql", warehouse="", role="READER"))
+
+        assert refused.value.errors[0].pointer == "/settings/role"
+
+    def test_may_name_an_address_of_ipv6(self, settings: Any) -> None:
+        settings.OUTBOUND_ALLOW = ["::1/128"]
+        database = open_database(settings_of(host="::1", port=4_430, tls="none"), pem())
+        settings.OUTBOUND_ALLOW = []
+
+        with pytest.raises(AdapterFailed, match="blocked_address"):
+            list(database.read(MANY))
 
     def test_without_a_key_say_which_is_needed(self, server: SnowflakeServer) -> None:
         with pytest.raises(AdapterFailed, match="private key of the user is needed"):
