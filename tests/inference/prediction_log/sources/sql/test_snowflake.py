@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
 
 from driftline.common.errors import Problem
+from inference.prediction_log.imports.engine import bounded_memory
 from inference.prediction_log.sources.mapping import SourceMapping
 from inference.prediction_log.sources.messages import AdapterFailed, StreamMessage
 from inference.prediction_log.sources.services import create_source
@@ -214,7 +215,7 @@ class TestAnswers:
             ({"type": "FIXED", "scale": 2}, "41.50", Decimal("41.50")),
             ({"type": "REAL"}, "1.5", 1.5),
             ({"type": "REAL"}, "-inf", -math.inf),
-            ({"type": "DECFLOAT"}, "1.23e-40", Decimal("1.23e-40")),
+            ({"type": "DECFLOAT"}, "1.23e-40", 1.23e-40),
             ({"type": "BOOLEAN"}, "false", False),
             ({"type": "BINARY"}, "726177", b"raw"),
             ({"type": "DATE"}, "17982", date(2019, 3, 27)),
@@ -273,7 +274,7 @@ class TestAnswers:
             ({"type": "FIXED", "scale": 2}, "1e3000000000"),
             ({"type": "FIXED", "scale": 2}, "NaN"),
             ({"type": "REAL"}, "ten"),
-            ({"type": "DECFLOAT"}, "1e99999"),
+            ({"type": "DECFLOAT"}, "many"),
             ({"type": "BOOLEAN"}, "yes"),
             ({"type": "BINARY"}, "no hex"),
             ({"type": "DATE"}, "2026-01-05"),
@@ -313,6 +314,12 @@ class TestAnswers:
             BASE | {"data": [[]] * 1_000},
             gzip.compress(b"no JSON"),
             gzip.compress(json.dumps(BASE).encode())[:-9],
+            gzip.compress(json.dumps(BASE).encode()) + gzip.compress(b""),
+            gzip.compress(json.dumps(BASE).encode()) + b" ",
+            BASE | {"statementHandle": "a\n"},
+            BASE | {"resultSetMetaData": METADATA | {"rowType": [NUMBER | {"x": "x" * (1 << 20)}]}},
+            BASE
+            | {"resultSetMetaData": METADATA | {"partitionInfo": [{"rowCount": 1, "x": "x" * (1 << 20)}]}},
             b"\x1f\x8bno gzip",
         ],
     )
@@ -332,6 +339,29 @@ class TestAnswers:
         server.answers["status"] = 200, pack(json.dumps(document).encode()), {}
 
         with pytest.raises(AdapterFailed, match="longer than a page of rows"):
+            read(server)
+
+    @pytest.mark.parametrize(
+        "document",
+        [
+            b'{"resultSetMetaData": {"rowType": [{"name": "N", "type": "FIXED"}], "partitionInfo": [{"rowCount": 1}]}, '
+            b'"data": [[' + b'"a",' * (4 << 20) + b'"a"]]}',
+            b'{"resultSetMetaData": {"rowType": ['
+            + b'{"name":"","type":""},' * 800_000
+            + b'{"name":"","type":""}], '
+            b'"partitionInfo": [{"rowCount": 1}]}, "data": [["1"]]}',
+            b'{"resultSetMetaData": {"rowType": [{"name": "N", "type": "FIXED"}], "partitionInfo": ['
+            + b'{"rowCount":1},' * 1_000_000
+            + b'{"rowCount": 1}]}, "data": [["1"]]}',
+        ],
+        ids=["cells", "columns", "partitions"],
+    )
+    def test_of_many_small_parts_are_refused_before_they_fill_memory(
+        self, server: SnowflakeServer, document: bytes
+    ) -> None:
+        server.answers["statement"] = 200, gzip.compress(document), {}
+
+        with bounded_memory(96 << 20), pytest.raises(AdapterFailed, match="none of Snowflake"):
             read(server)
 
     def test_with_a_running_statement_have_no_rows_without_its_handle(self, server: SnowflakeServer) -> None:
@@ -399,8 +429,9 @@ class TestAnswers:
         with pytest.raises(AdapterFailed, match="none of Snowflake"):
             sample_rows(settings_of(server, lag_seconds=0), pem(), messages=5, seconds=30)
 
-    def test_that_count_nothing_are_refused(self, server: SnowflakeServer) -> None:
-        server.run = lambda _: Result([NUMBER])
+    @pytest.mark.parametrize("rows", [[], [["-1"]], [[str(1 << 53)]], [["9" * 30]]])
+    def test_that_are_no_count_are_refused(self, server: SnowflakeServer, rows: Any) -> None:
+        server.run = lambda _: Result([NUMBER], [rows])
 
         with pytest.raises(AdapterFailed, match="none of Snowflake"):
             opened(server).count(MANY)
@@ -434,6 +465,14 @@ class TestAnswers:
         assert str(caught.value).startswith(f"The database cannot be read: {status} SQL error: xxx")
         assert advice in str(caught.value)
         assert len(str(caught.value)) < 350
+
+    def test_that_refuse_are_said_with_their_reason_where_it_is_packed(self, server: SnowflakeServer) -> None:
+        refusal = gzip.compress(json.dumps({"message": "Table LOANS does not exist"}).encode())
+        for part in ("status", "statement"):
+            server.answers[part] = 422, refusal, {"Content-Encoding": "gzip"}
+
+            with pytest.raises(AdapterFailed, match="422 Table LOANS does not exist"):
+                read(server)
 
     def test_that_repeat_the_token_are_said_without_it(self, server: SnowflakeServer) -> None:
         read(server)
@@ -484,6 +523,30 @@ class TestPlaces:
 
         assert [json.loads(message.value or b"")["N"] for message in messages] == [1, 2, 3, 4, 5]
         assert {message.time_us for message in messages} == {int(TEN.timestamp()) * 1_000_000}
+
+    @pytest.mark.parametrize("kind", ["REAL", "DECFLOAT"])
+    def test_are_refused_where_they_are_not_exact(self, server: SnowflakeServer, kind: str) -> None:
+        place = {"name": "UPDATED_AT", "type": kind}
+        server.run = lambda _: Result([place, place, place], [[["1.5", "1.5", "1.5"]]])
+
+        with pytest.raises(AdapterFailed, match="type float cannot be a watermark or a key"):
+            sample_rows(settings_of(server, lag_seconds=0), pem(), messages=5, seconds=30)
+
+    def test_are_read_on_where_a_page_ends_by_time(
+        self, server: SnowflakeServer, model: Model, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(sql_adapter, "MAX_PAGE_SECONDS", 0)
+        server.run = self.run
+        settings = settings_of(server)
+        source = create_source(
+            project=model.project, model=model, actor="ada", name="table", what="predictions", settings=settings,
+            mapping=SourceMapping(default_version="1"), secret=pem(),
+        )  # fmt: skip
+
+        with SqlAdapter(source.pk, settings, pem(), wait=lambda _: None) as adapter:
+            pages = [adapter.poll(0) for _ in range(3)]
+
+        assert [[json.loads(one.value or b"")["N"] for one in page] for page in pages] == [[1], [2], []]
 
 
 class TestSettings:
