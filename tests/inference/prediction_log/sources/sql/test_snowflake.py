@@ -174,7 +174,7 @@ class TestStatements:
     ) -> None:
         server.run = lambda _: Result([{"name": "UPDATED_AT", "type": kind}], [[[cell]]])
 
-        with pytest.raises(AdapterFailed, match="UPDATED_AT cannot be followed: '9+' is no time"):
+        with pytest.raises(AdapterFailed, match=r"UPDATED_AT cannot be followed: '9+' is no time"):
             sample_rows(settings_of(server), pem(), messages=5, seconds=30)
         assert len(server.statements) == 1
 
