@@ -64,9 +64,10 @@ class RestDatabase:
 
 def describe_failure(error: RequestFailed, reason: str) -> str:
     """Return why a statement has no answer; of a stranger's network not whether a port is closed or silent."""
+    if error.is_silence:
+        return "The database does not answer."
     if error.status is None:
-        is_silent = str(error).startswith(("timeout", "connection_error"))
-        return "The database does not answer." if is_silent else f"The database cannot be read: {error}."
+        return f"The database cannot be read: {error}."
     return f"The database cannot be read: {error.status} {reason[:300]}".rstrip()
 
 

@@ -85,6 +85,11 @@ class RequestFailed(Exception):
         """Return the body as text; what is no UTF-8 is replaced."""
         return self.content.decode(errors="replace")
 
+    @property
+    def is_silence(self) -> bool:
+        """Return whether nobody answered; that a port is closed rather than silent must not be said to strangers."""
+        return self.status is None and str(self).startswith(("timeout", "connection_error"))
+
 
 def exchange(
     method: str,
