@@ -31,6 +31,7 @@ GUESSES: Mapping[str, tuple[str, ...]] = {
 
 _PREDICTION = ("id", "timestamp", "version", "prediction", "probabilities", "latency_ms", "role", "subject")
 _LABEL = ("id", "label", "timestamp")
+_MAX_FLOAT_BITS = 1_023
 _TEXTS = ("id", "version", "subject")
 _NUMBERS = ("timestamp", "prediction", "probabilities", "latency_ms", "label")
 _NUMBER = re.compile(r"-?(0|[1-9]\d{0,17})(\.\d{1,30})?([eE][+-]?\d{1,3})?", re.ASCII)
@@ -92,7 +93,7 @@ def mapper_of(mapping: SourceMapping, what: str) -> Callable[[dict[str, Any], St
         features = _features(mapping, value, message, used)
         if message.has_text_cells:
             features = {name: read_cell(cell) for name, cell in features.items()}
-        item["features"] = features
+        item["features"] = {name: _as_number(cell) for name, cell in features.items()}
         if mapping.tags:
             tags = {name: _find(value, path, message) for name, path in mapping.tags.items()}
             item["tags"] = {name: _text(tag) for name, tag in tags.items() if tag is not None}
@@ -172,12 +173,16 @@ def key_text(key: bytes) -> str:
 
 def _convert(item: dict[str, Any]) -> None:
     """Write numbers where the logging API takes text: ids, versions, and times since 1970."""
-    for name in _TEXTS:
-        if name in item:
-            item[name] = _text(item[name])
+    for name, value in item.items():
+        item[name] = _text(value) if name in _TEXTS else _as_number(value)
     time = item.get("timestamp")
     if isinstance(time, int | float) and not isinstance(time, bool):
         item["timestamp"] = _moment(time)
+
+
+def _as_number(value: Any) -> Any:
+    """Return an integer that has more than the 64 bits of the logging API, as databases know them, as a float."""
+    return float(value) if isinstance(value, int) and 64 <= value.bit_length() <= _MAX_FLOAT_BITS else value
 
 
 def _text(value: Any) -> Any:

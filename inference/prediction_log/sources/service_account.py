@@ -116,8 +116,7 @@ class ServiceAccount:
 def _describe(error: RequestFailed) -> str:
     """Return why no token came, and of an answer its status and its code alone; a port is not said to be closed."""
     if error.status is None:
-        is_silent = str(error).startswith(("timeout", "connection_error"))
-        return "its address does not answer" if is_silent else str(error)
+        return "its address does not answer" if error.is_silence else str(error)
     code = _ERROR.search(error.body)
     reason = f"{error.status} {code[1] if code else ''}".rstrip()
     if code and code[1] == "invalid_grant":

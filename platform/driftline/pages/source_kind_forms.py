@@ -199,8 +199,8 @@ class SqlSourceForm(SourceForm):
     port = forms.IntegerField(
         min_value=0, max_value=65_535, initial=0, help_text="0: that of the engine, 5432, 3306 or 443."
     )
-    database = forms.CharField(max_length=128)
-    user = forms.CharField(max_length=128, help_text="One that may only read this table.")
+    database = forms.CharField(max_length=255)
+    user = forms.CharField(max_length=255, help_text="One that may only read this table.")
     tls = forms.ChoiceField(
         choices=[("verify", "TLS, with the certificate checked"), ("none", "None")],
         label="Protection",
@@ -213,9 +213,9 @@ class SqlSourceForm(SourceForm):
         help_text="PEM; empty: the system's.",
     )
     schema_name = forms.CharField(
-        max_length=128, required=False, label="Schema", help_text="Empty: that of the user."
+        max_length=255, required=False, label="Schema", help_text="Empty: that of the user."
     )
-    table = forms.CharField(max_length=128, label="Table or view")
+    table = forms.CharField(max_length=255, label="Table or view")
     columns = forms.CharField(
         max_length=100_000,
         required=False,
@@ -223,7 +223,7 @@ class SqlSourceForm(SourceForm):
         help_text="Apart by commas or lines; empty: all.",
     )
     watermark = forms.CharField(
-        max_length=128, help_text="A column that grows, such as updated_at, and has an index."
+        max_length=255, help_text="A column that grows, such as updated_at, and has an index."
     )
     keys = forms.CharField(
         max_length=700,

@@ -332,7 +332,7 @@ class TestTables:
         client.post(f"{PATH}/new", snowflake)
 
         assert [answer.status_code for answer in refused] == [422, 422]
-        assert "belong to Snowflake" in markup(refused[0])
+        assert "belongs to Snowflake" in markup(refused[0])
         assert "Name the warehouse" in markup(refused[1])
         assert Source.objects.get().settings["warehouse"] == "READERS"
 

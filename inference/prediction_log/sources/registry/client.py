@@ -135,7 +135,7 @@ def _says_not_found(error: RequestFailed) -> bool:
 def _describe(error: RequestFailed) -> str:
     """Return why a registry gives no schema; of a stranger's network not whether a port is closed or silent."""
     match error.status:
-        case None if str(error).startswith(("timeout", "connection_error")):
+        case None if error.is_silence:
             return "The schema registry does not answer."
         case None:
             return f"The schema registry cannot be asked: {error}."

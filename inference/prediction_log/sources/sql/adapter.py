@@ -20,6 +20,7 @@ from inference.prediction_log.sources.sql.settings import SqlSettings
 PAGE = 2_000
 MAX_BILLED_ROWS = 100_000  # of one statement where each is billed, which orders the table to find them
 MAX_PAGE_BYTES = 8 << 20
+MAX_PAGE_SECONDS = 60.0  # to collect one, as a server may hand out few rows at a time
 MAX_COUNTED = 100_000
 COUNT_SECONDS = 30.0  # between two counts of the rows beyond a full page
 NULLS_SECONDS = 600.0  # between two counts of rows without a place, which read the whole table
@@ -114,17 +115,19 @@ class SqlAdapter(LeasedAdapter):
                 return page
             self._unread = MAX_BILLED_ROWS if self._database.is_billed else PAGE
             self._rows = self._database.read(self._queries.page(self._after, self._unread))
-        places, size = 1 + len(self._settings.keys), 0
+        places, size, is_cut = 1 + len(self._settings.keys), 0, False
+        until = time.monotonic() + MAX_PAGE_SECONDS
         for names, row in islice(self._rows, PAGE):
             page.append(_message_of(self._partition, self._next_offset + len(page), names, row, places))
             self._note_twins(list(row[-places:]))
             self._after = list(row[-places:])
             size += page[-1].size_bytes
-            if size >= MAX_PAGE_BYTES:
+            is_cut = size >= MAX_PAGE_BYTES or time.monotonic() >= until
+            if is_cut:
                 break
         self._unread -= len(page)
         self._next_offset += len(page)
-        is_end = len(page) < PAGE and size < MAX_PAGE_BYTES
+        is_end = len(page) < PAGE and not is_cut
         self._beyond = 0 if is_end and self._unread > 0 else None
         if is_end or self._unread <= 0 or not self._database.is_billed:
             self._rows = None
@@ -181,16 +184,21 @@ def _message_of(
 def see_watermark(database: Database, queries: TableQueries, settings: SqlSettings) -> bool:
     """See once of which type watermarks are; returns False while the table has none.
 
-    Raises AdapterFailed where the lag is set and it is no time, which alone can be so many seconds old.
+    Raises AdapterFailed where the lag is set and it is no time, which alone can be so many seconds old, and where
+    the one that was seen cannot be read: rows of a day that has not ended could be read then, and others missed.
     """
     if queries.is_by_day is not None:
         return True
     for _, row in database.read(queries.any_watermark()):
         value = row[0]
-        if settings.lag_seconds and not isinstance(value, date | Unreadable):
+        if isinstance(value, Unreadable):
+            detail = f"{value.text[:60]!r} is no time between the years 1 and 9999"
+            raise AdapterFailed(f"{settings.watermark} cannot be followed: {detail}.")
+        if settings.lag_seconds and not isinstance(value, date):
             detail = f"{settings.watermark} is no time, so lag_seconds has to be 0."
             raise AdapterFailed(f"{detail} Rows that are committed late may be missed then.")
         queries.is_by_day = isinstance(value, date) and not isinstance(value, datetime)
+        queries.has_zone = isinstance(value, datetime) and value.tzinfo is not None
     return queries.is_by_day is not None
 
 

@@ -6,7 +6,7 @@ https://cloud.google.com/bigquery/docs/reference/rest/v2/jobs/query
 import base64
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from functools import partial
 from typing import Any
@@ -16,13 +16,13 @@ import msgspec
 from msgspec import Struct
 
 from driftline.common.outbound.transport import RequestFailed, exchange
+from driftline.common.periods import EPOCH
 from driftline.common.strict_json import printable
 from inference.prediction_log.sources.messages import AdapterFailed
 from inference.prediction_log.sources.service_account import ServiceAccount
-from inference.prediction_log.sources.sql.database import STATEMENT_SECONDS
+from inference.prediction_log.sources.sql.database import STATEMENT_SECONDS, TOO_LATE
 from inference.prediction_log.sources.sql.queries import Query
 from inference.prediction_log.sources.sql.rest import (
-    TOO_LATE,
     WRONG_VALUE,
     RestDatabase,
     describe_failure,
@@ -38,7 +38,6 @@ WAIT_SECONDS = 10
 """Of one request for the end of a job: no byte comes before, and 15 s of silence end a connection."""
 PAUSE_SECONDS = 0.5  # where such a request was answered at once
 _MAX_DIGITS = 77  # of a BIGNUMERIC
-_UNIX_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 class _Field(Struct):
@@ -220,7 +219,7 @@ def _value_of(field: _Field, value: Any) -> Any:
 
 def _time_of(microseconds: str) -> datetime | Unreadable:
     try:
-        return _UNIX_EPOCH + timedelta(microseconds=int(microseconds))
+        return EPOCH + timedelta(microseconds=int(microseconds))
     except OverflowError:
         return Unreadable(microseconds)
 

@@ -10,6 +10,7 @@ from inference.prediction_log.sources.sql.settings import SqlSettings
 
 CONNECT_SECONDS = 10
 STATEMENT_SECONDS = 30
+TOO_LATE = "The database did not answer in time."
 FETCHED_AT_ONCE = 10  # rows, as each may be wide
 _OF_A_PORT = ("refused", "timeout", "timed out", "unreachable", "No route")
 """Words of errors that distinguish a closed port from a silent one, which strangers must not learn."""

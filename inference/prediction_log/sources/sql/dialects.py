@@ -28,8 +28,8 @@ class SqlDialect:
         """Return the condition that a row comes after a place in the order of these columns, and its values."""
         return f"({', '.join(columns)}) > ({', '.join([self.placeholder] * len(place))})", place
 
-    def time_before_now(self, seconds: int) -> str:
-        """Return the time so many seconds ago."""
+    def time_before_now(self, seconds: int, *, has_zone: bool) -> str:
+        """Return the time so many seconds ago, as it is compared with times that have a zone or are taken for UTC."""
         return f"now() - interval '{seconds}' second"
 
     def as_time(self, column: str) -> str:
@@ -43,7 +43,7 @@ class MysqlDialect(SqlDialect):
     def quote(self, name: str) -> str:
         return "`{}`".format(name.replace("`", "``").replace("%", "%%"))
 
-    def time_before_now(self, seconds: int) -> str:
+    def time_before_now(self, seconds: int, *, has_zone: bool) -> str:
         return f"now(6) - interval '{seconds}' second"
 
 
@@ -71,7 +71,7 @@ class BigQueryDialect(WarehouseDialect):
     def table_of(self, settings: SqlSettings) -> str:
         return f"{self.quote(settings.database)}.{super().table_of(settings)}"
 
-    def time_before_now(self, seconds: int) -> str:
+    def time_before_now(self, seconds: int, *, has_zone: bool) -> str:
         return f"TIMESTAMP_SUB(CURRENT_TIMESTAMP(), INTERVAL {seconds} SECOND)"
 
     def as_time(self, column: str) -> str:
@@ -79,13 +79,14 @@ class BigQueryDialect(WarehouseDialect):
 
 
 class SnowflakeDialect(WarehouseDialect):
-    """That of Snowflake, in a session of UTC, so that times without a zone are taken for UTC."""
+    """That of Snowflake."""
 
     def quote(self, name: str) -> str:
         return '"{}"'.format(name.replace('"', '""'))
 
-    def time_before_now(self, seconds: int) -> str:
-        return f"DATEADD(second, -{seconds}, CURRENT_TIMESTAMP())"
+    def time_before_now(self, seconds: int, *, has_zone: bool) -> str:
+        """Return it without a zone where none is compared: Snowflake would take such times for the session's zone."""
+        return f"DATEADD(second, -{seconds}, {'CURRENT_TIMESTAMP()' if has_zone else 'SYSDATE()'})"
 
 
 DIALECTS: Mapping[str, SqlDialect] = {

@@ -5,7 +5,11 @@ from typing import Self
 
 
 class NanosecondTime(datetime):
-    """A time, and the nanoseconds (1 to 999) after its microsecond."""
+    """A time, and the nanoseconds (1 to 999) after its microsecond.
+
+    Equality and the hash regard the nanoseconds. Order, arithmetic, `replace`, `astimezone`, text and pickles do not:
+    what they give is as of the microsecond.
+    """
 
     nanosecond: int = 0
 
@@ -23,7 +27,12 @@ class NanosecondTime(datetime):
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, datetime) or not super().__eq__(other):
             return False
-        return self.nanosecond == getattr(other, "nanosecond", 0)
+        return self.nanosecond == nanosecond_of(other)
 
     def __hash__(self) -> int:
         return hash((super().__hash__(), self.nanosecond))
+
+
+def nanosecond_of(moment: datetime) -> int:
+    """Return the nanoseconds after the microsecond of a time: 0 where it ends there."""
+    return moment.nanosecond if isinstance(moment, NanosecondTime) else 0

@@ -22,12 +22,13 @@ class TableQueries:
     """Builds the statements of one source; names are quoted, and values are sent as parameters.
 
     Where the watermark is a plain date, `is_by_day`, the rows of a day are read once it has ended: until then any may
-    come, before others of that day. It is None until the table shows.
+    come, before others of that day. It is None until the table shows, as is whether watermarks have a zone.
     """
 
     def __init__(self, settings: SqlSettings) -> None:
         self._settings = settings
         self.is_by_day: bool | None = None
+        self.has_zone = False
         self._dialect = DIALECTS[settings.engine]
         quote = self._dialect.quote
         self._table = self._dialect.table_of(settings)
@@ -92,7 +93,8 @@ class TableQueries:
 
     def _settled(self) -> str:
         """Return the condition that a watermark is so old that no transaction adds rows before it."""
-        watermark, settled = self._order[0], self._dialect.time_before_now(self._settings.lag_seconds)
+        watermark = self._order[0]
+        settled = self._dialect.time_before_now(self._settings.lag_seconds, has_zone=self.has_zone)
         if self.is_by_day:
             return f"{watermark} < CAST({settled} AS date)"
         return f"{self._dialect.as_time(watermark)} < {settled}"

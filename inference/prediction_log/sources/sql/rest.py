@@ -11,10 +11,11 @@ from typing import Any, ClassVar
 
 from driftline.common.outbound.transport import DEADLINE_SECONDS, RequestFailed
 from inference.prediction_log.sources.messages import AdapterFailed
+from inference.prediction_log.sources.sql.database import TOO_LATE
 from inference.prediction_log.sources.sql.queries import Query
 from inference.prediction_log.sources.sql.settings import SqlSettings
 
-TOO_LATE = "The database did not answer in time."
+MAX_COUNT = 1 << 53  # which JSON and the log hold exactly
 WRONG_VALUE = (ValueError, TypeError, KeyError, ArithmeticError, RecursionError)
 """What readers of values raise for what is not of its type."""
 
@@ -28,7 +29,8 @@ class RestDatabase:
     def __init__(self, settings: SqlSettings, deadline: float) -> None:
         self._deadline = deadline
         scheme = "https" if settings.is_encrypted else "http"
-        self._endpoint = f"{scheme}://{settings.host}:{settings.server_port()}"
+        host = f"[{settings.host}]" if ":" in settings.host else settings.host  # an address of IPv6
+        self._endpoint = f"{scheme}://{host}:{settings.server_port()}"
 
     def close(self) -> None:
         """Do nothing: no connection is kept."""
@@ -40,7 +42,7 @@ class RestDatabase:
     def count(self, query: Query) -> int:
         """Return the number that a statement gives; see `Database`."""
         for _, row in self.read(query):
-            if isinstance(row[0], int):
+            if isinstance(row[0], int) and 0 <= row[0] < MAX_COUNT:
                 return row[0]
         raise self._unreadable()
 
@@ -62,9 +64,10 @@ class RestDatabase:
 
 def describe_failure(error: RequestFailed, reason: str) -> str:
     """Return why a statement has no answer; of a stranger's network not whether a port is closed or silent."""
+    if error.is_silence:
+        return "The database does not answer."
     if error.status is None:
-        is_silent = str(error).startswith(("timeout", "connection_error"))
-        return "The database does not answer." if is_silent else f"The database cannot be read: {error}."
+        return f"The database cannot be read: {error}."
     return f"The database cannot be read: {error.status} {reason[:300]}".rstrip()
 
 

@@ -21,6 +21,10 @@ class Unreadable:
 
 
 MAX_ROW_BYTES = 4 << 20  # as JSON
+_MAX_EXACT_FLOAT = 1 << 53
+_MAX_WHOLE = Decimal(
+    "1e77"
+)  # the longest of a data warehouse; other databases have numbers of 100,000 digits
 
 
 def write_row(row: Mapping[str, Any]) -> tuple[bytes, Fault | None]:
@@ -38,7 +42,7 @@ def write_row(row: Mapping[str, Any]) -> tuple[bytes, Fault | None]:
 def _plain(value: Any) -> Any:
     match value:
         case Decimal():
-            return float(value)
+            return int(value) if _is_long(value) else float(value)
         case NanosecondTime():
             return _plain(value.truncated())
         case datetime() if value.tzinfo is None:
@@ -48,6 +52,13 @@ def _plain(value: Any) -> Any:
         case Unreadable():
             raise ValueError(f"{value.text[:60]!r} is no time between the years 1 and 9999")
     return value
+
+
+def _is_long(value: Decimal) -> bool:
+    """Return whether a number is a whole one, such as an id, that would be no longer the same as floating point."""
+    if not value.is_finite():
+        return False
+    return _MAX_EXACT_FLOAT < value.copy_abs() < _MAX_WHOLE and value == value.to_integral_value()
 
 
 _encoder = msgspec.json.Encoder(enc_hook=str)

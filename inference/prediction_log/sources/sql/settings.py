@@ -20,7 +20,7 @@ BILLED = {"bigquery": ("BigQuery", "dataset"), "snowflake": ("Snowflake", "schem
 _HOST = re.compile(r"[A-Za-z0-9._-]{1,253}|[0-9A-Fa-f:.]{2,45}")
 _PRINTABLE_OR_EMPTY = r"^[^\x00-\x1f\x7f]*$"
 
-type Name = Annotated[str, Field(min_length=1, max_length=128, pattern=r"^[^\x00-\x1f\x7f]+$")]
+type Name = Annotated[str, Field(min_length=1, max_length=255, pattern=r"^[^\x00-\x1f\x7f]+$")]
 
 
 class SqlSettings(ServerSettings):
@@ -43,7 +43,7 @@ class SqlSettings(ServerSettings):
     database: Name
     user: Name
     schema_name: str = Field(
-        default="", max_length=128, pattern=_PRINTABLE_OR_EMPTY, description="empty: that of the user"
+        default="", max_length=255, pattern=_PRINTABLE_OR_EMPTY, description="empty: that of the user"
     )
     table: Name = Field(description="or a view")
     columns: list[Name] = Field(default=[], max_length=2_000, description="empty: all")
@@ -118,8 +118,10 @@ def check_sql(settings: SqlSettings) -> None:
         _check_billed(settings)
     if settings.engine == "snowflake" and not settings.warehouse:
         raise invalid("/settings/warehouse", "Name the warehouse that runs the statements.")
-    if settings.engine != "snowflake" and (settings.warehouse or settings.role):
-        raise invalid("/settings/warehouse", "A warehouse and a role belong to Snowflake.")
+    if settings.engine != "snowflake":
+        for name, value in (("warehouse", settings.warehouse), ("role", settings.role)):
+            if value:
+                raise invalid(f"/settings/{name}", f"A {name} belongs to Snowflake.")
 
 
 def _check_billed(settings: SqlSettings) -> None:

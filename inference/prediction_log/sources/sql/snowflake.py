@@ -7,7 +7,6 @@ https://docs.snowflake.com/en/developer-guide/sql-api/submitting-requests (types
 https://docs.snowflake.com/en/developer-guide/sql-api/handling-responses (partitions, types of values)
 """
 
-import gzip
 import re
 import time
 import zlib
@@ -17,19 +16,18 @@ from datetime import UTC, date, datetime, timedelta, timezone
 from datetime import time as TimeOfDay
 from decimal import Decimal
 from functools import partial
-from io import BytesIO
 from typing import Annotated, Any
 
 import msgspec
 from msgspec import Meta, Raw, Struct
 
 from driftline.common.outbound.transport import RequestFailed, exchange
+from driftline.common.periods import EPOCH
 from inference.prediction_log.sources.messages import AdapterFailed
-from inference.prediction_log.sources.sql.database import STATEMENT_SECONDS
-from inference.prediction_log.sources.sql.nanoseconds import NanosecondTime
+from inference.prediction_log.sources.sql.database import STATEMENT_SECONDS, TOO_LATE
+from inference.prediction_log.sources.sql.nanoseconds import NanosecondTime, nanosecond_of
 from inference.prediction_log.sources.sql.queries import Query
 from inference.prediction_log.sources.sql.rest import (
-    TOO_LATE,
     WRONG_VALUE,
     RestDatabase,
     describe_failure,
@@ -41,6 +39,15 @@ from inference.prediction_log.sources.sql.snowflake_key import KeyPair
 
 PARTITION_MIB = 48  # at which Snowflake is asked to end a partition, the least that its drivers ask for
 MAX_ANSWER_BYTES = 64 << 20  # also once it is unpacked
+MAX_METADATA_BYTES = 1 << 20  # of the columns, and of the partitions: they grow once they are read
+MAX_REFUSAL_BYTES = 1 << 20  # once it is unpacked
+SESSION = {
+    "TIMEZONE": "UTC",
+    "BINARY_OUTPUT_FORMAT": "HEX",
+    "ROWS_PER_RESULTSET": "0",
+    "CLIENT_RESULT_CHUNK_SIZE": str(PARTITION_MIB),
+}
+"""Parameters of each statement: Snowflake ignores names in lower case, without an error."""
 PAUSE_SECONDS = 0.5  # between two looks whether a statement has ended
 CANCEL_SECONDS = 5.0
 RUNNING, TIMED_OUT, TOO_MANY = 202, 408, 429
@@ -52,11 +59,12 @@ ADVICE = {
     TOO_MANY: "The account has as many requests as it may; look for new rows less often.",
 }
 """What to check, by the status of an answer."""
-_NUMBER_DIGITS, _DECFLOAT_DIGITS = 38, 16_384
-_UNIX_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MAX_DIGITS = 38  # of a NUMBER
 _ROW = re.compile(rb'\s*(\[[^]"]*+(?:"[^"\\]*+(?:\\.[^"\\]*+)*+"[^]"]*+)*+\])\s*,?', re.DOTALL)
-"""A list of texts and nulls in JSON, and a comma where another follows."""
-_CELLS = msgspec.json.Decoder(list[str | None])
+"""A list of texts and nulls in JSON, and a comma where another follows.
+
+Its quantifiers are possessive, so that what does not match is found once, not for each way to divide it.
+"""
 _TOKEN = re.compile(r"eyJ[\w.-]{20,}")
 _SECONDS = re.compile(r"-?\d{1,12}(\.\d{1,9})?")
 
@@ -72,14 +80,14 @@ class _Partition(Struct):
 
 
 class _Metadata(Struct):
-    rowType: list[_Column]
-    partitionInfo: list[_Partition]
+    rowType: Raw
+    partitionInfo: Raw
 
 
 class _Answer(Struct):
     """What answers have: a handle while a statement runs, then metadata and rows; of later partitions rows alone."""
 
-    statementHandle: Annotated[str, Meta(pattern=r"^[0-9A-Za-z-]{0,64}$")] = ""
+    statementHandle: Annotated[str, Meta(pattern=r"^[0-9A-Za-z-]{0,64}\Z")] = ""
     resultSetMetaData: _Metadata | None = None
     data: Raw = Raw(b"[]")
 
@@ -103,21 +111,40 @@ class SnowflakeDatabase(RestDatabase):
         handle = answer.statementHandle
         if status == RUNNING:
             answer = self._wait_for(handle)
-        metadata = answer.resultSetMetaData
-        if metadata is None or len(metadata.rowType) < query.min_columns:
+        columns, partitions = self._metadata_of(answer)
+        if len(columns) < query.min_columns:
             raise self._unreadable()
-        names = [column.name for column in metadata.rowType]
-        for number, partition in enumerate(metadata.partitionInfo):
+        names = [column.name for column in columns]
+        # Of so many cells exactly: a row of more is refused before they fill memory.
+        cells = msgspec.json.Decoder(tuple[(str | None,) * len(columns)])  # type: ignore[misc]
+        for number, partition in enumerate(partitions):
             if number > 0:
                 if partition.rowCount == 0:  # these could go on for ever
                     raise self._unreadable()
                 answer = self._wait_for(handle, f"?partition={number}")
             rows = 0
             for row in _rows_of(answer.data):
-                yield names, self._values_of(metadata.rowType, row)
+                yield names, self._values_of(columns, cells, row)
                 rows += 1
             if rows != partition.rowCount:
                 raise self._unreadable()
+
+    def _metadata_of(self, answer: _Answer) -> tuple[list[_Column], list[_Partition]]:
+        """Return the columns and the partitions that an answer announces."""
+        metadata = answer.resultSetMetaData
+        if metadata is None:
+            raise self._unreadable()
+        if any(
+            len(memoryview(part)) > MAX_METADATA_BYTES for part in (metadata.rowType, metadata.partitionInfo)
+        ):
+            raise self._unreadable()
+        try:
+            return (
+                msgspec.json.decode(metadata.rowType, type=list[_Column]),
+                msgspec.json.decode(metadata.partitionInfo, type=list[_Partition]),
+            )
+        except (msgspec.DecodeError, RecursionError) as error:
+            raise self._unreadable() from error
 
     def _wait_for(self, handle: str, partition: str = "") -> _Answer:
         """Ask for rows until the statement has ended; one that takes too long is cancelled."""
@@ -138,8 +165,8 @@ class SnowflakeDatabase(RestDatabase):
         """Return the status and the body of an answer."""
         status, answer = self._exchange(method, path, body, self._seconds_left())
         try:
-            return status, msgspec.json.decode(_unpacked(answer), type=_Answer)
-        except (msgspec.DecodeError, RecursionError, OSError, EOFError, zlib.error) as error:
+            return status, msgspec.json.decode(_unpacked(answer, MAX_ANSWER_BYTES), type=_Answer)
+        except (msgspec.DecodeError, RecursionError, zlib.error) as error:
             raise self._unreadable() from error
 
     def _exchange(
@@ -168,10 +195,11 @@ class SnowflakeDatabase(RestDatabase):
                 raise AdapterFailed(TOO_LATE) from error
             raise AdapterFailed(describe_failure(error, _reason_of(error))) from error
 
-    def _values_of(self, columns: Sequence[_Column], row: bytes) -> list[Any]:
+    def _values_of(
+        self, columns: Sequence[_Column], cells: msgspec.json.Decoder[tuple[str | None, ...]], row: bytes
+    ) -> list[Any]:
         try:
-            cells = _CELLS.decode(row)
-            return [_value_of(column, cell) for column, cell in zip(columns, cells, strict=True)]
+            return [_value_of(column, cell) for column, cell in zip(columns, cells.decode(row), strict=True)]
         except (msgspec.DecodeError, *WRONG_VALUE) as error:
             raise self._unreadable() from error
 
@@ -184,7 +212,7 @@ def _request_of(query: Query, settings: SqlSettings) -> dict[str, Any]:
         "database": settings.database,
         "schema": settings.schema_name,
         "warehouse": settings.warehouse,
-        "parameters": {"timezone": "UTC", "client_result_chunk_size": PARTITION_MIB},
+        "parameters": SESSION,
     }
     return request | ({"role": settings.role} if settings.role else {})
 
@@ -200,7 +228,7 @@ def _binding_of(value: Any) -> dict[str, str]:
             kind = "TIMESTAMP_NTZ" if value.tzinfo is None else "TIMESTAMP_LTZ"
             text = str(_nanoseconds_of(value))
         case date():
-            kind, text = "DATE", str((value - _UNIX_EPOCH.date()) // timedelta(milliseconds=1))
+            kind, text = "DATE", str((value - EPOCH.date()) // timedelta(milliseconds=1))
         case bytes():
             kind, text = "BINARY", value.hex()
         case _:
@@ -209,16 +237,19 @@ def _binding_of(value: Any) -> dict[str, str]:
 
 
 def _nanoseconds_of(moment: datetime) -> int:
-    since = moment - (_UNIX_EPOCH if moment.tzinfo else _UNIX_EPOCH.replace(tzinfo=None))
-    return since // timedelta(microseconds=1) * 1_000 + getattr(moment, "nanosecond", 0)
+    since = moment - (EPOCH if moment.tzinfo else EPOCH.replace(tzinfo=None))
+    return since // timedelta(microseconds=1) * 1_000 + nanosecond_of(moment)
 
 
-def _unpacked(body: bytes) -> bytes:
-    """Return an answer, unpacked where it is of gzip; of a longer one the beginning, which is no JSON."""
+def _unpacked(body: bytes, max_bytes: int) -> bytes:
+    """Return an answer, unpacked where it is of gzip, of one member; raises zlib.error for others and longer ones."""
     if not body.startswith(b"\x1f\x8b"):
         return body
-    with gzip.GzipFile(fileobj=BytesIO(body)) as file:
-        return file.read(MAX_ANSWER_BYTES)
+    file = zlib.decompressobj(31)  # the header and trailer of gzip
+    answer = file.decompress(body, max_bytes)
+    if not file.eof or file.unused_data:
+        raise zlib.error("more than one member, or longer than an answer")
+    return answer
 
 
 def _rows_of(data: Raw) -> Iterator[bytes]:
@@ -234,14 +265,14 @@ def _value_of(column: _Column, text: str | None) -> Any:
         return None
     kind = column.type.upper()
     if kind == "FIXED" and column.scale:
-        return read_decimal(text, _NUMBER_DIGITS)
+        return read_decimal(text, _MAX_DIGITS)
     return _READERS.get(kind, str)(text)
 
 
 def _integer_of(text: str) -> int | Decimal:
     """Return a whole number, which may have more digits than a number of JSON."""
     value = int(text)
-    return value if abs(value) < 1 << 63 else read_decimal(text, _NUMBER_DIGITS)
+    return value if abs(value) < 1 << 63 else read_decimal(text, _MAX_DIGITS)
 
 
 def _nanoseconds_in(seconds: str) -> int:
@@ -254,7 +285,7 @@ def _nanoseconds_in(seconds: str) -> int:
 def _moment_of(seconds: str, zone: timezone | None = UTC) -> datetime | Unreadable:
     microseconds, nanosecond = divmod(_nanoseconds_in(seconds), 1_000)
     try:
-        moment = _UNIX_EPOCH + timedelta(microseconds=microseconds)
+        moment = EPOCH + timedelta(microseconds=microseconds)
         moment = moment.astimezone(zone) if zone else moment.replace(tzinfo=None)
     except OverflowError:
         return Unreadable(seconds)
@@ -269,7 +300,7 @@ def _moment_with_zone_of(text: str) -> datetime | Unreadable:
 
 def _day_of(days: str) -> date | Unreadable:
     try:
-        return _UNIX_EPOCH.date() + timedelta(days=int(days))
+        return EPOCH.date() + timedelta(days=int(days))
     except OverflowError:
         return Unreadable(days)
 
@@ -289,7 +320,7 @@ def _json_of(text: str) -> Raw | str:
 _READERS: Mapping[str, Callable[[str], Any]] = {
     "FIXED": _integer_of,
     "REAL": float,
-    "DECFLOAT": partial(read_decimal, max_digits=_DECFLOAT_DIGITS),
+    "DECFLOAT": float,  # no watermark or key: as a parameter it would lose digits
     "BOOLEAN": {"true": True, "false": False}.__getitem__,
     "BINARY": bytes.fromhex,
     "DATE": _day_of,
@@ -307,8 +338,8 @@ _READERS: Mapping[str, Callable[[str], Any]] = {
 def _reason_of(error: RequestFailed) -> str:
     """Return what Snowflake says, without a token that it may repeat, and what to check."""
     try:
-        message = msgspec.json.decode(error.body, type=_Refusal).message
-    except (msgspec.DecodeError, RecursionError):
+        message = msgspec.json.decode(_unpacked(error.content, MAX_REFUSAL_BYTES), type=_Refusal).message
+    except (msgspec.DecodeError, RecursionError, zlib.error):
         message = ""
     said = " ".join(_TOKEN.sub("…", message).split())[:180].rstrip(".")
     return ". ".join(filter(None, [said, ADVICE.get(error.status or 0, "")]))

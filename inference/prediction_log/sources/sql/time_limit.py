@@ -7,9 +7,7 @@ from contextlib import contextmanager, suppress
 from threading import Timer
 
 from inference.prediction_log.sources.messages import AdapterFailed
-from inference.prediction_log.sources.sql.database import CONNECT_SECONDS, STATEMENT_SECONDS
-
-_TOO_LATE = "The database did not answer in time."
+from inference.prediction_log.sources.sql.database import CONNECT_SECONDS, STATEMENT_SECONDS, TOO_LATE
 
 
 class TimeLimit:
@@ -28,14 +26,14 @@ class TimeLimit:
         """Limit what is done inside to the time of a statement, and to the deadline of all; raises AdapterFailed."""
         seconds = min(STATEMENT_SECONDS + CONNECT_SECONDS, self._deadline - time.monotonic())
         if seconds <= 0:
-            raise AdapterFailed(_TOO_LATE)
+            raise AdapterFailed(TOO_LATE)
         timer = Timer(seconds, self._cut)
         timer.start()
         try:
             yield
         except Exception as error:
             if self._is_cut:
-                raise AdapterFailed(_TOO_LATE) from error
+                raise AdapterFailed(TOO_LATE) from error
             raise
         finally:
             timer.cancel()

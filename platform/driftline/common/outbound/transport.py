@@ -62,7 +62,7 @@ class RequestFailed(Exception):
     """A request was not answered with 2xx.
 
     `permanent` says that the server wants no more requests ever; `status` and `body` are those of its answer where
-    there was one; `retry_after` is how long it asks to be left alone.
+    there was one, `content` the body undecoded; `retry_after` is how long it asks to be left alone.
     """
 
     def __init__(
@@ -71,14 +71,24 @@ class RequestFailed(Exception):
         *,
         permanent: bool = False,
         status: int | None = None,
-        body: str = "",
+        content: bytes = b"",
         retry_after: timedelta | None = None,
     ) -> None:
         super().__init__(message)
-        self.body = body
+        self.content = content
         self.permanent = permanent
         self.status = status
         self.retry_after = retry_after
+
+    @property
+    def body(self) -> str:
+        """Return the body as text; what is no UTF-8 is replaced."""
+        return self.content.decode(errors="replace")
+
+    @property
+    def is_silence(self) -> bool:
+        """Return whether nobody answered; that a port is closed rather than silent must not be said to strangers."""
+        return self.status is None and str(self).startswith(("timeout", "connection_error"))
 
 
 def exchange(
@@ -92,7 +102,7 @@ def exchange(
 ) -> OutboundAnswer:
     """Send one request and return the answer when it is 2xx; at most `max_bytes` of its body are read.
 
-    Everything else raises `RequestFailed`.
+    Everything else raises `RequestFailed`, with at most 64 KiB of the body.
     """
     return within_deadline(lambda line: _exchange(method, url, body, headers, max_bytes, line), deadline)
 
@@ -210,7 +220,8 @@ def _exchange(
             open_session(line) as session,
             session.request(method, url, data=body, headers=dict(headers), stream=True) as response,
         ):
-            return checked_answer(response, read_answer(response, max_bytes))
+            cap = max_bytes if 200 <= response.status_code < 300 else min(max_bytes, READ_CAP)
+            return checked_answer(response, read_answer(response, cap))
     finally:
         line.close()
 
@@ -277,12 +288,11 @@ def checked_answer(response: requests.Response, body: bytes) -> OutboundAnswer:
             status=status,
         )
     if not 200 <= status < 300:
-        answer = body.decode(errors="replace")
         raise RequestFailed(
-            f"The receiver answered {status}: {answer}",
+            f"The receiver answered {status}: {body.decode(errors='replace')}",
             permanent=status == REMOVED,
             status=status,
-            body=answer,
+            content=body,
             retry_after=_retry_after(response.headers.get("Retry-After"), now=datetime.now(UTC)),
         )
     return OutboundAnswer(status, body)

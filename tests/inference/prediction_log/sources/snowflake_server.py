@@ -92,6 +92,13 @@ class SnowflakeServer(LoopbackServer):
         self.statements.append(body)
         if body["warehouse"] != WAREHOUSE:
             return _json(422, {"code": "000606", "message": "No active warehouse selected\nin the session."})
+        # Snowflake ignores these without an error; here that would show in no result.
+        if any(
+            not name.isupper() or not isinstance(value, str) for name, value in body["parameters"].items()
+        ):
+            return _json(
+                422, {"code": "001", "message": "Parameters are text, and their names in upper case."}
+            )
         try:
             result = self.run(body)
         except ValueError as error:

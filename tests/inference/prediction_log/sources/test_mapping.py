@@ -112,3 +112,14 @@ def test_what_is_missing_is_left_out_for_the_reader_to_name() -> None:
 def test_what_is_no_object_is_refused(value: Any) -> None:
     with pytest.raises(Refused, match="must be a JSON object"):
         item(value)
+
+
+def test_long_integers_are_exact_as_ids_and_else_floating_point() -> None:
+    number = 10**37 + 1
+    message = StreamMessage("t/0", 5, msgspec.json.encode({"id": number, "wei": number, "label": number}))
+
+    read = msgspec.json.decode(reader_of(SourceMapping(default_version="1"), "predictions")(message))
+    labelled = msgspec.json.decode(reader_of(SourceMapping(), "labels")(message))
+
+    assert read["id"] == labelled["id"] == str(number)
+    assert read["features"]["wei"] == labelled["label"] == 1e37

@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
 
 from driftline.common.errors import Problem
+from inference.prediction_log.imports.engine import bounded_memory
 from inference.prediction_log.sources.mapping import SourceMapping
 from inference.prediction_log.sources.messages import AdapterFailed, StreamMessage
 from inference.prediction_log.sources.services import create_source
@@ -95,7 +96,7 @@ class TestStatements:
         assert page == Query(
             'SELECT *, "UPDATED_AT" AS driftline_place_0, "ID" AS driftline_place_1 FROM "PUBLIC"."SCORES" '
             'WHERE "UPDATED_AT" IS NOT NULL AND "ID" IS NOT NULL AND '
-            '"UPDATED_AT" < DATEADD(second, -60, CURRENT_TIMESTAMP()) ORDER BY "UPDATED_AT", "ID" LIMIT 5',
+            '"UPDATED_AT" < DATEADD(second, -60, SYSDATE()) ORDER BY "UPDATED_AT", "ID" LIMIT 5',
             [],
             max_rows=5,
             min_columns=3,
@@ -125,8 +126,57 @@ class TestStatements:
             "schema": "PUBLIC",
             "warehouse": WAREHOUSE,
             "role": "READER",
-            "parameters": {"timezone": "UTC", "client_result_chunk_size": 48},
+            "parameters": {
+                "TIMEZONE": "UTC",
+                "BINARY_OUTPUT_FORMAT": "HEX",
+                "ROWS_PER_RESULTSET": "0",
+                "CLIENT_RESULT_CHUNK_SIZE": "48",
+            },
         }
+
+    @pytest.mark.parametrize(
+        ("kind", "cell", "settled"),
+        [
+            ("TIMESTAMP_NTZ", f"{TEN_SECONDS}.000000000", '"UPDATED_AT" < DATEADD(second, -60, SYSDATE())'),
+            ("DATE", "17982", '"UPDATED_AT" < CAST(DATEADD(second, -60, SYSDATE()) AS date)'),
+            (
+                "TIMESTAMP_LTZ",
+                f"{TEN_SECONDS}.000000000",
+                '"UPDATED_AT" < DATEADD(second, -60, CURRENT_TIMESTAMP())',
+            ),
+            (
+                "TIMESTAMP_TZ",
+                f"{TEN_SECONDS}.000000000 1500",
+                '"UPDATED_AT" < DATEADD(second, -60, CURRENT_TIMESTAMP())',
+            ),
+        ],
+    )
+    def test_compare_watermarks_in_utc_whatever_the_zone_of_the_session(
+        self, server: SnowflakeServer, kind: str, cell: str, settled: str
+    ) -> None:
+        watermark = {"name": "UPDATED_AT", "type": kind}
+
+        def run(body: dict[str, Any]) -> Result:
+            is_page = "driftline_place_0" in body["statement"]
+            return Result([watermark, watermark, NUMBER]) if is_page else Result([watermark], [[[cell]]])
+
+        server.run = run
+
+        sample_rows(settings_of(server, lag_seconds=60), pem(), messages=5, seconds=30)
+
+        assert f"{settled} ORDER BY" in server.statements[-1]["statement"]
+
+    @pytest.mark.parametrize(
+        ("kind", "cell"), [("DATE", "9" * 9), ("TIMESTAMP_NTZ", "9" * 12), ("TIMESTAMP_LTZ", "9" * 12)]
+    )
+    def test_are_not_sent_where_the_watermark_that_is_seen_is_no_time_of_a_calendar(
+        self, server: SnowflakeServer, kind: str, cell: str
+    ) -> None:
+        server.run = lambda _: Result([{"name": "UPDATED_AT", "type": kind}], [[[cell]]])
+
+        with pytest.raises(AdapterFailed, match=r"UPDATED_AT cannot be followed: '9+' is no time"):
+            sample_rows(settings_of(server), pem(), messages=5, seconds=30)
+        assert len(server.statements) == 1
 
     def test_run_as_the_default_role_of_the_user(self, server: SnowflakeServer) -> None:
         read(server)
@@ -165,7 +215,7 @@ class TestAnswers:
             ({"type": "FIXED", "scale": 2}, "41.50", Decimal("41.50")),
             ({"type": "REAL"}, "1.5", 1.5),
             ({"type": "REAL"}, "-inf", -math.inf),
-            ({"type": "DECFLOAT"}, "1.23e-40", Decimal("1.23e-40")),
+            ({"type": "DECFLOAT"}, "1.23e-40", 1.23e-40),
             ({"type": "BOOLEAN"}, "false", False),
             ({"type": "BINARY"}, "726177", b"raw"),
             ({"type": "DATE"}, "17982", date(2019, 3, 27)),
@@ -201,12 +251,20 @@ class TestAnswers:
             "b": math.nan,
             "c": msgspec.Raw(b'{"d": [1]}'),
             "e": time(23, 1, 59),
+            "f": Decimal("NaN"),
         }
 
         assert write_row(row) == (
-            b'{"a":"2026-01-05T10:00:00Z","b":null,"c":{"d": [1]},"e":"23:01:59"}',
+            b'{"a":"2026-01-05T10:00:00Z","b":null,"c":{"d": [1]},"e":"23:01:59","f":null}',
             None,
         )
+
+    @pytest.mark.parametrize("number", [(1 << 53) + 1, 1 << 63, -(1 << 63) - 1, 10**37 + 1])
+    def test_keep_long_ids_apart(self, server: SnowflakeServer, number: int) -> None:
+        found = value_of(server, {"type": "FIXED", "scale": 0}, str(number))
+
+        for value in (found, Decimal(number)):
+            assert write_row({"ID": value}) == (b'{"ID":%d}' % number, None)
 
     @pytest.mark.parametrize(
         ("column", "cell"),
@@ -216,7 +274,7 @@ class TestAnswers:
             ({"type": "FIXED", "scale": 2}, "1e3000000000"),
             ({"type": "FIXED", "scale": 2}, "NaN"),
             ({"type": "REAL"}, "ten"),
-            ({"type": "DECFLOAT"}, "1e99999"),
+            ({"type": "DECFLOAT"}, "many"),
             ({"type": "BOOLEAN"}, "yes"),
             ({"type": "BINARY"}, "no hex"),
             ({"type": "DATE"}, "2026-01-05"),
@@ -256,6 +314,12 @@ class TestAnswers:
             BASE | {"data": [[]] * 1_000},
             gzip.compress(b"no JSON"),
             gzip.compress(json.dumps(BASE).encode())[:-9],
+            gzip.compress(json.dumps(BASE).encode()) + gzip.compress(b""),
+            gzip.compress(json.dumps(BASE).encode()) + b" ",
+            BASE | {"statementHandle": "a\n"},
+            BASE | {"resultSetMetaData": METADATA | {"rowType": [NUMBER | {"x": "x" * (1 << 20)}]}},
+            BASE
+            | {"resultSetMetaData": METADATA | {"partitionInfo": [{"rowCount": 1, "x": "x" * (1 << 20)}]}},
             b"\x1f\x8bno gzip",
         ],
     )
@@ -275,6 +339,29 @@ class TestAnswers:
         server.answers["status"] = 200, pack(json.dumps(document).encode()), {}
 
         with pytest.raises(AdapterFailed, match="longer than a page of rows"):
+            read(server)
+
+    @pytest.mark.parametrize(
+        "document",
+        [
+            b'{"resultSetMetaData": {"rowType": [{"name": "N", "type": "FIXED"}], "partitionInfo": [{"rowCount": 1}]}, '
+            b'"data": [[' + b'"a",' * (4 << 20) + b'"a"]]}',
+            b'{"resultSetMetaData": {"rowType": ['
+            + b'{"name":"","type":""},' * 800_000
+            + b'{"name":"","type":""}], '
+            b'"partitionInfo": [{"rowCount": 1}]}, "data": [["1"]]}',
+            b'{"resultSetMetaData": {"rowType": [{"name": "N", "type": "FIXED"}], "partitionInfo": ['
+            + b'{"rowCount":1},' * 1_000_000
+            + b'{"rowCount": 1}]}, "data": [["1"]]}',
+        ],
+        ids=["cells", "columns", "partitions"],
+    )
+    def test_of_many_small_parts_are_refused_before_they_fill_memory(
+        self, server: SnowflakeServer, document: bytes
+    ) -> None:
+        server.answers["statement"] = 200, gzip.compress(document), {}
+
+        with bounded_memory(96 << 20), pytest.raises(AdapterFailed, match="none of Snowflake"):
             read(server)
 
     def test_with_a_running_statement_have_no_rows_without_its_handle(self, server: SnowflakeServer) -> None:
@@ -342,8 +429,9 @@ class TestAnswers:
         with pytest.raises(AdapterFailed, match="none of Snowflake"):
             sample_rows(settings_of(server, lag_seconds=0), pem(), messages=5, seconds=30)
 
-    def test_that_count_nothing_are_refused(self, server: SnowflakeServer) -> None:
-        server.run = lambda _: Result([NUMBER])
+    @pytest.mark.parametrize("rows", [[], [["-1"]], [[str(1 << 53)]], [["9" * 30]]])
+    def test_that_are_no_count_are_refused(self, server: SnowflakeServer, rows: Any) -> None:
+        server.run = lambda _: Result([NUMBER], [rows])
 
         with pytest.raises(AdapterFailed, match="none of Snowflake"):
             opened(server).count(MANY)
@@ -377,6 +465,14 @@ class TestAnswers:
         assert str(caught.value).startswith(f"The database cannot be read: {status} SQL error: xxx")
         assert advice in str(caught.value)
         assert len(str(caught.value)) < 350
+
+    def test_that_refuse_are_said_with_their_reason_where_it_is_packed(self, server: SnowflakeServer) -> None:
+        refusal = gzip.compress(json.dumps({"message": "Table LOANS does not exist"}).encode())
+        for part in ("status", "statement"):
+            server.answers[part] = 422, refusal, {"Content-Encoding": "gzip"}
+
+            with pytest.raises(AdapterFailed, match="422 Table LOANS does not exist"):
+                read(server)
 
     def test_that_repeat_the_token_are_said_without_it(self, server: SnowflakeServer) -> None:
         read(server)
@@ -428,10 +524,34 @@ class TestPlaces:
         assert [json.loads(message.value or b"")["N"] for message in messages] == [1, 2, 3, 4, 5]
         assert {message.time_us for message in messages} == {int(TEN.timestamp()) * 1_000_000}
 
+    @pytest.mark.parametrize("kind", ["REAL", "DECFLOAT"])
+    def test_are_refused_where_they_are_not_exact(self, server: SnowflakeServer, kind: str) -> None:
+        place = {"name": "UPDATED_AT", "type": kind}
+        server.run = lambda _: Result([place, place, place], [[["1.5", "1.5", "1.5"]]])
+
+        with pytest.raises(AdapterFailed, match="type float cannot be a watermark or a key"):
+            sample_rows(settings_of(server, lag_seconds=0), pem(), messages=5, seconds=30)
+
+    def test_are_read_on_where_a_page_ends_by_time(
+        self, server: SnowflakeServer, model: Model, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(sql_adapter, "MAX_PAGE_SECONDS", 0)
+        server.run = self.run
+        settings = settings_of(server)
+        source = create_source(
+            project=model.project, model=model, actor="ada", name="table", what="predictions", settings=settings,
+            mapping=SourceMapping(default_version="1"), secret=pem(),
+        )  # fmt: skip
+
+        with SqlAdapter(source.pk, settings, pem(), wait=lambda _: None) as adapter:
+            pages = [adapter.poll(0) for _ in range(3)]
+
+        assert [[json.loads(one.value or b"")["N"] for one in page] for page in pages] == [[1], [2], []]
+
 
 class TestSettings:
     def test_of_snowflake_are_accepted(self) -> None:
-        settings = settings_of(role="READER")
+        settings = settings_of(role="READER", table="T" * 255, schema_name="S" * 255)
 
         check_sql(settings)
 
@@ -446,13 +566,27 @@ class TestSettings:
             ({"ca_certificate": "PEM"}, "authorities of the system"),
             ({"host": "169.254.169.254"}, "must not be reached"),
             ({"host": "evil.example.com/path"}, "must not be reached"),
-            ({"engine": "postgresql"}, "belong to Snowflake"),
-            ({"engine": "postgresql", "warehouse": "", "role": "READER"}, "belong to Snowflake"),
+            ({"engine": "postgresql"}, "belongs to Snowflake"),
+            ({"engine": "postgresql", "warehouse": "", "role": "READER"}, "belongs to Snowflake"),
         ],
     )
     def test_that_could_never_work_are_refused(self, changes: dict[str, Any], reason: str) -> None:
         with pytest.raises(Problem, match=reason):
             check_sql(settings_of(**changes))
+
+    def test_of_other_engines_have_no_role(self) -> None:
+        with pytest.raises(Problem) as refused:
+            check_sql(settings_of(engine="postgresql", warehouse="", role="READER"))
+
+        assert refused.value.errors[0].pointer == "/settings/role"
+
+    def test_may_name_an_address_of_ipv6(self, settings: Any) -> None:
+        settings.OUTBOUND_ALLOW = ["::1/128"]
+        database = open_database(settings_of(host="::1", port=4_430, tls="none"), pem())
+        settings.OUTBOUND_ALLOW = []
+
+        with pytest.raises(AdapterFailed, match="blocked_address"):
+            list(database.read(MANY))
 
     def test_without_a_key_say_which_is_needed(self, server: SnowflakeServer) -> None:
         with pytest.raises(AdapterFailed, match="private key of the user is needed"):
