@@ -53,7 +53,7 @@ def incidents(subject: EvidenceSubject) -> EvidenceSection:
                 },
                 (_incident(one, runs_of_incidents[one.pk]) for one in listed),
                 total=total,
-                only_json=("causes",),
+                only_json=("acknowledged_at", "causes"),  # the timeline has when
             ),
             _timeline(found, runs_of_incidents),
             _notifications(found),
