@@ -80,7 +80,7 @@ class RunEnd:
         return (
             f"Run {self.run.pk} {verb} {'' if verb == 'failed' else state}".rstrip()
             + by
-            + (f": {self.reason}" if self.reason else "")
+            + (f": {self.reason.rstrip('.')}" if self.reason else "")
             + "."
         )
 

@@ -46,7 +46,7 @@ class Derivation:
     def _lines(self) -> Iterator[str]:
         """Write lists of sentences, each sentence on a line of its own."""
         if self.outcome == DerivedOutcome.EQUAL:
-            yield f"equal    {self.what}: {self.shown}".rstrip()
+            yield f"equal    {self.what}: {self.shown or ('' if self.stored else 'none')}".rstrip()
             yield from () if self.shown else (f"  {sentence}" for sentence in self.stored)
             return
         yield f"DIFFERS  {self.what}" + (f" ({self.why})" if self.why else "")

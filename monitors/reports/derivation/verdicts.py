@@ -53,7 +53,7 @@ def _compare_verdicts(
 ) -> Iterator[Derivation]:
     yield compare(f"decision of {of}", stored.get("decision"), derived.get("decision"), why)
     reasons, again = ([str(one) for one in reasons_of_verdict(verdict)] for verdict in (stored, derived))
-    repeated = "" if of == _GATE else f"the {len(reasons)} reasons of {_GATE}"
+    repeated = "" if of == _GATE or not reasons else f"those of {_GATE}"
     yield compare(f"reasons of {of}", reasons, again, why, shown=repeated)
     yield compare(f"need of a person of {of}", stored.get("needs_person"), derived.get("needs_person"), why)
 

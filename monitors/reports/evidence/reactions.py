@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from django.db.models import Count, Q, QuerySet
+from django.db.models import Count, Prefetch, Q, QuerySet
 
 from driftline.accounts.models import AuditEntry
 from driftline.common.state_words import state_word
@@ -23,12 +23,13 @@ from monitors.reports.evidence.sections import (
     EvidenceTable,
     table,
 )
-from monitors.reports.reasons import ends_of, reasons_of_validation, reasons_of_verdict
+from monitors.reports.reasons import RunEnd, ends_of, reasons_of_validation, reasons_of_verdict
 from monitors.workflows.models import Run, Step
 
 MAX_CAUSES = 5
 RUNS_AT_ONCE = 500
 _PARTS_OF_CAUSE = ("kind", "feature", "segment", "score", "evidence")
+_OF_VALIDATION = Prefetch("steps", Step.objects.filter(name="validate"))
 
 
 def incidents(subject: EvidenceSubject) -> EvidenceSection:
@@ -86,8 +87,12 @@ def _timeline(found: QuerySet[Incident], runs_of_incidents: Mapping[int, Sequenc
         (one.incident_id, one.at, (one.event_time, one.kind, one.text, one.actor or None))
         for one in events[:MAX_TABLE_ROWS]
     ]
+    started = [(pk, run) for pk, runs in runs_of_incidents.items() for run in runs]
+    ends = ends_of(run for _, run in started)
     of_runs = [
-        (pk, at, cells) for pk, runs in runs_of_incidents.items() for at, cells in _lines_of_runs(runs)
+        (pk, at, cells)
+        for (pk, _), end in zip(started, ends, strict=True)
+        for at, cells in _lines_of_run(end)
     ]
     ordered = sorted([*lines, *of_runs], key=lambda line: line[:2])
     return table(
@@ -101,14 +106,13 @@ def _timeline(found: QuerySet[Incident], runs_of_incidents: Mapping[int, Sequenc
     )  # fmt: skip
 
 
-def _lines_of_runs(runs: Sequence[Run]) -> Iterator[tuple[datetime, tuple[Cell, ...]]]:
-    for end in ends_of(runs):
-        run = end.run
-        yield run.created_at, (
-            run.data_until, "run_started", f"Run {run.pk} was started by {run.trigger}", None,
-        )  # fmt: skip
-        if run.finished_at:
-            yield run.finished_at, (None, f"run_{run.state}", str(end), end.actor or None)
+def _lines_of_run(end: RunEnd) -> Iterator[tuple[datetime, tuple[Cell, ...]]]:
+    run = end.run
+    yield run.created_at, (
+        run.data_until, "run_started", f"Run {run.pk} was started by {run.trigger}", None,
+    )  # fmt: skip
+    if run.finished_at:
+        yield run.finished_at, (None, f"run_{run.state}", str(end), end.actor or None)
 
 
 def _incident(one: Incident, runs: Sequence[Run]) -> tuple[Cell, ...]:
@@ -198,7 +202,7 @@ def runs(subject: EvidenceSubject) -> EvidenceSection:
             table(
                 "Reasons of the verdicts",
                 {"run": "Run", "comparison": "Comparison", "decision": "Verdict", "reason": "Reason"},
-                _reasons(found.prefetch_related("steps").iterator(chunk_size=RUNS_AT_ONCE)),
+                _reasons(found.prefetch_related(_OF_VALIDATION).iterator(chunk_size=RUNS_AT_ONCE)),
             ),
             table(
                 "What followed from the verdicts",

@@ -85,8 +85,8 @@ def create_role(
     _refuse_wider(chosen, held, "/scopes", actor)
     with transaction.atomic():
         project = _lock(project)
-        if project.custom_roles.filter(name=name).exists():
-            raise Problem(409, "role_exists", f"There is a role {name} already; choose another name.")
+        if taken := project.custom_roles.filter(name__iexact=name).first():
+            raise Problem(409, "role_exists", f"There is a role {taken.name} already; choose another name.")
         if project.custom_roles.count() >= MAX_ROLES:
             raise Problem(
                 409,

@@ -76,11 +76,12 @@ class TestMaking:
         with pytest.raises(Problem, match=f"Every project has the role {name.lower()} already"):
             made(project, name=name)
 
-    def test_refuses_a_name_that_is_taken(self, project: Project) -> None:
+    @pytest.mark.parametrize("name", ["labeller", "Labeller"])
+    def test_refuses_a_name_that_is_taken(self, project: Project, name: str) -> None:
         made(project)
 
         with pytest.raises(Problem, match="There is a role labeller already"):
-            made(project)
+            made(project, name=name)
 
     def test_refuses_what_is_no_scope(self, project: Project) -> None:
         with pytest.raises(Problem, match="'root' is not a scope; use some of infer, log"):

@@ -5,9 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from monitors.reports.reasons import LIVE, WORST_CASE, reasons_of_verdict, with_titles
+from driftline.accounts.models import AuditEntry
+from monitors.reports.reasons import LIVE, WORST_CASE, RunEnd, reasons_of_verdict, with_titles
 from monitors.stats.promotion.gate import GatePolicy, GateVerdict, judge
 from monitors.workflows.context import to_json
+from monitors.workflows.models import Run
 from tests.monitors.stats.promotion.traffic import compared, traffic
 
 
@@ -54,3 +56,12 @@ def test_that_both_comparisons_share_come_once(verdict: GateVerdict) -> None:
 )
 def test_name_metrics_as_pages_do(stored: str, read: str) -> None:
     assert with_titles(stored) == read
+
+
+@pytest.mark.parametrize("reason", ["The labels are of one branch", "The labels are of one branch."])
+def test_a_run_ends_with_one_full_stop(reason: str) -> None:
+    entry = AuditEntry(actor="ada@bank.example", after={"reason": reason})
+
+    end = str(RunEnd(Run(pk=5, state="rejected"), entry))
+
+    assert end == "Run 5 was rejected by ada@bank.example: The labels are of one branch."

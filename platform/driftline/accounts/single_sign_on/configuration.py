@@ -11,6 +11,7 @@ import msgspec
 from django.core.exceptions import ImproperlyConfigured
 from msgspec import Meta, Struct
 
+from driftline.accounts.scopes import SCOPES_OF_ROLE
 from driftline.common.errors import Problem
 from driftline.common.yaml_text import NumberReader, read_yaml
 
@@ -20,7 +21,7 @@ _ENTITY_ID = re.compile(r"[^\s\"'<>&]+")
 """What both sides put into XML as it is."""
 
 type Text = Annotated[str, Meta(min_length=1, max_length=200)]
-type RoleName = Annotated[str, Meta(pattern=r"^\w[\w .-]{0,39}$")]
+type RoleName = Annotated[str, Meta(pattern=r"^\w[\w .-]{0,39}\Z")]
 
 
 class RoleRule(Struct, frozen=True, forbid_unknown_fields=True):
@@ -159,10 +160,19 @@ def _check(path: Path, read: SignInSettings) -> None:
             "passwords_for needs a provider, and an address that can sign in while no provider answers",
         )
     for one in read.providers:
+        _check_roles(path, one)
         if one.saml:
             _check_saml(path, one, one.saml)
         else:
             _check_openid(path, one)
+
+
+def _check_roles(path: Path, one: ProviderSettings) -> None:
+    for rule in one.roles:
+        if rule.role not in SCOPES_OF_ROLE and rule.role.lower() in SCOPES_OF_ROLE:
+            raise _wrong(
+                path, f"{one.id} gives the role {rule.role!r}, which is written {rule.role.lower()!r}"
+            )
 
 
 def _check_openid(path: Path, one: ProviderSettings) -> None:

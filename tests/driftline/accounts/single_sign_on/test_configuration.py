@@ -61,6 +61,8 @@ def test_a_secret_may_be_in_the_environment(tmp_path: Path, monkeypatch: pytest.
     ("before", "after", "sentence"),
     [
         ("role: viewer", "role: The King!", "role"),
+        ("role: viewer", "role: Viewer", "gives the role 'Viewer', which is written 'viewer'"),
+        ("role: viewer", 'role: "viewer\\n"', "role"),
         ("id: company", "id: The Company", "id"),
         ("name: Example Ltd", "nickname: Example Ltd", "nickname"),
         ("https://login.example.com", "login.example.com", "use an address such as https://login.example.com"),
