@@ -81,6 +81,6 @@ def read_day(text: str) -> date | None:
 
 
 def of_day[Row: Model](rows: QuerySet[Row], column: str, day: date) -> QuerySet[Row]:
-    """Keep the rows whose time is on this day in UTC."""
+    """Keep the rows with a time on this day in UTC."""
     start = datetime(day.year, day.month, day.day, tzinfo=UTC)
     return rows.filter(**{f"{column}__gte": start, f"{column}__lt": start + _NEXT})

@@ -37,7 +37,7 @@ def archive(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def home(tmp_path: Path, archive: Path, settings: Any) -> HomePaths:
-    """The home of an installation whose own server archives its log."""
+    """The home of an installation that archives the log of its own server."""
     paths = make_home(tmp_path / "home")
     paths.postgres_data.mkdir()
     name_log(paths.postgres_data, archive)
