@@ -22,6 +22,7 @@ from unfold.widgets import UnfoldAdminSelectWidget
 from driftline.accounts.activation import note_activation
 from driftline.accounts.models import ROLE_LABELS, CustomRole, Membership, Project, User
 from driftline.accounts.operators import refuse_last_operator
+from driftline.accounts.projects import refuse_archived
 from driftline.accounts.quotas import FIELDS as QUOTAS
 from driftline.accounts.quotas import note_quotas, quotas_of
 from driftline.accounts.scopes import Role
@@ -202,7 +203,7 @@ register(
 
 
 class AdminProjectForm(forms.ModelForm):  # type: ignore[type-arg]  # Django's has no parameter when it runs
-    """A project; a quota of 0 is none, as in the command."""
+    """A project, of which only the quotas change while it is archived; a quota of 0 is none, as in the command."""
 
     class Meta:
         model = Project
@@ -210,6 +211,11 @@ class AdminProjectForm(forms.ModelForm):  # type: ignore[type-arg]  # Django's h
 
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = super().clean() or self.cleaned_data
+        if changed := [name for name in ("name", "slug", "isolation") if name in self.changed_data]:
+            try:
+                refuse_archived(self.instance)
+            except Problem as problem:
+                self.add_error(changed[0], problem.detail)
         return cleaned | {name: cleaned[name] or None for name in QUOTAS if name in cleaned}
 
 
