@@ -7,7 +7,6 @@ import allauth.mfa.admin  # noqa: F401  registers what is registered otherwise b
 from allauth.mfa.models import Authenticator
 from django import forms
 from django.contrib import admin, messages
-from django.contrib.admin import EmptyFieldListFilter
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.admin import UserAdmin
 from django.contrib.auth.models import Group
@@ -29,6 +28,7 @@ from driftline.accounts.scopes import Role
 from driftline.accounts.services import note_isolation, record_audit
 from driftline.admin import acts
 from driftline.admin.asking import AskingAdmin, Question
+from driftline.admin.filters import HappenedFilter
 from driftline.admin.history import HistoryAdmin
 from driftline.admin.reading import ActingAdmin, ReadOnlyAdmin, register
 from driftline.common.errors import Problem
@@ -266,7 +266,7 @@ class Projects(KeptAdmin, AskingAdmin):
 register(
     Project,
     ("slug", "name", "isolation", *QUOTAS, "created_at", "archived_at"),
-    ("isolation", ("archived_at", EmptyFieldListFilter)),
+    ("isolation", ("archived_at", HappenedFilter)),
     ("slug", "name"),
     acts=(acts.ARCHIVE_PROJECT, acts.RESTORE_PROJECT),
     base=Projects,
