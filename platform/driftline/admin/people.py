@@ -63,6 +63,10 @@ class Audited(HistoryAdmin):
         """Return the project that has the change in its trail; None for the installation's."""
         return None
 
+    def subject_of(self, obj: Any) -> str:
+        """Return how the trail names a row."""
+        return str(obj)
+
     def _state(self, obj: Any) -> dict[str, str]:
         return {name: str(getattr(obj, name)) for name in self.audited_fields}
 
@@ -73,7 +77,7 @@ class Audited(HistoryAdmin):
             project=self.project_of(obj),
             actor=str(request.user),
             action=f"{self.audit_name}.{verb}",
-            subject=str(obj),
+            subject=self.subject_of(obj),
             before=before,
             after=after,
         )
@@ -229,6 +233,9 @@ class Projects(KeptAdmin, AskingAdmin):
     readonly_fields = ("created_at", "archived_at", "stored_bytes")
     prepopulated_fields: ClassVar[dict[str, Sequence[str]]] = {"slug": ("name",)}
 
+    def project_of(self, obj: Project) -> Project:
+        return obj
+
     def get_fields(self, request: HttpRequest, obj: Any = None) -> Sequence[str]:
         """Leave out of a new project the time at which it was made: the database sets it."""
         fields = ("name", "slug", "isolation", *QUOTAS)
@@ -298,6 +305,10 @@ class SecondFactors(Audited, ReadOnlyAdmin):
     list_display = ("user", "type", "created_at", "last_used_at")
     list_filter = ("type",)
     ordering = ("-pk",)
+
+    def subject_of(self, obj: Authenticator) -> str:
+        """Name the person, as the entries of what they do themselves, so that the history of the account has it."""
+        return str(obj.user.email)
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return isinstance(request.user, User) and request.user.is_superuser
