@@ -21,6 +21,8 @@ _NEXT = timedelta(days=1)
 class DayChangeList(ChangeList):
     """A list that shows one day of a column, where one was chosen."""
 
+    clear_all_filters_qs: Any
+
     def __init__(self, request: HttpRequest, *args: Any, **options: Any) -> None:
         """Show the whole list where the day cannot be read, and say so."""
         super().__init__(request, *args, **options)
@@ -38,7 +40,7 @@ class DayChangeList(ChangeList):
 
     def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Any]:
         rows = super().get_queryset(request, exclude_parameters)
-        kept = QueryDict(str(self.clear_all_filters_qs).removeprefix("?"), mutable=True)
+        kept = QueryDict(self.clear_all_filters_qs.removeprefix("?"), mutable=True)
         kept.pop(DAY, None)
         self.clear_all_filters_qs = f"?{kept.urlencode()}"
         return of_day(rows, self.model_admin.by_day, self.day) if self.day else rows

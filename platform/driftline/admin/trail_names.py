@@ -144,7 +144,7 @@ _NAMES: Mapping[str, Sequence[TrailName]] = {
     "report": (TrailName(("report", "evidence"), lambda row: _BY_MODEL(row) & Q(after__report=row.pk)),),
     # -- incidents, messages and runs
     "incident": (TrailName(("incident",), lambda row: Q(subject__startswith=f"INC-{row.pk} ")),),
-    "storedrouting": (TrailName(("routing",), lambda row: Q()),),
+    "storedrouting": (TrailName(("routing",), lambda row: _subjects("routing")),),
     "silence": (TrailName(("silence",), _named("reason")),),
     "channel": (TrailName(("channel",), _named("name")),),
     "delivery": (TrailName(("delivery",), lambda row: _subjects(f"{row.event_id} to {row.channel.name}")),),
