@@ -107,8 +107,9 @@ def retry_report(*, report: Report, actor: str) -> None:
         if not Report.objects.filter(pk=report.pk).failed().begin_again(**AFRESH):
             raise Problem(409, "report_not_failed", "Only a report that failed can be tried again.")
         record_audit(
-            project=report.model.project, actor=actor, action="report.retry", subject=report.model.name
-        )
+            project=report.model.project, actor=actor, action="report.retry", subject=report.model.name,
+            after={"report": report.pk},
+        )  # fmt: skip
         enqueue(Task.LONG_WORK)
 
 
@@ -130,8 +131,9 @@ def delete_report(*, report: Report, actor: str) -> None:
             return
         found.delete()
         record_audit(
-            project=report.model.project, actor=actor, action="report.delete", subject=report.model.name
-        )
+            project=report.model.project, actor=actor, action="report.delete", subject=report.model.name,
+            before={"report": report.pk},
+        )  # fmt: skip
         found.pk = report.pk
         transaction.on_commit(lambda: files.remove(found))
 

@@ -540,7 +540,7 @@ def _end(run: Run, state: RunState, actor: str, reason: str) -> Run:
 def _locked(run: Run) -> Run:
     run = Run.objects.select_for_update(of=("self",)).select_related("model__project").get(pk=run.pk)
     if run.state not in ACTIVE_STATES:
-        raise Problem(409, "run_finished", f"Run {run.pk} is {run.state} already.")
+        raise Problem(409, "run_finished", f"Run {run.pk} is {run.get_state_display().lower()} already.")
     return run
 
 

@@ -5,6 +5,7 @@ from django.db.models import Q
 
 from driftline.accounts.directory.tokens import revoke_directory_token
 from driftline.accounts.members import remove_member
+from driftline.accounts.models import Project
 from driftline.accounts.projects import archive_project, restore_project
 from driftline.accounts.services import record_audit, revoke_token
 from driftline.admin.reading import AdminAct
@@ -13,6 +14,7 @@ from driftline.common.errors import Problem
 from inference.prediction_log.sources.models import DeadLetter
 from inference.prediction_log.sources.retrying import retry
 from inference.prediction_log.sources.services import set_enabled
+from inference.registry.models import Model
 from inference.registry.services import archive_model, rollback
 from monitors.alerts.channel_services import replay, update_channel
 from monitors.rules.services import update_rule
@@ -48,6 +50,14 @@ def _retry_letter(letter: DeadLetter, actor: str) -> None:
         raise Problem(
             409, "refused_again", f"It was refused again ({reason}); change the mapping of its source first."
         )
+
+
+def _archived_already(row: Model | Project) -> str:
+    return f"{row.name} is archived already." if row.archived_at else ""
+
+
+def _not_archived(row: Model | Project) -> str:
+    return "" if row.archived_at else f"{row.name} is not archived."
 
 
 SEND_AGAIN = AdminAct(
@@ -94,7 +104,9 @@ CANCEL_RUN = AdminAct(
     "Its worker stops within seconds; the champion stays.",
     "is cancelled",
     lambda run, actor: cancel(run=run, actor=actor),
-    refusal=lambda run: "" if run.state in ACTIVE_STATES else f"Run {run.pk} is {run.state} already.",
+    refusal=lambda run: (
+        "" if run.state in ACTIVE_STATES else f"Run {run.pk} is {run.get_state_display().lower()} already."
+    ),
 )
 ROLL_BACK_ROLLOUT = AdminAct(
     "roll_back",
@@ -119,6 +131,7 @@ ARCHIVE_MODEL = AdminAct(
     "It is not listed any more, and its rules are not judged; nothing of it is deleted.",
     "is archived",
     lambda model, actor: archive_model(model=model, is_archived=True, actor=actor),
+    refusal=_archived_already,
 )
 RESTORE_MODEL = AdminAct(
     "restore",
@@ -127,6 +140,7 @@ RESTORE_MODEL = AdminAct(
     "is restored",
     lambda model, actor: archive_model(model=model, is_archived=False, actor=actor),
     lambda model: model.project,
+    refusal=_not_archived,
 )
 ARCHIVE_PROJECT = AdminAct(
     "archive",
@@ -135,6 +149,7 @@ ARCHIVE_PROJECT = AdminAct(
     "not judged. Nothing of it is deleted.",
     "is archived",
     lambda project, actor: archive_project(project=project, actor=actor, now=now()),
+    refusal=_archived_already,
 )
 RESTORE_PROJECT = AdminAct(
     "restore",
@@ -142,6 +157,7 @@ RESTORE_PROJECT = AdminAct(
     "Its models answer requests again, and its rules are judged.",
     "is restored",
     lambda project, actor: restore_project(project=project, actor=actor),
+    refusal=_not_archived,
 )
 REMOVE_MEMBER = AdminAct(
     "remove",

@@ -7,9 +7,9 @@ the column's index.
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-from django.contrib.admin.options import IncorrectLookupParameters
+from django.contrib import messages
 from django.db.models import Model, QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, QueryDict
 from unfold.views import ChangeList
 
 from driftline.common.clock import now
@@ -21,24 +21,34 @@ _NEXT = timedelta(days=1)
 class DayChangeList(ChangeList):
     """A list that shows one day of a column, where one was chosen."""
 
+    clear_all_filters_qs: Any
+
+    def __init__(self, request: HttpRequest, *args: Any, **options: Any) -> None:
+        """Show the whole list where the day cannot be read, and say so."""
+        super().__init__(request, *args, **options)
+        text = self.params.get(DAY, "")
+        if text and self.day is None:
+            messages.error(request, f"{text[:60]!r} is no day such as 2026-06-15; the list shows all days.")
+
     def get_filters_params(self, params: dict[str, Any] | None = None) -> dict[str, Any]:
+        """Leave the day out: it is no lookup of a column."""
         return {name: value for name, value in super().get_filters_params(params).items() if name != DAY}
 
     def get_filters(self, request: HttpRequest) -> Any:
         *found, has_active_filters = super().get_filters(request)
-        return *found, has_active_filters or DAY in self.filter_params
+        return *found, has_active_filters or self.day is not None
 
     def get_queryset(self, request: HttpRequest, exclude_parameters: Any = None) -> QuerySet[Any]:
         rows = super().get_queryset(request, exclude_parameters)
+        kept = QueryDict(self.clear_all_filters_qs.removeprefix("?"), mutable=True)
+        kept.pop(DAY, None)
+        self.clear_all_filters_qs = f"?{kept.urlencode()}"
         return of_day(rows, self.model_admin.by_day, self.day) if self.day else rows
 
     @property
     def day(self) -> date | None:
-        """The day that was chosen, in UTC."""
-        text = self.params.get(DAY, "")
-        if text and read_day(text) is None:
-            raise IncorrectLookupParameters(f"{text} is no day such as 2026-06-15.")
-        return read_day(text)
+        """The day that was chosen, in UTC; None where there is none, or it cannot be read."""
+        return read_day(self.params.get(DAY, ""))
 
     @property
     def day_label(self) -> str:

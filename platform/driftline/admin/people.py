@@ -7,7 +7,6 @@ import allauth.mfa.admin  # noqa: F401  registers what is registered otherwise b
 from allauth.mfa.models import Authenticator
 from django import forms
 from django.contrib import admin, messages
-from django.contrib.admin import EmptyFieldListFilter
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.admin import UserAdmin
 from django.contrib.auth.models import Group
@@ -22,12 +21,14 @@ from unfold.widgets import UnfoldAdminSelectWidget
 from driftline.accounts.activation import note_activation
 from driftline.accounts.models import ROLE_LABELS, CustomRole, Membership, Project, User
 from driftline.accounts.operators import refuse_last_operator
+from driftline.accounts.projects import refuse_archived
 from driftline.accounts.quotas import FIELDS as QUOTAS
 from driftline.accounts.quotas import note_quotas, quotas_of
 from driftline.accounts.scopes import Role
 from driftline.accounts.services import note_isolation, record_audit
 from driftline.admin import acts
 from driftline.admin.asking import AskingAdmin, Question
+from driftline.admin.filters import HappenedFilter
 from driftline.admin.history import HistoryAdmin
 from driftline.admin.reading import ActingAdmin, ReadOnlyAdmin, register
 from driftline.common.errors import Problem
@@ -62,6 +63,10 @@ class Audited(HistoryAdmin):
         """Return the project that has the change in its trail; None for the installation's."""
         return None
 
+    def subject_of(self, obj: Any) -> str:
+        """Return how the trail names a row."""
+        return str(obj)
+
     def _state(self, obj: Any) -> dict[str, str]:
         return {name: str(getattr(obj, name)) for name in self.audited_fields}
 
@@ -72,7 +77,7 @@ class Audited(HistoryAdmin):
             project=self.project_of(obj),
             actor=str(request.user),
             action=f"{self.audit_name}.{verb}",
-            subject=str(obj),
+            subject=self.subject_of(obj),
             before=before,
             after=after,
         )
@@ -202,7 +207,7 @@ register(
 
 
 class AdminProjectForm(forms.ModelForm):  # type: ignore[type-arg]  # Django's has no parameter when it runs
-    """A project; a quota of 0 is none, as in the command."""
+    """A project, of which only the quotas change while it is archived; a quota of 0 is none, as in the command."""
 
     class Meta:
         model = Project
@@ -210,6 +215,11 @@ class AdminProjectForm(forms.ModelForm):  # type: ignore[type-arg]  # Django's h
 
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = super().clean() or self.cleaned_data
+        if changed := [name for name in ("name", "slug", "isolation") if name in self.changed_data]:
+            try:
+                refuse_archived(self.instance)
+            except Problem as problem:
+                self.add_error(changed[0], problem.detail)
         return cleaned | {name: cleaned[name] or None for name in QUOTAS if name in cleaned}
 
 
@@ -222,6 +232,9 @@ class Projects(KeptAdmin, AskingAdmin):
     )
     readonly_fields = ("created_at", "archived_at", "stored_bytes")
     prepopulated_fields: ClassVar[dict[str, Sequence[str]]] = {"slug": ("name",)}
+
+    def project_of(self, obj: Project) -> Project:
+        return obj
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> Sequence[str]:
         """Leave out of a new project the time at which it was made: the database sets it."""
@@ -260,7 +273,7 @@ class Projects(KeptAdmin, AskingAdmin):
 register(
     Project,
     ("slug", "name", "isolation", *QUOTAS, "created_at", "archived_at"),
-    ("isolation", ("archived_at", EmptyFieldListFilter)),
+    ("isolation", ("archived_at", HappenedFilter)),
     ("slug", "name"),
     acts=(acts.ARCHIVE_PROJECT, acts.RESTORE_PROJECT),
     base=Projects,
@@ -292,6 +305,10 @@ class SecondFactors(Audited, ReadOnlyAdmin):
     list_display = ("user", "type", "created_at", "last_used_at")
     list_filter = ("type",)
     ordering = ("-pk",)
+
+    def subject_of(self, obj: Authenticator) -> str:
+        """Name the person, as the entries of what they do themselves, so that the history of the account has it."""
+        return str(obj.user.email)
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return isinstance(request.user, User) and request.user.is_superuser

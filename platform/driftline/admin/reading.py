@@ -56,7 +56,7 @@ class ReadOnlyAdmin(HistoryAdmin):
     show_full_result_count = False
     list_per_page = 50
     by_day: str | None = None
-    """A column with an index, of which the list shows one day where that is chosen or searched for."""
+    """A column, of a large table one with an index, of which the list shows one day: chosen, or searched for."""
 
     def get_changelist(self, request: HttpRequest, **options: Any) -> type[ChangeList]:
         return DayChangeList if self.by_day else super().get_changelist(request, **options)
@@ -64,15 +64,11 @@ class ReadOnlyAdmin(HistoryAdmin):
     def get_search_results(
         self, request: HttpRequest, queryset: models.QuerySet[Any], search_term: str
     ) -> tuple[models.QuerySet[Any], bool]:
-        """Search for words, and for a day where one of them is a date."""
-        words = search_term.split()
-        days = [day for day in map(read_day, words) if day] if self.by_day else []
-        if not days:
+        """Search for a day where a date is all that was typed, else for words: names may have dates in them."""
+        day = read_day(search_term.strip()) if self.by_day else None
+        if day is None:
             return super().get_search_results(request, queryset, search_term)
-        for day in days:
-            queryset = of_day(queryset, str(self.by_day), day)
-        rest = " ".join(word for word in words if read_day(word) is None)
-        return super().get_search_results(request, queryset, rest)
+        return of_day(queryset, str(self.by_day), day), False
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
@@ -119,25 +115,36 @@ class ActingAdmin(ReadOnlyAdmin):
         return bool(request.user.has_perm(f"{meta.app_label}.change_{meta.model_name}"))
 
     def perform(
-        self, request: HttpRequest, act: AdminAct, rows: Sequence[Any], hidden: Sequence[tuple[str, str]] = ()
+        self, request: HttpRequest, act: AdminAct, rows: Sequence[Any], *, is_ticked: bool = False
     ) -> HttpResponse:
-        """Ask first; where that was answered, do it to each row and say what became of it."""
+        """Ask first; where that was answered, do it to each row and say what became of it.
+
+        Of rows that were ticked in the list, the question sends on those to which it can be done.
+        """
         if not self.has_act_permission(request):
             raise PermissionDenied
         back = self._list_address(request)
         if request.method != "POST" or "confirmed" not in request.POST:
+            possible = [row for row in rows if not act.refusal(row)]
+            ticked = [
+                ("action", f"{act.name}_of_list"),
+                *(("_selected_action", str(row.pk)) for row in possible),
+            ]
             context = {
                 **self.admin_site.each_context(request),
                 "title": act.label,
                 "act": act,
-                "rows": [row for row in rows if not act.refusal(row)],
+                "rows": possible,
                 "refused": [reason for row in rows if (reason := act.refusal(row))],
-                "hidden": hidden,
+                "hidden": ticked if is_ticked else (),
                 "opts": self.opts,
                 "back": back,
             }
             return TemplateResponse(request, "admin/confirm_act.html", context)
         for row in rows:
+            if reason := act.refusal(row):
+                self.message_user(request, reason, messages.ERROR)
+                continue
             try:
                 if act.project is not None:
                     refuse_archived(act.project(row))
@@ -222,8 +229,7 @@ def _of_list(act: AdminAct) -> Any:
         if len(rows) > MAX_AT_ONCE:
             self.message_user(request, f"Choose at most {MAX_AT_ONCE} at once.", messages.ERROR)
             return None
-        ticked = [("action", f"{act.name}_of_list"), *(("_selected_action", str(row.pk)) for row in rows)]
-        return self.perform(request, act, rows, ticked)
+        return self.perform(request, act, rows, is_ticked=True)
 
     view.__name__ = f"{act.name}_of_list"
     return admin.action(description=act.label, permissions=["act"])(view)

@@ -19,6 +19,7 @@ from inference.registry.models import Model
 from monitors.alerts.channel_services import create_channel, replay, send_test
 from monitors.rules.models import Rule
 from monitors.rules.services import create_rule, update_rule
+from tests.driftline.admin.histories import actions_of, history_of
 from tests.worlds.approvals import make_model
 
 pytestmark = pytest.mark.django_db
@@ -58,15 +59,6 @@ def rule(project: Project, model: Model) -> Rule:
         feature="income",
         threshold=0.2,
     )
-
-
-def history_of(client: Client, row: Any) -> Any:
-    meta = row._meta
-    return client.get(reverse(f"admin:{meta.app_label}_{meta.model_name}_history", args=[row.pk]))
-
-
-def actions_of(client: Client, row: Any) -> list[str]:
-    return [entry.action for entry, _ in history_of(client, row).context["rows"]]
 
 
 def test_says_who_changed_a_rule_when_and_what(operator: Client, rule: Rule) -> None:
@@ -150,3 +142,14 @@ def test_every_list_of_the_admin_has_it() -> None:
     others = [model for model, shown in admin.site._registry.items() if not isinstance(shown, HistoryAdmin)]
 
     assert others == []
+
+
+def test_the_rest_is_found_by_the_subject(operator: Client, rule: Rule) -> None:
+    AuditEntry.objects.bulk_create(
+        AuditEntry(actor="ada", action="rule.update", subject=rule.name, project=rule.model.project)
+        for _ in range(MAX_ENTRIES)
+    )
+
+    rest = operator.get(history_of(operator, rule).context["more"])
+
+    assert {entry.subject for entry in rest.context["cl"].result_list} == {rule.name}

@@ -9,6 +9,7 @@ from django.urls import reverse
 
 from driftline.accounts.models import Membership, Project, User
 from driftline.accounts.services import create_project
+from driftline.common.clock import now
 
 pytestmark = pytest.mark.django_db
 
@@ -101,6 +102,27 @@ def test_an_operator_archives_and_restores_a_project(operator: Client) -> None:
     assert (is_archived, project.archived_at) == (True, None)
     actions = project.audit.order_by("pk").values_list("action", flat=True)
     assert list(actions) == ["project.archive", "project.restore"]
+
+
+@pytest.mark.parametrize("typed", [{"name": "Other"}, {"slug": "other"}, {"isolation": "process"}])
+def test_an_archived_project_is_read_only_here_too(operator: Client, typed: dict[str, str]) -> None:
+    project = Project.objects.create(slug="bank", name="Bank", isolation="none", archived_at=now())
+    before = {"slug": "bank", "name": "Bank", "isolation": "none"}
+
+    page = operator.post(reverse("admin:accounts_project_change", args=[project.pk]), before | typed)
+
+    assert "The project Bank is archived and read only" in page.content.decode()
+    assert Project.objects.values("slug", "name", "isolation").get() == before
+
+
+def test_the_quotas_of_an_archived_project_can_be_changed(operator: Client) -> None:
+    project = Project.objects.create(slug="bank", name="Bank", isolation="none", archived_at=now())
+    form = {"slug": "bank", "name": "Bank", "isolation": "none", "max_models": "3"}
+
+    operator.post(reverse("admin:accounts_project_change", args=[project.pk]), form)
+
+    project.refresh_from_db()
+    assert project.max_models == 3
 
 
 def test_the_address_of_a_project_changes_once_that_was_asked(operator: Client) -> None:

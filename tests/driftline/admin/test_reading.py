@@ -98,6 +98,37 @@ class TestAnAct:
         assert f"Run {run.pk} is promoted already." in page
         assert ("within seconds" in page, 'name="confirmed"' in page) == (False, False)
 
+    def test_names_the_state_of_a_run_in_words(self, operator: Client, model: Model) -> None:
+        champion = Version.objects.create(model=model, version="1")
+        run = Run.objects.create(
+            model=model, champion=champion, state=RunState.ROLLED_BACK, trigger="manual", data_until=now()
+        )
+
+        page = operator.get(reverse("admin:monitors_run_cancel_one", args=[run.pk])).content.decode()
+
+        assert f"Run {run.pk} is rolled back already." in page
+
+    def test_sends_on_only_the_ticked_rows_to_which_it_can_be_done(
+        self, operator: Client, model: Model
+    ) -> None:
+        other = Model.objects.create(project=model.project, name="churn", task=model.task, archived_at=now())
+        address = reverse("admin:inference_model_changelist")
+        ticked = {"action": "archive_of_list", "_selected_action": [str(model.pk), str(other.pk)]}
+
+        page = operator.post(address, ticked)
+
+        assert ("_selected_action", str(model.pk)) in page.context["hidden"]
+        assert ("_selected_action", str(other.pk)) not in page.context["hidden"]
+        assert "churn is archived already." in page.content.decode()
+
+    def test_on_a_row_that_was_refused_is_not_reported_as_done(self, operator: Client, model: Model) -> None:
+        answer = operator.post(
+            reverse("admin:inference_model_restore_one", args=[model.pk]), {"confirmed": "yes"}, follow=True
+        )
+
+        assert f"{model.name} is not archived." in answer.content.decode()
+        assert f"{model.name} is restored" not in answer.content.decode()
+
 
 class TestAPage:
     def test_writes_scopes_limits_and_durations_in_words(
