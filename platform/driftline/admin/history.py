@@ -18,7 +18,7 @@ MAX_ENTRIES = 100
 
 
 class HistoryAdmin(ModelAdmin):
-    """Rows whose History page shows the audit trail: Django's own log knows only the forms of the admin."""
+    """Rows with a History page of the audit trail: Django's own log knows only the forms of the admin."""
 
     def history_view(
         self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None

@@ -27,7 +27,7 @@ class TrailName:
 
 
 def _named(*attributes: str) -> Callable[[Any], Q]:
-    """Match entries whose subject is one of these attributes of the row, or the row as it is written."""
+    """Match entries with one of these attributes of the row as their subject, or the row as it is written."""
 
     def match(row: Any) -> Q:
         values = [attrgetter(name)(row) for name in attributes] if attributes else [row]
@@ -192,7 +192,7 @@ def _with_actions(actions: Sequence[str]) -> Q:
 
 
 def _project_of(row: Any) -> Project | None:
-    """Return the project of whose trail the row is; None where it may be in several, or in the installation's."""
+    """Return the project that has the row in its trail; None where several may, or the installation."""
     if isinstance(row, Project):
         return row
     for name in _OWNERS:
