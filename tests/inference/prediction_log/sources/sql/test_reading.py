@@ -206,13 +206,13 @@ class TestEachRowOnce:
         source = make_sql(table="by_day", watermark="day", lag_seconds=lag_seconds)
         assert read_all(source) == []
         server.add("of today", at=now().isoformat())
-        server.add("old", at=(now() - timedelta(days=2)).isoformat())
+        server.add("old", at=(now() - timedelta(days=5)).isoformat())
 
         read_all(source)
 
         assert ids() == ["old"]
         server.add("a late one of that day", at=now().isoformat())
-        server.run("UPDATE scores SET updated_at = now() - interval '25 hours' WHERE id <> 'old'")
+        server.run("UPDATE scores SET updated_at = now() - interval '3 days' WHERE id <> 'old'")
         read_all(source)
         assert ids() == ["a late one of that day", "of today", "old"]
 
