@@ -1,6 +1,7 @@
 """An HTTP server on loopback for the time of a block, in threads that have ended with it."""
 
 import ssl
+from collections.abc import Mapping
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Event, Thread
@@ -16,6 +17,14 @@ class LoopbackHandler(BaseHTTPRequestHandler):
     def read_headers(self) -> dict[str, str]:
         """Return the headers with their names in lower case."""
         return {name.lower(): value for name, value in self.headers.items()}
+
+    def answer(self, status: int, body: bytes, headers: Mapping[str, str]) -> None:
+        """Send a whole answer; its length is said unless `headers` say another."""
+        self.send_response(status)
+        for name, value in {"Content-Length": str(len(body)), **headers}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
 
     def handle(self) -> None:
         with suppress(OSError):

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +9,7 @@ from django.db import connection
 from django.test import Client
 from django.urls import reverse
 
-from driftline.accounts.models import AuditEntry, Project, User
+from driftline.accounts.models import AuditEntry, Project
 from driftline.admin.days import of_day, read_day
 from inference.registry.models import Model
 from monitors.summaries.models import Summary
@@ -20,14 +19,6 @@ pytestmark = pytest.mark.django_db
 
 JUNE_15 = datetime(2026, 6, 15, tzinfo=UTC)
 LIST = "admin:accounts_auditentry_changelist"
-
-
-@pytest.fixture
-def operator(settings: Any, tmp_path: Path) -> Client:
-    settings.HOME = tmp_path
-    client = Client()
-    client.force_login(User.objects.create_superuser("operator@bank.example"))
-    return client
 
 
 @pytest.fixture

@@ -1,8 +1,5 @@
 """The admin deletes nothing that other rows refer to: Django would read all of them before it asks."""
 
-from pathlib import Path
-from typing import Any
-
 import pytest
 from django.contrib import admin
 from django.db.models import Model as Row
@@ -12,19 +9,6 @@ from django.urls import reverse
 from driftline.accounts.models import Membership, Project, User
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def superuser(tmp_path: Path, settings: Any) -> User:
-    settings.HOME = tmp_path
-    return User.objects.create_superuser("operator@bank.example")
-
-
-@pytest.fixture
-def operator(superuser: User) -> Client:
-    client = Client()
-    client.force_login(superuser)
-    return client
 
 
 def referring(model: type[Row]) -> set[str]:
@@ -38,9 +22,9 @@ def referring(model: type[Row]) -> set[str]:
 
 
 @pytest.mark.parametrize("kind", sorted(admin.site._registry, key=str), ids=lambda kind: kind._meta.label)
-def test_no_page_of_the_admin_deletes_what_other_rows_refer_to(kind: type[Row], superuser: User) -> None:
+def test_no_page_of_the_admin_deletes_what_other_rows_refer_to(kind: type[Row], person: User) -> None:
     request = RequestFactory().get("/admin/")
-    request.user = superuser
+    request.user = person
     page = admin.site._registry[kind]
 
     is_offered = page.has_delete_permission(request) or "delete_selected" in page.get_actions(request)

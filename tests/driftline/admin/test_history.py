@@ -1,8 +1,5 @@
 """The History page of a row shows what the audit trail says of it."""
 
-from pathlib import Path
-from typing import Any
-
 import pytest
 from django.contrib import admin
 from django.contrib.auth.models import Permission
@@ -23,19 +20,6 @@ from tests.driftline.admin.histories import actions_of, history_of
 from tests.worlds.approvals import make_model
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def person() -> User:
-    return User.objects.create_superuser("operator@bank.example")
-
-
-@pytest.fixture
-def operator(person: User, settings: Any, tmp_path: Path) -> Client:
-    settings.HOME = tmp_path
-    client = Client()
-    client.force_login(person)
-    return client
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Accounts in the admin: one operator always remains, and one that is switched off has no way in."""
 
 from io import StringIO
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,19 +15,6 @@ from driftline.accounts.services import create_token
 pytestmark = pytest.mark.django_db
 
 RIGHTS = {"is_active": "on", "is_staff": "on", "is_superuser": "on"}
-
-
-@pytest.fixture
-def person(tmp_path: Path, settings: Any) -> User:
-    settings.HOME = tmp_path
-    return User.objects.create_superuser("operator@bank.example")
-
-
-@pytest.fixture
-def operator(person: User) -> Client:
-    client = Client()
-    client.force_login(person)
-    return client
 
 
 def save(client: Client, person: User, **rights: str) -> Any:

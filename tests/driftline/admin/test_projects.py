@@ -1,8 +1,5 @@
 """Projects in the admin: what an operator changes there takes effect, and is written down."""
 
-from pathlib import Path
-from typing import Any
-
 import pytest
 from django.test import Client
 from django.urls import reverse
@@ -12,14 +9,6 @@ from driftline.accounts.services import create_project
 from driftline.common.clock import now
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def operator(tmp_path: Path, settings: Any) -> Client:
-    settings.HOME = tmp_path
-    client = Client()
-    client.force_login(User.objects.create_superuser("operator@bank.example"))
-    return client
 
 
 def test_an_operator_isolates_a_project_and_the_audit_says_so(operator: Client) -> None:

@@ -1,7 +1,6 @@
 """The lists and pages of the admin are written for people, and keep what an operator chose."""
 
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
@@ -9,7 +8,7 @@ import pytest
 from django.test import Client
 from django.urls import reverse
 
-from driftline.accounts.models import AuditEntry, Project, User
+from driftline.accounts.models import AuditEntry, Project
 from driftline.accounts.services import create_token
 from driftline.admin.cells import in_words
 from driftline.common.clock import now
@@ -22,14 +21,6 @@ from monitors.workflows.models import Run, RunState
 from tests.worlds.approvals import make_model
 
 pytestmark = pytest.mark.django_db
-
-
-@pytest.fixture
-def operator(settings: Any, tmp_path: Path) -> Client:
-    settings.HOME = tmp_path
-    client = Client()
-    client.force_login(User.objects.create_superuser("operator@bank.example"))
-    return client
 
 
 @pytest.fixture

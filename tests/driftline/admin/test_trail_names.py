@@ -92,19 +92,6 @@ NOT_NAMED = {
 
 
 @pytest.fixture
-def person() -> User:
-    return User.objects.create_superuser("operator@bank.example")
-
-
-@pytest.fixture
-def operator(person: User, settings: Any, tmp_path: Path) -> Client:
-    settings.HOME = tmp_path
-    client = Client()
-    client.force_login(person)
-    return client
-
-
-@pytest.fixture
 def project(person: User) -> Project:
     return create_project(slug="bank", name="Bank", owner=person)
 

@@ -48,22 +48,14 @@ class GoogleServer(LoopbackServer):
 
         class Handler(LoopbackHandler):
             def do_GET(self) -> None:
-                self._answer(server.give(self.path, self.read_headers()))
+                self.answer(*server.give(self.path, self.read_headers()))
 
             def do_POST(self) -> None:
                 body = self.read_body()
                 if self.path == "/token":
-                    self._answer(server.give_token(self.path, dict(parse_qsl(body.decode()))))
+                    self.answer(*server.give_token(self.path, dict(parse_qsl(body.decode()))))
                 else:
-                    self._answer(server.give(self.path, self.read_headers(), body))
-
-            def _answer(self, answer: Answer) -> None:
-                status, body, headers = answer
-                self.send_response(status)
-                for name, value in ({"Content-Length": str(len(body))} | headers).items():
-                    self.send_header(name, value)
-                self.end_headers()
-                self.wfile.write(body)
+                    self.answer(*server.give(self.path, self.read_headers(), body))
 
         super().__init__(Handler)
 

@@ -57,18 +57,10 @@ class SnowflakeServer(LoopbackServer):
 
         class Handler(LoopbackHandler):
             def do_GET(self) -> None:
-                self._answer(server.give("GET", self.path, self.read_headers(), b""))
+                self.answer(*server.give("GET", self.path, self.read_headers(), b""))
 
             def do_POST(self) -> None:
-                self._answer(server.give("POST", self.path, self.read_headers(), self.read_body()))
-
-            def _answer(self, answer: Answer) -> None:
-                status, body, headers = answer
-                self.send_response(status)
-                for name, value in ({"Content-Length": str(len(body))} | headers).items():
-                    self.send_header(name, value)
-                self.end_headers()
-                self.wfile.write(body)
+                self.answer(*server.give("POST", self.path, self.read_headers(), self.read_body()))
 
         super().__init__(Handler)
 

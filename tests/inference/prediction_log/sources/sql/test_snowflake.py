@@ -487,6 +487,16 @@ class TestAnswers:
             list(opened(server, warehouse="OTHER").read(MANY))
 
 
+def adapter_of(model: Model, server: SnowflakeServer) -> SqlAdapter:
+    """Open a new source of a model that reads the server's table."""
+    settings = settings_of(server)
+    source = create_source(
+        project=model.project, model=model, actor="ada", name="table", what="predictions", settings=settings,
+        mapping=SourceMapping(default_version="1"), secret=pem(),
+    )  # fmt: skip
+    return SqlAdapter(source.pk, settings, pem(), wait=lambda _: None)
+
+
 class TestPlaces:
     """Rows within a microsecond are read once, though Python's times end there."""
 
@@ -509,14 +519,9 @@ class TestPlaces:
     ) -> None:
         monkeypatch.setattr(sql_adapter, "MAX_BILLED_ROWS", 2)
         server.run = self.run
-        settings = settings_of(server)
-        source = create_source(
-            project=model.project, model=model, actor="ada", name="table", what="predictions", settings=settings,
-            mapping=SourceMapping(default_version="1"), secret=pem(),
-        )  # fmt: skip
 
         messages: list[StreamMessage] = []
-        with SqlAdapter(source.pk, settings, pem(), wait=lambda _: None) as adapter:
+        with adapter_of(model, server) as adapter:
             for _ in range(4):
                 messages += adapter.poll(0)
                 adapter._look_at = 0
@@ -537,13 +542,8 @@ class TestPlaces:
     ) -> None:
         monkeypatch.setattr(sql_adapter, "MAX_PAGE_SECONDS", 0)
         server.run = self.run
-        settings = settings_of(server)
-        source = create_source(
-            project=model.project, model=model, actor="ada", name="table", what="predictions", settings=settings,
-            mapping=SourceMapping(default_version="1"), secret=pem(),
-        )  # fmt: skip
 
-        with SqlAdapter(source.pk, settings, pem(), wait=lambda _: None) as adapter:
+        with adapter_of(model, server) as adapter:
             pages = [adapter.poll(0) for _ in range(3)]
 
         assert [[json.loads(one.value or b"")["N"] for one in page] for page in pages] == [[1], [2], []]
