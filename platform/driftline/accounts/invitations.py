@@ -253,23 +253,24 @@ def _record(invitation: Invitation, action: str, actor: str, **states: object) -
 # -- joining -----------------------------------------------------------------------------------------------------------
 def read_link(token: str, *, now: datetime) -> Invitation:
     """Find the invitation of a link; raises Problem with a sentence that says why a link lets nobody in."""
-    invitation = _find_by_link(token)
-    _refuse_ended(invitation, token, now)
+    invitation, generation = _find_by_link(token)
+    _refuse_ended(invitation, generation, now)
     return invitation
 
 
 def membership_by_link(token: str, *, user: User) -> Membership | None:
     """Return what a person is in the project of a link that may have ended."""
     try:
-        project = _find_by_link(token).project
+        invitation, _ = _find_by_link(token)
     except Problem:
         return None
-    return Membership.objects.filter(project=project, user=user).select_related("project").first()
+    return Membership.objects.filter(project=invitation.project, user=user).select_related("project").first()
 
 
-def _find_by_link(token: str) -> Invitation:
+def _find_by_link(token: str) -> tuple[Invitation, int]:
+    """Return the invitation that a link names, and which of its links it is."""
     try:
-        pk, _, mark = Signer(salt=_SALT).unsign(token).split(".")
+        pk, generation, mark = Signer(salt=_SALT).unsign(token).split(".")
     except (BadSignature, ValueError) as error:
         raise Problem(
             404, "invitation_unknown", "This is no link of an invitation; copy it whole from the letter."
@@ -283,10 +284,10 @@ def _find_by_link(token: str) -> Invitation:
         )
     if invitation is None:
         raise Problem(410, "project_removed", "The project of this invitation was removed.")
-    return invitation
+    return invitation, int(generation)
 
 
-def _refuse_ended(invitation: Invitation, token: str, now: datetime) -> None:
+def _refuse_ended(invitation: Invitation, generation: int, now: datetime) -> None:
     name = invitation.project.name
     if invitation.project.archived_at is not None:
         raise Problem(
@@ -300,7 +301,7 @@ def _refuse_ended(invitation: Invitation, token: str, now: datetime) -> None:
         )
     if invitation.withdrawn_at is not None:
         raise Problem(410, "invitation_withdrawn", f"This invitation to {name} was withdrawn by an admin.")
-    if invitation.generation != int(Signer(salt=_SALT).unsign(token).split(".")[1]):
+    if invitation.generation != generation:
         raise Problem(
             410,
             "invitation_replaced",
