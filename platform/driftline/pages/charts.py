@@ -259,15 +259,19 @@ class Chart:
     def _x(self, at: datetime) -> float:
         return (at - self.start) / (self.end - self.start) * WIDTH
 
+    def _shown(self, start: datetime, end: datetime) -> tuple[float, float]:
+        """Return where the part of a span begins and ends that the chart shows."""
+        return max(0.0, self._x(start)), min(WIDTH, self._x(end))
+
     def _shade(self, span: tuple[datetime, datetime], look: str = "span") -> str:
-        left, right = max(0.0, self._x(span[0])), min(WIDTH, self._x(span[1]))
+        left, right = self._shown(*span)
         return f'<rect class="{look}" x="{left:.1f}" y="0" width="{max(0.0, right - left):.1f}" height="{HEIGHT:.0f}"/>'
 
     def _is_hatched(self, dot: Dot) -> bool:
         return dot.status == "unripe" and not self.compact
 
     def _unripe(self, dot: Dot) -> str:
-        left, right = self._x(dot.start), self._x(dot.end)
+        left, right = self._shown(dot.start, dot.end)
         step = max(4.0, (right - left) / 4)
         lines = "".join(
             f"M{left + step * i:.1f} {HEIGHT:.0f}L{min(right, left + step * (i + 1)):.1f} 0" for i in range(4)

@@ -43,6 +43,14 @@ class TestChart:
     def test_hatches_windows_that_wait_for_labels(self) -> None:
         assert chart([dot(0, 0.7), dot(1, 0.8, status="unripe")]).svg().count("hatch") == 1
 
+    def test_hatches_no_more_of_a_window_than_it_shows(self) -> None:
+        days = [dot(0, 0.7), Dot(START + DAY, START + 90 * DAY, 0.8, 100, status="unripe")]
+
+        found = re.search(r'class="hatch" d="([^"]*)"', chart(days).svg())
+
+        assert found is not None
+        assert max(float(x) for x in re.findall(r"[ML]([\d.]+) ", found[1])) <= 1_000
+
     def test_says_in_words_what_it_shows(self) -> None:
         assert 'aria-label="AUC by day."' in chart([dot(0, 0.7)]).svg()
 
