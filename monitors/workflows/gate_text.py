@@ -1,7 +1,7 @@
 """What a challenger must show, in sentences."""
 
 from monitors.metrics.catalogue import METRICS
-from monitors.stats.promotion.gate import RELATIVE_MARGINS, GatePolicy
+from monitors.stats.promotion.gate import MIN_SLOWDOWN_MS, RELATIVE_MARGINS, GatePolicy
 from monitors.workflows.margins import CUSTOM_PREFIX
 from monitors.workflows.models import Workflow
 from monitors.workflows.pairs import JUDGED, policy_of
@@ -17,7 +17,7 @@ def describe_gate(workflow: Workflow) -> list[str]:
         f"From {policy.min_labelled:,} labelled pairs on it is promoted where its {_title(policy.objective)} is better "
         "beyond doubt" + _guards(policy, JUDGED[model.task]),
         f"Each segment of {policy.min_segment_labelled:,} labelled pairs or more is judged too.",
-        f"Its p99 latency may be {policy.p99_ratio:g} times the champion's"
+        f"Its p99 latency may be {policy.p99_ratio:g} times the champion's, or {MIN_SLOWDOWN_MS:g} ms longer"
         + (f", or anything below {policy.p99_cap_ms:g} ms." if policy.p99_cap_ms else "."),
         "It is rejected as soon as it is worse beyond doubt, and where nothing is certain after "
         f"{policy.max_labelled:,} pairs.",

@@ -238,6 +238,7 @@ class SideCounts(TypedDict):
     failed: int
     latency_p50_ms: float | None
     latency_p99_ms: float | None
+    latency_p99_ms_at_least: float | None
 
 
 class AnswerShares(TypedDict):
@@ -265,6 +266,7 @@ class PairedComparisonOut(ResponseBody, frozen=True, tag_field="kind", tag="pair
     mcnemar_e_value: float | None
     latency_p99_ms_champion: float | None
     latency_p99_ms_challenger: float | None
+    latency_p99_ms_challenger_at_least: float | None
     selective_labels: LabelCoverage
     worst_case: dict[str, ComparedMetric] | None
     champion: str

@@ -25,6 +25,7 @@ from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 
+from monitors.workflows.models import ACTIVE_STATES
 from tests.browser.conftest import WIDE
 from tests.browser.newcomer_files import NUMBERS, Row, applications
 from tests.browser.people import add_an_address, log_in, mail_about, text_of
@@ -193,4 +194,6 @@ def newest_run(installation: Installation) -> dict[str, Any] | None:
 
 def _ask_and_look(callers: Callers, installation: Installation) -> Any:
     callers.ask_now()
+    run = newest_run(installation) or {}
+    assert run["state"] in ACTIVE_STATES, run
     return mail_about("confirm=approve", installation.home / "mail")

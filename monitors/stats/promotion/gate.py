@@ -8,6 +8,8 @@ from monitors.stats.promotion.differences import HIGHER_IS_BETTER, METRICS, Metr
 from monitors.stats.promotion.paired import PairedComparison, SegmentComparison
 
 RELATIVE_MARGINS = frozenset({"mae", "rmse"})
+MIN_SLOWDOWN_MS = 5.0
+"""What nobody waits for: a p99 that grows by less is within its limit, however many times as long it is."""
 _SELECTIVE = "Labels are selective ("
 """How the sentence begins after which a verdict has the reasons of its worst case."""
 
@@ -17,8 +19,8 @@ class GatePolicy:
     """What a challenger has to show.
 
     `margins` are the losses still counted as "not worse": in the metric's own unit, for mae and rmse as a
-    share of the champion's value; a metric without a margin is shown and not judged. Latency passes within
-    `p99_ratio` of the champion's p99, or below `p99_cap_ms`.
+    share of the champion's value; a metric without a margin is shown and not judged. Latency passes up to
+    `p99_limit_ms` of the champion's p99.
     """
 
     objective: str
@@ -36,6 +38,10 @@ class GatePolicy:
     min_segment_labelled: int = 100
     p99_ratio: float = 1.5
     p99_cap_ms: float | None = None
+
+    def p99_limit_ms(self, champion: float) -> float:
+        """Tell how long the challenger's p99 may be (ms): some times the champion's, a little longer, or the cap."""
+        return max(self.p99_ratio * champion, champion + MIN_SLOWDOWN_MS, self.p99_cap_ms or 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +108,12 @@ def _judge_pairs(
         )
     findings = [
         *judge_metrics(metrics, policy, comparison.task),
-        *judge_latency(comparison.latency_p99_ms_champion, comparison.latency_p99_ms_challenger, policy),
+        *judge_latency(
+            comparison.latency_p99_ms_champion,
+            comparison.latency_p99_ms_challenger,
+            comparison.latency_p99_ms_challenger_at_least,
+            policy,
+        ),
         *(_judge_segment(segment, policy) for segment in comparison.segments),
     ]
     reasons = [finding.sentence for finding in findings]
@@ -166,19 +177,21 @@ def judge_guard(metric: MetricDifference, margin: float) -> MetricFinding:
 
 
 def judge_latency(
-    champion: float | None, challenger: float | None, policy: GatePolicy
+    champion: float | None, challenger: float | None, at_least: float | None, policy: GatePolicy
 ) -> list[MetricFinding]:
-    """Judge the challenger's p99 in ms; nothing where one of the two is not known."""
-    if champion is None or challenger is None:
+    """Judge the challenger's p99 in ms, of which `at_least` is certain; nothing where one of them is not known."""
+    if champion is None or challenger is None or at_least is None:
         return []
-    within_cap = policy.p99_cap_ms is not None and challenger <= policy.p99_cap_ms
-    passed = within_cap or challenger <= policy.p99_ratio * champion
-    allowed = f"{policy.p99_ratio:g} times the champion's"
-    if policy.p99_cap_ms is not None:
-        allowed += f" or {format_number(policy.p99_cap_ms)} ms"
-    judged = "within" if passed else "above"
-    sentence = f"p99 latency {format_number(challenger)} ms against {format_number(champion)} ms: {judged} {allowed}."
-    return [MetricFinding(passed, False, sentence)]
+    limit = policy.p99_limit_ms(champion)
+    judged = "within" if challenger <= limit else "above"
+    by_chance = (
+        f", perhaps by chance: at least {format_number(at_least)} ms"
+        if at_least <= limit < challenger
+        else ""
+    )
+    measured = f"p99 latency {format_number(challenger)} ms against {format_number(champion)} ms"
+    sentence = f"{measured}: {judged} the limit of {format_number(limit)} ms{by_chance}."
+    return [MetricFinding(at_least <= limit, False, sentence)]
 
 
 def _judge_segment(segment: SegmentComparison, policy: GatePolicy) -> MetricFinding:

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from monitors.stats.promotion.differences import MIN_BLOCKS, MetricDifference
+from monitors.stats.promotion.latency import slowest_answers
 from monitors.stats.promotion.pairs import Pairs, paired_metrics, read_pairs
 from monitors.stats.promotion.selective_labels import SelectiveLabels, find_selective_labels, worst_case
 from monitors.stats.promotion.sequential import Looks, tail_at
@@ -33,7 +34,8 @@ class PairedComparison:
     than a tenth of the champion's standard deviation). `mcnemar_e_value` may be looked at after every pair:
     above 1 / alpha it refutes "both err equally often". `worst_case` repeats the metrics with every missing
     label at its worst for the challenger; it is present where labels are selective. Intervals come from `judged_by`:
-    whole days, or stretches of rows where there are few days.
+    whole days, or stretches of rows where there are few days. `latency_p99_ms_challenger_at_least` is what
+    the challenger's p99 is for certain, as `SlowestAnswers` says.
     """
 
     task: str
@@ -50,6 +52,7 @@ class PairedComparison:
     mcnemar_e_value: float | None
     latency_p99_ms_champion: float | None
     latency_p99_ms_challenger: float | None
+    latency_p99_ms_challenger_at_least: float | None
     selective_labels: SelectiveLabels
     worst_case: dict[str, MetricDifference] | None
 
@@ -86,6 +89,7 @@ def compare_pairs(
     only_champion, only_challenger = _discordant(known)
     chosen_segments = dict(segments or {})
     tail = tail_at(known.y.size, confidence, looks)
+    champion_latency, challenger_latency = map(slowest_answers, (champion_latency_ms, challenger_latency_ms))
     return PairedComparison(
         task=task,
         n_pairs=pairs.y.size,
@@ -111,8 +115,9 @@ def compare_pairs(
         only_challenger_right=only_challenger,
         mcnemar_e_value=None if only_champion is None or only_challenger is None
         else mcnemar_e_value(only_champion, only_challenger),
-        latency_p99_ms_champion=_p99_of(champion_latency_ms),
-        latency_p99_ms_challenger=_p99_of(challenger_latency_ms),
+        latency_p99_ms_champion=champion_latency.p99_ms,
+        latency_p99_ms_challenger=challenger_latency.p99_ms,
+        latency_p99_ms_challenger_at_least=challenger_latency.at_least_ms,
         selective_labels=selective,
         worst_case=worst_case(pairs, labelled, tail=tail) if selective.found else None,
     )  # fmt: skip
@@ -145,10 +150,3 @@ def _disagreement(pairs: Pairs) -> float:
     gap = np.abs(pairs.champion_answer - pairs.challenger_answer)
     tolerance = 0.1 * float(pairs.champion_answer.std()) if pairs.task == "regression" else 0.0
     return float((gap > tolerance).mean())
-
-
-def _p99_of(latency_ms: ArrayLike | None) -> float | None:
-    """Take the 99th percentile of those latencies that are known; None where none is."""
-    values = np.asarray([] if latency_ms is None else latency_ms, dtype=np.float64)
-    values = values[~np.isnan(values)]
-    return float(np.quantile(values, 0.99)) if values.size else None

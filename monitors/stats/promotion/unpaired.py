@@ -21,6 +21,7 @@ from monitors.stats.promotion.differences import (
     metric_by_blocks,
 )
 from monitors.stats.promotion.gate import GatePolicy, GateVerdict, MetricFinding, judge_latency, judge_metrics
+from monitors.stats.promotion.latency import slowest_answers
 
 FAILS_MORE_P_VALUE = 0.001
 
@@ -51,6 +52,7 @@ class UnpairedSide:
     failed: int
     latency_p50_ms: float | None
     latency_p99_ms: float | None
+    latency_p99_ms_at_least: float | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,15 +138,15 @@ def _metrics(
 
 
 def _side(answered: Answered) -> UnpairedSide:
-    latency = answered.latency_ms[~np.isnan(answered.latency_ms)]
-    p50, p99 = np.quantile(latency, [0.5, 0.99]) if latency.size else (None, None)
+    slowest = slowest_answers(answered.latency_ms)
     return UnpairedSide(
         rows=answered.y.size,
         labelled=int((~np.isnan(answered.y)).sum()),
         requests=answered.requests,
         failed=answered.failed,
-        latency_p50_ms=None if p50 is None else float(p50),
-        latency_p99_ms=None if p99 is None else float(p99),
+        latency_p50_ms=float(np.nanmedian(answered.latency_ms)) if slowest.p99_ms is not None else None,
+        latency_p99_ms=slowest.p99_ms,
+        latency_p99_ms_at_least=slowest.at_least_ms,
     )
 
 
@@ -166,7 +168,10 @@ def judge_sides(comparison: UnpairedComparison, policy: GatePolicy, *, is_mismat
         )
     findings = [*judge_metrics(comparison.metrics, policy, comparison.task), failures]
     findings += judge_latency(
-        comparison.champion.latency_p99_ms, comparison.challenger.latency_p99_ms, policy
+        comparison.champion.latency_p99_ms,
+        comparison.challenger.latency_p99_ms,
+        comparison.challenger.latency_p99_ms_at_least,
+        policy,
     )
     reasons = [finding.sentence for finding in findings]
     if any(finding.harmful for finding in findings):

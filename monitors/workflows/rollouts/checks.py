@@ -50,8 +50,6 @@ MIN_ROWS = 100
 """Of each side, before rows are compared."""
 BURST = 20
 """Requests that follow each other wait together where the machine stalls, so that many count once for the latency."""
-MIN_SLOWDOWN_MS = 5.0
-"""What nobody waits for: a p99 that grows by less is within its limit, however many times as long it is."""
 MAX_SHARE_CHANGE = 0.1
 MAX_SCORE_CHANGE = 0.2
 
@@ -161,7 +159,7 @@ def _latency(rollout: Rollout, observed: Observed, policy: GatePolicy) -> GuardC
     if min(champion.size, challenger.size) < MIN_ROWS:
         return GuardCheck(Guard.LATENCY, Verdict.NO_TRAFFIC, "The latency of too few rows is known.")
     p99 = float(np.quantile(champion, 0.99))
-    limit = max(policy.p99_ratio * p99, p99 + MIN_SLOWDOWN_MS, policy.p99_cap_ms or 0.0)
+    limit = policy.p99_limit_ms(p99)
     events = Events(*_slow_bursts(champion, p99), *_slow_bursts(challenger, limit))
     value = float(np.quantile(challenger, 0.99))
     sentence = f"p99 latency {format_number(value)} ms, the champion's {format_number(p99)} ms"

@@ -14,7 +14,7 @@ from driftline.pages.access import Visitor
 from driftline.pages.settings_parts import SettingsPart
 from inference.registry.models import Autonomy, Model
 from monitors.metrics.catalogue import METRICS
-from monitors.stats.promotion.gate import RELATIVE_MARGINS, GatePolicy
+from monitors.stats.promotion.gate import MIN_SLOWDOWN_MS, RELATIVE_MARGINS, GatePolicy
 from monitors.workflows.margins import CUSTOM_PREFIX, custom_margins
 from monitors.workflows.models import Workflow
 from monitors.workflows.pairs import JUDGED
@@ -174,8 +174,9 @@ class GateForm(WorkflowPart):
         required=False, min_value=1, max_value=MOST, label="Segments are judged from (labelled pairs)"
     )
     p99_ratio = forms.FloatField(
-        required=False, min_value=1, label="p99 latency: at most (times the champion's)"
-    )
+        required=False, min_value=1, label="p99 latency: at most (times the champion's)",
+        help_text=f"One that is up to {MIN_SLOWDOWN_MS:g} ms longer passes too.",
+    )  # fmt: skip
     p99_cap_ms = forms.FloatField(
         required=False, min_value=0.001, label="or in any case below (ms)",
         help_text="Empty: as the objectives say.",

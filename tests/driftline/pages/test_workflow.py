@@ -96,7 +96,7 @@ class TestGate:
             "From 2,000 labelled pairs on it is promoted where its ROC AUC is better beyond doubt, and nothing is "
             "worse: not log loss by more than 0.05." in page
         )
-        assert "Its p99 latency may be 2 times the champion's." in page.replace("&#x27;", "'")
+        assert "Its p99 latency may be 2 times the champion's, or 5 ms longer." in page.replace("&#x27;", "'")
         assert "where nothing is certain after 6,000 pairs" in page
 
     def test_that_is_refused_changes_nothing_else(self, client: Client, model: Model, path: str) -> None:

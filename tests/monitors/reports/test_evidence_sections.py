@@ -202,7 +202,7 @@ class TestRuns:
     def test_say_each_reason_once_and_why_a_run_was_rejected_although_nothing_was_concluded(
         self, model: Model
     ) -> None:
-        latency = "p99 latency 5 ms against 4 ms: within 1.5 times the champion's."
+        latency = "p99 latency 5 ms against 4 ms: within the limit of 9 ms."
         reasons = [
             "roc_auc 0.8 against 0.7: better beyond its interval.", latency, "Labels are selective (80% arrived).",
             "roc_auc 0.7 against 0.7: the interval includes no difference.", latency,

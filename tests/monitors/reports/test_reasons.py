@@ -1,7 +1,5 @@
 """The reasons of a verdict: each once, with the comparison that it belongs to, in the words of the pages."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
@@ -19,7 +17,8 @@ def verdict() -> GateVerdict:
     pairs = traffic(challenger_noise=0.75)
     hidden = (pairs["champion"] > 0.7) & (np.random.default_rng(3).random(6_000) < 0.8)
     pairs["y"] = np.where(hidden, np.nan, pairs["y"])
-    timed = replace(compared(**pairs), latency_p99_ms_champion=4.0, latency_p99_ms_challenger=5.0)
+    latency = {"champion_latency_ms": np.full(6_000, 4.0), "challenger_latency_ms": np.full(6_000, 5.0)}
+    timed = compared(**pairs, **latency)
     return judge(timed, GatePolicy("roc_auc", max_labelled=4_000))
 
 

@@ -78,6 +78,30 @@ class TestJudge:
 
         assert judge(compared(**pairs, **slow), policy).decision == decision
 
+    @pytest.mark.parametrize(("p99_ms", "decision"), [(5.9, "promote"), (6.1, "inconclusive")])
+    def test_a_slowdown_that_nobody_waits_for_is_no_harm(self, p99_ms, decision):
+        slow = {"champion_latency_ms": np.full(6_000, 1.0), "challenger_latency_ms": np.full(6_000, p99_ms)}
+
+        verdict = judge(
+            compared(**traffic(challenger_noise=0.5), **slow), replace(POLICY, max_labelled=10_000)
+        )
+
+        assert verdict.decision == decision
+
+    def test_one_batch_for_which_the_machine_stalled_does_not_keep_a_better_challenger_back(self):
+        latency = np.random.default_rng(4).uniform(2.0, 3.0, 60).repeat(100)
+        stalled = np.where(np.arange(6_000) // 100 == 7, 80.0, latency)
+        slow = {"champion_latency_ms": latency, "challenger_latency_ms": stalled}
+
+        verdict = judge(
+            compared(**traffic(challenger_noise=0.5), **slow), replace(POLICY, max_labelled=10_000)
+        )
+
+        assert verdict.decision == "promote"
+        assert any(
+            "above the limit" in reason and "perhaps by chance" in reason for reason in verdict.reasons
+        )
+
     def test_seconds_are_written_as_whole_milliseconds(self):
         slow = {
             "champion_latency_ms": np.full(6_000, 1_000.0),
