@@ -11,9 +11,11 @@ from monitors.feed.models import FeedEvent
 from monitors.feed.services import record_event
 from monitors.workflows.models import Run, RunState, Workflow
 from monitors.workflows.steps.shadow import PERSON
+from monitors.workflows.verdict_text import LIVE, WORST_CASE, reasons_of_verdict
 
 REMIND_AFTER = timedelta(days=1)
 MAX_REASONS = 8
+_FOUND = {LIVE: "Found", WORST_CASE: "Missing labels at their worst"}
 _ENDS = {
     RunState.PROMOTED: (kinds.RUN_PROMOTED, "promoted version {challenger}"),
     RunState.REJECTED: (kinds.RUN_REJECTED, "rejected version {challenger}"),
@@ -111,7 +113,7 @@ def _facts(run: Run, kind: str, reason: str) -> list[tuple[str, str]]:
     verdict = run.verdict or {}
     if verdict:
         facts.append(("Verdict of the gate", str(verdict.get("decision", ""))))
-        facts += [("Found", str(sentence)) for sentence in verdict.get("reasons", [])[:MAX_REASONS]]
+        facts += [(_FOUND[one.comparison], one.sentence) for one in reasons_of_verdict(verdict)[:MAX_REASONS]]
     if kind == kinds.RUN_WAITING and run.challenger:
         facts.append(("If it is approved", _after_approval(run, run.challenger.version)))
     if run.approved_by:

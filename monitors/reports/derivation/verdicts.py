@@ -10,12 +10,12 @@ from driftline.accounts.models import AuditEntry
 from driftline.common.periods import parse_timestamp
 from inference.registry.selectors import signature_of
 from monitors.reports.derivation.result import Derivation, cannot, compare, unless_unreadable
-from monitors.reports.reasons import reasons_of_verdict
 from monitors.stats.promotion.gate import judge
 from monitors.stats.promotion.paired import PairedComparison
 from monitors.workflows.context import to_json
 from monitors.workflows.models import Run, Workflow
 from monitors.workflows.pairs import PairsWanted, compare_wanted, policy_of
+from monitors.workflows.verdict_text import reasons_of_verdict
 
 _GATE = "the gate"
 _FROM_LOG = "comparison from the log"

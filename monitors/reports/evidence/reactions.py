@@ -23,8 +23,9 @@ from monitors.reports.evidence.sections import (
     EvidenceTable,
     table,
 )
-from monitors.reports.reasons import RunEnd, ends_of, reasons_of_validation, reasons_of_verdict
+from monitors.reports.run_ends import RunEnd, ends_of
 from monitors.workflows.models import Run, Step
+from monitors.workflows.verdict_text import reasons_of_validation, reasons_of_verdict
 
 MAX_CAUSES = 5
 RUNS_AT_ONCE = 500

@@ -86,6 +86,26 @@ def report_all(run: Run) -> None:
     report_rollback(run, actor=ADA, reason="it was worse")
 
 
+def test_what_the_gate_found_is_said_once_in_the_words_of_pages_and_apart_for_missing_labels(
+    run: Run,
+) -> None:
+    latency = "p99 latency 5 ms against 4 ms: within the limit of 9 ms."
+    run.verdict = {"decision": "inconclusive", "reasons": [
+        "roc_auc 0.8 against 0.7: better beyond its interval.", latency, "Labels are selective (80% arrived).",
+        "roc_auc 0.7 against 0.7: the interval includes no difference.", latency,
+    ]}  # fmt: skip
+
+    report_waiting(run)
+
+    facts = FeedEvent.objects.get().facts
+    assert [fact for fact in facts if fact[0] in ("Found", "Missing labels at their worst")] == [
+        ["Found", "ROC AUC 0.8 against 0.7: better beyond its interval."],
+        ["Found", latency],
+        ["Missing labels at their worst", "Labels are selective (80% arrived)."],
+        ["Missing labels at their worst", "ROC AUC 0.7 against 0.7: the interval includes no difference."],
+    ]
+
+
 def sent(receiver: Receiver) -> list[dict[str, Any]]:
     outbox.send_due_deliveries()
     return [json.loads(request.body) for request in receiver.received]

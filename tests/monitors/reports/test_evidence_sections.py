@@ -26,12 +26,12 @@ from monitors.reports.evidence.sections import (
     table,
 )
 from monitors.reports.evidence.trail import audit
-from monitors.reports.reasons import LIVE, WORST_CASE
 from monitors.rules.models import Rule
 from monitors.rules.services import create_rule, delete_rule
 from monitors.summaries.rollups import drop_parts
 from monitors.workflows.models import Run, Step
 from monitors.workflows.services import reject
+from monitors.workflows.verdict_text import LIVE, WORST_CASE
 from tests.worlds.approvals import DAY, log, make_model, rows_of_a_day, work
 from tests.worlds.moved_income import drift_of_income
 from tests.worlds.points import store_points

@@ -12,7 +12,7 @@ from monitors.reports.derivation.alerts import derive_incident
 from monitors.reports.derivation.predictions import NoSuchPrediction, derive_prediction
 from monitors.reports.derivation.result import Derivation, DerivedOutcome
 from monitors.reports.derivation.verdicts import derive_verdict
-from monitors.reports.reasons import ends_of
+from monitors.reports.run_ends import ends_of
 from monitors.workflows.models import Run
 
 _NAMED = re.compile(r"(INC|run)-(\d{1,18})", re.ASCII | re.IGNORECASE)

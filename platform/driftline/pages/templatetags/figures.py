@@ -1,8 +1,9 @@
 """How numbers, times and states are written on pages."""
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
+from itertools import groupby
 from typing import Any
 
 from django import template
@@ -26,6 +27,7 @@ from monitors.metrics.catalogue import METRICS, is_drift
 from monitors.metrics.glossary import meaning_of
 from monitors.metrics.limits import RAISED, is_drifted
 from monitors.metrics.models import MetricPoint
+from monitors.workflows.verdict_text import LIVE, reasons_of_verdict
 
 register = template.Library()
 
@@ -375,6 +377,13 @@ def lag(status: SourceStatus) -> str:
     if status.lag_objects is not None:
         return f"{count(status.lag_objects)} {'object' if status.lag_objects == 1 else 'objects'}"
     return count(status.lag_messages)
+
+
+@register.filter
+def reasons(verdict: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
+    """List a verdict's reasons by the comparison that they are drawn from; that of labelled pairs has no name."""
+    groups = groupby(reasons_of_verdict(verdict), key=lambda reason: reason.comparison)
+    return [("" if name == LIVE else name, [one.sentence for one in group]) for name, group in groups]
 
 
 @register.filter("json")

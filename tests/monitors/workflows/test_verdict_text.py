@@ -2,12 +2,11 @@
 
 import numpy as np
 import pytest
+from django.template.loader import render_to_string
 
-from driftline.accounts.models import AuditEntry
-from monitors.reports.reasons import LIVE, WORST_CASE, RunEnd, reasons_of_verdict, with_titles
 from monitors.stats.promotion.gate import GatePolicy, GateVerdict, judge
 from monitors.workflows.context import to_json
-from monitors.workflows.models import Run
+from monitors.workflows.verdict_text import LIVE, WORST_CASE, reasons_of_verdict, with_titles
 from tests.monitors.stats.promotion.traffic import compared, traffic
 
 
@@ -44,6 +43,15 @@ def test_that_both_comparisons_share_come_once(verdict: GateVerdict) -> None:
     assert latency[0] not in sentences(verdict, WORST_CASE)
 
 
+def test_are_grouped_on_pages_by_what_they_are_drawn_from(verdict: GateVerdict) -> None:
+    page = render_to_string("partials/decision.html", {"verdict": to_json(verdict)})
+
+    assert f"<h4>{WORST_CASE}</h4>" in page
+    live, worst_case = page.split("<h4>")
+    assert live.count("<li>") == len(sentences(verdict, LIVE))
+    assert worst_case.count("<li>") == len(sentences(verdict, WORST_CASE))
+
+
 @pytest.mark.parametrize(
     ("stored", "read"),
     [
@@ -55,12 +63,3 @@ def test_that_both_comparisons_share_come_once(verdict: GateVerdict) -> None:
 )
 def test_name_metrics_as_pages_do(stored: str, read: str) -> None:
     assert with_titles(stored) == read
-
-
-@pytest.mark.parametrize("reason", ["The labels are of one branch", "The labels are of one branch."])
-def test_a_run_ends_with_one_full_stop(reason: str) -> None:
-    entry = AuditEntry(actor="ada@bank.example", after={"reason": reason})
-
-    end = str(RunEnd(Run(pk=5, state="rejected"), entry))
-
-    assert end == "Run 5 was rejected by ada@bank.example: The labels are of one branch."
