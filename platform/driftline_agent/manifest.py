@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, TypeVar
 
 from driftline_agent.datatypes import DATATYPES
 from driftline_agent.errors import ModelRefused
@@ -13,6 +13,8 @@ from driftline_agent.signatures import is_signed
 
 MAX_ARTIFACT_BYTES = 4 << 30
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -132,7 +134,7 @@ def _read(document: dict[str, Any]) -> Manifest:
     return manifest
 
 
-def _optional[T](kind: Callable[[Any], T], value: Any) -> T | None:
+def _optional(kind: Callable[[Any], T], value: Any) -> T | None:
     return None if value is None else kind(value)
 
 
