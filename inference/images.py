@@ -21,7 +21,7 @@ from inference.signatures import CHANNEL_AXES, ImageSpec
 _LUMINANCE = (0.2126, 0.7152, 0.0722)  # of red, green and blue
 _BLOCK_VALUES = 1 << 17  # of images, or of lines of one, that are measured at once: 1 MiB of float64 a step
 
-type Images = NDArray[Any]
+Images = NDArray[Any]
 """Numbers of one image a row, laid out as an `ImageSpec` says."""
 
 

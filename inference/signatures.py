@@ -55,6 +55,11 @@ class Signature(Struct, frozen=True, omit_defaults=True):
         """Name the input that is an image."""
         return self.inputs[0].name if self.image else None
 
+    @property
+    def measured(self) -> frozenset[str]:
+        """Name what is not logged as it is, but as numbers that are made of it: the image and the embedding."""
+        return frozenset(name for name in (self.image_input, self.embedding_output) if name is not None)
+
 
 class EndpointSpec(Struct, frozen=True):
     """Another server that answers for a version.

@@ -20,7 +20,7 @@ from inference.vector_names import DIRECTIONS, MAX_DIMENSION, MIN_DIMENSION, par
 
 _BLOCK_VALUES = 1 << 22  # numbers of vectors that are multiplied at once
 
-type Vectors = NDArray[np.floating[Any]]
+Vectors = NDArray[np.floating[Any]]
 """One row a vector."""
 
 

@@ -27,8 +27,20 @@ class TensorSpec:
 
 
 @dataclass(frozen=True)
+class ImageLayout:
+    """How the one input holds images: NCHW, NHWC or NHW; black is `low`, and white is `high`."""
+
+    layout: str
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
 class Signature:
-    """What a version takes and gives: one tensor of all features, or one for each."""
+    """What a version takes and gives: one tensor of all features, or one for each.
+
+    Of an `image`, and of the output that is an embedding, a few numbers are kept.
+    """
 
     features: tuple[str, ...]
     inputs: tuple[TensorSpec, ...]
@@ -37,6 +49,8 @@ class Signature:
     probabilities_output: str | None
     classes: tuple[str, ...]
     missing: dict[str, str]
+    image: ImageLayout | None = None
+    embedding_output: str | None = None
 
 
 @dataclass(frozen=True)
@@ -120,6 +134,8 @@ def _read(document: dict[str, Any]) -> Manifest:
             probabilities_output=signature["probabilities_output"],
             classes=tuple(signature["classes"]),
             missing=dict(signature["missing"]),
+            image=_optional(_image, signature.get("image")),
+            embedding_output=_optional(str, signature.get("embedding_output")),
         ),
         expires_ms=_milliseconds(document["expires_at"]),
         sampling=float(document.get("sampling", 1.0)),
@@ -136,6 +152,10 @@ def _read(document: dict[str, Any]) -> Manifest:
 
 def _optional(kind: Callable[[Any], T], value: Any) -> T | None:
     return None if value is None else kind(value)
+
+
+def _image(document: dict[str, Any]) -> ImageLayout:
+    return ImageLayout(str(document["layout"]), float(document["low"]), float(document["high"]))
 
 
 def _milliseconds(text: str) -> int:

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from driftline_agent.manifest import Manifest, Signature
+from driftline_agent.measures import measure
 from driftline_agent.model import Array, probabilities_of
 from driftline_agent.protocol import InferRequest
 
@@ -13,7 +14,7 @@ def rows_of(
     manifest: Manifest, request: InferRequest, outputs: Mapping[str, Array], latency_ms: float
 ) -> list[dict[str, Any]]:
     """Write each row as the logging API takes it, without its id and time."""
-    features = _features(manifest.signature, request)
+    features = _features(manifest.signature, request, outputs)
     matrix = probabilities_of(manifest.signature, outputs)
     predictions = _predictions(manifest.signature, outputs, matrix)
     rows = []
@@ -30,8 +31,13 @@ def rows_of(
     return rows
 
 
-def _features(signature: Signature, request: InferRequest) -> dict[str, list[Any]]:
-    """Return a column for each feature: of the one table, or of one input each; a tensor of higher rank has none."""
+def _features(
+    signature: Signature, request: InferRequest, outputs: Mapping[str, Array]
+) -> dict[str, list[Any]]:
+    """Return a column for each feature: of the one table, or of one input each, and what is measured.
+
+    A tensor of higher rank has no other.
+    """
     [first, *others] = signature.inputs
     if not others and first.shape[1:] == (len(signature.features),):
         table = request.feed[first.name].T
@@ -41,6 +47,7 @@ def _features(signature: Signature, request: InferRequest) -> dict[str, list[Any
         columns = dict(zip(names, (values.reshape(-1) for values in request.feed.values()), strict=True))
     else:
         columns = {}
+    columns |= measure(signature, request.feed, outputs)
     return {name: _plain(values, signature.missing.get(name)) for name, values in columns.items()}
 
 

@@ -45,14 +45,18 @@ class Layout:
 
     @classmethod
     def read(cls, document: Mapping[str, Any]) -> "Layout":
-        """Read what the server answers; raises KeyError or TypeError for what is none."""
+        """Read what the server answers; raises KeyError or TypeError for what is none.
+
+        What is measured of images and embeddings are numbers as others; older servers do not say it.
+        """
+        measured = {one["name"]: one["centre"] for one in document.get("measured", ())}
         return cls(
-            features={one["name"]: one["centre"] for one in document["features"]},
+            features={one["name"]: one["centre"] for one in document["features"]} | measured,
             prediction_centre=document["prediction_centre"],
             task=document["task"],
             positive_class=document["positive_class"],
             segment_features=tuple(document["segment_features"]),
-            missing=tuple(document["missing"]),
+            missing=(*document["missing"], *(name for name, centre in measured.items() if centre is None)),
         )
 
     @property

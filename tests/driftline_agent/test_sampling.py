@@ -8,6 +8,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import msgspec
+import numpy as np
 import pytest
 
 from driftline.accounts.models import Project
@@ -22,19 +24,25 @@ from inference.edge.enrolment import create_device
 from inference.edge.groups import change_group, create_group
 from inference.edge.models import Device, DeviceGroup
 from inference.edge.releases import start_release
+from inference.image_names import image_parts
+from inference.images import describe_images
 from inference.prediction_log.models import PredictionRow
 from inference.registry.models import Model
 from inference.registry.services import create_model
-from inference.signatures import Signature
+from inference.signatures import ImageSpec, Signature
+from inference.vector_names import part_names
+from inference.vectors import describe_vectors
 from monitors.definitions.models import FeatureProfile, SegmentFeature
 from monitors.stats.mergeable.sketches import CategoricalSummary, NumericSummary
-from monitors.stats.mergeable.window_summary import WindowSummary
+from monitors.stats.mergeable.window_summary import WindowSummary, merge_windows
 from monitors.summaries.models import Summary
 from tests.driftline_agent.set_clock import SetClock
 from tests.inference.edge.fleet import add_version
 from tests.inference.onnx_models import (
     echoing_model,
     echoing_signature,
+    embedding_model,
+    embedding_signature,
     linear_model,
     linear_signature,
     probability_model,
@@ -58,6 +66,9 @@ class Kind:
     signature: Signature
 
     def tensors(self, number: int) -> list[dict[str, Any]]:
+        if self.signature.image is not None:
+            pixels = [(number * 7 + place) % 11 / 11 for place in range(48)]
+            return [{"name": "X", "shape": [1, 3, 4, 4], "datatype": "FP32", "data": pixels}]
         if self.task == "multiclass":
             return [tensor("amount", number / 7), tensor("carrier", ["AA", "UA", "AA"][number % 3], "BYTES")]
         return [tensor("X", number / 7 if self.task == "regression" else number % 100 / 99)]
@@ -71,10 +82,16 @@ KINDS = [
     Kind("regression", linear_model(2.0, 1.0), linear_signature()),
     Kind("binary", probability_model(), probability_signature()),
     Kind("multiclass", echoing_model(), echoing_signature()),
+    Kind(
+        "regression",
+        embedding_model(),
+        msgspec.structs.replace(embedding_signature(), image=ImageSpec("NCHW", 0.0, 1.0)),
+    ),
 ]
+MEASURED = [*image_parts("X"), *part_names("embedding", 48)]
 
 
-@pytest.fixture(params=KINDS, ids=lambda kind: kind.task)
+@pytest.fixture(params=KINDS, ids=lambda kind: "image" if kind.signature.image else kind.task)
 def kind(request: pytest.FixtureRequest) -> Kind:
     return request.param
 
@@ -88,7 +105,7 @@ def project(live_server: Any, transactional_db: None, settings: Any, tmp_path: P
 def make_group_of(project: Project, kind: Kind, name: str, sampling: float) -> DeviceGroup:
     """Make a model with version 1, on the same grid as every other one, and a group that has it."""
     model = create_model(project=project, name=name, task=kind.task, actor="test")
-    for feature in ("x", "amount", *(["prediction"] if kind.task == "regression" else [])):
+    for feature in ("x", "amount", *MEASURED, *(["prediction"] if kind.task == "regression" else [])):
         FeatureProfile.objects.create(model=model, feature=feature, centre=0.0)
     if kind.task == "multiclass":
         SegmentFeature.objects.create(model=model, feature="carrier")
@@ -193,6 +210,29 @@ def test_rows_and_sums_together_are_the_windows_of_all_rows(
     assert len(windows_of(whole.model)) >= HOURS + 1
     assert windows_of(sampled.model) == windows_of(whole.model)
     assert [one for one in check_all() if not one.holds] == []
+
+
+def test_what_is_measured_of_images_and_embeddings_is_what_the_server_makes_of_them(
+    project: Project, devices: Any
+) -> None:
+    kind = KINDS[-1]
+    assert kind.signature.image is not None
+    group = make_group_of(project, kind, "sampled", 0.0)
+    FeatureProfile.objects.filter(model=group.model).delete()  # the device chooses the centres
+
+    devices(group).live(kind)
+
+    images = np.array([kind.tensors(number)[0]["data"] for number in range(HOURS * ROWS_AN_HOUR)], np.float32)
+    expected = describe_images("X", images.reshape(-1, 3, 4, 4), kind.signature.image) | describe_vectors(
+        "embedding", images
+    )
+    hours = Summary.objects.filter(model=group.model, span="hour", segment="")
+    found = merge_windows([WindowSummary.decode(bytes(hour.payload)) for hour in hours]).features
+    assert found.keys() == expected.keys() == set(MEASURED)
+    for name, values in expected.items():
+        column = found[name]
+        assert isinstance(column, NumericSummary)
+        assert (column.n, column.minimum, column.maximum) == (len(values), values.min(), values.max())
 
 
 def test_an_hour_that_comes_again_counts_once(

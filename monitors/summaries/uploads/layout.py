@@ -1,21 +1,22 @@
 """What a job has to know before it summarises rows of a version: the grid of each number, so that all merge."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from driftline.common.errors import Problem, invalid
-from inference.image_names import whole_by_name
+from inference.image_names import image_parts, whole_by_name
 from inference.prediction_log.spool.privacy import DROP, HASH
 from inference.registry.models import Model, Version
 from inference.registry.selectors import signature_of
-from inference.registry.vector_dimensions import dimensions_of
+from inference.registry.vector_dimensions import dimensions_of, embedding_of
 from inference.signatures import Signature
-from inference.vector_names import norm_of
+from inference.vector_names import norm_of, part_names
 from monitors.definitions.feature_kinds import declared_kinds
 from monitors.definitions.models import FeatureProfile
 from monitors.definitions.segment_masks import DeclaredSegments, declared_segments
 from monitors.definitions.text_features import declared_texts
 from monitors.stats.mergeable.untrusted import SummaryLayout
+from monitors.stats.mergeable.window_summary import WindowSummary
 
 PREDICTION = "prediction"
 
@@ -24,7 +25,8 @@ PREDICTION = "prediction"
 class VersionLayout:
     """The layout of a version's summaries; `numbers` says of each feature whether it is declared as one, and `missing`
     are those without a centre, which a job has to choose. `vectors` has the dimension of each vector that is summarised
-    by its parts."""
+    by its parts. `measured` are the numbers that devices measure of the version's image and embedding, each with its
+    centre if it has one: a summary has all of them or none."""
 
     version: Version
     signature: Signature
@@ -33,6 +35,18 @@ class VersionLayout:
     missing: tuple[str, ...]
     segments: DeclaredSegments
     vectors: Mapping[str, int]
+    measured: Mapping[str, float | None]
+
+    @property
+    def unfixed(self) -> tuple[str, ...]:
+        """The numbers that have no centre yet, with those that are measured."""
+        return (*self.missing, *(name for name, centre in self.measured.items() if centre is None))
+
+    def like(self, summary: WindowSummary) -> SummaryLayout:
+        """Return the layout of a summary: with what is measured, where the summary has it."""
+        if not summary.features.keys() & self.measured.keys():
+            return self.layout
+        return replace(self.layout, features={**self.layout.features, **self.measured})
 
     def feature_of(self, segment: str) -> str | None:
         """Return the feature by a value of which a segment is named; None where it is no such segment."""
@@ -83,9 +97,26 @@ def layout_of(model: Model, version: Version) -> VersionLayout:
         for (_, name), dimension in dimensions_of([version.pk]).items()
         if norm_of(name) in features
     }
+    measured = {
+        name: known.get(name)
+        for name in _measured_names(version, signature)
+        if name not in hidden and whole_by_name(name) not in hidden and known.get(name, 0.0) is not None
+    }
     return VersionLayout(
-        version, signature, layout, numbers, tuple(missing), declared_segments(model), vectors
+        version, signature, layout, numbers, tuple(missing), declared_segments(model), vectors, measured
     )
+
+
+def _measured_names(version: Version, signature: Signature) -> list[str]:
+    """Name the numbers that the version's image and embedding become; nobody knows how many an embedding has before
+    its dimension is known."""
+    names = image_parts(signature.image_input) if signature.image_input else []
+    dimensions = {name: size for (_, name), size in dimensions_of([version.pk]).items()} | embedding_of(
+        signature
+    )
+    if (embedding := signature.embedding_output) in dimensions:
+        names += part_names(embedding, dimensions[embedding])
+    return names
 
 
 def fix_centres(model: Model, version: Version, centres: Mapping[str, float]) -> VersionLayout:
@@ -99,6 +130,7 @@ def fix_centres(model: Model, version: Version, centres: Mapping[str, float]) ->
     )
     if found.signature.task == "regression":
         numbers.add(PREDICTION)
+    numbers |= found.measured.keys()
     for name in centres:
         if name not in numbers:
             raise invalid(
@@ -106,7 +138,7 @@ def fix_centres(model: Model, version: Version, centres: Mapping[str, float]) ->
             )
     fresh = [
         FeatureProfile(model=model, feature=name, centre=centres[name])
-        for name in found.missing
+        for name in found.unfixed
         if name in centres
     ]
     if not fresh:

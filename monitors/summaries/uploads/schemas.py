@@ -18,11 +18,19 @@ class LayoutFeatureOut(ResponseBody, frozen=True):
     centre: float | None
 
 
+class MeasuredFeatureOut(ResponseBody, frozen=True):
+    """A number that is made of an image or an embedding, such as `photo.brightness`; without a centre, choose one."""
+
+    name: str
+    centre: float | None
+
+
 class LayoutOut(ResponseBody, frozen=True):
     """What a job has to know to summarise rows of a version. `missing` are numbers without a centre.
 
     `segment_features` make a segment of each of their values, named `feature:value`.
     `vectors` has the dimension of each vector with parts, such as `photo.norm`, among the features.
+    `measured` are made of the version's own image and embedding: a summary has all of them, as a device's, or none.
     """
 
     model: str
@@ -35,6 +43,7 @@ class LayoutOut(ResponseBody, frozen=True):
     missing: list[str]
     segment_features: list[str]
     vectors: dict[str, int]
+    measured: list[MeasuredFeatureOut]
     max_levels: int
 
     @classmethod
@@ -54,6 +63,7 @@ class LayoutOut(ResponseBody, frozen=True):
             missing=list(found.missing),
             segment_features=[one for one in found.segments.features if one in layout.features],
             vectors=dict(found.vectors),
+            measured=[MeasuredFeatureOut(name, centre) for name, centre in found.measured.items()],
             max_levels=MAX_LEVELS,
         )
 

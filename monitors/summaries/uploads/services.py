@@ -161,13 +161,14 @@ def _decode(data: bytes, layout: VersionLayout, max_bytes: int, at: str) -> tupl
         raise invalid(
             f"{at}/summary", f"{str(error)[:1].upper()}{str(error)[1:]}.", "unreadable_summary"
         ) from error
-    if layout.missing:
+    expected = layout.like(summary)
+    if missing := [name for name in layout.unfixed if name in layout.missing or name in expected.features]:
         raise invalid(
             f"{at}/summary",
-            f"Nobody has chosen a centre for {layout.missing[0][:80]!r} yet; ask for the layout with one first.",
+            f"Nobody has chosen a centre for {missing[0][:80]!r} yet; ask for the layout with one first.",
             "no_centre",
         )
-    if fault := find_fault(summary, layout.layout):
+    if fault := find_fault(summary, expected):
         raise invalid(f"{at}/summary", f"The summary cannot be right: {fault}.", "impossible_summary")
     return summary, size
 

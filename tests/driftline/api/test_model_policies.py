@@ -74,6 +74,22 @@ def test_a_strict_model_refuses_items_with_other_features(
     assert answer.json()["accepted"] == 2
 
 
+def test_a_strict_model_takes_the_numbers_that_its_version_makes_of_an_embedding(
+    api: Api, declared: Version
+) -> None:
+    declared.signature["embedding_output"] = "taste"
+    declared.save()
+    api.send("PATCH", "/models/flights", {"schema_policy": "strict"})
+    own, other = (
+        item(name, {"age": 1, "carrier": "AA", f"{name}.norm": 2.5, f"{name}.projection_01": 1.5})
+        for name in ("taste", "smell")
+    )
+
+    answer = api.post(PATH, {"predictions": [own, other]})
+
+    assert [(name, code) for name, code, _ in faults(answer)] == [("smell", "unknown_feature")]
+
+
 def test_a_strict_model_refuses_a_batch_that_lacks_a_feature_throughout(api: Api, declared: Version) -> None:
     api.send("PATCH", "/models/flights", {"schema_policy": "strict"})
 

@@ -97,6 +97,19 @@ def test_the_layout_is_that_of_the_devices_model(truck: Agent) -> None:
     assert [(one["name"], one["centre"]) for one in answer["features"]] == [("x", 0.0)]
 
 
+def test_an_agent_that_measures_no_images_adds_to_those_of_agents_that_do(
+    truck: Agent, group: DeviceGroup
+) -> None:
+    version = group.model.versions.get()
+    version.signature["image"] = {"layout": "NHW", "low": 0.0, "high": 1.0}
+    version.save()
+    layout = truck.post("summaries/layout", {"version": "1"}).json()
+    assert [one["name"] for one in layout["measured"]] == ["X.brightness", "X.contrast", "X.sharpness"]
+    assert layout["missing"] == []
+
+    assert add(truck, "truck:2026-01-05T10:1-3").status_code == 200
+
+
 def test_the_layout_of_a_version_that_was_deleted_is_refused_so_that_its_rows_wait_no_more(
     truck: Agent,
 ) -> None:
