@@ -1,4 +1,4 @@
-"""The Open Inference Protocol, V2 as JSON: requests to arrays, arrays to responses and to the rows that are stored."""
+"""The Open Inference Protocol, V2: requests to arrays, and arrays to responses; as JSON, and as bytes behind it."""
 
 import json
 import math
@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from driftline_agent.binary_tensors import SIZE, Tail, are_wanted, read_tensor, write_tensor
 from driftline_agent.datatypes import DATATYPES
 from driftline_agent.errors import BadRequest
 from driftline_agent.manifest import Manifest, TensorSpec
@@ -23,11 +24,13 @@ class InferRequest:
     feed: dict[str, Array]
     rows: int
     id: str | None
+    as_bytes: frozenset[str] = frozenset()
+    """The outputs that it wants as bytes."""
 
 
-def read_request(body: bytes, manifest: Manifest) -> InferRequest:
-    """Read a request for a version; raises BadRequest, which names the field."""
-    document = _parse(body)
+def read_request(head: bytes, manifest: Manifest, tail: bytes = b"") -> InferRequest:
+    """Read a request for a version: JSON, and the bytes behind it; raises BadRequest, which names the field."""
+    document = _parse(head)
     request_id = document.get("id")
     if request_id is not None and (not isinstance(request_id, str) or len(request_id) > 200):
         raise BadRequest("'id' must be a text of at most 200 characters")
@@ -36,17 +39,20 @@ def read_request(body: bytes, manifest: Manifest) -> InferRequest:
         raise BadRequest("'inputs' must be a list of tensors")
     specs = {spec.name: spec for spec in manifest.signature.inputs}
     feed: dict[str, Array] = {}
+    rest = Tail(tail)
     for place, tensor in enumerate(inputs):
         name = tensor.get("name") if isinstance(tensor, dict) else None
         if not isinstance(name, str) or name not in specs or name in feed:
             raise BadRequest(f"inputs[{place}]: 'name' must be one of {', '.join(specs)}, each once")
-        feed[name] = _read_tensor(tensor, specs[name], f"inputs[{place}]")
+        feed[name] = _read_tensor(tensor, specs[name], rest, f"inputs[{place}]")
+    rest.check_end()
     if missing := specs.keys() - feed.keys():
         raise BadRequest(f"'inputs' lacks the tensor {min(missing)}")
     rows = {len(values) for values in feed.values()}
     if len(rows) != 1 or not 0 < max(rows) <= MAX_ROWS:
         raise BadRequest(f"'inputs' must hold the same number of rows each, 1 to {MAX_ROWS}")
-    return InferRequest(feed, rows.pop(), request_id)
+    as_bytes = are_wanted(document, (spec.name for spec in manifest.signature.outputs))
+    return InferRequest(feed, rows.pop(), request_id, as_bytes)
 
 
 def _parse(body: bytes) -> dict[str, Any]:
@@ -62,7 +68,7 @@ def _parse(body: bytes) -> dict[str, Any]:
     return document
 
 
-def _read_tensor(tensor: dict[str, Any], spec: TensorSpec, at: str) -> Array:
+def _read_tensor(tensor: dict[str, Any], spec: TensorSpec, rest: Tail, at: str) -> Array:
     if tensor.get("datatype") != spec.datatype:
         raise BadRequest(f"{at}: 'datatype' must be {spec.datatype}")
     shape = tensor.get("shape")
@@ -70,7 +76,19 @@ def _read_tensor(tensor: dict[str, Any], spec: TensorSpec, at: str) -> Array:
         raise BadRequest(f"{at}: 'shape' must be a list of whole numbers above 0")
     if not fits(spec, tuple(shape)):
         raise BadRequest(f"{at}: 'shape' must fit {list(spec.shape)}")
-    data = tensor.get("data")
+    parameters = tensor.get("parameters")
+    if isinstance(parameters, dict) and SIZE in parameters:
+        if "data" in tensor:
+            raise BadRequest(f"{at}: give either 'data' or '{SIZE}'")
+        array = read_tensor(rest.take(parameters[SIZE], at), spec.datatype, shape, at)
+    else:
+        array = _from_json(tensor.get("data"), spec, shape, at)
+    if array.dtype.kind == "f" and np.isinf(array).any():
+        raise BadRequest(f"{at}: it has a number that {spec.datatype} cannot hold")
+    return array
+
+
+def _from_json(data: Any, spec: TensorSpec, shape: Sequence[int], at: str) -> Array:
     values = list(_flat(data)) if isinstance(data, list) else []
     if len(values) != math.prod(shape):
         raise BadRequest(
@@ -85,8 +103,6 @@ def _read_tensor(tensor: dict[str, Any], spec: TensorSpec, at: str) -> Array:
             array: Array = np.array(filled, dtype).reshape(shape)
     except (OverflowError, ValueError) as error:
         raise BadRequest(f"{at}: 'data' has a number that {spec.datatype} cannot hold") from error
-    if array.dtype.kind == "f" and np.isinf(array).any():
-        raise BadRequest(f"{at}: 'data' has a number that {spec.datatype} cannot hold")
     return array
 
 
@@ -108,8 +124,10 @@ def write_response(
     request: InferRequest,
     outputs: Mapping[str, Array],
     prediction_ids: Sequence[str | None],
-) -> dict[str, Any]:
-    """Write the response; `prediction_ids` name the stored rows, by which labels find them, but those without one."""
+) -> tuple[dict[str, Any], bytes]:
+    """Write the response, and the bytes behind it; `prediction_ids` name the stored rows, by which labels find them,
+    but those without one."""
+    tail = {name: write_tensor(outputs[name]) for name in outputs if name in request.as_bytes}
     types = {spec.name: spec.datatype for spec in manifest.signature.outputs}
     document: dict[str, Any] = {
         "model_name": manifest.model,
@@ -120,14 +138,14 @@ def write_response(
                 "name": name,
                 "datatype": types[name],
                 "shape": list(values.shape),
-                "data": values.ravel().tolist(),
             }
+            | ({"parameters": {SIZE: len(tail[name])}} if name in tail else {"data": values.ravel().tolist()})
             for name, values in outputs.items()
         ],
     }
     if prediction_ids:
         document["parameters"] = {"prediction_ids": list(prediction_ids)}
-    return document
+    return document, b"".join(tail.values())
 
 
 def describe(manifest: Manifest) -> dict[str, Any]:

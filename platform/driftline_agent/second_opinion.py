@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 import httpx
 
+from driftline_agent.binary_tensors import BINARY_TYPE, LENGTH_HEADER
 from driftline_agent.device_clock import DeviceClock
 from driftline_agent.identity import Identity
 from driftline_agent.manifest import Manifest
@@ -62,16 +63,18 @@ class SecondOpinion:
             return False
         return self._is_old(manifest) or _is_unsure(manifest, outputs)
 
-    def ask(self, manifest: Manifest, body: bytes, rows: int) -> dict[str, Any] | None:
+    def ask(self, manifest: Manifest, head: bytes, tail: bytes, rows: int) -> dict[str, Any] | None:
         """Send a request of so many rows as it came, in the device's name; None where no usable answer came in time.
 
         The answer's parameters say that it is the server's, and the ids by which labels find its rows there.
         """
         try:
-            content = json.dumps(self._forwarded(json.loads(body)))
+            forwarded = json.dumps(self._forwarded(json.loads(head))).encode()
         except (ValueError, TypeError, RecursionError):  # what the program sent are no tags
             return None
-        answer = self._answer_in_time(f"/v2/models/{quote(manifest.model, safe='')}/infer", content)
+        headers = {LENGTH_HEADER: str(len(forwarded)), "Content-Type": BINARY_TYPE} if tail else {}
+        path = f"/v2/models/{quote(manifest.model, safe='')}/infer"
+        answer = self._answer_in_time(path, forwarded + tail, headers)
         if answer is None or answer.status in _REFUSES_ALL or answer.status >= 500:
             log.info("the server gives no second opinion: %s", answer.status if answer else "no answer")
             self._quiet_until = time.monotonic() + QUIET_SECONDS
@@ -82,22 +85,30 @@ class SecondOpinion:
             log.info("the server gives no second opinion: %s", error)
             return None
 
-    def _answer_in_time(self, path: str, content: str) -> _Answer | None:
+    def _answer_in_time(self, path: str, content: bytes, headers: dict[str, str]) -> _Answer | None:
         """Return what the server answers; None where that is not here, whole, in time.
 
         A thread of its own asks: an HTTP client's timeouts are for its steps and between bytes, not for an exchange.
         """
         came: SimpleQueue[_Answer | None] = SimpleQueue()
         until = time.monotonic() + self._timeout_seconds
-        threading.Thread(target=self._exchange, args=(path, content, until, came), daemon=True).start()
+        asked = (path, content, headers, until, came)
+        threading.Thread(target=self._exchange, args=asked, daemon=True).start()
         try:
             return came.get(timeout=self._timeout_seconds)
         except Empty:
             return None
 
-    def _exchange(self, path: str, content: str, until: float, came: SimpleQueue[_Answer | None]) -> None:
+    def _exchange(
+        self,
+        path: str,
+        content: bytes,
+        headers: dict[str, str],
+        until: float,
+        came: SimpleQueue[_Answer | None],
+    ) -> None:
         try:
-            with self._client.stream("POST", path, content=content) as answer:
+            with self._client.stream("POST", path, content=content, headers=headers) as answer:
                 body = bytearray()
                 for block in answer.iter_raw():
                     body += block

@@ -26,10 +26,11 @@ FAILURES_IN_A_ROW = 5
 
 @dataclass(frozen=True)
 class Reply:
-    """A status of HTTP and a document of JSON; None has no body."""
+    """A status of HTTP and a document of JSON, None for no body; `tail` are the bytes of tensors behind it."""
 
     status: int
     document: dict[str, Any] | None = None
+    tail: bytes = b""
 
 
 class ModelInUse:
@@ -97,7 +98,10 @@ class Dataplane:
         model = self._in_use.model
         match path.strip("/").split("/"):
             case ["v2"]:
-                return Reply(200, {"name": "driftline-agent", "version": __version__, "extensions": []})
+                return Reply(
+                    200,
+                    {"name": "driftline-agent", "version": __version__, "extensions": ["binary_tensor_data"]},
+                )
             case ["v2", "health", "live"]:
                 return Reply(200)
             case ["v2", "health", "ready"]:
@@ -109,8 +113,8 @@ class Dataplane:
                 return Reply(200) if rest[-1:] == ["ready"] else Reply(200, describe(found.manifest))
         return _refusal(404, "there is no such path")
 
-    def write(self, path: str, body: bytes) -> Reply:
-        """Answer a POST."""
+    def write(self, path: str, head: bytes, tail: bytes = b"") -> Reply:
+        """Answer a POST of JSON, with the bytes of tensors behind it."""
         match path.strip("/").split("/"):
             case ["v2", "models", name, "infer"]:
                 found = self._find(name, None)
@@ -118,7 +122,7 @@ class Dataplane:
                 found = self._find(name, version)
             case _:
                 return _refusal(404, "there is no such path")
-        return found if isinstance(found, Reply) else self._infer(found, body)
+        return found if isinstance(found, Reply) else self._infer(found, head, tail)
 
     def _find(self, name: str, version: str | None) -> "LoadedModel | Reply":
         model = self._in_use.model
@@ -130,10 +134,10 @@ class Dataplane:
             return _refusal(404, f"this device has version {model.manifest.version}")
         return model
 
-    def _infer(self, model: LoadedModel, body: bytes) -> Reply:
+    def _infer(self, model: LoadedModel, head: bytes, tail: bytes) -> Reply:
         began = time.perf_counter()
         try:
-            request = read_request(body, model.manifest)
+            request = read_request(head, model.manifest, tail)
         except BadRequest as error:
             return _refusal(400, str(error))
         try:
@@ -145,20 +149,25 @@ class Dataplane:
                 self._in_use.note_failure(model, request.feed)
             return _refusal(500, str(error))
         self._in_use.note_answer(request.feed)
-        if (answer := self._ask_server(model, request, outputs, body)) is not None:
+        if (answer := self._ask_server(model, request, outputs, head, tail)) is not None:
             return Reply(200, answer)
         latency_ms = (time.perf_counter() - began) * 1000
         ids = self._store(model, request, outputs, latency_ms)
-        return Reply(200, write_response(model.manifest, request, outputs, ids))
+        return Reply(200, *write_response(model.manifest, request, outputs, ids))
 
     def _ask_server(
-        self, model: LoadedModel, request: InferRequest, outputs: dict[str, Array], body: bytes
+        self,
+        model: LoadedModel,
+        request: InferRequest,
+        outputs: dict[str, Array],
+        head: bytes,
+        tail: bytes,
     ) -> dict[str, Any] | None:
         """Have the server answer where the policy says so; it logs the rows that it answers."""
         opinion = self._opinion
         if opinion is None or not opinion.is_wanted(model.manifest, outputs):
             return None
-        return opinion.ask(model.manifest, body, request.rows)
+        return opinion.ask(model.manifest, head, tail, request.rows)
 
     def _store(
         self, model: LoadedModel, request: InferRequest, outputs: dict[str, Array], latency_ms: float

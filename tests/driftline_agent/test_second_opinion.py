@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import json
 import socket
+import struct
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -202,6 +203,16 @@ def test_is_had_as_json_where_the_program_would_have_bytes(truck: Truck) -> None
     by_output = truck.ask(0.5, outputs=[{"name": "label", "parameters": {"binary_data": True}}])
 
     assert [one["model_version"] for one in (by_request, by_output)] == ["9", "9"]
+
+
+def test_is_had_for_tensors_that_come_as_bytes(truck: Truck) -> None:
+    truck.have(ask_below=0.75)
+    tensor = {"name": "X", "shape": [1, 1], "datatype": "FP32", "parameters": {"binary_data_size": 4}}
+
+    reply = truck.dataplane.write(INFER, json.dumps({"inputs": [tensor]}).encode(), struct.pack("<f", 0.5))
+
+    assert reply.document is not None
+    assert reply.document["model_version"] == "9"
 
 
 def test_is_had_where_the_program_names_rows_itself(truck: Truck) -> None:

@@ -4,6 +4,7 @@ import http.client
 import json
 import math
 import socket
+import struct
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -289,6 +290,33 @@ class TestTheServer:
         status, _ = program.send("POST", INFER, None, Content_Length=str(MAX_BODY_BYTES + 1))
 
         assert status == 413
+
+    def test_takes_and_gives_bytes_behind_the_json(self, program: Program) -> None:
+        program.have(times(3), "3")
+        tensor = {
+            "name": "X", "shape": [1, 1], "datatype": "FP32", "parameters": {"binary_data_size": 4}
+        }  # fmt: skip
+        head = json.dumps({"inputs": [tensor], "parameters": {"binary_data_output": True}}).encode()
+
+        connection = http.client.HTTPConnection("127.0.0.1", program.port, timeout=30)
+        headers = {"Inference-Header-Content-Length": str(len(head))}
+        connection.request("POST", INFER, head + struct.pack("<f", 2.0), headers)
+        answer = connection.getresponse()
+        content = answer.read()
+        connection.close()
+
+        length = int(answer.headers["Inference-Header-Content-Length"])
+        assert answer.headers["Content-Type"] == "application/octet-stream"
+        assert json.loads(content[:length])["outputs"][0]["parameters"] == {"binary_data_size": 4}
+        assert struct.unpack("<f", content[length:]) == (6.0,)
+
+    @pytest.mark.parametrize("length", ["-1", "x", "100000", "9" * 5_000])
+    def test_refuses_a_length_of_the_json_that_is_none(self, program: Program, length: str) -> None:
+        program.have(times(3), "3")
+
+        status, answer = program.send("POST", INFER, ONE, Inference_Header_Content_Length=length)
+
+        assert (status, "must be the length of the JSON" in answer["error"]) == (400, True)
 
     @pytest.mark.parametrize("length", ["-1", "x", "1e3", "٣"])
     def test_refuses_a_length_that_is_none(self, program: Program, length: str) -> None:
