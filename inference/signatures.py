@@ -2,6 +2,9 @@
 
 from msgspec import Struct
 
+from inference.image_names import image_parts
+from inference.vector_names import vector_of
+
 CHANNEL_AXES = {"NCHW": 1, "NHWC": 3, "NHW": None}
 """The layouts of images, and which axis of each holds the channels; N is the row."""
 
@@ -55,10 +58,11 @@ class Signature(Struct, frozen=True, omit_defaults=True):
         """Name the input that is an image."""
         return self.inputs[0].name if self.image else None
 
-    @property
-    def measured(self) -> frozenset[str]:
-        """Name what is not logged as it is, but as numbers that are made of it: the image and the embedding."""
-        return frozenset(name for name in (self.image_input, self.embedding_output) if name is not None)
+    def makes(self, feature: str) -> bool:
+        """Tell whether a feature is one of the numbers that are made of the image or of the embedding."""
+        if self.image_input is not None and feature in image_parts(self.image_input):
+            return True
+        return self.embedding_output is not None and vector_of(feature) == self.embedding_output
 
 
 class EndpointSpec(Struct, frozen=True):

@@ -13,6 +13,7 @@ from driftline.common.periods import DAY_US, day_of, floor, to_us
 from inference.prediction_log.models import ANSWERING_ROLES, PredictionChunk, PredictionRole
 from inference.prediction_log.queries.canary_split import Split, split_of
 from inference.prediction_log.queries.event_clock import event_now
+from inference.prediction_log.queries.requests import requests_of
 from inference.prediction_log.queries.selectors import LogFrame, first_answered, frame_of
 from inference.registry.models import DeploymentChange, Model, Version
 from inference.registry.selectors import get_version, signature_of
@@ -140,6 +141,7 @@ def _answered(model: Model, frame: LogFrame, signature: Signature, outcomes: Cou
         answer=coded(frame.prediction, signature),
         block=frame.times_us // DAY_US,
         latency_ms=frame.latency_us / 1e3,
+        request=requests_of(frame.ids, frame.latency_us),
         requests=requests,
         failed=requests - outcomes[ANSWERED],
     )

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from driftline.common.clock import now
 from driftline.common.periods import DAY_US
 from inference.prediction_log.queries.event_clock import event_now
+from inference.prediction_log.queries.requests import requests_of
 from inference.prediction_log.queries.selectors import LogFrame, PairedFrame, has_packed_before, paired_frame
 from inference.prediction_log.storage.partitions import oldest_week
 from inference.registry.models import Model, Version
@@ -142,6 +143,7 @@ def compare_wanted(
         block=champion.times_us // DAY_US,
         champion_latency_ms=champion.latency_us / 1e3,
         challenger_latency_ms=challenger.latency_us / 1e3,
+        requests=requests_of(champion.ids, champion.latency_us),
         segments=dict(segment_masks(declared_segments(wanted.model), champion)),
         confidence=confidence,
         looks=looks,

@@ -1,5 +1,6 @@
 """Events of runs: that one started, waits for a person, or ended, in the transaction that changes it."""
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -14,8 +15,9 @@ from monitors.workflows.steps.shadow import PERSON
 from monitors.workflows.verdict_text import LIVE, WORST_CASE, reasons_of_verdict
 
 REMIND_AFTER = timedelta(days=1)
-MAX_REASONS = 8
-_FOUND = {LIVE: "Found", WORST_CASE: "Missing labels at their worst"}
+_FOUND = {LIVE: ("Found", 8), WORST_CASE: ("Missing labels at their worst", 3)}
+"""What the reasons of each comparison are called in a message, and how many it has: that a person has to decide is the
+first of the worst case."""
 _ENDS = {
     RunState.PROMOTED: (kinds.RUN_PROMOTED, "promoted version {challenger}"),
     RunState.REJECTED: (kinds.RUN_REJECTED, "rejected version {challenger}"),
@@ -113,12 +115,21 @@ def _facts(run: Run, kind: str, reason: str) -> list[tuple[str, str]]:
     verdict = run.verdict or {}
     if verdict:
         facts.append(("Verdict of the gate", str(verdict.get("decision", ""))))
-        facts += [(_FOUND[one.comparison], one.sentence) for one in reasons_of_verdict(verdict)[:MAX_REASONS]]
+        facts += _found_by_gate(verdict)
     if kind == kinds.RUN_WAITING and run.challenger:
         facts.append(("If it is approved", _after_approval(run, run.challenger.version)))
     if run.approved_by:
         facts.append(("Approved by", run.approved_by))
     return facts + (_found_by_guards(run) if kind == kinds.RUN_ROLLED_BACK else [])
+
+
+def _found_by_gate(verdict: Mapping[str, Any]) -> list[tuple[str, str]]:
+    reasons = reasons_of_verdict(verdict)
+    return [
+        (name, one.sentence)
+        for comparison, (name, most) in _FOUND.items()
+        for one in [one for one in reasons if one.comparison == comparison][:most]
+    ]
 
 
 def _found_by_guards(run: Run) -> list[tuple[str, str]]:

@@ -52,7 +52,9 @@ def read_tensor(content: memoryview, datatype: str, shape: Sequence[int], at: st
     elif datatype == "BOOL" and not set(bytes(content)) <= {0, 1}:
         raise BadRequest(f"{at}: a value of BOOL is a byte of 0 or 1")
     else:
-        found = np.frombuffer(content, dtype)
+        found = np.require(
+            np.frombuffer(content, dtype), requirements="A"
+        )  # after a text it may lie anywhere
     if found.size != math.prod(shape):
         raise BadRequest(
             f"{at}: it must hold {math.prod(shape):,} texts, as the shape says; it has {found.size:,}"
@@ -91,9 +93,10 @@ def are_wanted(document: dict[str, Any], names: Iterable[str]) -> frozenset[str]
     wanted = dict.fromkeys(names, by_default)
     outputs = document.get("outputs")
     for output in outputs if isinstance(outputs, list) else []:
-        if isinstance(output, dict) and output.get("name") in wanted:
+        name = output.get("name") if isinstance(output, dict) else None
+        if isinstance(name, str) and name in wanted:
             own = _parameter(output, "binary_data")
-            wanted[output["name"]] = by_default if own is None else own is True
+            wanted[name] = by_default if own is None else own is True
     return frozenset(name for name, as_bytes in wanted.items() if as_bytes)
 
 

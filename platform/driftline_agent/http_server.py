@@ -13,8 +13,11 @@ from driftline_agent.serving import Dataplane, Reply
 
 log = logging.getLogger("driftline_agent")
 
-MAX_BODY_BYTES = 8 << 20
-"""An image of 640 x 640 in FP32 has 5 MB."""
+MAX_JSON_BYTES = 1 << 20
+MAX_BODY_BYTES = MAX_JSON_BYTES + (8 << 20)
+"""With the bytes of tensors behind it: an image of 640 x 640 in FP32 has 5 MB."""
+MAX_LARGE_BODIES = 4
+"""At once, of those that are larger than JSON may be; others wait."""
 MAX_CONNECTIONS = 64
 IDLE_SECONDS = 60
 _OWN_NAMES = {"127.0.0.1", "localhost"}
@@ -29,6 +32,7 @@ class LoopbackServer(ThreadingHTTPServer):
     def __init__(self, port: int, dataplane: Dataplane) -> None:
         self.dataplane = dataplane
         self._places = threading.BoundedSemaphore(MAX_CONNECTIONS)
+        self.large_bodies = threading.BoundedSemaphore(MAX_LARGE_BODIES)
         super().__init__(("127.0.0.1", port), _Handler)
 
     def process_request(self, request: Any, client_address: Any) -> None:
@@ -71,13 +75,36 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(self.server.dataplane.read(self._path()))
 
     def do_POST(self) -> None:
-        if self._is_ours() and (body := self._read_body()) is not None:
-            length = self.headers.get(LENGTH_HEADER, str(len(body)))
-            if not (length.isascii() and length.isdigit() and len(length) <= 12 and int(length) <= len(body)):
-                self._refuse(400, f"{LENGTH_HEADER} must be the length of the JSON before the tensors")
-                return
-            head, tail = body[: int(length)], body[int(length) :]
-            self._send(self.server.dataplane.write(self._path(), head, tail))
+        if not self._is_ours() or (length := self._length()) is None:
+            return
+        if length <= MAX_JSON_BYTES:
+            self._answer(length)
+            return
+        with self.server.large_bodies:
+            self._answer(length)
+
+    def _answer(self, length: int) -> None:
+        body = self.rfile.read(length)
+        if len(body) < length:
+            self.close_connection = True
+            return
+        given = self.headers.get(LENGTH_HEADER, str(length))
+        if not (given.isascii() and given.isdigit() and len(given) <= 12 and int(given) <= length):
+            self._refuse(400, f"{LENGTH_HEADER} must be the length of the JSON before the tensors")
+            return
+        head, tail = body[: int(given)], body[int(given) :]
+        if len(head) > MAX_JSON_BYTES:
+            self._refuse(
+                413, f"the JSON is larger than {MAX_JSON_BYTES:,} bytes; send tensors as bytes behind it"
+            )
+            return
+        try:
+            reply = self.server.dataplane.write(self._path(), head, tail)
+        except Exception:
+            log.exception("a request failed")
+            self._refuse(500, "the agent could not answer; its log says why")
+            return
+        self._send(reply)
 
     def _path(self) -> str:
         return unquote(self.path.partition("?")[0])
@@ -90,7 +117,8 @@ class _Handler(BaseHTTPRequestHandler):
         self._refuse(403, "this address is for programs of this device")
         return False
 
-    def _read_body(self) -> bytes | None:
+    def _length(self) -> int | None:
+        """Return how long the body is; None where that is refused."""
         length = self.headers.get("Content-Length", "")
         if "Transfer-Encoding" in self.headers or not (length.isascii() and length.isdigit()):
             self._refuse(411, "send the body with a Content-Length")
@@ -98,11 +126,7 @@ class _Handler(BaseHTTPRequestHandler):
         if len(length) > 12 or int(length) > MAX_BODY_BYTES:
             self._refuse(413, f"the body is larger than {MAX_BODY_BYTES:,} bytes")
             return None
-        body = self.rfile.read(int(length))
-        if len(body) < int(length):
-            self.close_connection = True
-            return None
-        return body
+        return int(length)
 
     def _refuse(self, status: int, sentence: str) -> None:
         """Answer, and end the connection: what else it holds is not read."""

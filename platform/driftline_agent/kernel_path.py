@@ -1,11 +1,21 @@
-"""Where the code is that adds up rows: that of the server's log, which the wheel holds under its own name."""
+"""Where the code is that adds up rows and measures images: that of the server, which the wheel holds."""
 
 import sys
 from pathlib import Path
+from types import ModuleType
+
+_PACKAGES = ("inference", "monitors")
 
 
 def add_kernel_path() -> None:
-    """Let Python find `monitors.stats.mergeable`, where Driftline itself is not installed."""
-    path = str(Path(__file__).with_name("kernels"))
-    if path not in sys.path:
-        sys.path.append(path)
+    """Let Python find `monitors.stats.mergeable` and `inference.images`, where Driftline itself is not installed.
+
+    They are ours also where another package of such a name is installed.
+    """
+    folder = Path(__file__).with_name("kernels")
+    if not folder.exists():
+        return
+    for name in _PACKAGES:
+        package = ModuleType(name)
+        package.__path__ = [str(folder / name)]
+        sys.modules.setdefault(name, package)

@@ -18,7 +18,7 @@ def measure(
         columns |= _measure_images(signature, feed)
     if signature.embedding_output is not None:
         columns |= _measure_vectors(signature.embedding_output, outputs[signature.embedding_output])
-    return columns
+    return {name: np.where(np.isfinite(values), values, np.nan) for name, values in columns.items()}
 
 
 def _measure_images(signature: Signature, feed: Mapping[str, Array]) -> dict[str, Array]:

@@ -23,8 +23,9 @@ log = logging.getLogger("driftline_agent")
 Array = npt.NDArray[Any]
 
 SAMPLE_ROWS = 32
+SAMPLE_BYTES = 4 << 20
 """Rows that were answered, by which an accelerator is judged: of invented ones its answers prove nothing."""
-WAITS_FOR_ROWS = f"{CPU} until {SAMPLE_ROWS} rows were answered"
+WAITS_FOR_ROWS = f"{CPU} until rows were answered that prove it"
 _BLOCK_BYTES = 1 << 20
 
 
@@ -78,7 +79,7 @@ class LoadedModel:
 
     def _accelerate(self, feed: Mapping[str, Array], outputs: Mapping[str, Array]) -> None:
         """Try the profile, behind a file that is still there where the driver ended the process or never returned."""
-        if self.runs_on != WAITS_FOR_ROWS or len(next(iter(feed.values()))) < SAMPLE_ROWS:
+        if self.runs_on != WAITS_FOR_ROWS or len(next(iter(feed.values()))) < rows_of_a_sample(feed):
             return
         trial = trial_of(self._path)
         try:
@@ -121,6 +122,12 @@ def check_file(path: Path, manifest: Manifest) -> None:
         raise ModelRefused(
             f"its file has the SHA-256 {digest.hexdigest()[:12]} and not {manifest.sha256[:12]}"
         )
+
+
+def rows_of_a_sample(feed: Mapping[str, Array]) -> int:
+    """Tell how many rows of such a size prove a version: of large images, fewer than of others."""
+    size = sum(values[:1].nbytes for values in feed.values())
+    return max(1, min(SAMPLE_ROWS, SAMPLE_BYTES // max(size, 1)))
 
 
 def fits(spec: TensorSpec, shape: tuple[int, ...]) -> bool:

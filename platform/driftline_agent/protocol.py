@@ -15,6 +15,7 @@ from driftline_agent.manifest import Manifest, TensorSpec
 from driftline_agent.model import Array, fits
 
 MAX_ROWS = 1000
+MAX_SIZE = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -72,8 +73,8 @@ def _read_tensor(tensor: dict[str, Any], spec: TensorSpec, rest: Tail, at: str) 
     if tensor.get("datatype") != spec.datatype:
         raise BadRequest(f"{at}: 'datatype' must be {spec.datatype}")
     shape = tensor.get("shape")
-    if not isinstance(shape, list) or not all(type(size) is int and size > 0 for size in shape):
-        raise BadRequest(f"{at}: 'shape' must be a list of whole numbers above 0")
+    if not isinstance(shape, list) or not all(type(size) is int and 0 < size <= MAX_SIZE for size in shape):
+        raise BadRequest(f"{at}: 'shape' must be a list of whole numbers from 1 to {MAX_SIZE:,}")
     if not fits(spec, tuple(shape)):
         raise BadRequest(f"{at}: 'shape' must fit {list(spec.shape)}")
     parameters = tensor.get("parameters")

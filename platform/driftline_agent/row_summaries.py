@@ -5,8 +5,8 @@ where there are rows to add up, and not before.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Container, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from statistics import median
 from typing import Any
 
@@ -42,6 +42,8 @@ class Layout:
     segment_features: tuple[str, ...]
     missing: tuple[str, ...]
     """Numbers of which nobody has chosen a centre yet."""
+    measured: frozenset[str] = frozenset()
+    """Those of the features that are made of an image or an embedding: a summary may lack them."""
 
     @classmethod
     def read(cls, document: Mapping[str, Any]) -> "Layout":
@@ -50,14 +52,22 @@ class Layout:
         What is measured of images and embeddings are numbers as others; older servers do not say it.
         """
         measured = {one["name"]: one["centre"] for one in document.get("measured", ())}
+        fixed = {name: centre for name, centre in measured.items() if centre is not None}
         return cls(
-            features={one["name"]: one["centre"] for one in document["features"]} | measured,
+            features={one["name"]: one["centre"] for one in document["features"]} | fixed,
             prediction_centre=document["prediction_centre"],
             task=document["task"],
             positive_class=document["positive_class"],
             segment_features=tuple(document["segment_features"]),
-            missing=(*document["missing"], *(name for name, centre in measured.items() if centre is None)),
+            missing=(*document["missing"], *(name for name in measured if name not in fixed)),
+            measured=frozenset(fixed),
         )
+
+    def within(self, features: Container[str]) -> "Layout":
+        """Leave out what is measured and not among some features."""
+        left_out = {name for name in self.measured if name not in features}
+        kept = {name: centre for name, centre in self.features.items() if name not in left_out}
+        return replace(self, features=kept, measured=self.measured - left_out)
 
     @property
     def centres(self) -> dict[str, float]:
@@ -84,7 +94,12 @@ def is_countable(row: Row, layout: Layout) -> bool:
 
 
 def add_rows(windows: Mapping[str, Window], rows: Sequence[Row], layout: Layout) -> dict[str, Window]:
-    """Add rows of an hour to its windows, those of all rows and of each value of the features that make segments."""
+    """Add rows of an hour to its windows, those of all rows and of each value of the features that make segments.
+
+    What is measured is left out where the hour's windows began without it, before the agent or the server was upgraded.
+    """
+    if WHOLE in windows:
+        layout = layout.within(WindowSummary.decode(windows[WHOLE].summary).features)
     added = {WHOLE: _summarise(rows, layout).encode()}
     sizes = {WHOLE: len(rows)}
     for name in layout.segment_features:

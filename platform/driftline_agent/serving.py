@@ -12,7 +12,7 @@ import numpy as np
 
 from driftline_agent import __version__
 from driftline_agent.errors import BadRequest, ModelRefused
-from driftline_agent.model import SAMPLE_ROWS, Array, LoadedModel, all_finite
+from driftline_agent.model import Array, LoadedModel, all_finite, rows_of_a_sample
 from driftline_agent.predictions import rows_of
 from driftline_agent.protocol import InferRequest, describe, read_request, write_response
 from driftline_agent.row_store import NotStored, RowStore, encode_body
@@ -44,7 +44,7 @@ class ModelInUse:
         self.needs_look = threading.Event()
         self.failing: dict[str, Array] | None = None
         self._failures = 0
-        self._recent: deque[dict[str, Array]] = deque(maxlen=SAMPLE_ROWS)
+        self._recent: deque[dict[str, Array]] = deque()
 
     def swap(self, model: LoadedModel) -> None:
         """Let a version answer from now on."""
@@ -56,9 +56,11 @@ class ModelInUse:
         self.needs_look.clear()
 
     def note_answer(self, feed: dict[str, Array]) -> None:
-        """Keep a row that was answered well: it proves the next version."""
+        """Keep a row that was answered well: it proves the next version. Of large images, fewer are kept."""
         self._failures = 0
         self._recent.append({name: values[:1].copy() for name, values in feed.items()})
+        while len(self._recent) > rows_of_a_sample(feed):
+            self._recent.popleft()
 
     def note_failure(self, model: LoadedModel, feed: dict[str, Array]) -> None:
         """Count a request that the version in place failed."""

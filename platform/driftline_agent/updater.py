@@ -14,7 +14,7 @@ from driftline_agent.errors import ModelRefused, NotReached, ServerRefused
 from driftline_agent.identity import Identity, store_identity
 from driftline_agent.key_succession import follow
 from driftline_agent.manifest import Manifest, SignedManifest, check_current, read_manifest
-from driftline_agent.model import LoadedModel, all_finite, check_file
+from driftline_agent.model import WAITS_FOR_ROWS, LoadedModel, all_finite, check_file
 from driftline_agent.serving import ModelInUse
 from driftline_agent.signatures import is_signed
 from driftline_agent.uplink import DownloadFailed, Uplink
@@ -193,8 +193,10 @@ class Updater:
 
     def accelerate(self) -> None:
         """Have the version in place run by the profile once rows that it answered can prove that it does."""
-        model, sample = self._in_use.model, self._in_use.sample()
-        if model is not None and sample is not None:
+        model = self._in_use.model
+        if model is None or model.runs_on != WAITS_FOR_ROWS:
+            return
+        if (sample := self._in_use.sample()) is not None:
             model.accelerate(sample)
 
     def _is_return_to(self, manifest: Manifest) -> bool:

@@ -95,6 +95,7 @@ def test_texts_and_numbers_come_back_as_they_went(device: PlayedDevice, program:
         ),
         ({"outputs": [{"name": "z", "parameters": {"binary_data": True}}]}, False),
         ({"outputs": 7, "parameters": []}, False),
+        ({"outputs": [{"name": ["y"]}, 7, {"name": None}]}, False),
     ],
 )
 def test_an_output_is_bytes_where_the_request_wants_it(
@@ -121,6 +122,7 @@ def test_an_output_is_bytes_where_the_request_wants_it(
         (sized("4"), bytes(4), "must be a whole number of bytes"),
         (sized(4, data=[1.0]), bytes(4), "give either 'data' or 'binary_data_size'"),
         (sized(4), struct.pack("<f", float("inf")), "a number that FP32 cannot hold"),
+        (sized(4, shape=[10**4000, 1]), bytes(4), "whole numbers from 1 to"),
         ({**ONE, "data": [1.0]}, bytes(4), "4 bytes behind the JSON"),
     ],
 )

@@ -21,7 +21,12 @@ add_kernel_path()
 from driftline_agent.row_summaries import Layout, add_rows
 row = {"features": {"x": 1.5}, "prediction": 2.0, "latency_ms": 1.0}
 windows = add_rows({}, [row], Layout({"x": 0.0}, 0.0, "regression", None, (), ()))
-print(windows[""].rows, sys.path[-1])
+from driftline_agent.manifest import ImageLayout, Signature, TensorSpec
+from driftline_agent.measures import measure
+import numpy as np
+image = Signature((), (TensorSpec("X", "FP32", (-1, 2, 2)),), (), None, None, (), {}, ImageLayout("NHW", 0.0, 1.0), "e")
+feed, outputs = {"X": np.ones((1, 2, 2), np.float32)}, {"e": np.ones((1, 3), np.float32)}
+print(windows[""].rows, len(measure(image, feed, outputs)), sys.modules["inference.images"].__file__)
 """
 
 
@@ -49,9 +54,15 @@ def test_the_wheel_holds_all_that_adds_up_rows(tmp_path: Path) -> None:
     [wheel] = tmp_path.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(tmp_path / "device")
+    foreign = tmp_path / "foreign" / "inference"  # as a package for cameras is called
+    foreign.mkdir(parents=True)
+    (foreign / "__init__.py").write_text("raise ImportError")
     # -S: what the environment of the tests has on the path besides packages is not there
     packages = sysconfig.get_path("purelib")
-    environment = {**os.environ, "PYTHONPATH": f"{tmp_path / 'device'}{os.pathsep}{packages}"}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": f"{tmp_path / 'device'}{os.pathsep}{foreign.parent}{os.pathsep}{packages}",
+    }
 
     loaded = subprocess.run(
         [sys.executable, "-S", "-c", ADD_UP],
@@ -62,4 +73,5 @@ def test_the_wheel_holds_all_that_adds_up_rows(tmp_path: Path) -> None:
         check=False,
     )
 
-    assert loaded.stdout.split() == ["1", str(tmp_path / "device/driftline_agent/kernels")], loaded.stderr
+    ours = tmp_path / "device/driftline_agent/kernels/inference/images.py"
+    assert loaded.stdout.split() == ["1", "7", str(ours)], loaded.stderr

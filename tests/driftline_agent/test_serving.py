@@ -7,15 +7,18 @@ import socket
 import struct
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from driftline_agent import serving
 from driftline_agent.device_clock import DeviceClock
-from driftline_agent.http_server import MAX_BODY_BYTES, LoopbackServer
+from driftline_agent.http_server import MAX_BODY_BYTES, MAX_JSON_BYTES, MAX_LARGE_BODIES, LoopbackServer
+from driftline_agent.model import SAMPLE_BYTES, SAMPLE_ROWS, rows_of_a_sample
 from driftline_agent.row_store import RowStore
 from driftline_agent.serving import FAILURES_IN_A_ROW, Dataplane
 from inference.signatures import Signature
@@ -25,6 +28,8 @@ from tests.inference.onnx_models import (
     constant_classifier,
     echoing_model,
     echoing_signature,
+    embedding_model,
+    embedding_signature,
     image_model,
     image_signature,
     linear_model,
@@ -266,6 +271,23 @@ class TestARequestThatCannotBeAnswered:
         assert program.device.in_use.needs_look.is_set()
 
 
+def test_the_rows_that_prove_a_version_take_little_memory(device: PlayedDevice) -> None:
+    image = {"X": np.ones((1, 3, 512, 512), np.float32)}
+
+    for _ in range(SAMPLE_ROWS + 1):
+        device.in_use.note_answer(image)
+    large = device.in_use.sample()
+    for _ in range(SAMPLE_ROWS + 1):
+        device.in_use.note_answer({"X": np.ones((1, 3), np.float32)})
+    small = device.in_use.sample()
+
+    assert large is not None
+    assert large["X"].nbytes <= SAMPLE_BYTES
+    assert len(large["X"]) == rows_of_a_sample(image) == 1
+    assert small is not None
+    assert len(small["X"]) == SAMPLE_ROWS
+
+
 class TestTheServer:
     def test_says_whether_it_lives_and_is_ready(self, program: Program) -> None:
         paths = ["/v2/health/live", "/v2/health/ready", "/v2/models/fuel/ready"]
@@ -309,6 +331,41 @@ class TestTheServer:
         assert answer.headers["Content-Type"] == "application/octet-stream"
         assert json.loads(content[:length])["outputs"][0]["parameters"] == {"binary_data_size": 4}
         assert struct.unpack("<f", content[length:]) == (6.0,)
+
+    def test_refuses_json_that_is_too_large_also_before_tensors(self, program: Program) -> None:
+        program.have(times(3), "3")
+
+        status, answer = program.send("POST", INFER, b" " * (MAX_JSON_BYTES + 1))
+
+        assert (status, "send tensors as bytes behind it" in answer["error"]) == (413, True)
+
+    def test_answers_large_tensors_of_many_programs_at_once(self, program: Program) -> None:
+        program.have(embedding_model(), "1", embedding_signature())
+        images = np.ones((900, 3, 4, 4, 8), "<f4")[..., 0]
+        tensor = {"name": "X", "shape": [900, 3, 4, 4], "datatype": "FP32"}
+        head = json.dumps({"inputs": [{**tensor, "parameters": {"binary_data_size": images.nbytes}}]})
+        padded = head.encode() + b" " * (MAX_JSON_BYTES - len(head))  # so that the body is a large one
+
+        def ask() -> int:
+            connection = http.client.HTTPConnection("127.0.0.1", program.port, timeout=30)
+            headers = {"Inference-Header-Content-Length": str(len(padded))}
+            connection.request("POST", INFER, padded + images.tobytes(), headers)
+            status = connection.getresponse().status
+            connection.close()
+            return status
+
+        with ThreadPoolExecutor(2 * MAX_LARGE_BODIES) as pool:
+            statuses = [one.result() for one in [pool.submit(ask) for _ in range(3 * MAX_LARGE_BODIES)]]
+
+        assert statuses == [200] * len(statuses)
+
+    def test_says_so_where_it_fails_itself(self, program: Program, monkeypatch: pytest.MonkeyPatch) -> None:
+        program.have(times(3), "3")
+        monkeypatch.setattr(serving, "rows_of", lambda *_: 1 / 0)
+
+        status, answer = program.ask()
+
+        assert (status, "its log says why" in answer["error"]) == (500, True)
 
     @pytest.mark.parametrize("length", ["-1", "x", "100000", "9" * 5_000])
     def test_refuses_a_length_of_the_json_that_is_none(self, program: Program, length: str) -> None:

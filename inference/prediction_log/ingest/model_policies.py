@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from driftline.common.periods import DAY_US, day_of, start_of_day, to_us
 from driftline.common.strict_json import escape_pointer, printable
-from inference.image_names import whole_by_name
 from inference.prediction_log.items import ItemFault
 from inference.prediction_log.queries.event_clock import event_now
 from inference.prediction_log.queries.selectors import newest_arrival
@@ -35,7 +34,8 @@ def find_refused(
         of_version = columns.versions == name
         if model.schema_policy == SchemaPolicy.STRICT:
             _refuse_other_features(columns, of_version, signature, faults)
-        _refuse_wrong_types(columns, np.flatnonzero(of_version), signature.features, faults)
+        made = [Feature(name, "float") for name in columns.features if signature.makes(name)]
+        _refuse_wrong_types(columns, np.flatnonzero(of_version), [*signature.features, *made], faults)
     _refuse_expired(model, columns, now, faults)
     return faults.found
 
@@ -64,7 +64,7 @@ def _refuse_other_features(columns: SentColumns, rows: _Mask, signature: Signatu
     """Refuse items that have other features than the signature; null is a value that is missing, not a feature."""
     names = {feature.name for feature in signature.features}
     for name in columns.features.keys() - names:
-        if whole_by_name(name) in signature.measured:
+        if signature.makes(name):
             continue
         detail = f"The version declares no feature {printable(name)!r}, and the model's schema is strict."
         faults.add_feature(np.flatnonzero(rows & _has(columns, name)), "unknown_feature", detail, name)

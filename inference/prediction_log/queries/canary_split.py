@@ -1,7 +1,6 @@
 """How the traffic is split between champion and canary: whether as many keys reach each as the weight says."""
 
 import json
-import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -11,6 +10,7 @@ from django.db.models import QuerySet
 
 from inference.prediction_log.encryption.sealed_chunks import ChunkDamaged
 from inference.prediction_log.models import PredictionChunk, PredictionRole
+from inference.prediction_log.queries.requests import request_of
 from inference.prediction_log.queries.selectors import days_stored_since
 from inference.prediction_log.storage.chunk_rows import read_rows
 from inference.registry.models import Deployment
@@ -18,8 +18,6 @@ from inference.registry.schemas import CanaryOut, SplitOut
 
 MISMATCH_P_VALUE = 0.001
 MAX_ROWS = 200_000  # the newest of both sides: enough to see a split that is off by a percent
-_OWN_ROW = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}):\d+")
-"""A row of several under an id that serving made (`common.ids.row_ids`); a caller's own id may end in ":7" too."""
 
 
 @dataclass(frozen=True)
@@ -143,12 +141,6 @@ def _newest_start(chunks: QuerySet[PredictionChunk], max_rows: int) -> datetime 
             return created_at
         rows, newer = rows + count, created_at
     return None
-
-
-def request_of(row_id: str) -> str:
-    """Return the id of the request that a row belongs to; that of the row where its caller chose it."""
-    own = _OWN_ROW.fullmatch(row_id)
-    return own[1] if own else row_id
 
 
 def _key_reader(key: str) -> Callable[[pa.RecordBatch], list[str | None]]:

@@ -179,19 +179,19 @@ def judge_guard(metric: MetricDifference, margin: float) -> MetricFinding:
 def judge_latency(
     champion: float | None, challenger: float | None, at_least: float | None, policy: GatePolicy
 ) -> list[MetricFinding]:
-    """Judge the challenger's p99 in ms, of which `at_least` is certain; nothing where one of them is not known."""
-    if champion is None or challenger is None or at_least is None:
+    """Judge the challenger's p99 in ms, of which `at_least` is certain; nothing where one side's is not known."""
+    if champion is None or challenger is None:
         return []
-    limit = policy.p99_limit_ms(champion)
+    limit, at_least = policy.p99_limit_ms(champion), challenger if at_least is None else at_least
     judged = "within" if challenger <= limit else "above"
-    by_chance = (
-        f", perhaps by chance: at least {format_number(at_least)} ms"
-        if at_least <= limit < challenger
-        else ""
-    )
+    unsure = f", but too few requests were slow to be sure (it is at least {format_number(at_least)} ms)"
     measured = f"p99 latency {format_number(challenger)} ms against {format_number(champion)} ms"
-    sentence = f"{measured}: {judged} the limit of {format_number(limit)} ms{by_chance}."
-    return [MetricFinding(at_least <= limit, False, sentence)]
+    sentence = f"{measured}: {judged} the limit of {format_number(limit)} ms"
+    return [
+        MetricFinding(
+            at_least <= limit, False, sentence + (unsure if at_least <= limit < challenger else "") + "."
+        )
+    ]
 
 
 def _judge_segment(segment: SegmentComparison, policy: GatePolicy) -> MetricFinding:

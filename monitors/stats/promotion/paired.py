@@ -35,7 +35,7 @@ class PairedComparison:
     above 1 / alpha it refutes "both err equally often". `worst_case` repeats the metrics with every missing
     label at its worst for the challenger; it is present where labels are selective. Intervals come from `judged_by`:
     whole days, or stretches of rows where there are few days. `latency_p99_ms_challenger_at_least` is what
-    the challenger's p99 is for certain, as `SlowestAnswers` says.
+    the challenger's p99 is for certain, as `SlowestAnswers` says; comparisons of earlier releases lack it.
     """
 
     task: str
@@ -52,9 +52,9 @@ class PairedComparison:
     mcnemar_e_value: float | None
     latency_p99_ms_champion: float | None
     latency_p99_ms_challenger: float | None
-    latency_p99_ms_challenger_at_least: float | None
     selective_labels: SelectiveLabels
     worst_case: dict[str, MetricDifference] | None
+    latency_p99_ms_challenger_at_least: float | None = None
 
 
 def compare_pairs(
@@ -68,6 +68,7 @@ def compare_pairs(
     challenger_answer: ArrayLike | None = None,
     champion_latency_ms: ArrayLike | None = None,
     challenger_latency_ms: ArrayLike | None = None,
+    requests: ArrayLike | None = None,
     segments: Mapping[str, NDArray[np.bool_]] | None = None,
     confidence: float = 0.95,
     looks: Looks | None = None,
@@ -77,8 +78,9 @@ def compare_pairs(
     `y` is the label per pair, NaN where none arrived: 0 or 1 (binary), the class's position (multiclass) or
     the value. `champion` and `challenger` are the probability of the positive class, a row of class
     probabilities, or the predicted value. Answers are classes in the coding of `y`; without them the class
-    from 0.5 on (or the most probable) counts. `block` numbers the event day; pairs are best in the order of time, as
-    below five days stretches of them are blocks (without an order these are groups at random).
+    from 0.5 on (or the most probable) counts. `requests` numbers the request of each pair. `block` numbers the event
+    day; pairs are best in the order of time, as below five days stretches of them are blocks (without an order these
+    are groups at random).
     `segments` are masks over all pairs. The intervals hold with `confidence` at this look, or at all `looks` together.
     """
     pairs = read_pairs(task, y, champion, challenger, champion_answer, challenger_answer, block)
@@ -89,7 +91,9 @@ def compare_pairs(
     only_champion, only_challenger = _discordant(known)
     chosen_segments = dict(segments or {})
     tail = tail_at(known.y.size, confidence, looks)
-    champion_latency, challenger_latency = map(slowest_answers, (champion_latency_ms, challenger_latency_ms))
+    champion_latency, challenger_latency = (
+        slowest_answers(latency_ms, requests) for latency_ms in (champion_latency_ms, challenger_latency_ms)
+    )
     return PairedComparison(
         task=task,
         n_pairs=pairs.y.size,

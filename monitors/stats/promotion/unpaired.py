@@ -30,7 +30,7 @@ FAILS_MORE_P_VALUE = 0.001
 class Answered:
     """The rows that one side answered, coded as `compare_pairs` takes them, and how its requests ended.
 
-    `block` numbers the event day; `y` is NaN where no label came.
+    `block` numbers the event day, and `request` the request of each row; `y` is NaN where no label came.
     """
 
     y: FloatArray
@@ -38,6 +38,7 @@ class Answered:
     answer: FloatArray
     block: NDArray[np.int64]
     latency_ms: FloatArray
+    request: NDArray[np.int64]
     requests: int
     failed: int
 
@@ -138,7 +139,7 @@ def _metrics(
 
 
 def _side(answered: Answered) -> UnpairedSide:
-    slowest = slowest_answers(answered.latency_ms)
+    slowest = slowest_answers(answered.latency_ms, answered.request)
     return UnpairedSide(
         rows=answered.y.size,
         labelled=int((~np.isnan(answered.y)).sum()),

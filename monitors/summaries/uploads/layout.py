@@ -26,7 +26,7 @@ class VersionLayout:
     """The layout of a version's summaries; `numbers` says of each feature whether it is declared as one, and `missing`
     are those without a centre, which a job has to choose. `vectors` has the dimension of each vector that is summarised
     by its parts. `measured` are the numbers that devices measure of the version's image and embedding, each with its
-    centre if it has one: a summary has all of them or none."""
+    centre if it has one; a summary may lack any."""
 
     version: Version
     signature: Signature
@@ -43,10 +43,9 @@ class VersionLayout:
         return (*self.missing, *(name for name, centre in self.measured.items() if centre is None))
 
     def like(self, summary: WindowSummary) -> SummaryLayout:
-        """Return the layout of a summary: with what is measured, where the summary has it."""
-        if not summary.features.keys() & self.measured.keys():
-            return self.layout
-        return replace(self.layout, features={**self.layout.features, **self.measured})
+        """Return the layout of a summary: with as much of what is measured as it has."""
+        measured = {name: centre for name, centre in self.measured.items() if name in summary.features}
+        return replace(self.layout, features={**self.layout.features, **measured})
 
     def feature_of(self, segment: str) -> str | None:
         """Return the feature by a value of which a segment is named; None where it is no such segment."""

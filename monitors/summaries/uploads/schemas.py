@@ -30,7 +30,7 @@ class LayoutOut(ResponseBody, frozen=True):
 
     `segment_features` make a segment of each of their values, named `feature:value`.
     `vectors` has the dimension of each vector with parts, such as `photo.norm`, among the features.
-    `measured` are made of the version's own image and embedding: a summary has all of them, as a device's, or none.
+    `measured` are made of the version's own image and embedding, as devices do; a summary may lack any.
     """
 
     model: str

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from driftline.common.clock import now
 from driftline.common.periods import floor, following
 from inference.prediction_log.models import PredictionRole
-from inference.prediction_log.queries.canary_split import SETTLING, Split, request_of, split_of
+from inference.prediction_log.queries.canary_split import SETTLING, Split, split_of
 from inference.prediction_log.queries.event_clock import event_now
+from inference.prediction_log.queries.requests import requests_of
 from inference.prediction_log.queries.selectors import LogFrame, frame_of
 from inference.registry.models import Deployment, Model, Version
 from inference.registry.selectors import signature_of
@@ -98,7 +99,7 @@ def _side(frame: LogFrame, signature: Signature) -> ObservedSide:
 def _first_of_each_request(frame: LogFrame) -> NDArray[np.int64]:
     """Return the places of the rows that begin a request, in the order of time: its rows waited together, and would
     count many times."""
-    _, places = np.unique([request_of(str(row_id)) for row_id in frame.ids], return_index=True)
+    _, places = np.unique(requests_of(frame.ids, frame.latency_us), return_index=True)
     return np.sort(places)
 
 

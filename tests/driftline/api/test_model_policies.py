@@ -80,14 +80,22 @@ def test_a_strict_model_takes_the_numbers_that_its_version_makes_of_an_embedding
     declared.signature["embedding_output"] = "taste"
     declared.save()
     api.send("PATCH", "/models/flights", {"schema_policy": "strict"})
-    own, other = (
-        item(name, {"age": 1, "carrier": "AA", f"{name}.norm": 2.5, f"{name}.projection_01": 1.5})
-        for name in ("taste", "smell")
+    good = {"age": 1, "carrier": "AA", "taste.norm": 2.5, "taste.projection_01": 1.5}
+    bad = {
+        "other": {"smell.norm": 2.5},
+        "of-an-image": {"taste.brightness": 0.5},
+        "text": {"taste.norm": "long"},
+    }
+
+    answer = api.post(
+        PATH, {"predictions": [item("good", good), *(item(name, good | more) for name, more in bad.items())]}
     )
 
-    answer = api.post(PATH, {"predictions": [own, other]})
-
-    assert [(name, code) for name, code, _ in faults(answer)] == [("smell", "unknown_feature")]
+    assert {name: code for name, code, _ in faults(answer)} == {
+        "other": "unknown_feature",
+        "of-an-image": "unknown_feature",
+        "text": "wrong_type",
+    }
 
 
 def test_a_strict_model_refuses_a_batch_that_lacks_a_feature_throughout(api: Api, declared: Version) -> None:

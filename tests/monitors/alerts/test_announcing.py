@@ -106,6 +106,18 @@ def test_what_the_gate_found_is_said_once_in_the_words_of_pages_and_apart_for_mi
     ]
 
 
+def test_that_missing_labels_leave_it_open_is_said_however_much_was_found(run: Run) -> None:
+    found = [f"Segment branch:{number}: too few to judge." for number in range(20)]
+    run.verdict = {"decision": "inconclusive", "reasons": [*found, "Labels are selective (80% arrived)."]}
+
+    report_waiting(run)
+
+    assert [
+        "Missing labels at their worst",
+        "Labels are selective (80% arrived).",
+    ] in FeedEvent.objects.get().facts
+
+
 def sent(receiver: Receiver) -> list[dict[str, Any]]:
     outbox.send_due_deliveries()
     return [json.loads(request.body) for request in receiver.received]

@@ -23,6 +23,7 @@ def side(n: int, *, noise: float = 1.0, days: int = 30, seed: int = 0, **fields:
         answer=(score >= 0.5).astype(float),
         block=np.arange(n) * days // n,
         latency_ms=np.full(n, 2.0),
+        request=np.arange(n),
         requests=n,
         failed=0,
     )
