@@ -98,7 +98,6 @@ def source(request: PageRequest, pk: int) -> HttpResponse:
         try:
             if action == "save":
                 _change(request, one, form)
-                messages.success(request, f"{one.name} is changed.")
                 return redirect("source", one.pk)
             shown = _preview(form, one.model, one.what, one)
         except _REFUSED as error:
@@ -110,7 +109,7 @@ def source(request: PageRequest, pk: int) -> HttpResponse:
 
 def _change(request: PageRequest, one: Source, form: SourceForm) -> None:
     request.visitor.check_rights({"/what": one.what})
-    secret = form.cleaned_data["secret"]
+    secret, had_secret = form.cleaned_data["secret"], bool(one.secret)
     services.update_source(
         source=one,
         actor=request.visitor.actor,
@@ -120,6 +119,10 @@ def _change(request: PageRequest, one: Source, form: SourceForm) -> None:
         secret=secret or None,
         registry_secret=form.cleaned_data.get("registry_secret") or None,
     )
+    messages.success(request, f"{one.name} is changed.")
+    if had_secret and not one.secret:
+        text = "The secret that was stored belongs to another server or user, so it is erased: enter that of this one."
+        messages.warning(request, text)
 
 
 def _preview(form: SourceForm, model: Model, what: str, one: Source | None) -> list[PreviewedMessage]:

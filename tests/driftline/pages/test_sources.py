@@ -14,8 +14,11 @@ from inference.prediction_log.sources.dead_letters import RefusedMessage, bury
 from inference.prediction_log.sources.mapping import SourceMapping
 from inference.prediction_log.sources.messages import AdapterFailed, StreamMessage
 from inference.prediction_log.sources.models import DeadLetter, Source, SourceConsumer, SourcePosition
+from inference.prediction_log.sources.nats.settings import NatsSettings
 from inference.prediction_log.sources.objects.progress import ALL_OBJECTS
+from inference.prediction_log.sources.services import create_source
 from inference.registry.models import Model
+from inference.registry.services import archive_model
 from tests.driftline.pages.visitors import viewer_of
 from tests.inference.prediction_log.sources.google_server import GoogleServer
 from tests.inference.prediction_log.sources.objects.bucket_server import BucketServer, bucket_server
@@ -387,6 +390,38 @@ def test_a_change_keeps_the_secret_and_what_the_form_does_not_show(client: Clien
     changed = Source.objects.get()
     assert (changed.name, changed.settings["start"]) == ("renamed", "latest")
     assert changed.mapping["feature_paths"] == {"age": "x.age"}
+
+
+def test_a_form_that_is_saved_as_it_stands_keeps_the_secret_of_a_server_with_a_certificate(
+    client: Client, model: Model
+) -> None:
+    settings = NatsSettings(server="127.0.0.1:4333", stream="S", ca_certificate="-----BEGIN-----\nab\n")
+    made = create_source(
+        project=model.project,
+        model=model,
+        actor="ada",
+        name="s",
+        what="labels",
+        settings=settings,
+        secret="pw",
+    )
+    form = {"do": "save", "name": "s", "envelope": "json", "start": "earliest", "tls": "verify"}
+    shown = {"server": "127.0.0.1:4333", "stream": "S", "ca_certificate": "-----BEGIN-----\r\nab\r\n"}
+
+    client.post(f"{PATH}/{made.pk}", form | shown)
+    kept = Source.objects.get()
+    page = markup(client.post(f"{PATH}/{made.pk}", form | shown | {"server": "127.0.0.1:4334"}, follow=True))
+
+    assert decrypt(kept.secret) == "pw"
+    assert "enter that of this one" in page
+    assert not Source.objects.get().secret
+
+
+def test_a_source_of_an_archived_model_says_why_it_is_not_read(client: Client, source: Source) -> None:
+    archive_model(model=source.model, is_archived=True, actor="ada")
+
+    for path in (PATH, f"{PATH}/{source.pk}"):
+        assert "is archived; the source is read on once it is restored" in markup(client.get(path))
 
 
 def test_a_source_is_paused_resumed_and_deleted(client: Client, source: Source) -> None:
