@@ -262,7 +262,8 @@ class SqlSourceForm(SourceForm):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["secret"].label = "Password"
-        self.fields["id"].help_text = "A column; $position is the table and a count, $time the watermark."
+        help_of_id = "A column; empty: id, or the key columns. $position is the table and a count, $time the watermark."
+        self.fields["id"].help_text = help_of_id
 
     def read_settings(self) -> SqlSettings:
         """Return where to read; raises ValueError with what pydantic says."""

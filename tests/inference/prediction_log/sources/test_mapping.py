@@ -49,6 +49,19 @@ def test_fields_beside_the_others_are_features_where_no_object_holds_them() -> N
     assert item(value)["features"] == {"income": 3, "home": None}
 
 
+def test_labels_and_the_fields_of_its_place_are_no_features_of_a_row() -> None:
+    value = {"id": "a", "prediction": 1, "version": "1", "income": 3, "seen": MOMENT, "outcome": 1, "paid": 0}
+    message = StreamMessage("t/0", 5, orjson.dumps(value), time_us=MOMENT_US, place_fields=("seen", "id"))
+
+    guessed, named = (
+        msgspec.json.decode(reader_of(SourceMapping(label=label), "predictions")(message))["features"]
+        for label in ("", "paid")
+    )
+
+    assert guessed == {"income": 3, "paid": 0}
+    assert named == {"income": 3, "outcome": 1}
+
+
 def test_paths_lead_into_objects_and_lists() -> None:
     value = {
         "header": {"ids": ["x", "a"], "dotted.name": "2"},
