@@ -142,7 +142,8 @@ class ObjectsSourceForm(StoreForm, SourceForm):
     reread_changed = forms.BooleanField(
         required=False,
         label="Read objects again that were replaced",
-        help_text="Otherwise a notice says so. Rows with ids that are in the log already count as duplicates.",
+        help_text="Otherwise a notice says so. Rows that are in the log count as duplicates, and changed ones become "
+        "dead letters.",
     )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
