@@ -15,8 +15,8 @@ class SourceOut(ResponseBody, frozen=True):
     """A source without its secret, and how it is read at present.
 
     `stopped` says that it is to be read and no consumer runs. `lag_messages` is null while no broker has said where its
-    partitions end; a source of objects has `lag_objects` instead, those that are not read yet. `notice` is the last
-    thing that a person must know, such as messages that were deleted unread.
+    partitions end, as those of MQTT never do; a source of objects has `lag_objects` instead, those that are not read
+    yet. `notice` is the last thing that a person must know, such as messages that were deleted unread.
     """
 
     name: str

@@ -1,5 +1,6 @@
 """The pages of sources: all of a project, one to change or to begin, its dead letters, and what is asked before."""
 
+import shlex
 from collections.abc import Sequence
 from typing import Any
 
@@ -152,6 +153,7 @@ def _form_page(
     if one is not None:
         context |= {
             "status": selectors.statuses_of([one])[one.pk],
+            "quoted_name": shlex.quote(one.name),
             "positions": selectors.positions_of(one),
             "managed": managed(one.project, source_item(one.name)),
         }

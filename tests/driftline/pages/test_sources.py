@@ -1,6 +1,7 @@
 """The pages of sources: what is read and how far, the form with its preview, and dead letters."""
 
 from collections.abc import Iterator
+from html import unescape
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -415,6 +416,14 @@ def test_a_form_that_is_saved_as_it_stands_keeps_the_secret_of_a_server_with_a_c
     assert decrypt(kept.secret) == "pw"
     assert "enter that of this one" in page
     assert not Source.objects.get().secret
+
+
+def test_the_command_that_reads_a_source_is_one_that_a_shell_takes(client: Client, source: Source) -> None:
+    Source.objects.update(name="what's new")
+
+    page = markup(client.get(f"{PATH}/{source.pk}"))
+
+    assert """consume --source 'what'"'"'s new'""" in unescape(page)
 
 
 def test_a_source_of_an_archived_model_says_why_it_is_not_read(client: Client, source: Source) -> None:

@@ -11,7 +11,12 @@ from driftline.common.ids import is_valid_id
 from driftline.common.periods import to_us
 from inference.prediction_log.sources.leased_adapter import LeasedAdapter
 from inference.prediction_log.sources.messages import AdapterFailed, StreamMessage
-from inference.prediction_log.sources.positions import begin_partition, read_cursor_of, set_notice
+from inference.prediction_log.sources.positions import (
+    begin_partition,
+    clear_notice,
+    read_cursor_of,
+    set_notice,
+)
 from inference.prediction_log.sources.sql.cursors import UnusableValue, read_cursor, write_cursor
 from inference.prediction_log.sources.sql.database import Database, open_database
 from inference.prediction_log.sources.sql.queries import TableQueries
@@ -160,10 +165,12 @@ class SqlAdapter(LeasedAdapter):
             )
 
     def _note_unread(self, rows: int) -> None:
+        columns = ", ".join([self._settings.watermark, *self._settings.keys])
+        reason = f"as one of {columns} is NULL."
         if rows:
-            columns = ", ".join([self._settings.watermark, *self._settings.keys])
-            text = f"{rows:,} rows of {self._settings.table} are not read, as one of {columns} is NULL."
-            set_notice(self._source_id, text)
+            set_notice(self._source_id, f"{rows:,} rows of {self._settings.table} are not read, {reason}")
+        else:
+            clear_notice(self._source_id, ending=reason)
 
 
 def _message_of(

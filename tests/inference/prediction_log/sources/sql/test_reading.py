@@ -254,6 +254,11 @@ class TestWhatIsSaid:
         assert source.notice == "2 rows of scores are not read, as one of updated_at, id is NULL."
         assert ids() == ["a"]
 
+        server.run("UPDATE scores SET updated_at = '2026-01-05 11:00Z' WHERE updated_at IS NULL")
+        read_all(source)
+        source.refresh_from_db()
+        assert (ids(), source.notice) == (["a", "b", "c"], "")
+
     def test_rows_that_their_keys_do_not_tell_apart_are_said(
         self, server: SqlServer, make_sql: MakeSql
     ) -> None:
