@@ -20,7 +20,7 @@ from driftline.pages.source_forms import SourceForm
 from driftline.pages.source_kind_forms import KIND_FORMS, KIND_TEXTS, form_of
 from inference.prediction_log.sources import retrying, selectors, services
 from inference.prediction_log.sources.adapters import mapping_of
-from inference.prediction_log.sources.dead_letters import message_of
+from inference.prediction_log.sources.dead_letters import is_readable, message_of
 from inference.prediction_log.sources.models import DeadLetter, Source
 from inference.prediction_log.sources.preview import PreviewedMessage, preview_stream, text_of
 from inference.registry.models import Model
@@ -191,12 +191,21 @@ def dead_letters(request: PageRequest, pk: int) -> HttpResponse:
     may_change = request.visitor.may("source")
     context = {
         "source": one,
-        "letters": [(letter, text_of(message_of(letter)) if may_change else "") for letter in shown],
+        "letters": [(letter, _text_of(letter) if may_change else "") for letter in shown],
         "shown": shown,
         "may_change": may_change,
         "section": "sources",
     }
     return render(request, "pages/dead_letters.html", context)
+
+
+def _text_of(letter: DeadLetter) -> str:
+    if is_readable(letter):
+        return text_of(message_of(letter))
+    return (
+        "This message cannot be decrypted, as DRIFTLINE_SECRET_KEY changed since it came. Name the old key in "
+        "DRIFTLINE_SECRET_KEY_FALLBACKS, or discard it."
+    )
 
 
 @page("GET")

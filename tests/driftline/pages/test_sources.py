@@ -418,6 +418,31 @@ def test_a_form_that_is_saved_as_it_stands_keeps_the_secret_of_a_server_with_a_c
     assert not Source.objects.get().secret
 
 
+def test_dead_letters_of_a_key_that_is_lost_are_shown_with_what_to_do(
+    client: Client, source: Source, settings: Any
+) -> None:
+    path = f"{PATH}/{source.pk}/dead-letters"
+    DeadLetter.objects.update(
+        payload=_sealed_under(settings, "a key of before, which was long enough for it")
+    )
+
+    assert "This message cannot be decrypted" in markup(client.get(path))
+    assert "name the old key in DRIFTLINE_SECRET_KEY_FALLBACKS" in markup(
+        client.post(path, {"do": "retry"}, follow=True)
+    )
+    one = {"do": "retry", "letter": str(DeadLetter.objects.get().pk)}
+    assert "0 in the log now, 1 refused again." in markup(client.post(path, one, follow=True))
+    assert "1 discarded." in markup(client.post(path, {"do": "discard"}, follow=True))
+
+
+def _sealed_under(settings: Any, key: str) -> bytes:
+    now, settings.SECRET_KEY = settings.SECRET_KEY, key
+    try:
+        return encrypt("{}")
+    finally:
+        settings.SECRET_KEY = now
+
+
 def test_the_command_that_reads_a_source_is_one_that_a_shell_takes(client: Client, source: Source) -> None:
     Source.objects.update(name="what's new")
 
