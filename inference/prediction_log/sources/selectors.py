@@ -104,7 +104,7 @@ def _lags_of(found: Sequence[Source]) -> dict[int, int]:
         "source_id", "partition", "end_offset", "next_offset"
     ):
         if settings[source_id].reads(partition):
-            lags[source_id] = lags.get(source_id, 0) + end - place
+            lags[source_id] = lags.get(source_id, 0) + (end or 0) - place
     return lags
 
 
