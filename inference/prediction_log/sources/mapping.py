@@ -78,6 +78,8 @@ def mapper_of(mapping: SourceMapping, what: str) -> Callable[[dict[str, Any], St
         item, used = {}, set()
         for name, paths in places.items():
             for path in paths:
+                if path == "$key" and what == "labels" and TOPIC_HEADER in message.headers:
+                    continue  # a message of MQTT has a key of its content alone, which no prediction has
                 found = _find(value, path, message)
                 if found is not None:
                     item[name] = found

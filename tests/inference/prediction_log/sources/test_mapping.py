@@ -9,7 +9,7 @@ import pytest
 from inference.prediction_log.rows.sent_items import Refused
 from inference.prediction_log.sources.envelopes import reader_of
 from inference.prediction_log.sources.mapping import SourceMapping
-from inference.prediction_log.sources.messages import StreamMessage
+from inference.prediction_log.sources.messages import TOPIC_HEADER, StreamMessage
 
 MOMENT_US = 1_700_000_000_000_000
 MOMENT = "2023-11-14T22:13:20Z"
@@ -60,6 +60,17 @@ def test_labels_and_the_fields_of_its_place_are_no_features_of_a_row() -> None:
 
     assert guessed == {"income": 3, "paid": 0}
     assert named == {"income": 3, "outcome": 1}
+
+
+def test_a_label_of_mqtt_without_an_id_has_none_and_a_prediction_that_of_its_content() -> None:
+    message = StreamMessage("t", 5, b'{"label": 1}', key=b"content", headers={TOPIC_HEADER: "ovens/1"})
+
+    label, prediction = (
+        msgspec.json.decode(reader_of(SourceMapping(), what)(message)) for what in ("labels", "predictions")
+    )
+
+    assert "id" not in label
+    assert prediction["id"] == "content"
 
 
 def test_paths_lead_into_objects_and_lists() -> None:
