@@ -368,6 +368,7 @@ def test_the_list_says_how_each_is_read(client: Client, source: Source) -> None:
     page = markup(client.get(PATH))
 
     assert "All brokers are down." in page
+    assert 'class="badge warning"' in page
     assert "9 messages of t/0 were deleted" in page
     assert f"{PATH}/{source.pk}/dead-letters" in client.get(PATH).content.decode()
 
