@@ -10,10 +10,12 @@ from django.db import connection
 
 from driftline.accounts.models import Project
 from driftline.common.clock import now
+from inference.prediction_log.sources.kinds import read_settings
 from inference.prediction_log.sources.lag import UNREAD_AFTER, lag_of
 from inference.prediction_log.sources.models import Source
 from inference.prediction_log.sources.positions import begin_partition, note_ends
-from inference.prediction_log.sources.services import set_enabled
+from inference.prediction_log.sources.selectors import statuses_of
+from inference.prediction_log.sources.services import create_source, set_enabled, update_source
 from inference.registry.models import Model
 from inference.registry.services import archive_model
 from monitors.definitions.models import MonitorKind
@@ -93,6 +95,26 @@ class TestLag:
 
         assert lag is not None
         assert (lag.source, lag.seconds) == ("others", 3_600)
+
+    def test_of_topics_that_are_read_no_more_is_not_counted(self, model: Model, source: Source) -> None:
+        leave_waiting(source, "t/1", since=NOON - 2 * HOUR, stored=None)
+        assert statuses_of([source])[source.pk].lag_messages == 5
+
+        source.refresh_from_db()
+        topics = source.settings | {"topics": ["another"]}
+        update_source(source=source, settings=read_settings(topics), actor="ada")
+
+        assert seconds_behind(model) == 0
+        assert statuses_of([source])[source.pk].lag_messages == 0
+
+    def test_in_messages_is_not_known_of_mqtt(self, model: Model) -> None:
+        settings = read_settings({"kind": "mqtt", "server": "203.0.113.1:8883", "topics": ["a"]})
+        ovens = create_source(
+            project=model.project, model=model, actor="ada", name="ovens", what="labels", settings=settings
+        )
+        ovens.positions.create(partition="a", next_offset=10, end_offset=10)
+
+        assert statuses_of([ovens])[ovens.pk].lag_messages is None
 
     def test_is_not_asked_of_a_paused_source(self, model: Model, source: Source) -> None:
         set_enabled(source=source, actor="ada", enabled=False)

@@ -107,6 +107,29 @@ class TestLoggedVectors:
             assert (error.code, error.pointer) == ("wrong_type", "/predictions/0/features/photo")
             assert "is a vector; send a list of numbers or null" in error.detail
 
+    def test_take_no_name_that_numbers_have_in_the_log(self, model: Model) -> None:
+        first, vector, later = (
+            replace(row, version="2", features={"income": 1.0}) for row in rows_with_vectors(DAY, 3)
+        )
+        vector.features["income"] = [1.0, 2.0]
+        log(model, [first])
+
+        wrong, right = send(model, [vector]), send(model, [later])
+
+        error = wrong.results[0].error
+        assert error is not None
+        assert (error.code, error.pointer) == ("wrong_type", "/predictions/0/features/income")
+        assert "is a number or a text" in error.detail
+        assert right.accepted == 1
+
+    def test_take_no_name_that_more_items_of_a_request_have_for_texts(self, model: Model) -> None:
+        rows = [replace(row, version="2", features={"home": "rent"}) for row in rows_with_vectors(DAY, 3)]
+        rows[0].features["home"] = [1.0, 2.0]
+
+        result = send(model, rows)
+
+        assert [one.status for one in result.results] == ["rejected", "accepted", "accepted"]
+
     def test_may_be_missing(self, model: Model) -> None:
         rows = rows_with_vectors(DAY, 300)
         for row in rows[:60]:

@@ -13,6 +13,7 @@ from driftline.common.periods import DAY_US, day_of, start_of_day, to_us
 from driftline.common.strict_json import escape_pointer, printable
 from inference.prediction_log.items import ItemFault
 from inference.prediction_log.queries.event_clock import event_now
+from inference.prediction_log.queries.plain_features import find_plain_features
 from inference.prediction_log.queries.selectors import newest_arrival
 from inference.prediction_log.rows.sent_columns import SentColumns
 from inference.registry.models import Model, SchemaPolicy
@@ -84,12 +85,23 @@ def _has(columns: SentColumns, name: str) -> _Mask:
 def find_misfit_vectors(
     columns: SentColumns, versions: Mapping[str, int], known: Dimensions
 ) -> dict[int, ItemFault]:
-    """Find the items with a vector of another dimension than their version's, or with none, by their places.
+    """Find the items with a vector of another dimension than their version's, with one in the place of a number or a
+    text, or with none, by their places.
 
-    `versions` are the keys of those that are there; of others the first item of the request counts.
+    `versions` are the keys of those that are there; of others the first vector of the request counts.
     """
     faults = _Faults(columns)
+    plain = _find_plain(columns, versions, known)
+    vectors = set[tuple[str, str]]()
     for version, name, rows in vectors_by_version(columns):
+        if (version, name) in plain:
+            detail = (
+                f"The feature {printable(name)!r} of version {version} is a number or a text; send one, or null. Log "
+                "vectors under another name or version."
+            )
+            faults.add_feature(rows.tolist(), "wrong_type", detail, name)
+            continue
+        vectors.add((version, name))
         lengths = columns.dimensions[name][rows]
         wanted = known.get((versions.get(version, 0), name), int(lengths[0]))
         for row, length in zip(rows[lengths != wanted], lengths[lengths != wanted], strict=True):
@@ -98,20 +110,30 @@ def find_misfit_vectors(
                 f"{length:,}. Log what another encoder made under another version."
             )
             faults.add_feature([int(row)], "wrong_dimension", detail, name)
-    for version, name in _vector_names(columns, versions, known):
+    by_key = {key: version for version, key in versions.items()}
+    for version, name in vectors | {(by_key[key], name) for key, name in known if key in by_key}:
         rows = np.flatnonzero((columns.versions == version) & _is_given(columns, name))
         detail = f"The feature {printable(name)!r} of version {version} is a vector; send a list of numbers or null."
         faults.add_feature(rows.tolist(), "wrong_type", detail, name)
     return faults.found
 
 
-def _vector_names(
-    columns: SentColumns, versions: Mapping[str, int], known: Dimensions
-) -> set[tuple[str, str]]:
-    """Return the vectors of each version, those of the request and those that are known before."""
-    by_key = {key: version for version, key in versions.items()}
-    sent = {(version, name) for version, name, _ in vectors_by_version(columns)}
-    return sent | {(by_key[key], name) for key, name in known if key in by_key}
+def _find_plain(columns: SentColumns, versions: Mapping[str, int], known: Dimensions) -> set[tuple[str, str]]:
+    """Return by version the features that are numbers or texts although some items have vectors there.
+
+    They are in the log as such, or in more items than vectors are: one wrong item may not decide what a feature is.
+    """
+    plain, unknown = set[tuple[str, str]](), dict[str, set[str]]()
+    for version, name, rows in vectors_by_version(columns):
+        if (versions.get(version, 0), name) in known:
+            continue
+        if np.count_nonzero((columns.versions == version) & _is_given(columns, name)) > len(rows):
+            plain.add((version, name))
+        elif version in versions:
+            unknown.setdefault(version, set()).add(name)
+    for version, names in unknown.items():
+        plain |= {(version, name) for name in find_plain_features(versions[version], names)}
+    return plain
 
 
 def _is_given(columns: SentColumns, name: str) -> _Mask:

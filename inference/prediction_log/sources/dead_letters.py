@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 import msgspec
 from django.db.models import Count, F, Sum
 
-from driftline.common.secrets_at_rest import decrypt, encrypt
+from driftline.common.secrets_at_rest import SecretUnreadable, decrypt, encrypt
 from driftline.common.strict_json import printable
 from inference.prediction_log.sources.messages import StreamMessage
 from inference.prediction_log.sources.models import DeadLetter
@@ -97,6 +97,15 @@ def _storable(text: str) -> str:
 def message_of(letter: DeadLetter) -> StreamMessage:
     """Return the message of a letter as it came; raises SecretUnreadable."""
     return msgspec.json.decode(decrypt(letter.payload), type=StreamMessage)
+
+
+def is_readable(letter: DeadLetter) -> bool:
+    """Return whether the key is still here under which the message of a letter is encrypted."""
+    try:
+        message_of(letter)
+    except SecretUnreadable:
+        return False
+    return True
 
 
 def bury_again(source_id: int, refusals: Sequence[RefusedMessage]) -> None:

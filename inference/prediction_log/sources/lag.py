@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 from django.db.models import F, Max
 
+from inference.prediction_log.sources.adapters import settings_of
 from inference.prediction_log.sources.models import Source
 from inference.registry.models import Model
 
@@ -49,7 +50,8 @@ def _seconds_behind(source: Source, now: datetime) -> float:
 
 
 def _behind_since(source: Source) -> Iterator[datetime]:
+    settings = settings_of(source)
     newest = source.positions.aggregate(newest=Max("last_message_at"))["newest"]
     for position in source.positions.filter(end_offset__gt=F("next_offset")):
-        if (since := position.behind_since) is not None:
+        if (since := position.behind_since) is not None and settings.reads(position.partition):
             yield max(since, position.last_message_at or newest or since)

@@ -65,7 +65,7 @@ class SourceMapping(Body):
     tags: dict[Name, Path] = Field(
         default={}, max_length=MAX_TAGS, description="such as the fields of segments"
     )
-    label: Path = ""
+    label: Path = Field(default="", description="of labels; in predictions it is no feature")
     default_version: str = Field(default="", max_length=64, description="of messages that name none")
 
 
@@ -78,6 +78,8 @@ def mapper_of(mapping: SourceMapping, what: str) -> Callable[[dict[str, Any], St
         item, used = {}, set()
         for name, paths in places.items():
             for path in paths:
+                if path == "$key" and what == "labels" and TOPIC_HEADER in message.headers:
+                    continue  # a message of MQTT has a key of its content alone, which no prediction has
                 found = _find(value, path, message)
                 if found is not None:
                     item[name] = found
@@ -119,7 +121,11 @@ def _features(
             return found
     if mapping.features:
         return {}
-    used = used | {path.partition(".")[0] for path in mapping.tags.values()}
+    named = (
+        *mapping.tags.values(),
+        *_places(mapping, "label"),
+    )  # a label among the features would give it away
+    used = used.union(message.place_fields, (path.partition(".")[0] for path in named))
     return {
         name: cell for name, cell in value.items() if name not in used and not isinstance(cell, dict | list)
     }

@@ -38,6 +38,8 @@ class StreamMessage(Struct, frozen=True, omit_defaults=True):
     headers: dict[str, str] = {}
     has_text_cells: bool = False
     """Whether every cell of its JSON is text, as in CSV: what looks like a number is one where a number belongs."""
+    place_fields: tuple[str, ...] = ()
+    """Fields of its JSON by which it is found again, as watermark and keys of a table: no features by themselves."""
     cursor: str = ""
     """The place behind it, for kinds that read on at one which is no offset."""
     fault: Fault | None = None

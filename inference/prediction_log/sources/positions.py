@@ -115,3 +115,9 @@ def note_ends(source_id: int, ends: Mapping[str, int]) -> None:
 def set_notice(source_id: int, text: str) -> None:
     """Keep what a person must know of a source, such as messages that were deleted before they were read."""
     Source.objects.filter(pk=source_id).update(notice=text[:500], notice_at=now())
+
+
+def clear_notice(source_id: int, *, ending: str) -> None:
+    """Forget the notice of a source that ends so, as it holds no more; another one stays."""
+    found = Source.objects.filter(pk=source_id, notice__endswith=ending[:500])
+    found.update(notice="", notice_at=None)

@@ -8,7 +8,8 @@ from django.db import transaction
 from django.db.models import QuerySet
 
 from driftline.accounts.services import record_audit
-from inference.prediction_log.sources.dead_letters import bury_again, message_of
+from driftline.common.secrets_at_rest import SecretUnreadable
+from inference.prediction_log.sources.dead_letters import RefusedMessage, bury_again, is_readable, message_of
 from inference.prediction_log.sources.messages import BROKEN_OBJECT, StreamMessage
 from inference.prediction_log.sources.models import DeadLetter, Source, SourceObject
 from inference.prediction_log.sources.storing import is_lasting, store_letters, unforeseen
@@ -47,7 +48,8 @@ def retry(*, source: Source, letters: QuerySet[DeadLetter], actor: str, now: dat
 @transaction.atomic
 def _read_again(source: Source, letters: QuerySet[DeadLetter]) -> int:
     """Have the next pass read broken objects from their beginning, instead of their letters; returns how many."""
-    broken = list(letters.select_for_update(skip_locked=True, of=("self",)).filter(code=BROKEN_OBJECT))
+    found = letters.select_for_update(skip_locked=True, of=("self",)).filter(code=BROKEN_OBJECT)
+    broken = [letter for letter in found if is_readable(letter)]
     paths = [(message_of(letter).value or b"").decode() for letter in broken]
     SourceObject.objects.filter(source=source, path__in=paths).update(finished_at=None, is_whole=False)
     DeadLetter.objects.filter(pk__in=[letter.pk for letter in broken]).delete()
@@ -76,13 +78,22 @@ def _retry_some(source: Source, ids: list[int], now: datetime) -> tuple[int, int
             half = len(ids) // 2
             first, second = (_retry_some(source, part, now) for part in (ids[:half], ids[half:]))
             return first[0] + second[0], first[1] + second[1]
-        log.exception("a dead letter of a source could not be retried", extra={"source": source.name})
         letter = DeadLetter.objects.filter(pk=ids[0]).first()
         if letter is None:
             return 0, 0
         message = StreamMessage(partition=letter.partition, offset=letter.offset, value=None)
-        bury_again(source.pk, [unforeseen(message, error)])
+        bury_again(source.pk, [_refusal_of(source, message, error)])
         return 0, 1
+
+
+def _refusal_of(source: Source, message: StreamMessage, error: Exception) -> RefusedMessage:
+    """Return why a letter alone could not be stored."""
+    if isinstance(error, SecretUnreadable):
+        return RefusedMessage(message, "secret_unreadable", str(error))
+    log.exception(
+        "a dead letter of a source could not be retried", exc_info=error, extra={"source": source.name}
+    )
+    return unforeseen(message, error)
 
 
 @transaction.atomic

@@ -3,7 +3,7 @@
 from typing import Annotated, Any, Self
 
 from driftline.common.responses import ResponseBody, Time, one_of
-from inference.prediction_log.sources.dead_letters import message_of
+from inference.prediction_log.sources.dead_letters import is_readable, message_of
 from inference.prediction_log.sources.models import DeadLetter, Source, SourcePosition
 from inference.prediction_log.sources.preview import PreviewedMessage, text_of
 from inference.prediction_log.sources.selectors import SourceStatus
@@ -15,8 +15,8 @@ class SourceOut(ResponseBody, frozen=True):
     """A source without its secret, and how it is read at present.
 
     `stopped` says that it is to be read and no consumer runs. `lag_messages` is null while no broker has said where its
-    partitions end; a source of objects has `lag_objects` instead, those that are not read yet. `notice` is the last
-    thing that a person must know, such as messages that were deleted unread.
+    partitions end, as those of MQTT never do; a source of objects has `lag_objects` instead, those that are not read
+    yet. `notice` is the last thing that a person must know, such as messages that were deleted unread.
     """
 
     name: str
@@ -97,7 +97,10 @@ class SourcePositionOut(ResponseBody, frozen=True):
 
 
 class DeadLetterOut(ResponseBody, frozen=True):
-    """A message that could not be stored; `text` is its beginning, and null for who may not change sources."""
+    """A message that could not be stored; `text` is its beginning, and null for who may not change sources.
+
+    It is null too where the key is gone under which it is encrypted.
+    """
 
     id: int
     partition: str
@@ -124,7 +127,7 @@ class DeadLetterOut(ResponseBody, frozen=True):
             is_cut=letter.is_cut,
             attempts=letter.attempts,
             received_at=letter.received_at,
-            text=text_of(message_of(letter)) if shows_text else None,
+            text=text_of(message_of(letter)) if shows_text and is_readable(letter) else None,
         )
 
 

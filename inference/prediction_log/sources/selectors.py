@@ -6,10 +6,11 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from django.db.models import Count, F, Max, QuerySet, Sum
-from django.db.models.functions import Greatest, Now
+from django.db.models.functions import Now
 
 from driftline.accounts.models import Project
 from driftline.common.errors import not_found
+from inference.prediction_log.sources.adapters import settings_of
 from inference.prediction_log.sources.models import DeadLetter, Source, SourceConsumer, SourcePosition
 
 MAX_SOURCES_READ = 20
@@ -64,17 +65,17 @@ def statuses_of(found: Sequence[Source]) -> dict[int, SourceStatus]:
     """Return how each of these sources is read, by its id."""
     ids = [source.pk for source in found]
     positions = SourcePosition.objects.filter(source__in=ids)
-    lag = Greatest(F("end_offset") - F("next_offset"), 0)
     totals: dict[int, dict[str, Any]] = {
         row["source"]: dict(row)
         for row in positions.values("source").annotate(
-            lag=Sum(lag),
+            known_ends=Count("end_offset"),
             sent=Sum("messages"),
             new=Sum("rows"),
             last=Max("last_message_at"),
             at=Max("stored_at"),
         )
     }
+    lags = _lags_of(found)
     letters = dict(
         DeadLetter.objects.filter(source__in=ids).values_list("source").annotate(Count("pk")).order_by()
     )
@@ -84,24 +85,45 @@ def statuses_of(found: Sequence[Source]) -> dict[int, SourceStatus]:
         consumers.setdefault(consumer.source_id, []).append(consumer)
     return {
         source.pk: _status(
-            source, totals.get(source.pk, {}), consumers.get(source.pk, []), letters.get(source.pk, 0)
+            source,
+            totals.get(source.pk, {}),
+            lags.get(source.pk, 0),
+            consumers.get(source.pk, []),
+            letters.get(source.pk, 0),
         )
         for source in found
     }
 
 
+def _lags_of(found: Sequence[Source]) -> dict[int, int]:
+    """Return for each source that is behind by how many messages; topics and tables that it reads no more are not
+    counted."""
+    settings, lags = {source.pk: settings_of(source) for source in found}, dict[int, int]()
+    behind = SourcePosition.objects.filter(source__in=settings, end_offset__gt=F("next_offset"))
+    for source_id, partition, end, place in behind.values_list(
+        "source_id", "partition", "end_offset", "next_offset"
+    ):
+        if settings[source_id].reads(partition):
+            lags[source_id] = lags.get(source_id, 0) + (end or 0) - place
+    return lags
+
+
 def _status(
-    source: Source, totals: Mapping[str, Any], consumers: Sequence[SourceConsumer], letters: int
+    source: Source, totals: Mapping[str, Any], lag: int, consumers: Sequence[SourceConsumer], letters: int
 ) -> SourceStatus:
     counts_objects = source.kind == Source.Kind.OBJECTS
+    counts_messages = (
+        not counts_objects and source.kind != Source.Kind.MQTT
+    )  # its brokers do not say what waits
+    is_known = bool(totals.get("known_ends"))
     waiting = [one.error for one in consumers if one.state == SourceConsumer.State.WAITING]
     return SourceStatus(
         state=_state(source, consumers),
-        error=waiting[-1] if waiting else "",
+        error=_why_paused(source) or (waiting[-1] if waiting else ""),
         consumers=len(consumers),
         rows_per_second=sum(one.rows_per_second for one in consumers),
-        lag_messages=None if counts_objects else totals.get("lag"),
-        lag_objects=totals.get("lag") if counts_objects else None,
+        lag_messages=lag if counts_messages and is_known else None,
+        lag_objects=lag if counts_objects and is_known else None,
         messages=totals.get("sent") or 0,
         rows=totals.get("new") or 0,
         dead_letters=letters,
@@ -117,6 +139,13 @@ def _state(source: Source, consumers: Sequence[SourceConsumer]) -> str:
         return "stopped"
     states = {one.state for one in consumers}
     return "running" if SourceConsumer.State.RUNNING in states else "waiting"
+
+
+def _why_paused(source: Source) -> str:
+    """Return why a source that nobody paused is not read; empty where it is."""
+    if source.enabled and source.model.archived_at is not None:
+        return f"The model {source.model.name} is archived; the source is read on once it is restored."
+    return ""
 
 
 def positions_of(source: Source) -> QuerySet[SourcePosition]:

@@ -9,7 +9,7 @@ from driftline.common.bodies import Body
 from driftline.common.errors import invalid
 from driftline.common.outbound.addresses import Address, AddressBlocked, resolve
 from driftline.common.outbound.targets import PORTS_OF_OTHER_SERVICES, outbound_rules
-from inference.prediction_log.sources.kafka.settings import MAX_PEM_BYTES, split_broker
+from inference.prediction_log.sources.kafka.settings import Pem, split_broker
 
 
 class ServerSettings(Body):
@@ -25,9 +25,7 @@ class ServerSettings(Body):
     tls: Literal["verify", "none"] = Field(
         default="verify", description="none is for networks of DRIFTLINE_OUTBOUND_ALLOW alone"
     )
-    ca_certificate: str = Field(
-        default="", max_length=MAX_PEM_BYTES, description="PEM; empty: the system's authorities"
-    )
+    ca_certificate: Pem = Field(default="", description="PEM; empty: the system's authorities")
 
     @property
     def is_encrypted(self) -> bool:
@@ -36,6 +34,14 @@ class ServerSettings(Body):
     def host_and_port(self) -> tuple[str, int]:
         """Return where the server is; raises AddressBlocked, or Problem (422)."""
         raise NotImplementedError
+
+    def partition(self) -> str:
+        """Name what a position is of."""
+        raise NotImplementedError
+
+    def reads(self, partition: str) -> bool:
+        """Return whether a partition is what is read, not what was before the settings changed."""
+        return partition == self.partition()
 
     def find_address(self) -> Address:
         """Return the address to connect to; raises AddressBlocked, or OSError where the name does not resolve."""

@@ -25,7 +25,7 @@ from inference.prediction_log.sources.envelopes import HALVES, read_half, reader
 from inference.prediction_log.sources.mapping import SourceMapping
 from inference.prediction_log.sources.messages import AdapterFailed, StreamMessage
 from inference.prediction_log.sources.models import Source
-from inference.prediction_log.sources.positions import Fenced, move_positions, spans_of
+from inference.prediction_log.sources.positions import Fenced, move_positions, set_notice, spans_of
 
 log = logging.getLogger(__name__)
 
@@ -67,6 +67,9 @@ class _Outcome:
 
     rows: Counter[str] = field(default_factory=Counter)  # new ones, by partition
     duplicates: int = 0
+    changed: list[str] = field(
+        default_factory=list
+    )  # ids of duplicates that hold something else than the log
     refusals: list[RefusedMessage] = field(default_factory=list)
 
 
@@ -101,8 +104,16 @@ def _store(source: Source, messages: Sequence[StreamMessage], now: datetime) -> 
         outcome = write()
         bury(source.pk, outcome.refusals)
         move_positions(source.pk, spans_of(messages), outcome.rows)
+        if outcome.changed:
+            _note_changed(source, outcome.changed)
     dead = {(one.message.partition, one.message.offset) for one in outcome.refusals}
     return Stored(outcome.rows.total(), outcome.duplicates, len(dead))
+
+
+def _note_changed(source: Source, ids: Sequence[str]) -> None:
+    rows = f"Row {ids[0]} was" if len(ids) == 1 else f"{len(ids):,} rows, such as {ids[0]}, were"
+    text = f"{rows} changed after being read, or have an id that is taken; the log keeps what came first."
+    set_notice(source.pk, text)
 
 
 def _bury_alone(source: Source, message: StreamMessage, error: Exception) -> Stored:
@@ -143,7 +154,7 @@ def _prepare(
     if mapping.envelope in HALVES:
         return lambda: _write_halves(source, mapping, messages, now, outcome, keep_halves=keep_halves)
     requests = _requests_of(source, _read_lines(mapping, source.what, messages, outcome), now)
-    return lambda: _log_requests(requests, outcome)
+    return lambda: _log_requests(source, requests, outcome)
 
 
 # -- messages that are rows --------------------------------------------------------------------------------------------
@@ -183,15 +194,20 @@ def _parse(source: Source, body: bytes, now: datetime) -> _Log:
     return lambda: log_predictions(model=model, batch=batch, now=now, alone=True)
 
 
-def _log_requests(requests: Iterable[tuple[_Log, list[StreamMessage]]], outcome: _Outcome) -> _Outcome:
+def _log_requests(
+    source: Source, requests: Iterable[tuple[_Log, list[StreamMessage]]], outcome: _Outcome
+) -> _Outcome:
     for log_request, messages in requests:
         for result in log_request().results:
-            _count(result, messages[result.index], outcome)
+            _count(source, result, messages[result.index], outcome)
     return outcome
 
 
-def _count(result: ItemResult, message: StreamMessage, outcome: _Outcome) -> None:
-    if result.error is not None:
+def _count(source: Source, result: ItemResult, message: StreamMessage, outcome: _Outcome) -> None:
+    if result.status == "conflict" and source.kind == Source.Kind.SQL:
+        outcome.duplicates += 1  # rows of a table change, and come again then
+        outcome.changed.append(result.id or "")
+    elif result.error is not None:
         outcome.refusals.append(_refusal(message, result.error))
     elif result.status == "duplicate":
         outcome.duplicates += 1
@@ -230,7 +246,7 @@ def _write_halves(
             whole.append((half, message))
         for prediction in predictions:
             lines.add(msgspec.json.encode(prediction), message)
-    _log_requests(_requests_of(source, lines, now), outcome)
+    _log_requests(source, _requests_of(source, lines, now), outcome)
     refused = {id(refusal.message) for refusal in outcome.refusals}
     for half, message in whole:
         if id(message) not in refused:

@@ -23,6 +23,7 @@ from ninja.errors import HttpError, ValidationError
 from driftline.common.bodies import TAG_MARK
 from driftline.common.errors import FieldFault, Problem
 from driftline.common.responses import ResponseBody, write_json
+from driftline.common.secrets_at_rest import SecretUnreadable
 from driftline.common.strict_json import escape_pointer, printable
 
 log = logging.getLogger(__name__)
@@ -122,6 +123,8 @@ def _problem_of(error: BaseException) -> Problem:
                 "The database does not answer; send it again, ids are stored once.",
                 retry_after=5,
             )
+        case SecretUnreadable():
+            return Problem(503, "secret_unreadable", str(error))
         case OSError(errno=errno.ENOSPC | errno.EDQUOT):
             log.error("the disk is full")
             return Problem(

@@ -30,6 +30,7 @@ from driftline.accounts.scopes import SCOPE_OF, Scope
 from driftline.accounts.services import MAX_NAME_CHARACTERS
 from driftline.common.clock import now
 from driftline.common.errors import Problem
+from driftline.common.secrets_at_rest import SecretUnreadable
 from inference.edge.models import Device, DeviceGroup
 from inference.prediction_log.sources.models import Source
 from inference.registry.models import Model
@@ -158,6 +159,8 @@ def page(*methods: str, writes: str = "") -> Callable[[View], View]:
                 return view(request, *args, **kwargs)
             except Problem as problem:
                 return _explain(request, problem)
+            except SecretUnreadable as error:
+                return _explain(request, Problem(503, "secret_unreadable", str(error)))
 
         return guarded
 

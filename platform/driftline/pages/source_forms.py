@@ -66,7 +66,12 @@ class SourceForm(forms.Form):
         label="Segment fields",
         help_text="A tag and its path a line, such as: region data.customer.region",
     )
-    label = forms.CharField(max_length=200, required=False, label="Path of the label")
+    label = forms.CharField(
+        max_length=200,
+        required=False,
+        label="Path of the label",
+        help_text="Of labels. In predictions it is no feature: add a source of labels that reads it.",
+    )
 
     def __init__(self, project: Project, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

@@ -142,7 +142,8 @@ class ObjectsSourceForm(StoreForm, SourceForm):
     reread_changed = forms.BooleanField(
         required=False,
         label="Read objects again that were replaced",
-        help_text="Otherwise a notice says so. Rows with ids that are in the log already count as duplicates.",
+        help_text="Otherwise a notice says so. Rows that are in the log count as duplicates, and changed ones become "
+        "dead letters.",
     )
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -262,7 +263,8 @@ class SqlSourceForm(SourceForm):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["secret"].label = "Password"
-        self.fields["id"].help_text = "A column; $position is the table and a count, $time the watermark."
+        help_of_id = "A column; empty: id, or the key columns. $position is the table and a count, $time the watermark."
+        self.fields["id"].help_text = help_of_id
 
     def read_settings(self) -> SqlSettings:
         """Return where to read; raises ValueError with what pydantic says."""

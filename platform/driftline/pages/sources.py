@@ -1,5 +1,6 @@
 """The pages of sources: all of a project, one to change or to begin, its dead letters, and what is asked before."""
 
+import shlex
 from collections.abc import Sequence
 from typing import Any
 
@@ -19,7 +20,7 @@ from driftline.pages.source_forms import SourceForm
 from driftline.pages.source_kind_forms import KIND_FORMS, KIND_TEXTS, form_of
 from inference.prediction_log.sources import retrying, selectors, services
 from inference.prediction_log.sources.adapters import mapping_of
-from inference.prediction_log.sources.dead_letters import message_of
+from inference.prediction_log.sources.dead_letters import is_readable, message_of
 from inference.prediction_log.sources.models import DeadLetter, Source
 from inference.prediction_log.sources.preview import PreviewedMessage, preview_stream, text_of
 from inference.registry.models import Model
@@ -98,7 +99,6 @@ def source(request: PageRequest, pk: int) -> HttpResponse:
         try:
             if action == "save":
                 _change(request, one, form)
-                messages.success(request, f"{one.name} is changed.")
                 return redirect("source", one.pk)
             shown = _preview(form, one.model, one.what, one)
         except _REFUSED as error:
@@ -110,7 +110,7 @@ def source(request: PageRequest, pk: int) -> HttpResponse:
 
 def _change(request: PageRequest, one: Source, form: SourceForm) -> None:
     request.visitor.check_rights({"/what": one.what})
-    secret = form.cleaned_data["secret"]
+    secret, had_secret = form.cleaned_data["secret"], bool(one.secret)
     services.update_source(
         source=one,
         actor=request.visitor.actor,
@@ -120,6 +120,10 @@ def _change(request: PageRequest, one: Source, form: SourceForm) -> None:
         secret=secret or None,
         registry_secret=form.cleaned_data.get("registry_secret") or None,
     )
+    messages.success(request, f"{one.name} is changed.")
+    if had_secret and not one.secret:
+        text = "The secret that was stored belongs to another server or user, so it is erased: enter that of this one."
+        messages.warning(request, text)
 
 
 def _preview(form: SourceForm, model: Model, what: str, one: Source | None) -> list[PreviewedMessage]:
@@ -149,6 +153,7 @@ def _form_page(
     if one is not None:
         context |= {
             "status": selectors.statuses_of([one])[one.pk],
+            "quoted_name": shlex.quote(one.name),
             "positions": selectors.positions_of(one),
             "managed": managed(one.project, source_item(one.name)),
         }
@@ -186,12 +191,21 @@ def dead_letters(request: PageRequest, pk: int) -> HttpResponse:
     may_change = request.visitor.may("source")
     context = {
         "source": one,
-        "letters": [(letter, text_of(message_of(letter)) if may_change else "") for letter in shown],
+        "letters": [(letter, _text_of(letter) if may_change else "") for letter in shown],
         "shown": shown,
         "may_change": may_change,
         "section": "sources",
     }
     return render(request, "pages/dead_letters.html", context)
+
+
+def _text_of(letter: DeadLetter) -> str:
+    if is_readable(letter):
+        return text_of(message_of(letter))
+    return (
+        "This message cannot be decrypted, as DRIFTLINE_SECRET_KEY changed since it came. Name the old key in "
+        "DRIFTLINE_SECRET_KEY_FALLBACKS, or discard it."
+    )
 
 
 @page("GET")

@@ -391,6 +391,24 @@ class TestDeadLetters:
         )
         assert hidden["text"] is None
 
+    def test_of_a_key_that_is_lost_are_listed_and_discarded_and_wait_for_it(
+        self, api: Api, source: Source, settings: Any
+    ) -> None:
+        add_letter(source, b"{}")
+        settings.SECRET_KEY = "another key of this installation, long enough for it"
+
+        [listed] = api.get("/sources/scores/dead-letters").json()["items"]
+        retried = api.post("/sources/scores/dead-letters/retry")
+        preview = {name: body()[name] for name in ("model", "what", "settings")} | {"source": "scores"}
+        shown = api.post("/sources/preview", preview)
+        discarded = api.send("DELETE", "/sources/scores/dead-letters?confirm=scores")
+
+        assert (listed["code"], listed["text"]) == ("missing_field", None)
+        assert retried.json() == {"stored": 0, "refused": 1, "reread": 0}
+        assert (shown.status_code, shown.json()["code"]) == (503, "secret_unreadable")
+        assert "DRIFTLINE_SECRET_KEY_FALLBACKS" in shown.json()["detail"]
+        assert discarded.json() == {"discarded": 1}
+
     def test_all_are_retried_with_the_mapping_of_now(self, api: Api, source: Source) -> None:
         add_letter(source, b'{"key": "a", "score": 0.5, "prediction": 1, "model_version": "2"}')
         add_letter(source, b"{", offset=1)

@@ -1,6 +1,7 @@
 """The pages of sources: what is read and how far, the form with its preview, and dead letters."""
 
 from collections.abc import Iterator
+from html import unescape
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -14,8 +15,11 @@ from inference.prediction_log.sources.dead_letters import RefusedMessage, bury
 from inference.prediction_log.sources.mapping import SourceMapping
 from inference.prediction_log.sources.messages import AdapterFailed, StreamMessage
 from inference.prediction_log.sources.models import DeadLetter, Source, SourceConsumer, SourcePosition
+from inference.prediction_log.sources.nats.settings import NatsSettings
 from inference.prediction_log.sources.objects.progress import ALL_OBJECTS
+from inference.prediction_log.sources.services import create_source
 from inference.registry.models import Model
+from inference.registry.services import archive_model
 from tests.driftline.pages.visitors import viewer_of
 from tests.inference.prediction_log.sources.google_server import GoogleServer
 from tests.inference.prediction_log.sources.objects.bucket_server import BucketServer, bucket_server
@@ -364,6 +368,7 @@ def test_the_list_says_how_each_is_read(client: Client, source: Source) -> None:
     page = markup(client.get(PATH))
 
     assert "All brokers are down." in page
+    assert 'class="badge warning"' in page
     assert "9 messages of t/0 were deleted" in page
     assert f"{PATH}/{source.pk}/dead-letters" in client.get(PATH).content.decode()
 
@@ -387,6 +392,71 @@ def test_a_change_keeps_the_secret_and_what_the_form_does_not_show(client: Clien
     changed = Source.objects.get()
     assert (changed.name, changed.settings["start"]) == ("renamed", "latest")
     assert changed.mapping["feature_paths"] == {"age": "x.age"}
+
+
+def test_a_form_that_is_saved_as_it_stands_keeps_the_secret_of_a_server_with_a_certificate(
+    client: Client, model: Model
+) -> None:
+    settings = NatsSettings(server="127.0.0.1:4333", stream="S", ca_certificate="-----BEGIN-----\nab\n")
+    made = create_source(
+        project=model.project,
+        model=model,
+        actor="ada",
+        name="s",
+        what="labels",
+        settings=settings,
+        secret="pw",
+    )
+    form = {"do": "save", "name": "s", "envelope": "json", "start": "earliest", "tls": "verify"}
+    shown = {"server": "127.0.0.1:4333", "stream": "S", "ca_certificate": "-----BEGIN-----\r\nab\r\n"}
+
+    client.post(f"{PATH}/{made.pk}", form | shown)
+    kept = Source.objects.get()
+    page = markup(client.post(f"{PATH}/{made.pk}", form | shown | {"server": "127.0.0.1:4334"}, follow=True))
+
+    assert decrypt(kept.secret) == "pw"
+    assert "enter that of this one" in page
+    assert not Source.objects.get().secret
+
+
+def test_dead_letters_of_a_key_that_is_lost_are_shown_with_what_to_do(
+    client: Client, source: Source, settings: Any
+) -> None:
+    path = f"{PATH}/{source.pk}/dead-letters"
+    DeadLetter.objects.update(
+        payload=_sealed_under(settings, "a key of before, which was long enough for it")
+    )
+
+    assert "This message cannot be decrypted" in markup(client.get(path))
+    assert "name the old key in DRIFTLINE_SECRET_KEY_FALLBACKS" in markup(
+        client.post(path, {"do": "retry"}, follow=True)
+    )
+    one = {"do": "retry", "letter": str(DeadLetter.objects.get().pk)}
+    assert "0 in the log now, 1 refused again." in markup(client.post(path, one, follow=True))
+    assert "1 discarded." in markup(client.post(path, {"do": "discard"}, follow=True))
+
+
+def _sealed_under(settings: Any, key: str) -> bytes:
+    now, settings.SECRET_KEY = settings.SECRET_KEY, key
+    try:
+        return encrypt("{}")
+    finally:
+        settings.SECRET_KEY = now
+
+
+def test_the_command_that_reads_a_source_is_one_that_a_shell_takes(client: Client, source: Source) -> None:
+    Source.objects.update(name="what's new")
+
+    page = markup(client.get(f"{PATH}/{source.pk}"))
+
+    assert """consume --source 'what'"'"'s new'""" in unescape(page)
+
+
+def test_a_source_of_an_archived_model_says_why_it_is_not_read(client: Client, source: Source) -> None:
+    archive_model(model=source.model, is_archived=True, actor="ada")
+
+    for path in (PATH, f"{PATH}/{source.pk}"):
+        assert "is archived; the source is read on once it is restored" in markup(client.get(path))
 
 
 def test_a_source_is_paused_resumed_and_deleted(client: Client, source: Source) -> None:

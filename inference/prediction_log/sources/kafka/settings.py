@@ -4,7 +4,7 @@ import re
 from typing import Annotated, Any, Literal
 
 from django.db.models import TextChoices
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from driftline.common.bodies import Body
 from driftline.common.errors import invalid
@@ -16,6 +16,16 @@ KAFKA_PORT = 9092
 OWN_GROUP = re.compile("driftline-[0-9a-f]{16}")
 _BROKER = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+):(\d{1,5})")
 
+
+def _plain_lines(text: str) -> str:
+    """Return PEM as files and forms alike have it: forms end lines otherwise, and lose the last line break.
+
+    A secret belongs to the certificate by which its server is known, so it may not change by being looked at.
+    """
+    return "\n".join(line.rstrip() for line in text.strip().splitlines())
+
+
+type Pem = Annotated[str, Field(max_length=MAX_PEM_BYTES), AfterValidator(_plain_lines)]
 type Topic = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,249}$")]
 type Broker = Annotated[str, Field(max_length=260)]
 
@@ -40,10 +50,8 @@ class KafkaCluster(Body):
     security: Literal["plaintext", "tls", "sasl_plaintext", "sasl_tls"] = "plaintext"
     mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
     user: str = Field(default="", max_length=255)
-    ca_certificate: str = Field(
-        default="", max_length=MAX_PEM_BYTES, description="PEM; empty: the system's authorities"
-    )
-    client_certificate: str = Field(default="", max_length=MAX_PEM_BYTES, description="PEM, for mutual TLS")
+    ca_certificate: Pem = Field(default="", description="PEM; empty: the system's authorities")
+    client_certificate: Pem = Field(default="", description="PEM, for mutual TLS")
 
     @property
     def is_encrypted(self) -> bool:
@@ -89,6 +97,10 @@ class KafkaSettings(KafkaCluster):
     def has_own_group(self) -> bool:
         """Whether the group was made with the source, as none was named."""
         return OWN_GROUP.fullmatch(self.group) is not None
+
+    def reads(self, partition: str) -> bool:
+        """Return whether a partition is of a topic that is read, not of one that was before."""
+        return partition.rpartition("/")[0] in self.topics
 
     def registry_address(self) -> tuple[Any, ...]:
         """Return what the stored secret of a registry belongs to."""

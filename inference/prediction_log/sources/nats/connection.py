@@ -237,7 +237,8 @@ class NatsConnection:
 
     def _describe(self, error: Exception) -> str:
         """Return what a failure says; of a stranger's network not whether a port is closed or silent."""
-        if not isinstance(error, _OF_NATS) and not self._settings.is_within_own_networks:
+        is_silent = isinstance(error, TimeoutError)
+        if is_silent or (not isinstance(error, _OF_NATS) and not self._settings.is_within_own_networks):
             return "The server does not answer."
         description = (error.description or "") if isinstance(error, APIError) else str(error)
         text = description.removeprefix("nats: ").rstrip(".")[:300] or type(error).__name__

@@ -186,7 +186,7 @@ class ObjectsAdapter(LeasedAdapter):
 
     def _break_off(self, reading: _Reading, reason: str) -> StreamMessage:
         reading.is_whole = False
-        message = reading.message(reading.info.path.encode(), Fault(BROKEN_OBJECT, f"{reason}."))
+        message = reading.message(reading.info.path.encode(), Fault(BROKEN_OBJECT, f"{reason.rstrip('.')}."))
         self._end_reading(reading)
         return message
 

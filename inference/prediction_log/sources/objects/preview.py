@@ -1,4 +1,4 @@
-"""Reads rows of the newest object for a person; nothing is noted of it."""
+"""Reads rows of the newest objects for a person; nothing is noted of them."""
 
 import time
 from itertools import islice
@@ -15,6 +15,7 @@ from inference.prediction_log.sources.objects.store import (
 )
 
 MAX_OBJECT_BYTES = 32 << 20
+MAX_OBJECTS = 10
 MAX_PAGES = 20
 
 
@@ -23,30 +24,38 @@ def sample_objects(
 ) -> list[StreamMessage]:
     """Read the first rows of the newest object among the first 20,000, within about so many seconds.
 
-    Raises AdapterFailed.
+    Where it has too few, as one that is broken, those before it are read too. Raises AdapterFailed.
     """
     deadline = time.monotonic() + seconds
     store = open_store(settings, secret, deadline=deadline)
+    found: list[StreamMessage] = []
     try:
-        newest = _newest(store, settings, deadline)
-        return [] if newest is None else _first_rows(store, newest, settings, messages, deadline)
+        for info in _newest(store, settings, deadline):
+            found += _first_rows(store, info, settings, messages - len(found), deadline)
+            if len(found) >= messages or time.monotonic() >= deadline:
+                break
+    except AdapterFailed:
+        if not found:
+            raise
     finally:
         store.close()
+    return found
 
 
-def _newest(store: ObjectStore, settings: ObjectsSettings, deadline: float) -> ObjectInfo | None:
+def _newest(store: ObjectStore, settings: ObjectsSettings, deadline: float) -> list[ObjectInfo]:
+    """Return the newest objects that are small enough, the last one first."""
     found: list[ObjectInfo] = []
     is_too_large = False
     for page in islice(store.pages(), MAX_PAGES):
         matching = [one for one in page if settings.format_of(one.path)]
         small = [one for one in matching if one.size <= MAX_OBJECT_BYTES]
         is_too_large = is_too_large or len(small) < len(matching)
-        found = sorted(found + small, key=lambda one: one.modified_us)[-1:]
+        found = sorted(found + small, key=lambda one: one.modified_us)[-MAX_OBJECTS:]
         if time.monotonic() >= deadline:
             break
     if not found and is_too_large:
         raise AdapterFailed(f"No object has at most {MAX_OBJECT_BYTES >> 20} MiB, so none can be shown.")
-    return found[0] if found else None
+    return found[::-1]
 
 
 def _first_rows(
@@ -75,7 +84,7 @@ def _first_rows(
             if not found:
                 raise AdapterFailed(f"No row of {info.path} could be read in time.") from error
         except BrokenObject as error:
-            fault = Fault(BROKEN_OBJECT, f"{error}.")
+            fault = Fault(BROKEN_OBJECT, f"{str(error).rstrip('.')}.")
             found.append(
                 StreamMessage(partition=info.path, offset=len(found), value=info.path.encode(), fault=fault)
             )

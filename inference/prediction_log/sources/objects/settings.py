@@ -108,6 +108,10 @@ class ObjectsSettings(StoreSettings):
             return "https://storage.googleapis.com"
         return super().url()
 
+    def reads(self, partition: str) -> bool:
+        """Return True: the bucket or folder of a source stays, and what is read of it is counted as a whole."""
+        return True
+
     def format_of(self, path: str) -> str:
         """Return how an object is read; empty where it is not, as its name does not match or its ending is another."""
         if not re.fullmatch(translate(self.glob), path):

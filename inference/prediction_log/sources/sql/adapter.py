@@ -7,10 +7,16 @@ from datetime import UTC, date, datetime
 from itertools import islice
 from typing import Any
 
+from driftline.common.ids import is_valid_id
 from driftline.common.periods import to_us
 from inference.prediction_log.sources.leased_adapter import LeasedAdapter
 from inference.prediction_log.sources.messages import AdapterFailed, StreamMessage
-from inference.prediction_log.sources.positions import begin_partition, read_cursor_of, set_notice
+from inference.prediction_log.sources.positions import (
+    begin_partition,
+    clear_notice,
+    read_cursor_of,
+    set_notice,
+)
 from inference.prediction_log.sources.sql.cursors import UnusableValue, read_cursor, write_cursor
 from inference.prediction_log.sources.sql.database import Database, open_database
 from inference.prediction_log.sources.sql.queries import TableQueries
@@ -118,7 +124,7 @@ class SqlAdapter(LeasedAdapter):
         places, size, is_cut = 1 + len(self._settings.keys), 0, False
         until = time.monotonic() + MAX_PAGE_SECONDS
         for names, row in islice(self._rows, PAGE):
-            page.append(_message_of(self._partition, self._next_offset + len(page), names, row, places))
+            page.append(_message_of(self._settings, self._next_offset + len(page), names, row))
             self._note_twins(list(row[-places:]))
             self._after = list(row[-places:])
             size += page[-1].size_bytes
@@ -159,16 +165,20 @@ class SqlAdapter(LeasedAdapter):
             )
 
     def _note_unread(self, rows: int) -> None:
+        columns = ", ".join([self._settings.watermark, *self._settings.keys])
+        reason = f"as one of {columns} is NULL."
         if rows:
-            columns = ", ".join([self._settings.watermark, *self._settings.keys])
-            text = f"{rows:,} rows of {self._settings.table} are not read, as one of {columns} is NULL."
-            set_notice(self._source_id, text)
+            set_notice(self._source_id, f"{rows:,} rows of {self._settings.table} are not read, {reason}")
+        else:
+            clear_notice(self._source_id, ending=reason)
 
 
 def _message_of(
-    partition: str, offset: int, names: Sequence[str], row: Sequence[Any], places: int
+    settings: SqlSettings, offset: int, names: Sequence[str], row: Sequence[Any]
 ) -> StreamMessage:
-    """Return a row as a message; its last columns are its place, of which the watermark is its time."""
+    """Return a row as a message; its last columns are its place: the watermark is its time, and the keys its key."""
+    partition, place_fields = settings.partition(), (settings.watermark, *settings.keys)
+    places = len(place_fields)
     value, fault = write_row(dict(zip(names[:-places], row, strict=False)))
     watermark = row[-places]
     if isinstance(watermark, datetime) and watermark.tzinfo is None:
@@ -178,7 +188,23 @@ def _message_of(
     except UnusableValue as error:
         raise AdapterFailed(f"{partition} cannot be followed: {error}.") from error
     time_us = to_us(watermark) if isinstance(watermark, datetime) else None
-    return StreamMessage(partition, offset, value, time_us=time_us, cursor=cursor, fault=fault)
+    return StreamMessage(
+        partition,
+        offset,
+        value,
+        key=_key_of(row[1 - places :]),
+        time_us=time_us,
+        place_fields=place_fields,
+        cursor=cursor,
+        fault=fault,
+    )
+
+
+def _key_of(keys: Sequence[Any]) -> bytes | None:
+    """Return the values of the key columns as an id, so that a row which is read again is known; None where no id can
+    be made of them."""
+    text = "/".join(bytes(key).hex() if isinstance(key, bytes | memoryview) else str(key) for key in keys)
+    return text.encode() if is_valid_id(text) else None
 
 
 def see_watermark(database: Database, queries: TableQueries, settings: SqlSettings) -> bool:
@@ -209,10 +235,6 @@ def sample_rows(settings: SqlSettings, secret: str, *, messages: int, seconds: f
         queries = TableQueries(settings)
         see_watermark(database, queries, settings)
         rows = database.read(queries.newest(messages))
-        places = 1 + len(settings.keys)
-        return [
-            _message_of(settings.partition(), number, names, row, places)
-            for number, (names, row) in enumerate(rows)
-        ]
+        return [_message_of(settings, number, names, row) for number, (names, row) in enumerate(rows)]
     finally:
         database.close()

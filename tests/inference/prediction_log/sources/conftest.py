@@ -15,7 +15,7 @@ from inference.registry.models import Model
 from tests.inference.prediction_log.sources.streams import MemoryStream
 from tests.worlds.approvals import make_model
 
-SETTINGS = KafkaSettings(brokers=["127.0.0.1:9999"], topics=["scores"])
+SETTINGS = KafkaSettings(brokers=["127.0.0.1:9999"], topics=["t"])
 
 type MakeSource = Callable[..., Source]
 

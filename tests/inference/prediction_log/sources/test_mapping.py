@@ -9,7 +9,7 @@ import pytest
 from inference.prediction_log.rows.sent_items import Refused
 from inference.prediction_log.sources.envelopes import reader_of
 from inference.prediction_log.sources.mapping import SourceMapping
-from inference.prediction_log.sources.messages import StreamMessage
+from inference.prediction_log.sources.messages import TOPIC_HEADER, StreamMessage
 
 MOMENT_US = 1_700_000_000_000_000
 MOMENT = "2023-11-14T22:13:20Z"
@@ -47,6 +47,30 @@ def test_fields_beside_the_others_are_features_where_no_object_holds_them() -> N
     value = {"id": "a", "prediction": 1, "version": "1", "income": 3, "home": None, "meta": {"trace": "x"}}
 
     assert item(value)["features"] == {"income": 3, "home": None}
+
+
+def test_labels_and_the_fields_of_its_place_are_no_features_of_a_row() -> None:
+    value = {"id": "a", "prediction": 1, "version": "1", "income": 3, "seen": MOMENT, "outcome": 1, "paid": 0}
+    message = StreamMessage("t/0", 5, orjson.dumps(value), time_us=MOMENT_US, place_fields=("seen", "id"))
+
+    guessed, named = (
+        msgspec.json.decode(reader_of(SourceMapping(label=label), "predictions")(message))["features"]
+        for label in ("", "paid")
+    )
+
+    assert guessed == {"income": 3, "paid": 0}
+    assert named == {"income": 3, "outcome": 1}
+
+
+def test_a_label_of_mqtt_without_an_id_has_none_and_a_prediction_that_of_its_content() -> None:
+    message = StreamMessage("t", 5, b'{"label": 1}', key=b"content", headers={TOPIC_HEADER: "ovens/1"})
+
+    label, prediction = (
+        msgspec.json.decode(reader_of(SourceMapping(), what)(message)) for what in ("labels", "predictions")
+    )
+
+    assert "id" not in label
+    assert prediction["id"] == "content"
 
 
 def test_paths_lead_into_objects_and_lists() -> None:

@@ -73,6 +73,16 @@ def server_that_says(greeting: bytes) -> Iterator[tuple[str, list[bytes]]]:
         thread.join(10)
 
 
+def test_a_server_that_says_nothing_is_said_not_to_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(connection, "CONNECT_SECONDS", 0.1)
+
+    with (
+        server_that_says(b"") as (address, _),
+        pytest.raises(AdapterFailed, match=r"^The server does not answer\.$"),
+    ):
+        NatsConnection(where(server=address, tls="none"), "")
+
+
 def test_a_server_that_does_not_ask_for_tls_hears_no_password() -> None:
     greeting = b'INFO {"version": "2.10.0", "max_payload": 1048576}\r\n'
     with (

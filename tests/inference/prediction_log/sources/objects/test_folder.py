@@ -12,6 +12,7 @@ from inference.prediction_log.sources.messages import AdapterFailed
 from inference.prediction_log.sources.models import DeadLetter, SourceObject
 from inference.prediction_log.sources.objects import folder as folder_module
 from inference.prediction_log.sources.objects.folder import Folder, OpenFile
+from inference.prediction_log.sources.objects.preview import sample_objects
 from inference.prediction_log.sources.objects.settings import ObjectsSettings
 from inference.prediction_log.sources.objects.store import ObjectMissing, ObjectRefused
 from tests.inference.prediction_log.sources.objects.conftest import MakeObjects
@@ -60,6 +61,18 @@ def test_a_file_that_may_still_be_written_waits(folder: Path, make_objects: Make
 
     assert read_all(make_objects(folder=str(folder))) == []
     assert not SourceObject.objects.exists()
+
+
+def test_a_preview_reads_on_behind_a_newest_file_that_is_broken(folder: Path) -> None:
+    write(folder / "a.csv", csv_of("a", "b"))
+    write(folder / "b.parquet", b"PAR1 and no more", at=LONG_AGO + 1)
+
+    shown = sample_objects(ObjectsSettings(folder=str(folder)), "", messages=2, seconds=60)
+
+    assert [one.partition for one in shown] == ["b.parquet", "a.csv"]
+    fault = shown[0].fault
+    assert fault is not None
+    assert not fault.detail.endswith("..")
 
 
 @pytest.mark.parametrize("where", ["/etc", "/", "relative", "{allowed}/../other", "{allowed}/link"])

@@ -81,6 +81,31 @@ class TestEachRowOnce:
         assert len(read_all(source)) == 1
         position = SourcePosition.objects.get()
         assert (position.messages, position.rows) == (2, 1)
+        assert not DeadLetter.objects.exists()
+        assert "Row a was changed after being read" in Source.objects.get().notice
+
+    def test_a_row_without_a_column_of_ids_is_known_by_its_key(
+        self, server: SqlServer, make_sql: MakeSql
+    ) -> None:
+        source = make_sql(
+            columns=["prediction", "income"], keys=["id", "number"], mapping={"default_version": "1"}
+        )
+        server.add("a")
+        read_all(source)
+        server.run("UPDATE scores SET updated_at = '2026-01-05 12:00Z'")
+        read_all(source)
+
+        assert ids() == ["a/1"]
+
+    def test_watermark_and_keys_are_no_features(self, server: SqlServer, make_sql: MakeSql) -> None:
+        source = make_sql(keys=["number"], mapping={"default_version": "1"})
+        server.add("a")
+
+        read_all(source)
+
+        found = logged(model=source.model, prediction_id="a")
+        assert found is not None
+        assert set(found["features"]) == {"income", "home"}
 
     def test_rows_that_are_younger_than_the_lag_wait(self, server: SqlServer, make_sql: MakeSql) -> None:
         source = make_sql(lag_seconds=3_600)
@@ -228,6 +253,11 @@ class TestWhatIsSaid:
         source.refresh_from_db()
         assert source.notice == "2 rows of scores are not read, as one of updated_at, id is NULL."
         assert ids() == ["a"]
+
+        server.run("UPDATE scores SET updated_at = '2026-01-05 11:00Z' WHERE updated_at IS NULL")
+        read_all(source)
+        source.refresh_from_db()
+        assert (ids(), source.notice) == (["a", "b", "c"], "")
 
     def test_rows_that_their_keys_do_not_tell_apart_are_said(
         self, server: SqlServer, make_sql: MakeSql
