@@ -107,6 +107,7 @@ class Agent:
         self._uplink.close()
         self._opinion.close()
         if self._rows is not None:
+            self._try(self._count_unstored)
             self._rows.close()
 
     # -- the thread that talks to Driftline ----------------------------------------------------------------------------
@@ -117,11 +118,12 @@ class Agent:
                 self._updater.look_at_failures,
                 self._updater.accelerate,
                 self._have_rows,
+                self._count_unstored,
                 self._send_all,
                 self._add_up,
             ]
             if time.monotonic() >= self._poll_at:
-                steps = [self._updater.poll, self._report, *steps]
+                steps = [self._updater.poll, self._note_clock, self._report, *steps]
                 self._poll_at = time.monotonic() + self._options.poll_seconds
             errors = [error for step in steps if (error := self._try(step)) is not None]
             failures = failures + 1 if errors else 0
@@ -149,9 +151,11 @@ class Agent:
             log.exception("an exchange with the server fails")
             return error
 
-    def _report(self) -> None:
+    def _note_clock(self) -> None:
         if self._rows is not None:
             self._rows.note_clock()
+
+    def _report(self) -> None:
         self._updater.look_at_failures()
         release, failure = self._updater.outcome()
         model = self._in_use.model
@@ -172,6 +176,12 @@ class Agent:
             self._rows = self._dataplane.rows = rows
             self._sender = Sender(self._identity, rows, self._uplink)
             self._summariser = Summariser(self._identity, rows, self._uplink)
+
+    def _count_unstored(self) -> None:
+        """Count rows that could not be stored in the file of rows, once that takes something again."""
+        if self._rows is not None and (rows := self._dataplane.unstored_rows):
+            self._rows.count_dropped(rows)
+            self._dataplane.forget_unstored(rows)
 
     def _send_all(self) -> None:
         sender = self._sender
