@@ -97,7 +97,7 @@ def list_releases(
 ) -> Page[ReleaseOut]:
     """List the releases of a group, newest first; the newest completed one is what its devices have."""
     group = get_group(project=caller_of(request).project, group_id=group_id)
-    rows = Release.objects.filter(group=group).with_counts().select_related("version")
+    rows = Release.objects.filter(group=group).with_counts().with_failures().select_related("version")
     return page(rows, ReleaseOut.of, by=("-pk",), cursor=cursor, limit=limit)
 
 
@@ -133,7 +133,8 @@ def abort_release(request: HttpRequest, group_id: int, body: Abortion | None = N
 
 
 def _as_read(release: Release) -> ReleaseOut:
-    return ReleaseOut.of(Release.objects.with_counts().select_related("version").get(pk=release.pk))
+    read = Release.objects.with_counts().with_failures().select_related("version")
+    return ReleaseOut.of(read.get(pk=release.pk))
 
 
 # -- devices -------------------------------------------------------------------------------------------------------

@@ -4,12 +4,14 @@ from datetime import datetime, timedelta
 from typing import ClassVar, Self
 
 from django.db import models
-from django.db.models import Count, Q
+from django.db.models import Count, Prefetch, Q
 from django.db.models.functions import Now
 
 from driftline.accounts.models import Project
 from inference.registry.models import Model, Version
 
+LISTED_FAILURES = 5
+"""Of so many devices of a release it is said why they failed."""
 SILENT_AFTER = timedelta(hours=1)
 """A device that was not heard of for so long, since its ring began, is not waited for."""
 
@@ -135,6 +137,12 @@ class ReleaseQuerySet(models.QuerySet["Release"]):
         counts = {state.value: Count("targets", filter=Q(targets__state=state)) for state in TargetState}
         return self.annotate(devices=Count("targets"), **counts)
 
+    def with_failures(self) -> Self:
+        """Read the first `LISTED_FAILURES` devices of each release that failed, as `failures`, with their reasons."""
+        failed = ReleaseTarget.objects.exclude(failure="").select_related("device")
+        first = failed.order_by("reported_at", "pk")[:LISTED_FAILURES]
+        return self.prefetch_related(Prefetch("targets", first, to_attr="failures"))
+
 
 class Release(models.Model):
     """A version on its way to the devices of a group, ring by ring; the newest completed one is what a group has."""
@@ -143,6 +151,7 @@ class Release(models.Model):
     waiting: int
     succeeded: int
     failed: int
+    failures: "list[ReleaseTarget]"  # after `with_failures`
 
     group = models.ForeignKey(DeviceGroup, models.CASCADE, related_name="releases")
     version = models.ForeignKey(Version, models.CASCADE, related_name="releases")

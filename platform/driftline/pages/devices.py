@@ -23,7 +23,7 @@ from inference.edge.groups import (
     get_device,
     get_group,
 )
-from inference.edge.models import Device, DeviceGroup, Release, ReleaseState, ReleaseTarget
+from inference.edge.models import Device, DeviceGroup, Release, ReleaseState
 from inference.edge.releases import (
     DEFAULT_ABORT_SHARE,
     DEFAULT_RINGS,
@@ -36,7 +36,6 @@ from inference.registry.selectors import get_model
 
 LISTED_DEVICES = 500
 LISTED_RELEASES = 20
-LISTED_FAILURES = 5
 
 
 class SettingsForm(forms.Form):
@@ -300,21 +299,15 @@ def _with_states(devices: QuerySet[Device]) -> list[tuple[Device, str]]:
 
 def _context(group: DeviceGroup) -> dict[str, Any]:
     """Return what the page of a group shows; `is_stuck` says that an aborted release left nothing to go back to."""
-    counted = Release.objects.filter(group=group).with_counts().select_related("version")
+    counted = Release.objects.filter(group=group).with_counts().with_failures().select_related("version")
     releases = counted.order_by("-pk")[:LISTED_RELEASES]
     running = counted.filter(state=ReleaseState.RUNNING).first()
     current = current_release(group)
-    failed = (
-        running.targets.exclude(failure="").select_related("device")
-        if running
-        else ReleaseTarget.objects.none()
-    )
     return {
         "group": group,
         "sampling_percent": f"{group.sampling * 100:g}",
         "current": current,
         "running": running,
-        "failures": failed[:LISTED_FAILURES],
         "aborted": None if current or running else releases.first(),
         "devices": _with_states(group.devices.select_related("group")),
         "releases": releases,

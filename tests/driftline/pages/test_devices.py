@@ -238,6 +238,24 @@ class TestReleases:
         assert "Version 1 is aborted; there is none to go back to" in answer
         assert "The release of version 1 was aborted, and there was no version to go back to" in answer
 
+    def test_show_why_devices_failed_also_once_they_have_ended(self, owner: Client, project: Project) -> None:
+        group = make_group(project)
+        agents = add_agents(group, 2)
+        for version in ("1", "2"):
+            add_version(group.model, version)
+        start_release(group=group, version="1", rings=[100], actor="test", now=datetime.now(UTC))
+        for agent in agents:
+            agent.report()
+        start_release(group=group, version="2", actor="test", now=datetime.now(UTC))
+        [first] = [one for one in agents if one.assigned() == "2"]
+        first.report("it answers NaN")
+        first.report()  # with the version of before, which it is assigned again
+
+        text = text_of(owner.get(page_of(group)))
+
+        assert "Aborted" in text
+        assert f"<small>{first.device.name}: it answers NaN</small>" in text
+
     def test_show_why_devices_failed(self, owner: Client, project: Project) -> None:
         group = make_group(project)
         agent = add_agent(group, "truck")
