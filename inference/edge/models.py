@@ -10,6 +10,7 @@ from django.db.models.functions import Now
 from driftline.accounts.models import Project
 from inference.registry.models import Model, Version
 
+_UNITS = (("days", 86_400_000), ("hours", 3_600_000), ("min", 60_000), ("s", 1_000))
 LISTED_FAILURES = 5
 """Of so many devices of a release it is said why they failed."""
 SILENT_AFTER = timedelta(hours=1)
@@ -54,6 +55,11 @@ class DeviceQuerySet(models.QuerySet["Device"]):
     def active(self) -> Self:
         """Keep those that may still do something: enrolled ones, and those that are waited for."""
         return self.filter(revoked_at=None)
+
+    def count_by_version(self) -> dict[str, int]:
+        """Count the devices by the version that answers on them, empty for none; most devices first."""
+        counts = self.order_by().values_list("version").annotate(devices=Count("pk"))
+        return dict(counts.order_by("-devices", "version"))
 
     def heard_since(self, moment: datetime) -> Self:
         return self.filter(last_seen_at__gte=moment)
@@ -113,7 +119,9 @@ class Device(models.Model):
         """How far its clock is from the server's, in words; empty where nobody knows."""
         if self.skew_ms is None:
             return ""
-        return f"{abs(self.skew_ms):,} ms {'behind' if self.skew_ms >= 0 else 'ahead'}"
+        amount = abs(self.skew_ms)
+        unit, length_ms = next((one for one in _UNITS if amount >= 2 * one[1]), ("ms", 1))
+        return f"{amount // length_ms:,} {unit} {'behind' if self.skew_ms >= 0 else 'ahead'}"
 
 
 DEVICE_STATES = ("waiting", "expired", "active", "failed", "silent", "revoked")

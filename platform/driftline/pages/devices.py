@@ -136,6 +136,7 @@ def devices(request: PageRequest) -> HttpResponse:
     context = {
         "groups": _groups(project),
         "devices": _with_states(rows),
+        "unlisted_devices": max(rows.count() - LISTED_DEVICES, 0),
         "form": form,
     }
     return render(request, "pages/devices.html", context, status=422 if form.errors else 200)
@@ -310,5 +311,7 @@ def _context(group: DeviceGroup) -> dict[str, Any]:
         "running": running,
         "aborted": None if current or running else releases.first(),
         "devices": _with_states(group.devices.select_related("group")),
+        "unlisted_devices": max(group.devices.count() - LISTED_DEVICES, 0),
+        "versions": group.devices.active().exclude(enrolled_at=None).count_by_version(),
         "releases": releases,
     }

@@ -70,7 +70,7 @@ class TestTheList:
             {
                 "version": "7",
                 "runs_on": "cuda, 3 of 5 nodes",
-                "skew_ms": 1500,
+                "skew_ms": 3 * 3_600_000 + 5,
                 "unsent_rows": 12,
                 "dropped_rows": 3,
             },
@@ -79,7 +79,7 @@ class TestTheList:
         text = text_of(owner.get(PATH))
 
         assert "runs on cuda, 3 of 5 nodes" in text
-        assert "1,500 ms behind" in text
+        assert "3 hours behind" in text
         assert "3 dropped for want of room" in text
         assert all(part in text for part in ("trucks", "truck", "fuel", "Active", "> 7 <"))
 
@@ -237,6 +237,19 @@ class TestReleases:
 
         assert "Version 1 is aborted; there is none to go back to" in answer
         assert "The release of version 1 was aborted, and there was no version to go back to" in answer
+
+    def test_say_which_versions_are_in_the_field(self, owner: Client, project: Project) -> None:
+        group = make_group(project)
+        agents = add_agents(group, 4)
+        add_version(group.model, "1")
+        start_release(group=group, version="1", rings=[100], actor="test", now=datetime.now(UTC))
+        for agent in agents[:3]:
+            agent.report()
+        revoke_device(device=agents[0].device, actor="test", now=datetime.now(UTC))
+
+        text = text_of(owner.get(page_of(group)))
+
+        assert "Versions in the field: 1 on 2 devices, none on 1 device." in text
 
     def test_show_why_devices_failed_also_once_they_have_ended(self, owner: Client, project: Project) -> None:
         group = make_group(project)
