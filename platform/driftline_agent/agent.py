@@ -50,7 +50,7 @@ class Agent:
     def __init__(self, options: Options) -> None:
         """Prepare to answer with what is on the disk; raises AgentError where the device was not enrolled.
 
-        So it does where this ONNX Runtime lacks what the profile names.
+        So it does where this ONNX Runtime lacks what the profile names, and where another program has the port.
         """
         check_profile(options.profile)
         self._options = options
@@ -61,11 +61,14 @@ class Agent:
         self._uplink = Uplink(
             self._identity.url, self._identity.token, self._clock, self._identity.public_key
         )
+        self._in_use = ModelInUse()
+        self._opinion = SecondOpinion(self._identity, self._clock)
+        self._dataplane = Dataplane(self._in_use, None, self._identity.device, self._opinion)
+        self._server = LoopbackServer(options.port, self._dataplane)
         self._row_file = RowFile(options.home, max_bytes=options.max_row_bytes, clock=self._clock)
         self._rows: RowStore | None = None
         self._sender: Sender | None = None
         self._summariser: Summariser | None = None
-        self._in_use = ModelInUse()
         self._updater = Updater(
             options.home,
             self._identity,
@@ -76,10 +79,7 @@ class Agent:
             options.profile,
         )
         self._updater.load_from_disk()
-        self._opinion = SecondOpinion(self._identity, self._clock)
-        self._dataplane = Dataplane(self._in_use, None, self._identity.device, self._opinion)
         self._have_rows()
-        self._server = LoopbackServer(options.port, self._dataplane)
 
     @property
     def port(self) -> int:

@@ -8,6 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import unquote
 
+from driftline_agent.errors import AgentError
 from driftline_agent.serving import Dataplane, Reply
 
 log = logging.getLogger("driftline_agent")
@@ -25,9 +26,15 @@ class LoopbackServer(ThreadingHTTPServer):
     request_queue_size = 128
 
     def __init__(self, port: int, dataplane: Dataplane) -> None:
+        """Take a port, any for 0; raises AgentError where another program has it."""
         self.dataplane = dataplane
         self._places = threading.BoundedSemaphore(MAX_CONNECTIONS)
-        super().__init__(("127.0.0.1", port), _Handler)
+        try:
+            super().__init__(("127.0.0.1", port), _Handler)
+        except OSError as error:
+            raise AgentError(
+                f"The agent cannot answer on 127.0.0.1:{port}: {error.strerror}. Give another port by --port."
+            ) from error
 
     def process_request(self, request: Any, client_address: Any) -> None:
         if not self._places.acquire(blocking=False):
