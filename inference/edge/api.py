@@ -16,6 +16,7 @@ from driftline.common.responses import Page
 from inference.edge import enrolment, releases
 from inference.edge.groups import change_group as change_settings
 from inference.edge.groups import create_group, get_device, get_group
+from inference.edge.groups import delete_group as remove_group
 from inference.edge.models import Device, DeviceGroup, Release
 from inference.edge.schemas import CodeOut, DeviceGroupOut, DeviceOut, ReleaseOut
 from inference.registry.selectors import get_model
@@ -89,6 +90,14 @@ def change_group(request: HttpRequest, group_id: int, body: GroupChange) -> Devi
     group = get_group(project=caller.project, group_id=group_id)
     change_settings(group=group, actor=caller.actor, **body.model_dump(exclude_unset=True))
     return DeviceGroupOut.of(group)
+
+
+@router.delete("/device-groups/{int:group_id}", auth=Scoped(SCOPE_OF["device"]), response={204: None})
+def delete_group(request: HttpRequest, group_id: int) -> Status[None]:
+    """Delete a group that never had a device; 409 for one that has or had any."""
+    caller = caller_of(request)
+    remove_group(group=get_group(project=caller.project, group_id=group_id), actor=caller.actor)
+    return Status(204, None)
 
 
 @router.get("/device-groups/{int:group_id}/releases", auth=Scoped(Scope.READ), response=Page[ReleaseOut])

@@ -53,6 +53,28 @@ def page_of(group: DeviceGroup) -> str:
     return f"{PATH}groups/{group.pk}"
 
 
+class TestDeletion:
+    def test_ends_a_group_that_was_made_by_mistake(self, owner: Client, project: Project) -> None:
+        group = make_group(project)
+        assert "Delete trucks" in text_of(owner.get(page_of(group)))
+
+        answer = owner.post(page_of(group), {"do": "delete"}, follow=True)
+
+        assert "The group trucks is deleted." in text_of(answer)
+        assert not DeviceGroup.objects.exists()
+
+    def test_is_refused_where_a_device_was_also_a_revoked_one(self, owner: Client, project: Project) -> None:
+        group = make_group(project)
+        agent = add_agent(group, "truck")
+        revoke_device(device=agent.device, actor="test", now=datetime.now(UTC))
+
+        answer = owner.post(page_of(group), {"do": "delete"}, follow=True)
+
+        assert "trucks has or had devices" in text_of(answer)
+        assert "Delete trucks" not in text_of(answer)
+        assert DeviceGroup.objects.exists()
+
+
 class TestTheList:
     def test_says_what_a_group_is_where_there_is_none(self, owner: Client) -> None:
         text = text_of(owner.get(PATH))
@@ -222,6 +244,18 @@ class TestReleases:
         owner.post(page_of(group), {"do": "abort"})
 
         assert Release.objects.get().reason == "by owner@ours.example"
+
+    def test_that_ended_meanwhile_are_aborted_no_more(self, owner: Client, project: Project) -> None:
+        group = make_group(project)
+        agent = add_agent(group, "truck")
+        add_version(group.model, "1")
+        start_release(group=group, version="1", rings=[100], actor="test", now=datetime.now(UTC))
+        agent.report()
+
+        answer = owner.post(page_of(group), {"do": "abort"}, follow=True)
+
+        assert answer.status_code == 200
+        assert "No release is under way in this group." in text_of(answer)
 
     def test_that_are_aborted_first_stay_on_devices_that_have_them(
         self, owner: Client, project: Project
