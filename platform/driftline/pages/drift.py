@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from urllib.parse import urlencode
 
 from django.db.models import QuerySet
 from django.http import HttpResponse
@@ -77,6 +78,7 @@ def drift(request: PageRequest, name: str) -> HttpResponse:
         "wanted": wanted,
         "false_discovery_rate": Method(drift_method(model)).false_discovery_rate,
         "drift_segment": segment,
+        "kept_query": f"&{urlencode({'segment': segment})}" if segment else "",
         "by_segment": by_segment[:LISTED_SEGMENTS],
         "segments": [(name, name or "all rows") for name in sorted({"", segment, *names})],
         "share": drift_share_chart(

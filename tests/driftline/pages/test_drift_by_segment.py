@@ -64,6 +64,7 @@ def test_shows_the_drift_of_one_segment_as_the_api_does(client: Client, model: M
     assert "None of" in quiet
     assert "most often income" in moved
     assert '<option value="truck-b" selected>' in moved
+    assert 'href="?from=-90d&amp;metric=decision&amp;segment=truck-b"' in moved
 
 
 def test_leads_to_no_page_of_all_rows_from_the_cells_of_a_segment(client: Client, model: Model) -> None:
