@@ -13,7 +13,7 @@ from django.db.models import Q, QuerySet, Sum
 
 from driftline.accounts.services import record_audit
 from driftline.common.errors import Problem
-from inference.edge.models import Device
+from inference.edge.models import Device, DeviceGroup
 from inference.edge.releases import use_on_devices
 from inference.prediction_log.imports import bad_rows, row_list
 from inference.prediction_log.imports.models import Import
@@ -61,6 +61,7 @@ def effects_of_model(model: Model) -> list[str]:
         (model.runs.count(), "run"),
         (model.reports.count(), "report"),
         (model.imports.count(), "import"),
+        (DeviceGroup.objects.filter(model=model).count(), "device group"),
         (Device.objects.filter(group__model=model).count(), "device"),
     )
 

@@ -16,6 +16,7 @@ from driftline.common.responses import Page
 from inference.edge import enrolment, releases
 from inference.edge.groups import change_group as change_settings
 from inference.edge.groups import create_group, get_device, get_group
+from inference.edge.groups import delete_group as remove_group
 from inference.edge.models import Device, DeviceGroup, Release
 from inference.edge.schemas import CodeOut, DeviceGroupOut, DeviceOut, ReleaseOut
 from inference.registry.selectors import get_model
@@ -91,13 +92,21 @@ def change_group(request: HttpRequest, group_id: int, body: GroupChange) -> Devi
     return DeviceGroupOut.of(group)
 
 
+@router.delete("/device-groups/{int:group_id}", auth=Scoped(SCOPE_OF["device"]), response={204: None})
+def delete_group(request: HttpRequest, group_id: int) -> Status[None]:
+    """Delete a group that never had a device; 409 for one that has or had any."""
+    caller = caller_of(request)
+    remove_group(group=get_group(project=caller.project, group_id=group_id), actor=caller.actor)
+    return Status(204, None)
+
+
 @router.get("/device-groups/{int:group_id}/releases", auth=Scoped(Scope.READ), response=Page[ReleaseOut])
 def list_releases(
     request: HttpRequest, group_id: int, cursor: str = "", limit: int = PAGE_SIZE
 ) -> Page[ReleaseOut]:
     """List the releases of a group, newest first; the newest completed one is what its devices have."""
     group = get_group(project=caller_of(request).project, group_id=group_id)
-    rows = Release.objects.filter(group=group).with_counts().select_related("version")
+    rows = Release.objects.filter(group=group).with_counts().with_failures().select_related("version")
     return page(rows, ReleaseOut.of, by=("-pk",), cursor=cursor, limit=limit)
 
 
@@ -133,7 +142,8 @@ def abort_release(request: HttpRequest, group_id: int, body: Abortion | None = N
 
 
 def _as_read(release: Release) -> ReleaseOut:
-    return ReleaseOut.of(Release.objects.with_counts().select_related("version").get(pk=release.pk))
+    read = Release.objects.with_counts().with_failures().select_related("version")
+    return ReleaseOut.of(read.get(pk=release.pk))
 
 
 # -- devices -------------------------------------------------------------------------------------------------------

@@ -80,6 +80,24 @@ def change_group(*, group: DeviceGroup, actor: str, **settings: Unpack[GroupSett
             publish_on_commit()
 
 
+def delete_group(*, group: DeviceGroup, actor: str) -> None:
+    """Delete a group that never had a device, such as one made for another model. Raises Problem 409 for others."""
+    with transaction.atomic():
+        stored = DeviceGroup.objects.select_for_update().get(pk=group.pk)
+        if stored.devices.exists():
+            raise Problem(
+                409,
+                "group_has_devices",
+                f"{group.name} has or had devices, whose predictions are named after them; revoke those that are not "
+                "needed, and leave the group.",
+            )
+        record_audit(
+            project=group.project, actor=actor, action="device_group.delete", subject=group.name,
+            before={"model": group.model.name},
+        )  # fmt: skip
+        stored.delete()
+
+
 def _check(model: Model, settings: GroupSettings) -> None:
     _check_sampling(model, settings.get("sampling", 1.0))
     below, days = settings.get("ask_below"), settings.get("ask_after_days")

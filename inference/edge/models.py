@@ -4,12 +4,15 @@ from datetime import datetime, timedelta
 from typing import ClassVar, Self
 
 from django.db import models
-from django.db.models import Count, Q
+from django.db.models import Count, Prefetch, Q
 from django.db.models.functions import Now
 
 from driftline.accounts.models import Project
 from inference.registry.models import Model, Version
 
+_UNITS = (("days", 86_400_000), ("hours", 3_600_000), ("min", 60_000), ("s", 1_000))
+LISTED_FAILURES = 5
+"""Of so many devices of a release it is said why they failed."""
 SILENT_AFTER = timedelta(hours=1)
 """A device that was not heard of for so long, since its ring began, is not waited for."""
 
@@ -52,6 +55,11 @@ class DeviceQuerySet(models.QuerySet["Device"]):
     def active(self) -> Self:
         """Keep those that may still do something: enrolled ones, and those that are waited for."""
         return self.filter(revoked_at=None)
+
+    def count_by_version(self) -> dict[str, int]:
+        """Count the devices by the version that answers on them, empty for none; most devices first."""
+        counts = self.order_by().values_list("version").annotate(devices=Count("pk"))
+        return dict(counts.order_by("-devices", "version"))
 
     def heard_since(self, moment: datetime) -> Self:
         return self.filter(last_seen_at__gte=moment)
@@ -111,7 +119,9 @@ class Device(models.Model):
         """How far its clock is from the server's, in words; empty where nobody knows."""
         if self.skew_ms is None:
             return ""
-        return f"{abs(self.skew_ms):,} ms {'behind' if self.skew_ms >= 0 else 'ahead'}"
+        amount = abs(self.skew_ms)
+        unit, length_ms = next((one for one in _UNITS if amount >= 2 * one[1]), ("ms", 1))
+        return f"{amount // length_ms:,} {unit} {'behind' if self.skew_ms >= 0 else 'ahead'}"
 
 
 DEVICE_STATES = ("waiting", "expired", "active", "failed", "silent", "revoked")
@@ -135,6 +145,12 @@ class ReleaseQuerySet(models.QuerySet["Release"]):
         counts = {state.value: Count("targets", filter=Q(targets__state=state)) for state in TargetState}
         return self.annotate(devices=Count("targets"), **counts)
 
+    def with_failures(self) -> Self:
+        """Read the first `LISTED_FAILURES` devices of each release that failed, as `failures`, with their reasons."""
+        failed = ReleaseTarget.objects.exclude(failure="").select_related("device")
+        first = failed.order_by("reported_at", "pk")[:LISTED_FAILURES]
+        return self.prefetch_related(Prefetch("targets", first, to_attr="failures"))
+
 
 class Release(models.Model):
     """A version on its way to the devices of a group, ring by ring; the newest completed one is what a group has."""
@@ -143,6 +159,7 @@ class Release(models.Model):
     waiting: int
     succeeded: int
     failed: int
+    failures: "list[ReleaseTarget]"  # after `with_failures`
 
     group = models.ForeignKey(DeviceGroup, models.CASCADE, related_name="releases")
     version = models.ForeignKey(Version, models.CASCADE, related_name="releases")

@@ -87,8 +87,18 @@ class DeviceGroupOut(ResponseBody, frozen=True):
         )
 
 
+class ReleaseFailureOut(ResponseBody, frozen=True):
+    """A device that does not answer with a release, and why."""
+
+    device: str
+    reason: str
+
+
 class ReleaseOut(ResponseBody, frozen=True):
-    """A release, and how far it has come: `percent` of the devices may have the version."""
+    """A release, and how far it has come: `percent` of the devices may have the version.
+
+    `failures` has the first five of the `failed` devices.
+    """
 
     id: int
     version: str
@@ -99,6 +109,7 @@ class ReleaseOut(ResponseBody, frozen=True):
     succeeded: int
     failed: int
     waiting: int
+    failures: list[ReleaseFailureOut]
     created_at: Time
     created_by: str
     ended_at: Time | None
@@ -106,7 +117,7 @@ class ReleaseOut(ResponseBody, frozen=True):
 
     @classmethod
     def of(cls, release: Release) -> Self:
-        """Write a release, with its version and `with_counts` read before."""
+        """Write a release, with its version, `with_counts` and `with_failures` read before."""
         return cls(
             id=release.pk,
             version=release.version.version,
@@ -117,6 +128,7 @@ class ReleaseOut(ResponseBody, frozen=True):
             succeeded=release.succeeded,
             failed=release.failed,
             waiting=release.waiting,
+            failures=[ReleaseFailureOut(one.device.name, one.failure) for one in release.failures],
             created_at=release.created_at,
             created_by=release.created_by,
             ended_at=release.ended_at,

@@ -50,7 +50,7 @@ class Agent:
     def __init__(self, options: Options) -> None:
         """Prepare to answer with what is on the disk; raises AgentError where the device was not enrolled.
 
-        So it does where this ONNX Runtime lacks what the profile names.
+        So it does where this ONNX Runtime lacks what the profile names, and where another program has the port.
         """
         check_profile(options.profile)
         self._options = options
@@ -61,11 +61,14 @@ class Agent:
         self._uplink = Uplink(
             self._identity.url, self._identity.token, self._clock, self._identity.public_key
         )
+        self._in_use = ModelInUse()
+        self._opinion = SecondOpinion(self._identity, self._clock)
+        self._dataplane = Dataplane(self._in_use, None, self._identity.device, self._opinion)
+        self._server = LoopbackServer(options.port, self._dataplane)
         self._row_file = RowFile(options.home, max_bytes=options.max_row_bytes, clock=self._clock)
         self._rows: RowStore | None = None
         self._sender: Sender | None = None
         self._summariser: Summariser | None = None
-        self._in_use = ModelInUse()
         self._updater = Updater(
             options.home,
             self._identity,
@@ -76,10 +79,7 @@ class Agent:
             options.profile,
         )
         self._updater.load_from_disk()
-        self._opinion = SecondOpinion(self._identity, self._clock)
-        self._dataplane = Dataplane(self._in_use, None, self._identity.device, self._opinion)
         self._have_rows()
-        self._server = LoopbackServer(options.port, self._dataplane)
 
     @property
     def port(self) -> int:
@@ -107,6 +107,7 @@ class Agent:
         self._uplink.close()
         self._opinion.close()
         if self._rows is not None:
+            self._try(self._count_unstored)
             self._rows.close()
 
     # -- the thread that talks to Driftline ----------------------------------------------------------------------------
@@ -117,11 +118,12 @@ class Agent:
                 self._updater.look_at_failures,
                 self._updater.accelerate,
                 self._have_rows,
+                self._count_unstored,
                 self._send_all,
                 self._add_up,
             ]
             if time.monotonic() >= self._poll_at:
-                steps = [self._updater.poll, self._report, *steps]
+                steps = [self._updater.poll, self._note_clock, self._report, *steps]
                 self._poll_at = time.monotonic() + self._options.poll_seconds
             errors = [error for step in steps if (error := self._try(step)) is not None]
             failures = failures + 1 if errors else 0
@@ -149,9 +151,11 @@ class Agent:
             log.exception("an exchange with the server fails")
             return error
 
-    def _report(self) -> None:
+    def _note_clock(self) -> None:
         if self._rows is not None:
             self._rows.note_clock()
+
+    def _report(self) -> None:
         self._updater.look_at_failures()
         release, failure = self._updater.outcome()
         model = self._in_use.model
@@ -172,6 +176,12 @@ class Agent:
             self._rows = self._dataplane.rows = rows
             self._sender = Sender(self._identity, rows, self._uplink)
             self._summariser = Summariser(self._identity, rows, self._uplink)
+
+    def _count_unstored(self) -> None:
+        """Count rows that could not be stored in the file of rows, once that takes something again."""
+        if self._rows is not None and (rows := self._dataplane.unstored_rows):
+            self._rows.count_dropped(rows)
+            self._dataplane.forget_unstored(rows)
 
     def _send_all(self) -> None:
         sender = self._sender

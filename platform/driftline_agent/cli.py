@@ -100,7 +100,7 @@ def _parser() -> argparse.ArgumentParser:
     enrolling.set_defaults(command=_enrol)
     running = commands.add_parser("run", help="answer, update, and send what was predicted")
     running.add_argument(
-        "--port", type=int, default=Options.port, help="where it answers, on 127.0.0.1 alone"
+        "--port", type=_port, default=Options.port, help="where it answers, on 127.0.0.1 alone"
     )
     running.add_argument(
         "--rows-mib",
@@ -131,15 +131,23 @@ def _home() -> Path:
     return Path(os.environ.get("DRIFTLINE_AGENT_HOME") or usual)
 
 
+def _port(text: str) -> int:
+    if not text.isdecimal() or int(text) > 65_535:
+        raise argparse.ArgumentTypeError("use a whole number from 1 to 65535")
+    return int(text)
+
+
 def _positive(text: str) -> int:
-    number = int(text)
-    if not 1 <= number <= 1 << 20:
-        raise argparse.ArgumentTypeError("use a whole number from 1 to 1,048,576")
-    return number
+    if not text.isdecimal() or not 1 <= int(text) <= 1 << 20:
+        raise argparse.ArgumentTypeError("use a whole number from 1 to 1048576")
+    return int(text)
 
 
 def _seconds(text: str) -> float:
-    seconds = float(text)
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
     if not 0.1 <= seconds <= 86_400:
         raise argparse.ArgumentTypeError("use a number from 0.1 to 86400")
     return seconds

@@ -10,7 +10,9 @@ from pathlib import Path
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 DATE_STEP_MS = 1000
-"""`Date` has whole seconds: the server's clock was at most so much further."""
+"""`Date` has whole seconds."""
+MAX_DATE_AGE_MS = 2500
+"""The server's clock was at most so much further: servers write `Date` anew about each second, and a busy one later."""
 
 
 class DeviceClock:
@@ -20,6 +22,7 @@ class DeviceClock:
         self.boot = _read_boot()
         self._lower: int | None = None
         self._upper = 0
+        self._heard = 0
 
     def running_ms(self) -> int:
         """Return the milliseconds since the machine started, with those that it slept."""
@@ -33,8 +36,11 @@ class DeviceClock:
 
     @property
     def zero_ms(self) -> int | None:
-        """The server's time when `running_ms` was 0; None before the server was heard of."""
-        return None if self._lower is None else (self._lower + self._upper) // 2
+        """The server's time when `running_ms` was 0; None before the server was heard of.
+
+        No `Date` is ahead of the server. How far the latest of n is behind it, is about a step's part in n + 1.
+        """
+        return None if self._lower is None else self._lower + DATE_STEP_MS // (self._heard + 1)
 
     def observe(self, date_ms: int, *, sent_ms: int, received_ms: int) -> None:
         """Learn from a `Date` between two times of `running_ms`.
@@ -42,9 +48,12 @@ class DeviceClock:
         What all answers together allow is kept: many of them are exacter than the second of one. An answer that
         contradicts them, because the server's clock was set, begins anew.
         """
-        lower, upper = date_ms - received_ms, date_ms + DATE_STEP_MS - sent_ms
+        lower, upper = date_ms - received_ms, date_ms + MAX_DATE_AGE_MS - sent_ms
+        self._heard += 1
         if self._lower is not None and max(lower, self._lower) <= min(upper, self._upper):
             lower, upper = max(lower, self._lower), min(upper, self._upper)
+        else:
+            self._heard = 1
         self._lower, self._upper = lower, upper
 
     def server_ms(self) -> int | None:

@@ -9,6 +9,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from driftline_agent.binary_tensors import BINARY_TYPE, LENGTH_HEADER
+from driftline_agent.errors import AgentError
 from driftline_agent.serving import Dataplane, Reply
 
 log = logging.getLogger("driftline_agent")
@@ -30,10 +31,16 @@ class LoopbackServer(ThreadingHTTPServer):
     request_queue_size = 128
 
     def __init__(self, port: int, dataplane: Dataplane) -> None:
+        """Take a port, any for 0; raises AgentError where another program has it."""
         self.dataplane = dataplane
         self._places = threading.BoundedSemaphore(MAX_CONNECTIONS)
         self.large_bodies = threading.BoundedSemaphore(MAX_LARGE_BODIES)
-        super().__init__(("127.0.0.1", port), _Handler)
+        try:
+            super().__init__(("127.0.0.1", port), _Handler)
+        except OSError as error:
+            raise AgentError(
+                f"The agent cannot answer on 127.0.0.1:{port}: {error.strerror}. Give another port by --port."
+            ) from error
 
     def process_request(self, request: Any, client_address: Any) -> None:
         if not self._places.acquire(blocking=False):

@@ -19,6 +19,11 @@ from driftline_agent.transactions import Transaction
 
 JUMP = 1_000_000
 """Numbers that are skipped where rows were lost, so that none of theirs comes again."""
+MIN_DROPPED_ROWS = 100
+"""As many rows are dropped at a time at least, so that a few of them make room for a request of many."""
+_UNKNOWN_MS = -(1 << 46)
+"""In place of a time that is not known yet. SQLite writes it as long as any time of now, so that a file without a free
+page takes the time when it is known; files of earlier agents have NULL."""
 _DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 
@@ -127,21 +132,24 @@ class RowStore:
             for entry in entries:
                 entry.sequences = [
                     self.db.execute(
-                        "INSERT INTO rows (boot, running_ms, wall_ms, body, is_whole) VALUES (?, ?, ?, ?, ?)",
-                        [*facts, body, is_whole],
+                        "INSERT INTO rows (boot, running_ms, wall_ms, event_ms, body, is_whole) "
+                        "VALUES (?, ?, ?, ?, ?, ?)",
+                        [*facts, _UNKNOWN_MS, body, is_whole],
                     ).lastrowid
                     or 0
                     for body, is_whole in zip(entry.bodies, entry.are_whole, strict=True)
                 ]
 
     def _drop_oldest(self) -> int:
-        """Drop a twentieth of the rows, the oldest of those that are sent whole, else of the others, else an hour."""
-        for kind in ("is_whole", "NOT is_whole"):
-            if count := self._one(f"SELECT count(*) FROM rows WHERE {kind}"):
-                oldest = (
-                    f"SELECT sequence FROM rows WHERE {kind} ORDER BY sequence LIMIT {max(count // 20, 1)}"
-                )
-                return self._drop(f"DELETE FROM rows WHERE sequence IN ({oldest}) RETURNING 1")
+        """Drop a twentieth of the rows, the oldest, else an hour; return how many rows it had.
+
+        The oldest lie side by side in the file, so that dropping them frees pages; rows of one kind may lie between
+        others, and free none.
+        """
+        if count := self._one("SELECT count(*) FROM rows"):
+            dropped = max(count // 20, MIN_DROPPED_ROWS)
+            oldest = f"SELECT sequence FROM rows ORDER BY sequence LIMIT {dropped}"
+            return self._drop(f"DELETE FROM rows WHERE sequence IN ({oldest}) RETURNING 1")
         hour = "SELECT version, hour_ms, batch FROM windows ORDER BY hour_ms, batch DESC LIMIT 1"
         return self._drop(
             f"DELETE FROM windows WHERE (version, hour_ms, batch) IN ({hour}) "
@@ -171,19 +179,19 @@ class RowStore:
                 [rows],
             ).fetchall()
             batch: list[StoredRow] = []
+            timed: list[tuple[int, int]] = []
             size = 0
             for sequence, boot, running_ms, wall_ms, event_ms, body in found:
                 size += len(body)
                 if batch and size > max_bytes:
                     break
-                if event_ms is None:
+                if event_ms is None or event_ms == _UNKNOWN_MS:
                     event_ms = self._event_ms(boot, running_ms, wall_ms, earliest_ms)
+                    timed.append((event_ms, sequence))
                 batch.append(StoredRow(sequence, event_ms, body))
-            with self.transaction():
-                self.db.executemany(
-                    "UPDATE rows SET event_ms = ? WHERE sequence = ? AND event_ms IS NULL",
-                    [(row.event_ms, row.sequence) for row in batch],
-                )
+            if timed:
+                with self.transaction():
+                    self.db.executemany("UPDATE rows SET event_ms = ? WHERE sequence = ?", timed)
         return batch
 
     def _event_ms(self, boot: str, running_ms: int, wall_ms: int, earliest_ms: int) -> int:
@@ -246,6 +254,11 @@ class RowStore:
     def close(self) -> None:
         with self.lock:
             self.db.close()
+
+    def count_dropped(self, rows: int) -> None:
+        """Count rows that never came to the file, so that a restart does not forget them."""
+        with self.lock, self.transaction():
+            self.add_dropped(rows)
 
     def add_dropped(self, rows: int) -> None:
         """Count rows that were dropped, within the caller's transaction."""

@@ -26,7 +26,7 @@ def open_client(url: str, path: str, timeout_seconds: float, headers: dict[str, 
         from driftline_agent.nats_transport import NatsTransport
     except ModuleNotFoundError as error:
         raise AgentError(
-            f"{url} is a server of NATS; install what speaks to it: pip install 'driftline-agent[nats]'"
+            f"{url} is a server of NATS; install what speaks to it: pip install 'nats-py>=2.12,<3'"
         ) from error
     transport = NatsTransport(
         url,

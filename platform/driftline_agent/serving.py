@@ -94,6 +94,7 @@ class Dataplane:
         self.rows = rows
         self._device = device
         self.unstored_rows = 0
+        self._counting = threading.Lock()
 
     def read(self, path: str) -> Reply:
         """Answer a GET."""
@@ -193,9 +194,15 @@ class Dataplane:
             ValueError,
             ModelRefused,
         ) as error:  # no room on the disk, or no row that JSON holds
-            self.unstored_rows += request.rows
+            with self._counting:
+                self.unstored_rows += request.rows
             log.error("%s rows could not be stored: %s", request.rows, error)
             return []
+
+    def forget_unstored(self, rows: int) -> None:
+        """Take away rows that were counted elsewhere."""
+        with self._counting:
+            self.unstored_rows -= rows
 
 
 def _is_version(rest: list[str]) -> bool:

@@ -174,6 +174,11 @@ def enrol(url: str, code: str, clock: DeviceClock) -> tuple[Identity, int]:
     try:
         with open_client(url, PATH, TIMEOUT_SECONDS, {"Authorization": f"Bearer {code}"}) as client:
             answer = client.post("/enrol", json=facts)
+        if answer.status_code == 401:
+            raise AgentError(
+                f"{url} does not take this code: it was used, is older than a day, or is of another installation. Make "
+                "another one on the page Devices."
+            )
         if answer.status_code != 201:
             raise AgentError(f"{url} answers {answer.status_code}: {_detail(answer)}")
         _learn(clock, answer, sent_ms)

@@ -346,6 +346,7 @@ CHANGES = [
         "device", "PATCH /device-groups/{group}", {"sampling": 0.5},
         "devices/groups/{group}", {"do": "settings", "sampling": "50"},
     ),
+    Change("device", "DELETE /device-groups/{group}", None, "devices/groups/{group}", {"do": "delete"}),
     Change("device", "", None, "devices/groups/{group}", {"do": "device", "name": "new"}),
     Change(
         "device", "POST /device-groups/{group}/releases", {"version": "1"},

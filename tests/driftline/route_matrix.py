@@ -238,6 +238,7 @@ POST    api/v1/models/<name>/pulls/<int:pull_id>/cancel             deploy
 GET     api/v1/device-groups                                        read
 POST    api/v1/device-groups                                        deploy
 PATCH   api/v1/device-groups/<int:group_id>                         deploy
+DELETE  api/v1/device-groups/<int:group_id>                         deploy
 GET     api/v1/device-groups/<int:group_id>/releases                read
 POST    api/v1/device-groups/<int:group_id>/releases                deploy
 POST    api/v1/device-groups/<int:group_id>/abort                   deploy

@@ -176,7 +176,7 @@ class TestEnrolling:
         again = AgentProcess(tmp_path / "second", "truck").enrol(live_server.url, code)
 
         assert again.returncode == 1
-        assert "was not used" in again.stderr
+        assert "Make another one on the page Devices" in again.stderr
 
     def test_in_a_new_home_goes_on_with_numbers_that_were_never_used(
         self, group: DeviceGroup, live_server: Any, tmp_path: Path

@@ -36,6 +36,20 @@ def test_many_answers_are_exacter_than_the_second_of_each() -> None:
     assert abs(clock.zero_ms - (YEAR_2026_MS + 321)) < 30
 
 
+def test_a_server_that_writes_its_date_anew_each_second_moves_no_time() -> None:
+    clock, chance = DeviceClock(), random.Random(1)
+
+    for _ in range(200):
+        running = chance.randrange(10**8)
+        written = (
+            YEAR_2026_MS + 321 + running - chance.randrange(1_100)
+        )  # and keeps it for the answers meanwhile
+        clock.observe(written // 1000 * 1000, sent_ms=running, received_ms=running)
+
+    assert clock.zero_ms is not None
+    assert abs(clock.zero_ms - (YEAR_2026_MS + 321)) < 200
+
+
 def test_a_server_whose_clock_was_set_is_believed() -> None:
     clock = DeviceClock()
     clock.observe(YEAR_2026_MS, sent_ms=0, received_ms=0)

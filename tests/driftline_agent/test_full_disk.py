@@ -87,3 +87,17 @@ def test_rows_that_are_many_wait_for_what_is_more_urgent(
         agent.close()
 
     assert len(sent) == 2
+
+
+def test_rows_that_could_not_be_stored_are_counted_also_after_a_restart(tmp_path: Path) -> None:
+    enrol_in(tmp_path)
+    agent = Agent(Options(tmp_path, port=0))
+    agent._dataplane.unstored_rows = 7  # as while the disk took nothing
+    agent.close()
+
+    agent = Agent(Options(tmp_path, port=0))
+    try:
+        assert agent._rows is not None
+        assert agent._rows.dropped_rows() == 7
+    finally:
+        agent.close()

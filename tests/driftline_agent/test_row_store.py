@@ -87,6 +87,29 @@ class TestTheBound:
         assert rows.dropped_rows() == 6_000 - len(waiting)
         assert path.stat().st_size <= ROOM
 
+    @pytest.mark.parametrize("whole", [2, 10, 20])
+    def test_keeps_the_newest_rows_also_where_some_are_only_added_up(self, whole: int, path: Path) -> None:
+        rows = opened(path)
+        are_whole = [place % 20 < whole for place in range(100)]
+
+        for _ in range(120):
+            rows.append([os.urandom(150)] * 100, are_whole)
+
+        kinds = [rows.oldest(**ALL, are_whole=is_whole) for is_whole in (True, False)]
+        waiting = sorted(row.sequence for kind in kinds for row in kind)
+        assert waiting == list(range(waiting[0], 12_001))
+        assert rows.dropped_rows() == 12_000 - len(waiting)
+
+    def test_keeps_no_row_from_being_sent_where_the_file_has_no_free_page(self, path: Path) -> None:
+        rows = opened(path)
+        while not _is_full(rows):
+            rows.append([bytes(150)])
+
+        batch = rows.oldest(**ALL)
+
+        assert len(batch) == rows.unsent_rows()
+        assert rows.dropped_rows() == 0
+
     def test_holds_for_the_file_and_its_log_together_all_the_time(self, path: Path) -> None:
         rows = opened(path)
 
@@ -128,6 +151,14 @@ class TestTheBound:
 
         assert [row.body for row in rows.oldest(**ALL)] == [b"a", b"b"]
         assert len(set(numbers)) == 2
+
+
+def _is_full(rows: RowStore) -> bool:
+    pages, most, free = (
+        rows.db.execute(f"PRAGMA {name}").fetchone()[0]
+        for name in ("page_count", "max_page_count", "freelist_count")
+    )
+    return pages == most and free == 0
 
 
 KILLED = """

@@ -20,10 +20,11 @@ from inference.edge.groups import (
     GroupSettings,
     change_group,
     create_group,
+    delete_group,
     get_device,
     get_group,
 )
-from inference.edge.models import Device, DeviceGroup, Release, ReleaseState, ReleaseTarget
+from inference.edge.models import Device, DeviceGroup, Release, ReleaseState
 from inference.edge.releases import (
     DEFAULT_ABORT_SHARE,
     DEFAULT_RINGS,
@@ -36,7 +37,6 @@ from inference.registry.selectors import get_model
 
 LISTED_DEVICES = 500
 LISTED_RELEASES = 20
-LISTED_FAILURES = 5
 
 
 class SettingsForm(forms.Form):
@@ -137,6 +137,7 @@ def devices(request: PageRequest) -> HttpResponse:
     context = {
         "groups": _groups(project),
         "devices": _with_states(rows),
+        "unlisted_devices": max(rows.count() - LISTED_DEVICES, 0),
         "form": form,
     }
     return render(request, "pages/devices.html", context, status=422 if form.errors else 200)
@@ -144,9 +145,11 @@ def devices(request: PageRequest) -> HttpResponse:
 
 @page("GET", "POST", writes="device")
 def group(request: PageRequest, pk: int) -> HttpResponse:
-    """Show a group with its devices and releases; a POST makes a device, or changes settings or the release."""
+    """Show a group with its devices and releases; a POST makes a device, or changes or deletes the group."""
     shown = get_group(project=request.visitor.project, group_id=pk)
     do = request.POST.get("do")
+    if do in ("abort", "delete"):
+        return _press(request, shown, do)
     filled = _forms(shown, do, request.POST)
     form = filled.get(f"{do}_form", filled["device_form"])
     try:
@@ -154,7 +157,7 @@ def group(request: PageRequest, pk: int) -> HttpResponse:
             name = form.cleaned_data["name"]
             _, code = create_device(group=shown, name=name, actor=request.visitor.actor, now=now())
             return _show_group(request, shown, _forms(shown) | {"code": code})
-        if do == "abort" or (do in ("release", "settings") and form.is_valid()):
+        if do in ("release", "settings") and form.is_valid():
             _change(request, shown, do, form)
             return redirect("device_group", pk=pk)
     except Problem as problem:
@@ -239,11 +242,22 @@ def _confirm(request: PageRequest, device: Device, title: str, effects: list[str
 def _change(request: PageRequest, group: DeviceGroup, do: str, form: Any) -> None:
     if do == "release":
         _start(request, group, form)
-    elif do == "abort":
-        _abort(request, group)
     else:
         change_group(group=group, actor=request.visitor.actor, **_settings_of(form))
         messages.success(request, "The devices follow at their next polls.")
+
+
+def _press(request: PageRequest, group: DeviceGroup, do: str) -> HttpResponse:
+    """Do what a button without a form does, or say why not: the release may have ended since the page was shown."""
+    try:
+        if do == "delete":
+            delete_group(group=group, actor=request.visitor.actor)
+            messages.success(request, f"The group {group.name} is deleted.")
+            return redirect("devices")
+        _abort(request, group)
+    except Problem as problem:
+        messages.error(request, problem.detail)
+    return redirect("device_group", pk=group.pk)
 
 
 def _start(request: PageRequest, group: DeviceGroup, form: ReleaseForm) -> None:
@@ -300,22 +314,18 @@ def _with_states(devices: QuerySet[Device]) -> list[tuple[Device, str]]:
 
 def _context(group: DeviceGroup) -> dict[str, Any]:
     """Return what the page of a group shows; `is_stuck` says that an aborted release left nothing to go back to."""
-    counted = Release.objects.filter(group=group).with_counts().select_related("version")
+    counted = Release.objects.filter(group=group).with_counts().with_failures().select_related("version")
     releases = counted.order_by("-pk")[:LISTED_RELEASES]
     running = counted.filter(state=ReleaseState.RUNNING).first()
     current = current_release(group)
-    failed = (
-        running.targets.exclude(failure="").select_related("device")
-        if running
-        else ReleaseTarget.objects.none()
-    )
     return {
         "group": group,
         "sampling_percent": f"{group.sampling * 100:g}",
         "current": current,
         "running": running,
-        "failures": failed[:LISTED_FAILURES],
         "aborted": None if current or running else releases.first(),
         "devices": _with_states(group.devices.select_related("group")),
+        "unlisted_devices": max(group.devices.count() - LISTED_DEVICES, 0),
+        "versions": group.devices.active().exclude(enrolled_at=None).count_by_version(),
         "releases": releases,
     }

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from urllib.parse import urlencode
 
 from django.db.models import QuerySet
 from django.http import HttpResponse
@@ -32,6 +33,7 @@ from monitors.stats.drift.judging import Method
 from monitors.stats.mergeable.sketches import NumericSummary
 
 DECISION_TITLE = "Deciding statistic"
+LISTED_SEGMENTS = 50
 KINDS = {"": "any", "number": "numbers", "category": "categories", "vector": "vectors"}
 
 
@@ -42,10 +44,15 @@ def drift(request: PageRequest, name: str) -> HttpResponse:
     metric = _metric(request)
     kind_of_windows = METRICS[metric].kind if metric in METRICS else MonitorKind.DRIFT
     span = span_of(model, kind_of_windows)
-    points = PointJudge(model, looks_back=False).judge(_stored(model, metric, chosen, span))
+    by_segment = queries.drift_by_segment(model, chosen.start, chosen.end)
+    segment = request.GET.get("segment", "")
+    names = [one.segment for one in by_segment]
+    points = PointJudge(model, looks_back=False).judge(_stored(model, metric, chosen, span, segment))
     newest = window(chosen.last_day, span)
     reference = queries.reference_of(model, newest)
-    heat = heat_map(model, points, reference, chosen, span)
+    heat = heat_map(
+        model, points, reference, chosen, span, links=not segment
+    )  # a feature's page is of all rows
     marks = queries.marks_in(model, chosen.start, chosen.end)
     dimensions = queries.vector_dimensions(model)
     wanted = request.GET.get("feature", "").strip().lower()
@@ -70,17 +77,21 @@ def drift(request: PageRequest, name: str) -> HttpResponse:
         "days": heat.days,
         "wanted": wanted,
         "false_discovery_rate": Method(drift_method(model)).false_discovery_rate,
+        "drift_segment": segment,
+        "kept_query": f"&{urlencode({'segment': segment})}" if segment else "",
+        "by_segment": by_segment[:LISTED_SEGMENTS],
+        "segments": [(name, name or "all rows") for name in sorted({"", segment, *names})],
         "share": drift_share_chart(
-            model, queries.drifted_by_window(model, chosen.start, chosen.end), chosen, marks
+            model, queries.drifted_by_window(model, chosen.start, chosen.end, segment), chosen, marks
         ),
-        "evidence": evidence_chart(model, "drift_evidence", chosen),
+        "evidence": evidence_chart(model, "drift_evidence", chosen, segment=segment),
         "reference": queries.newest_reference(model),
         "in_use": reference,
         "in_use_until": reference and reference.period and reference.period.end - timedelta(microseconds=1),
-        "together": joint_rows(model=model, start=chosen.start, end=chosen.end),
+        "together": joint_rows(model=model, start=chosen.start, end=chosen.end, segment=segment),
         "summary": _summary(heat, span),
         "status": _status(heat.rows),
-        "csv_url": csv_url(model, metric, chosen, span=span),
+        "csv_url": csv_url(model, metric, chosen, span=span, segment=segment),
         **grown_segments(model, chosen),
         "marked": _with_deployments(heat.days, span, marks),
     }
@@ -105,11 +116,12 @@ def _metric(request: PageRequest) -> str:
     return metric
 
 
-def _stored(model: Model, metric: str, chosen: TimeRange, span: str) -> QuerySet[MetricPoint]:
+def _stored(model: Model, metric: str, chosen: TimeRange, span: str, segment: str) -> QuerySet[MetricPoint]:
     """Select what the cells show: of each feature what decided, or one metric."""
     if metric == queries.DECISION:
-        return queries.decisions_in(model, chosen.start, chosen.end)
-    return queries.points_in(model, [metric], chosen.start, chosen.end, span=span).defer("detail")
+        return queries.decisions_in(model, chosen.start, chosen.end, segment=segment)
+    points = queries.points_in(model, [metric], chosen.start, chosen.end, span=span, segment=segment)
+    return points.defer("detail")
 
 
 def _without_verdict(rows: Sequence[HeatMapRow]) -> dict[str, list[str]]:
@@ -151,14 +163,20 @@ def _summary(heat: HeatMap, span: str) -> str:
     )
 
 
-def evidence_chart(model: Model, metric: str, chosen: TimeRange, feature: str = "") -> Chart | None:
+def evidence_chart(
+    model: Model, metric: str, chosen: TimeRange, feature: str = "", segment: str = ""
+) -> Chart | None:
     """The evidence of successive windows beside its limit; None where no window has any.
 
     The windows are those that drift is judged by, or days where drift is judged by windows that are not added up.
     """
     spans = dict.fromkeys([span_of(model, MonitorKind.DRIFT), "day"])
     of_spans = (
-        list(queries.points_in(model, [metric], chosen.start, chosen.end, span=span, feature=feature))
+        list(
+            queries.points_in(
+                model, [metric], chosen.start, chosen.end, span=span, feature=feature, segment=segment
+            )
+        )
         for span in spans
     )
     points = next(filter(None, of_spans), [])

@@ -66,8 +66,10 @@ def heat_map(
     reference: LoadedReference | None,
     chosen: TimeRange,
     span: str = "day",
+    *,
+    links: bool = True,
 ) -> HeatMap:
-    """Lay out the judged points of one metric in windows of a span."""
+    """Lay out the judged points of one metric in windows of a span; `links` lead to the pages of the features."""
     by_feature: dict[str, dict[datetime, MetricPoint]] = {}
     for point in points:
         by_feature.setdefault(point.feature, {})[point.start] = point
@@ -75,7 +77,13 @@ def heat_map(
     columns = [_column(day, chosen, span) for day in days]
     importance = reference.importance if reference else {}
     rows = [
-        _row(name, reverse("feature", args=[model.name, name]), cells, columns, importance.get(name))
+        _row(
+            name,
+            reverse("feature", args=[model.name, name]) if links else "",
+            cells,
+            columns,
+            importance.get(name),
+        )
         for name, cells in by_feature.items()
     ]
     return HeatMap(sorted(rows, key=_badness, reverse=True), days)
@@ -106,7 +114,7 @@ def _row(
     judged = [point for point in ordered if point is not None and point.status in JUDGED]
     written = escape(name)
     cells = [
-        _cell(point, f"{written}, {column.name}", escape(f"{url}?{column.query}{_by(point)}"))
+        _cell(point, f"{written}, {column.name}", escape(f"{url}?{column.query}{_by(point)}") if url else "")
         for column, point in zip(columns, ordered, strict=True)
     ]
     return HeatMapRow(
@@ -136,7 +144,7 @@ def _by(point: MetricPoint | None) -> str:
 
 
 def _cell(point: MetricPoint | None, heading: str, address: str) -> str:
-    """Write one cell; `heading` and `address` are escaped already.
+    """Write one cell; `heading` and `address` are escaped already, and without an address it is no link.
 
     Of the statistic that decided it shows how many times its limit the value is: those of different ones compare.
     """
@@ -149,7 +157,12 @@ def _cell(point: MetricPoint | None, heading: str, address: str) -> str:
         look = "unsure" if point.status == "not_informative" else _look(point, point.value)
         text, detail = short(_shown(point, point.value)), _describe(point, point.value)
     label = f"{heading}, {escape(detail)}"
-    link = f'<a href="{address}" aria-label="{text}, {label}">{text}</a>'
+    label_of_text = f'aria-label="{text}, {label}"'
+    link = (
+        f'<a href="{address}" {label_of_text}>{text}</a>'
+        if address
+        else f"<span {label_of_text}>{text}</span>"
+    )
     return f'<td class="c {look}" title="{label}">{link}</td>'
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import batched, chain
 from typing import Any
+from urllib.parse import urlencode
 
 from django import forms
 from django.contrib import messages
@@ -327,10 +328,13 @@ def _answer_title(model: Model, name: str) -> str:
     return f"Probability of {positive or others}"
 
 
-def csv_url(model: Model, metric: str, chosen: TimeRange, feature: str = "", span: str = "day") -> str:
+def csv_url(
+    model: Model, metric: str, chosen: TimeRange, feature: str = "", span: str = "day", segment: str = ""
+) -> str:
     """The address of the same points as CSV."""
     url = reverse("data_csv", args=[model.name])
-    return f"{url}{chosen.prefix}metric={metric}&feature={feature}&span={span}"
+    of_segment = f"&{urlencode({'segment': segment})}" if segment else ""
+    return f"{url}{chosen.prefix}metric={metric}&feature={feature}&span={span}{of_segment}"
 
 
 @page("GET")
@@ -338,13 +342,15 @@ def data_csv(request: PageRequest, name: str) -> HttpResponse:
     """One metric of the range as CSV, whatever role and version made it."""
     model = get_model(project=request.visitor.project, name=name)
     metric, feature = request.GET.get("metric", ""), request.GET.get("feature") or None
+    segment = request.GET.get("segment", "")
     if metric not in (*METRICS, queries.DECISION):
         raise Http404
     chosen = range_of(request, model)
     if metric == queries.DECISION:
-        points = queries.decisions_in(model, chosen.start, chosen.end, feature=feature)
+        points = queries.decisions_in(model, chosen.start, chosen.end, feature=feature, segment=segment)
     else:
-        points = _points_of_every_role(model, metric, chosen, request.GET.get("span", "day"), feature)
+        span = request.GET.get("span", "day")
+        points = _points_of_every_role(model, metric, chosen, span, feature, segment)
     response = HttpResponse(content_type="text/csv; charset=utf-8")
     response["Content-Disposition"] = f'attachment; filename="{model.name}-{metric}.csv"'
     # In each window another statistic may decide: since when one of them is beyond its limit would say little.
@@ -357,12 +363,12 @@ def data_csv(request: PageRequest, name: str) -> HttpResponse:
 
 
 def _points_of_every_role(
-    model: Model, metric: str, chosen: TimeRange, span: str, feature: str | None
+    model: Model, metric: str, chosen: TimeRange, span: str, feature: str | None, segment: str
 ) -> QuerySet[MetricPoint]:
     if not is_span(span):
         raise Problem(400, "unknown_span", f"{span[:40]!r} is not a span; use hour, day, week, month or 7d.")
     points = MetricPoint.objects.defer("detail").filter(
-        model=model, metric=metric, span=span, segment="",
+        model=model, metric=metric, span=span, segment=segment,
         start__gte=queries.first_start(chosen.start, span), start__lt=chosen.end,
     )  # fmt: skip
     points = points if feature is None else points.filter(feature=feature)

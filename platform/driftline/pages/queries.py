@@ -47,6 +47,7 @@ DECISION = "decision"
 DECIDING_METRICS = tuple(dict.fromkeys(["psi", *chain.from_iterable(COMBINED.values())]))
 """The statistics of drift that may decide over a feature."""
 PERFORMANCE_WINDOWS = 14
+RECENT_WINDOWS = 7  # in which the newest of a segment is looked for
 """How many windows back performance may have been judged to speak for now: labels come late."""
 MAX_NOTES = 200  # that a chart shows, the newest of its range
 _ACTING_RUN = re.compile(r"run (\d+)")
@@ -144,13 +145,14 @@ def points_in(
     *,
     span: str = "day",
     feature: str | None = None,
+    segment: str = "",
 ) -> QuerySet[MetricPoint]:
-    """Select the points of several metrics of all that the champion answers, oldest first.
+    """Select the points of several metrics of all that the champion answers, or of a segment of it, oldest first.
 
     Of windows longer than a day also those that began before are among them.
     """
     points = MetricPoint.objects.filter(
-        model=model, span=span, metric__in=list(metrics), role="champion", version="", segment="",
+        model=model, span=span, metric__in=list(metrics), role="champion", version="", segment=segment,
         start__gte=first_start(start, span), start__lt=end,
     )  # fmt: skip
     if feature is not None:
@@ -228,14 +230,14 @@ def drift_lately(model: Model, newest: datetime) -> list[MetricPoint]:
 
 
 def decisions_in(
-    model: Model, start: datetime, end: datetime, *, feature: str | None = None
+    model: Model, start: datetime, end: datetime, *, feature: str | None = None, segment: str = ""
 ) -> QuerySet[MetricPoint]:
     """Select of each feature and window the point of the statistic that decided whether the feature drifted.
 
     Where too few rows came nothing was decided, and the point of the psi says so.
     """
     span = span_of(model, MonitorKind.DRIFT)
-    points = points_in(model, DECIDING_METRICS, start, end, span=span, feature=feature)
+    points = points_in(model, DECIDING_METRICS, start, end, span=span, feature=feature, segment=segment)
     return points.filter(Q(detail__decides=True) | Q(metric="psi", status=PointStatus.INSUFFICIENT))
 
 
@@ -262,23 +264,59 @@ def furthest_first(points: Iterable[MetricPoint]) -> list[MetricPoint]:
     return sorted(points, key=lambda point: -(point.value or 0) / (point.threshold or 1))
 
 
-def _judged_features(model: Model, start: datetime, end: datetime) -> QuerySet[MetricPoint]:
-    points = points_in(model, ["psi"], start, end, span=span_of(model, MonitorKind.DRIFT))
+def _judged_features(
+    model: Model, start: datetime, end: datetime, segment: str = ""
+) -> QuerySet[MetricPoint]:
+    span = span_of(model, MonitorKind.DRIFT)
+    points = points_in(model, ["psi"], start, end, span=span, segment=segment)
     return points.filter(status__in=JUDGED).exclude(feature__in=ANSWER_COLUMNS)
 
 
-def drifted_by_window(model: Model, start: datetime, end: datetime) -> dict[datetime, tuple[int, int]]:
+def drifted_by_window(
+    model: Model, start: datetime, end: datetime, segment: str = ""
+) -> dict[datetime, tuple[int, int]]:
     """Count the features that drifted, and those that were judged, in each window of a range, oldest first.
 
     They are counted where their points are stored: these are thousands.
     """
     windows = (
-        _judged_features(model, start, end)
+        _judged_features(model, start, end, segment)
         .order_by("start")
         .values("start")
         .annotate(drifted=Count("pk", filter=RAISED), judged=Count("pk"))
     )
     return {one["start"]: (one["drifted"], one["judged"]) for one in windows}
+
+
+@dataclass(frozen=True)
+class SegmentDrift:
+    """How many of the judged features of a segment drifted in its newest judged window of a range."""
+
+    segment: str
+    start: datetime
+    drifted: int
+    judged: int
+
+
+def drift_by_segment(model: Model, start: datetime, end: datetime) -> list[SegmentDrift]:
+    """List the segments that were judged at the end of a range, those of which most features drifted first."""
+    span = span_of(model, MonitorKind.DRIFT)
+    since = max(first_start(start, span), end - longest(span) * RECENT_WINDOWS)
+    counts = (
+        MetricPoint.objects.filter(
+            model=model, span=span, metric="psi", role="champion", version="", status__in=JUDGED,
+            start__gte=since, start__lt=end,
+        )
+        .exclude(segment="")
+        .exclude(feature__in=ANSWER_COLUMNS)
+        .order_by("segment", "-start")
+        .values_list("segment", "start")
+        .annotate(drifted=Count("pk", filter=RAISED), judged=Count("pk"))
+    )  # fmt: skip
+    newest: dict[str, SegmentDrift] = {}
+    for one in counts:
+        newest.setdefault(one[0], SegmentDrift(*one))
+    return sorted(newest.values(), key=lambda one: (-one.drifted / one.judged, one.segment))
 
 
 def drift_on(model: Model, start: datetime) -> list[MetricPoint]:

@@ -53,6 +53,28 @@ def page_of(group: DeviceGroup) -> str:
     return f"{PATH}groups/{group.pk}"
 
 
+class TestDeletion:
+    def test_ends_a_group_that_was_made_by_mistake(self, owner: Client, project: Project) -> None:
+        group = make_group(project)
+        assert "Delete trucks" in text_of(owner.get(page_of(group)))
+
+        answer = owner.post(page_of(group), {"do": "delete"}, follow=True)
+
+        assert "The group trucks is deleted." in text_of(answer)
+        assert not DeviceGroup.objects.exists()
+
+    def test_is_refused_where_a_device_was_also_a_revoked_one(self, owner: Client, project: Project) -> None:
+        group = make_group(project)
+        agent = add_agent(group, "truck")
+        revoke_device(device=agent.device, actor="test", now=datetime.now(UTC))
+
+        answer = owner.post(page_of(group), {"do": "delete"}, follow=True)
+
+        assert "trucks has or had devices" in text_of(answer)
+        assert "Delete trucks" not in text_of(answer)
+        assert DeviceGroup.objects.exists()
+
+
 class TestTheList:
     def test_says_what_a_group_is_where_there_is_none(self, owner: Client) -> None:
         text = text_of(owner.get(PATH))
@@ -70,7 +92,7 @@ class TestTheList:
             {
                 "version": "7",
                 "runs_on": "cuda, 3 of 5 nodes",
-                "skew_ms": 1500,
+                "skew_ms": 3 * 3_600_000 + 5,
                 "unsent_rows": 12,
                 "dropped_rows": 3,
             },
@@ -79,7 +101,7 @@ class TestTheList:
         text = text_of(owner.get(PATH))
 
         assert "runs on cuda, 3 of 5 nodes" in text
-        assert "1,500 ms behind" in text
+        assert "3 hours behind" in text
         assert "3 dropped for want of room" in text
         assert all(part in text for part in ("trucks", "truck", "fuel", "Active", "> 7 <"))
 
@@ -223,6 +245,18 @@ class TestReleases:
 
         assert Release.objects.get().reason == "by owner@ours.example"
 
+    def test_that_ended_meanwhile_are_aborted_no_more(self, owner: Client, project: Project) -> None:
+        group = make_group(project)
+        agent = add_agent(group, "truck")
+        add_version(group.model, "1")
+        start_release(group=group, version="1", rings=[100], actor="test", now=datetime.now(UTC))
+        agent.report()
+
+        answer = owner.post(page_of(group), {"do": "abort"}, follow=True)
+
+        assert answer.status_code == 200
+        assert "No release is under way in this group." in text_of(answer)
+
     def test_that_are_aborted_first_stay_on_devices_that_have_them(
         self, owner: Client, project: Project
     ) -> None:
@@ -237,6 +271,37 @@ class TestReleases:
 
         assert "Version 1 is aborted; there is none to go back to" in answer
         assert "The release of version 1 was aborted, and there was no version to go back to" in answer
+
+    def test_say_which_versions_are_in_the_field(self, owner: Client, project: Project) -> None:
+        group = make_group(project)
+        agents = add_agents(group, 4)
+        add_version(group.model, "1")
+        start_release(group=group, version="1", rings=[100], actor="test", now=datetime.now(UTC))
+        for agent in agents[:3]:
+            agent.report()
+        revoke_device(device=agents[0].device, actor="test", now=datetime.now(UTC))
+
+        text = text_of(owner.get(page_of(group)))
+
+        assert "Versions in the field: 1 on 2 devices, none on 1 device." in text
+
+    def test_show_why_devices_failed_also_once_they_have_ended(self, owner: Client, project: Project) -> None:
+        group = make_group(project)
+        agents = add_agents(group, 2)
+        for version in ("1", "2"):
+            add_version(group.model, version)
+        start_release(group=group, version="1", rings=[100], actor="test", now=datetime.now(UTC))
+        for agent in agents:
+            agent.report()
+        start_release(group=group, version="2", actor="test", now=datetime.now(UTC))
+        [first] = [one for one in agents if one.assigned() == "2"]
+        first.report("it answers NaN")
+        first.report()  # with the version of before, which it is assigned again
+
+        text = text_of(owner.get(page_of(group)))
+
+        assert "Aborted" in text
+        assert f"<small>{first.device.name}: it answers NaN</small>" in text
 
     def test_show_why_devices_failed(self, owner: Client, project: Project) -> None:
         group = make_group(project)
