@@ -84,7 +84,7 @@ def render(values: dict[str, Any], *, is_upgrade: bool = False) -> list[dict[str
         values, name="driftline", namespace="models", is_install=not is_upgrade, is_upgrade=is_upgrade
     )
     texts = [text for path, text in sorted(files.items()) if path.endswith(".yaml")]
-    return [found for text in texts for found in yaml.safe_load_all(text) if found is not None]
+    return [found for text in texts for found in yaml.load_all(text, yaml.CSafeLoader) if found is not None]
 
 
 def of_kind(manifests: list[dict[str, Any]], kind: str) -> dict[str, dict[str, Any]]:
