@@ -14,10 +14,9 @@ Champion and challenger answer different requests of the same minutes. Three kin
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import inf, lgamma, log, pi, sqrt
+from math import exp, inf, lgamma, log, pi, sqrt
 
 import numpy as np
-import scipy
 
 from monitors.stats.mergeable.sketches import FloatArray
 
@@ -53,7 +52,8 @@ def log_evidence_of_more(steps: Sequence[Events]) -> float:
     True
     """
     by_rate = [sum(_log_ratio(step, rate) for step in steps) for rate in RATES]
-    return float(scipy.special.logsumexp(by_rate) - log(len(RATES)))
+    largest = max(by_rate)
+    return largest + log(sum(exp(one - largest) for one in by_rate) / len(RATES))
 
 
 def _log_ratio(step: Events, rate: float) -> float:
