@@ -1,13 +1,16 @@
 """A rule names what its model has: a typing error is refused with the nearest name, on the page and over HTTP."""
 
+from collections.abc import Iterator
 from datetime import timedelta
 from html import unescape
 from typing import Any
 
 import pytest
-from django.test import Client
+from django.test import Client, override_settings
 from django.urls import reverse
+from pytest_django import DjangoDbBlocker
 
+from driftline.accounts.models import Project
 from driftline.accounts.services import create_token
 from inference.registry.models import Model
 from inference.registry.services import create_model
@@ -15,7 +18,8 @@ from monitors.definitions.segments import declare_segment, set_segments
 from monitors.rules.models import Rule
 from monitors.rules.services import update_rule
 from tests.markup import markup
-from tests.worlds.approvals import DAY, give_reference, log, rows_of_a_day, work
+from tests.shared_rows import rows_of_many_tests
+from tests.worlds.approvals import DAY, give_reference, log, make_model, rows_of_a_day, work
 
 WRONG = [
     ("psi", {"feature": "incom"}, "/feature", "'incom' is none of the features of this model; did you mean 'income'?"),
@@ -30,16 +34,26 @@ WRONG = [
 ]  # fmt: skip
 
 
+@pytest.fixture(scope="module")
+def stored(
+    project: Project, django_db_blocker: DjangoDbBlocker, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[int]:
+    """The key of a model with two features, a segment for each region and one of its own."""
+    with rows_of_many_tests(django_db_blocker), override_settings(HOME=tmp_path_factory.mktemp("home")):
+        model = make_model(project, "watched")
+        give_reference(model)
+        set_segments(model=model, features=["region"], actor="test")
+        rich = [{"feature": "income", "lower": 1.0}]
+        declare_segment(model=model, name="rich", conditions=rich, actor="test")
+        for back in range(2):
+            log(model, rows_of_a_day(DAY - timedelta(days=back), 60))
+        work(model)
+        yield model.pk
+
+
 @pytest.fixture
-def watched(model: Model) -> Model:
-    """A model with two features, a segment for each region and one of its own."""
-    give_reference(model)
-    set_segments(model=model, features=["region"], actor="test")
-    declare_segment(model=model, name="rich", conditions=[{"feature": "income", "lower": 1.0}], actor="test")
-    for back in range(2):
-        log(model, rows_of_a_day(DAY - timedelta(days=back), 60))
-    work(model)
-    return model
+def watched(stored: int, db: None) -> Model:
+    return Model.objects.get(pk=stored)
 
 
 def form(metric: str, fields: dict[str, Any]) -> dict[str, Any]:
