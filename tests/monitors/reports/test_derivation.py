@@ -1,15 +1,19 @@
 """Decisions that are derived again from stored rows: equal, different, or not possible any more."""
 
+from collections.abc import Iterator
 from datetime import timedelta
+from functools import cache
 from io import StringIO
 from pathlib import Path
 
 import numpy as np
 import pytest
 from django.core.management import CommandError, call_command
+from django.test import override_settings
 from django.utils import timezone
 from msgspec import to_builtins
 from msgspec.structs import replace
+from pytest_django import DjangoDbBlocker
 
 from driftline.accounts.models import Project
 from driftline.common.periods import rfc3339
@@ -35,6 +39,7 @@ from monitors.workflows.pairs import compare_wanted, policy_of
 from monitors.workflows.services import reject
 from monitors.workflows.steps.shadow import wanted_pairs
 from tests.inference.onnx_models import classifier_signature
+from tests.shared_rows import rows_of_many_tests
 from tests.worlds.approvals import give_reference, label, make_model, rows_of_a_day, truths, work
 from tests.worlds.approvals import log as log_rows
 from tests.worlds.moved_income import drift_of_income
@@ -56,10 +61,20 @@ def explain(name: str, **options: str) -> tuple[list[str], bool]:
     return out.getvalue().splitlines(), True
 
 
+@pytest.fixture(scope="class")
+def stored(
+    django_db_setup: None, django_db_blocker: DjangoDbBlocker, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[int]:
+    """The key of an incident that is stored once for a class."""
+    with rows_of_many_tests(django_db_blocker), override_settings(HOME=tmp_path_factory.mktemp("home")):
+        project = Project.objects.create(slug="bank", name="Bank")
+        yield drift_of_income(project, quiet=1, moved=2).incidents.get().pk
+
+
 class TestIncident:
     @pytest.fixture
-    def incident(self, project: Project) -> Incident:
-        return drift_of_income(project, quiet=1, moved=2).incidents.get()
+    def incident(self, stored: int, db: None) -> Incident:
+        return Incident.objects.get(pk=stored)
 
     def test_is_equal_to_what_its_summaries_and_points_give(self, incident: Incident) -> None:
         lines, ended_well = explain(f"INC-{incident.pk}")
@@ -101,37 +116,6 @@ class TestIncident:
         assert lines[-1] == "0 equal, 0 differ, 3 cannot be derived."
         assert all("not kept any more" in line for line in lines[:-1])
 
-    def test_differs_where_the_last_window_of_the_rule_is_not_beyond_its_threshold(
-        self, project: Project
-    ) -> None:
-        model = drift_of_income(project, quiet=1, moved=2)
-        log_rows(model, rows_of_a_day(DAY + 3 * A_DAY, 300))
-        work(model)
-        alert = Alert.objects.get()
-        Alert.objects.update(
-            window_start=DAY + 3 * A_DAY, window_end=DAY + 4 * A_DAY,
-            definition=alert.definition | {"for_windows": 2, "of_windows": 3},
-        )  # fmt: skip
-
-        lines, _ = explain(f"INC-{alert.incident_id}")
-
-        assert any(line.startswith("DIFFERS  the rule 'moved' fires") for line in lines)
-
-    def test_is_equal_where_a_window_of_the_streak_said_nothing(self, project: Project) -> None:
-        incident = drift_of_income(project, quiet=1, moved=3).incidents.get()
-        alert = Alert.objects.get()
-        Alert.objects.update(
-            window_start=DAY + 3 * A_DAY, window_end=DAY + 4 * A_DAY, definition=alert.definition | {"for_windows": 2},
-        )  # fmt: skip
-        change_points(
-            MetricPoint.objects.filter(metric="psi", feature="income", span="day", start=DAY + 2 * A_DAY),
-            status="insufficient",
-        )
-
-        lines, _ = explain(f"INC-{incident.pk}")
-
-        assert any(line.startswith("equal    the rule 'moved' fires") for line in lines)
-
     def test_says_that_it_cannot_where_the_earlier_points_of_its_streak_are_not_kept(
         self, incident: Incident
     ) -> None:
@@ -167,6 +151,39 @@ class TestIncident:
         assert any(line.startswith("equal    the rule 'moved' fires") for line in lines)
 
 
+class TestIncidentOfSeveralWindows:
+    def test_differs_where_the_last_window_of_the_rule_is_not_beyond_its_threshold(
+        self, project: Project
+    ) -> None:
+        model = drift_of_income(project, quiet=1, moved=2)
+        log_rows(model, rows_of_a_day(DAY + 3 * A_DAY, 300))
+        work(model)
+        alert = Alert.objects.get()
+        Alert.objects.update(
+            window_start=DAY + 3 * A_DAY, window_end=DAY + 4 * A_DAY,
+            definition=alert.definition | {"for_windows": 2, "of_windows": 3},
+        )  # fmt: skip
+
+        lines, _ = explain(f"INC-{alert.incident_id}")
+
+        assert any(line.startswith("DIFFERS  the rule 'moved' fires") for line in lines)
+
+    def test_is_equal_where_a_window_of_the_streak_said_nothing(self, project: Project) -> None:
+        incident = drift_of_income(project, quiet=1, moved=3).incidents.get()
+        alert = Alert.objects.get()
+        Alert.objects.update(
+            window_start=DAY + 3 * A_DAY, window_end=DAY + 4 * A_DAY, definition=alert.definition | {"for_windows": 2},
+        )  # fmt: skip
+        change_points(
+            MetricPoint.objects.filter(metric="psi", feature="income", span="day", start=DAY + 2 * A_DAY),
+            status="insufficient",
+        )
+
+        lines, _ = explain(f"INC-{incident.pk}")
+
+        assert any(line.startswith("equal    the rule 'moved' fires") for line in lines)
+
+
 def test_a_week_of_which_a_month_stands_for_some_days_cannot_be_derived(project: Project) -> None:
     """A month's rows are not those of a week that reaches into it, whatever they say."""
     model = make_model(project)
@@ -194,6 +211,7 @@ def test_a_week_of_which_a_month_stands_for_some_days_cannot_be_derived(project:
     assert lines[-1] == "3 equal, 0 differ, 1 cannot be derived."
 
 
+@cache
 def compared(seed: int = 0) -> PairedComparison:
     rng = np.random.default_rng(seed)
     truth, score = rng.integers(0, 2, 600), rng.uniform(size=600)
