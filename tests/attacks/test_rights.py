@@ -431,7 +431,6 @@ class Place:
         ):
             text = text.replace("{" + name + "}", str(getattr(self.world, name).pk))
         text = text.replace("{source}", str(self.world.dead_letter.source_id))
-        self.world.fill("")  # the file that waits is there again
         text = text.replace("{group}", str(self.world.device.group_id))
         return text.replace("{retraining}", str(self.retraining.pk))
 
@@ -478,7 +477,7 @@ def send(place: Place, change: Change, scopes: frozenset[str]) -> Any:
     content = body if isinstance(body, bytes) else orjson.dumps(body)
     token = place.tokens[scopes]
     headers = {"Authorization": f"Bearer {token}", "If-Match": "1"}
-    with undone():
+    with undone(place):
         UploadedFile.objects.update(created_by=f"token {token[:11]}…")  # who may not read sees its own files
         return place.program.generic(method, f"/api/v1{path}", content, content_type=kind, headers=headers)
 
@@ -486,13 +485,14 @@ def send(place: Place, change: Change, scopes: frozenset[str]) -> Any:
 def open_page(place: Place, change: Change, role: str) -> Any:
     """Send the form of the change as a person of this role."""
     form = {name: place.fill(value) for name, value in change.form.items()}
-    with undone():
+    with undone(place):
         return place.people[role].post(f"/{place.fill(change.page)}", form)
 
 
 @contextmanager
-def undone() -> Iterator[None]:
-    """Take the database back afterwards, so that each attempt finds the same world."""
+def undone(place: Place) -> Iterator[None]:
+    """Take the database back afterwards, so that each attempt finds the same world, and the file that waits in it."""
+    place.world.fill("")
     with transaction.atomic():
         yield
         transaction.set_rollback(True)

@@ -86,7 +86,8 @@ class World:
 
     def fill(self, path: str) -> str:
         """Put the names and numbers of these objects into a path's places; the file that waits has its content."""
-        staged_path(self.file).write_bytes(WAITING)
+        if not staged_path(self.file).exists():
+            staged_path(self.file).write_bytes(WAITING)
         places = {
             "<name>": self.model.name,
             "<version>": self.version.version,
