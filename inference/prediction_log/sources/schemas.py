@@ -99,7 +99,7 @@ class SourcePositionOut(ResponseBody, frozen=True):
 class DeadLetterOut(ResponseBody, frozen=True):
     """A message that could not be stored; `text` is its beginning, and null for who may not change sources.
 
-    It is null too where the key is gone under which it is encrypted.
+    It is null too where the key under which it is encrypted was lost.
     """
 
     id: int

@@ -203,7 +203,10 @@ def _message_of(
 def _key_of(keys: Sequence[Any]) -> bytes | None:
     """Return the values of the key columns as an id, so that a row which is read again is known; None where no id can
     be made of them."""
-    text = "/".join(bytes(key).hex() if isinstance(key, bytes | memoryview) else str(key) for key in keys)
+    texts = [bytes(key).hex() if isinstance(key, bytes | memoryview) else str(key) for key in keys]
+    if len(texts) > 1:  # so that ("a/b", "c") and ("a", "b/c") have different ids
+        texts = [text.replace("\\", "\\\\").replace("/", "\\/") for text in texts]
+    text = "/".join(texts)
     return text.encode() if is_valid_id(text) else None
 
 

@@ -90,12 +90,12 @@ class TestEachRowOnce:
         source = make_sql(
             columns=["prediction", "income"], keys=["id", "number"], mapping={"default_version": "1"}
         )
-        server.add("a")
+        server.add("a", "a/1")
         read_all(source)
         server.run("UPDATE scores SET updated_at = '2026-01-05 12:00Z'")
         read_all(source)
 
-        assert ids() == ["a/1"]
+        assert sorted(ids()) == ["a/1", r"a\/1/3"]
 
     def test_watermark_and_keys_are_no_features(self, server: SqlServer, make_sql: MakeSql) -> None:
         source = make_sql(keys=["number"], mapping={"default_version": "1"})
