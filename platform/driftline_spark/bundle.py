@@ -19,6 +19,7 @@ _PACKED = {
     ),
     _ROOT: (
         "inference/data_files/vectors.py",
+        "inference/image_names.py",
         "inference/prediction_log/items.py",
         "inference/prediction_log/rows/sent_items.py",
         "inference/signatures.py",
