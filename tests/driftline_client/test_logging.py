@@ -353,7 +353,8 @@ class TestDelivery:
         program = (
             "import multiprocessing, warnings, driftline_client\n"
             "warnings.simplefilter('ignore')\n"
-            "flights = driftline_client.model('flights', version='7')\n"
+            "delivery = driftline_client.Delivery(exit_s=50)\n"
+            "flights = driftline_client.model('flights', version='7', delivery=delivery)\n"
             "flights.log(features={}, prediction='parent')\n"
             "def work(): flights.log(features={}, prediction='child')\n"
             "child = multiprocessing.get_context('fork').Process(target=work)\n"

@@ -22,7 +22,7 @@ from inference.prediction_log.spool.record import FeatureColumn, LoggedBatch, en
 from inference.prediction_log.spool.segments import SpoolWriter
 from inference.registry.datasets import store_reference
 from inference.registry.models import Model
-from inference.registry.selectors import signature_of
+from inference.registry.selectors import privacies, signature_of
 from inference.registry.services import update_model
 from inference.serving.plan import load_plan
 from monitors.definitions.models import Reference
@@ -40,6 +40,7 @@ NEXT_DAY = DAY + timedelta(days=1)
 
 def keep(model: Model, **policies: str) -> None:
     update_model(model=model, actor="test", privacy=policies)
+    privacies.forget()  # as the commit does, which a test's own transaction never reaches
 
 
 def rows(day: object, n: int = 10, *, mails: tuple[str, ...] = (MAIL,)) -> list[SentPrediction]:
