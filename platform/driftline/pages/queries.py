@@ -47,8 +47,8 @@ DECISION = "decision"
 DECIDING_METRICS = tuple(dict.fromkeys(["psi", *chain.from_iterable(COMBINED.values())]))
 """The statistics of drift that may decide over a feature."""
 PERFORMANCE_WINDOWS = 14
-RECENT_WINDOWS = 7  # in which the newest of a segment is looked for
 """How many windows back performance may have been judged to speak for now: labels come late."""
+RECENT_WINDOWS = 7  # in which the newest of a segment is looked for
 MAX_NOTES = 200  # that a chart shows, the newest of its range
 _ACTING_RUN = re.compile(r"run (\d+)")
 RAISED = Q(status__in=("warning", "critical"))
