@@ -161,6 +161,13 @@ def page(*methods: str, writes: str = "") -> Callable[[View], View]:
                 return _explain(request, problem)
             except SecretUnreadable as error:
                 return _explain(request, Problem(503, "secret_unreadable", str(error)))
+            except ValueError:
+                if "%00" not in request.get_full_path():
+                    raise
+                # PostgreSQL takes NUL in no text, so nothing is called so
+                return _explain(
+                    request, Problem(400, "invalid_address", "The address has a NUL; leave it out.")
+                )
 
         return guarded
 
