@@ -13,6 +13,7 @@ from driftline.common.edge_keys import Purpose, newest_key
 from inference.edge import reports
 from inference.edge.models import Device, DeviceGroup
 from inference.edge.releases import start_release
+from inference.prediction_log.ingest import arrival
 from inference.prediction_log.models import PredictionChunk
 from inference.prediction_log.queries import selectors
 from inference.prediction_log.retention.expiry import drop_week
@@ -106,7 +107,12 @@ class TestRows:
 
         assert (again["accepted"], again["duplicates"], again["rejected"]) == (1, 2, 0)
 
-    def test_that_come_again_when_their_ids_are_forgotten_count_once(self, truck: Agent) -> None:
+    def test_that_come_again_when_their_ids_are_forgotten_count_once(
+        self, truck: Agent, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(
+            arrival, "_closed", set()
+        )  # as in a process that begins: no week is known to be there
         truck.send(1, 2)
         grow_old()
         pack_all()
