@@ -88,8 +88,8 @@ def delete_group(*, group: DeviceGroup, actor: str) -> None:
             raise Problem(
                 409,
                 "group_has_devices",
-                f"{group.name} has or had devices, whose predictions are named after them; revoke those that are not "
-                "needed, and leave the group.",
+                f"{group.name} has or had devices, and their predictions carry its name; revoke the devices that are "
+                "not needed, and keep the group.",
             )
         record_audit(
             project=group.project, actor=actor, action="device_group.delete", subject=group.name,
