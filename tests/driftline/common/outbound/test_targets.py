@@ -9,7 +9,13 @@ import pytest
 from driftline.common.errors import Problem
 from driftline.common.outbound.addresses import AddressBlocked, resolve
 from driftline.common.outbound.rules import OutboundRules
-from driftline.common.outbound.targets import UrlNotAllowed, check_target, parse_target
+from driftline.common.outbound.targets import (
+    PORTS_OF_OTHER_SERVICES,
+    UrlNotAllowed,
+    check_target,
+    parse_target,
+)
+from tests.ports import PORTS
 
 PUBLIC = "93.184.216.34"
 
@@ -75,6 +81,9 @@ class TestForm:
     )
     def test_takes_web_addresses(self, url: str, port: int) -> None:
         assert parse_target(url).port == port
+
+    def test_takes_every_port_that_a_server_of_a_test_may_have(self) -> None:
+        assert PORTS_OF_OTHER_SERVICES.isdisjoint(PORTS)
 
     def test_refuses_our_own_public_name_on_any_port(self, settings: Any) -> None:
         settings.PUBLIC_URL = "https://driftline.example.com"
