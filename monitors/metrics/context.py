@@ -17,8 +17,7 @@ from inference.signatures import Signature
 from monitors.definitions.models import CustomMetric, Expectation, Monitor
 from monitors.definitions.segment_masks import DeclaredSegments, declared_segments
 from monitors.metrics.catalogue import METRICS
-from monitors.metrics.hooks import limits_of_people
-from monitors.metrics.limits import PeopleLimit
+from monitors.metrics.hooks import PeopleLimit, limits_of_people
 from monitors.metrics.models import MetricPoint
 from monitors.metrics.references.loaded import LoadedReference, References
 from monitors.metrics.request_log import RequestLog

@@ -2,13 +2,11 @@
 
 from collections.abc import Collection, Sequence
 from datetime import date, datetime
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from driftline.common.hooks import Hook
 from inference.registry.models import Model
-
-if TYPE_CHECKING:
-    from monitors.metrics.limits import PeopleLimit
+from monitors.metrics.models import MetricPoint
 
 
 def _no_days(model: Model, start: datetime, end: datetime) -> set[date]:
@@ -19,7 +17,24 @@ days_of_faults = Hook(_no_days)
 """Lists the days of `[start, end)` with critical incidents; `monitors.alerts` provides it."""
 
 
-def _nobodys_limits(model: Model) -> "Sequence[PeopleLimit]":
+class PeopleLimit(Protocol):
+    """A limit that somebody made for one metric: a rule."""
+
+    name: str
+    metric: str
+    feature: str
+    segment: str
+    judged_span: str
+    threshold: float
+
+    def severity_at(self, value: float | None) -> str: ...
+
+    def breaks(self, point: MetricPoint) -> bool | None: ...
+
+    def is_proven_by(self, point: MetricPoint) -> bool: ...
+
+
+def _nobodys_limits(model: Model) -> Sequence[PeopleLimit]:
     return ()
 
 

@@ -14,7 +14,7 @@ from django.db.models import Min, Q
 from inference.registry.models import Model
 from monitors.definitions.models import MonitorKind
 from monitors.metrics.catalogue import DRIFT_METRICS, EVIDENCE_METRICS, METRICS, is_drift, measure_of
-from monitors.metrics.hooks import limits_of_people
+from monitors.metrics.hooks import PeopleLimit, limits_of_people
 from monitors.metrics.models import MEASURED, MetricPoint, PackedPoints, PointStatus
 
 NOTICE, NOT_SIGNIFICANT = "notice", "not_significant"
@@ -31,23 +31,6 @@ WORST_IS_ONE = ("brier", "ece")
 """Metrics of performance of which 1 is the worst value; of those where more is better 0 is, but for UNBOUNDED."""
 UNBOUNDED = ("r2",)
 _WINDOWS_READ = 64  # before a range, at first; then ever more
-
-
-class PeopleLimit(Protocol):
-    """A limit that somebody made for one metric: a rule."""
-
-    name: str
-    metric: str
-    feature: str
-    segment: str
-    judged_span: str
-    threshold: float
-
-    def severity_at(self, value: float | None) -> str: ...
-
-    def breaks(self, point: MetricPoint) -> bool | None: ...
-
-    def is_proven_by(self, point: MetricPoint) -> bool: ...
 
 
 def limits_for(limits: Iterable[PeopleLimit], point: MetricPoint) -> list[PeopleLimit]:

@@ -25,7 +25,7 @@ from inference.prediction_log.sources.services import create_source
 from inference.prediction_log.sources.sql import bigquery
 from inference.prediction_log.sources.sql import settings as sql_settings
 from inference.prediction_log.sources.sql.adapter import see_watermark
-from inference.prediction_log.sources.sql.database import open_database
+from inference.prediction_log.sources.sql.opening import open_database
 from inference.prediction_log.sources.sql.queries import TableQueries
 from inference.prediction_log.sources.sql.settings import SqlSettings
 from inference.registry.models import Model

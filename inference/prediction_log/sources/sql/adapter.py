@@ -18,7 +18,8 @@ from inference.prediction_log.sources.positions import (
     set_notice,
 )
 from inference.prediction_log.sources.sql.cursors import UnusableValue, read_cursor, write_cursor
-from inference.prediction_log.sources.sql.database import Database, open_database
+from inference.prediction_log.sources.sql.database import Database
+from inference.prediction_log.sources.sql.opening import open_database
 from inference.prediction_log.sources.sql.queries import TableQueries
 from inference.prediction_log.sources.sql.rows import Unreadable, write_row
 from inference.prediction_log.sources.sql.settings import SqlSettings

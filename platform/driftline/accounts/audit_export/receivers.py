@@ -1,13 +1,10 @@
-"""Where audit entries are sent: the receivers that the settings name."""
+"""What is asked of a receiver of audit entries."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from django.conf import settings
-
 from driftline.accounts.audit_export.records import AuditRecord
-from driftline.accounts.models import AuditReceiver
 
 
 class NotReceived(Exception):
@@ -35,20 +32,3 @@ class TlsFiles:
     """A PEM file; None: those that the system trusts."""
     certificate: str | None
     """A PEM file with this installation's certificate and its key; None: it shows none."""
-
-
-def configured_receivers() -> dict[AuditReceiver, SendsRecords]:
-    """Return what speaks to each receiver that the settings name."""
-    from driftline.accounts.audit_export.otlp import OtlpReceiver  # loads Protocol Buffers
-    from driftline.accounts.audit_export.syslog import SyslogReceiver
-
-    authorities, certificate = settings.AUDIT_EXPORT_CA, settings.AUDIT_EXPORT_CERTIFICATE
-    files = TlsFiles(*(str(one) if one else None for one in (authorities, certificate)))
-    receivers: dict[AuditReceiver, SendsRecords] = {}
-    if settings.AUDIT_SYSLOG:
-        receivers[AuditReceiver.SYSLOG] = SyslogReceiver(settings.AUDIT_SYSLOG, files)
-    if settings.AUDIT_OTLP:
-        receivers[AuditReceiver.OTLP] = OtlpReceiver(
-            settings.AUDIT_OTLP, files, headers_file=settings.AUDIT_OTLP_HEADERS_FILE
-        )
-    return receivers

@@ -6,7 +6,7 @@ from datetime import datetime
 from django.db.models import Max
 
 from driftline.accounts.audit_chain import oldest_unsealed
-from driftline.accounts.audit_export.receivers import configured_receivers
+from driftline.accounts.audit_export.configured import configured_receivers
 from driftline.accounts.models import AuditEntry, AuditExport
 
 

@@ -16,12 +16,8 @@ from django.db import InterfaceError, OperationalError, close_old_connections, t
 from django.db.models import F, QuerySet
 from django.db.models.functions import Coalesce, Now
 
-from driftline.accounts.audit_export.receivers import (
-    NotReceived,
-    Rejected,
-    SendsRecords,
-    configured_receivers,
-)
+from driftline.accounts.audit_export.configured import configured_receivers
+from driftline.accounts.audit_export.receivers import NotReceived, Rejected, SendsRecords
 from driftline.accounts.audit_export.records import AuditRecord
 from driftline.accounts.models import AuditEntry, AuditExport, AuditReceiver
 from driftline.accounts.services import record_audit

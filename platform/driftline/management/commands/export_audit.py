@@ -4,7 +4,8 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db.models import Max
 
-from driftline.accounts.audit_export.receivers import NotReceived, SendsRecords, configured_receivers
+from driftline.accounts.audit_export.configured import configured_receivers
+from driftline.accounts.audit_export.receivers import NotReceived, SendsRecords
 from driftline.accounts.audit_export.selectors import export_statuses
 from driftline.accounts.audit_export.sending import (
     AuditSender,

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import pytest
 
 from driftline.accounts.audit_chain import seal_entries
-from driftline.accounts.audit_export.receivers import configured_receivers
+from driftline.accounts.audit_export.configured import configured_receivers
 from driftline.accounts.audit_export.sending import AuditSender, claim_export, exports_to_send
 from driftline.accounts.models import AuditEntry, AuditReceiver, Project
 from driftline.accounts.services import record_audit

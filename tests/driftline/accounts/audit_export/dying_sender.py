@@ -18,7 +18,7 @@ def main(database: str, receiver: str, batches: int) -> None:
     settings.DATABASES["default"]["NAME"] = database
     django.setup()
     from driftline.accounts.audit_export import sending
-    from driftline.accounts.audit_export.receivers import configured_receivers
+    from driftline.accounts.audit_export.configured import configured_receivers
     from driftline.accounts.models import AuditReceiver
 
     sending.MAX_ENTRIES = 5

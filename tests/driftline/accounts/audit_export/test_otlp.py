@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from driftline.accounts.audit_export.receivers import NotReceived, configured_receivers
+from driftline.accounts.audit_export.configured import configured_receivers
+from driftline.accounts.audit_export.receivers import NotReceived
 from driftline.accounts.audit_export.sending import AuditSender, claim_export, exports_to_send
 from driftline.accounts.models import AuditExport, AuditReceiver
 from tests.certificates import make_certificate

@@ -16,7 +16,7 @@ from django.test import Client
 
 from driftline.accounts.audit_chain import seal_entries
 from driftline.accounts.audit_export import sending
-from driftline.accounts.audit_export.receivers import configured_receivers
+from driftline.accounts.audit_export.configured import configured_receivers
 from driftline.accounts.audit_export.selectors import export_statuses
 from driftline.accounts.audit_export.sending import AuditSender, claim_export, exports_to_send
 from driftline.accounts.models import AuditEntry, AuditExport, AuditReceiver

@@ -19,7 +19,8 @@ from inference.prediction_log.sources.sql import adapter as sql_adapter
 from inference.prediction_log.sources.sql import bigquery
 from inference.prediction_log.sources.sql.adapter import SqlAdapter, sample_rows
 from inference.prediction_log.sources.sql.bigquery import SCOPE
-from inference.prediction_log.sources.sql.database import Database, open_database
+from inference.prediction_log.sources.sql.database import Database
+from inference.prediction_log.sources.sql.opening import open_database
 from inference.prediction_log.sources.sql.queries import Query, TableQueries
 from inference.prediction_log.sources.sql.rows import Unreadable
 from inference.prediction_log.sources.sql.settings import SqlSettings, check_sql

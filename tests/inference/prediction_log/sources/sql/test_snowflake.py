@@ -24,8 +24,9 @@ from inference.prediction_log.sources.services import create_source
 from inference.prediction_log.sources.sql import adapter as sql_adapter
 from inference.prediction_log.sources.sql import snowflake
 from inference.prediction_log.sources.sql.adapter import SqlAdapter, sample_rows
-from inference.prediction_log.sources.sql.database import Database, open_database
+from inference.prediction_log.sources.sql.database import Database
 from inference.prediction_log.sources.sql.nanoseconds import NanosecondTime
+from inference.prediction_log.sources.sql.opening import open_database
 from inference.prediction_log.sources.sql.queries import Query, TableQueries
 from inference.prediction_log.sources.sql.rows import Unreadable, write_row
 from inference.prediction_log.sources.sql.settings import SqlSettings, check_sql
