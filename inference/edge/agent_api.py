@@ -5,6 +5,7 @@ import hashlib
 import msgspec
 from django.http import FileResponse, HttpRequest, HttpResponse
 from ninja import Router
+from ninja.params.functions import Header
 from ninja.responses import Status
 from pydantic import Field
 
@@ -31,6 +32,7 @@ from inference.registry.downloads import open_artifact
 router = Router(tags=["devices"])
 
 MAX_COUNT = 2**63 - 1
+MIN_KEY_LENGTH = 32  # letters: with a code that was used, whoever guesses the key has the token
 
 
 class AgentFacts(Body):
@@ -51,10 +53,18 @@ class DeviceStatus(Body):
 
 
 @router.post("/devices/enrol", auth=EnrolmentCode(), response={201: EnrolmentOut})
-def enrol_device(request: HttpRequest, body: AgentFacts | None = None) -> Status[EnrolmentOut]:
-    """Change the code of a device, sent as a bearer token, for its token; it works once."""
+def enrol_device(
+    request: HttpRequest,
+    body: AgentFacts | None = None,
+    key: str = Header("", alias="Idempotency-Key", min_length=MIN_KEY_LENGTH, max_length=255),
+) -> Status[EnrolmentOut]:
+    """Change the code of a device, sent as a bearer token, for its token; it works once.
+
+    An agent that keeps a secret, random `Idempotency-Key` may send both again, and gets the same token.
+    """
     agent, machine = (body.agent, body.machine) if body else ("", "")
-    enrolled = enrol(code=request.auth, agent=agent, machine=machine, now=now())  # type: ignore[attr-defined]
+    code = request.auth  # type: ignore[attr-defined]
+    enrolled = enrol(code=code, agent=agent, machine=machine, now=now(), key=key)
     if enrolled is None:
         raise unknown_code()
     device, token = enrolled

@@ -1,5 +1,6 @@
 """How a device comes in and goes out: a code that works once becomes a token, until a person revokes it."""
 
+import hmac
 import secrets
 from datetime import datetime, timedelta
 
@@ -49,10 +50,14 @@ def renew_code(*, device: Device, actor: str, now: datetime) -> str:
         return _set_code(device, now)
 
 
-def enrol(*, code: str, agent: str, machine: str, now: datetime) -> tuple[Device, str] | None:
-    """Change a code for a token, once; None for a code that is unknown, used, too old or of an
-    archived project."""
-    token = TOKEN_PREFIX + secrets.token_hex(32)
+def enrol(*, code: str, agent: str, machine: str, now: datetime, key: str = "") -> tuple[Device, str] | None:
+    """Change a code for a token, once; None for a code that is unknown, used, too old or of an archived project.
+
+    Whoever chose a secret `key` may ask again: it gives the same token, also after an answer that was lost on its way.
+    """
+    token = TOKEN_PREFIX + (
+        hmac.new(key.encode(), code.encode(), "sha256").hexdigest() if key else secrets.token_hex(32)
+    )
     with transaction.atomic():
         device = (
             # by no key: releases, which hold the lock of their group, refer to devices
@@ -67,7 +72,7 @@ def enrol(*, code: str, agent: str, machine: str, now: datetime) -> tuple[Device
             .first()
         )
         if device is None or not code.startswith(CODE_PREFIX):
-            return None
+            return _find_enrolled(token) if key else None
         device.code_digest, device.code_expires_at = "", None
         device.token_digest = digest_of(token)
         device.agent, device.machine = agent, machine
@@ -81,6 +86,13 @@ def enrol(*, code: str, agent: str, machine: str, now: datetime) -> tuple[Device
         )  # fmt: skip
         _publish_token(device)
     return device, token
+
+
+def _find_enrolled(token: str) -> tuple[Device, str] | None:
+    """Return the device that has a token already, with it."""
+    enrolled = Device.objects.active().filter(token_digest=digest_of(token), project__archived_at=None)
+    device = enrolled.select_related("group", "project").first()
+    return None if device is None else (device, token)
 
 
 def revoke_device(*, device: Device, actor: str, now: datetime) -> None:

@@ -60,6 +60,7 @@ _FORWARDED = {
     "authorization",
     "content-type",
     "content-encoding",
+    "idempotency-key",
     "if-none-match",
     "user-agent",
     "accept-encoding",

@@ -13,7 +13,7 @@ from driftline_agent.accelerators import CPU, PROFILES
 from driftline_agent.agent import Agent, Options
 from driftline_agent.device_clock import DeviceClock
 from driftline_agent.errors import AgentError
-from driftline_agent.identity import read_identity, store_identity
+from driftline_agent.identity import enrolment_key, forget_enrolment_key, read_identity, store_identity
 from driftline_agent.row_file import make_row_file
 from driftline_agent.server_client import check_url
 from driftline_agent.uplink import enrol
@@ -36,7 +36,8 @@ def _enrol(options: argparse.Namespace) -> None:
     check_url(options.url)
     with _alone(options.home):
         device = _device_of(options.home)
-        identity, first_sequence = enrol(options.url, options.code, DeviceClock())
+        key = enrolment_key(options.home)
+        identity, first_sequence = enrol(options.url, options.code, DeviceClock(), key=key)
         if device not in ("", identity.device):
             raise AgentError(
                 f"{options.home} is the home of the device {device}; give {identity.device} another one by --home, and "
@@ -44,6 +45,7 @@ def _enrol(options: argparse.Namespace) -> None:
             )
         store_identity(options.home, identity)
         make_row_file(options.home, first_sequence, max_bytes=Options.max_row_bytes)
+        forget_enrolment_key(options.home)
     print(f"This is the device {identity.device} of {identity.group}. Start it: driftline-agent run")
 
 

@@ -1,6 +1,7 @@
 """Who the device is: what its enrolment gave, in a file that its user alone can read."""
 
 import json
+import secrets
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -49,6 +50,23 @@ def store_identity(home: Path, identity: Identity) -> None:
     if not identity.key_number:  # an agent of an earlier release reads it too
         del document["key_number"], document["former_keys"]
     write_file(_path_of(home), json.dumps(document, indent=2).encode())
+
+
+def enrolment_key(home: Path) -> str:
+    """Return the secret with which an enrolment is asked for again, until `forget_enrolment_key`."""
+    path = _key_path_of(home)
+    if not path.exists():
+        write_file(path, secrets.token_hex(32).encode())
+    return path.read_text()
+
+
+def forget_enrolment_key(home: Path) -> None:
+    """Note that the answer of the enrolment is kept."""
+    _key_path_of(home).unlink(missing_ok=True)
+
+
+def _key_path_of(home: Path) -> Path:
+    return home / "enrolment.key"
 
 
 def _path_of(home: Path) -> Path:

@@ -167,12 +167,16 @@ class Uplink:
         self._client.close()
 
 
-def enrol(url: str, code: str, clock: DeviceClock) -> tuple[Identity, int]:
-    """Change a code for the device's identity; returns it with the number of its first row. Raises AgentError."""
+def enrol(url: str, code: str, clock: DeviceClock, *, key: str) -> tuple[Identity, int]:
+    """Change a code for the device's identity; returns it with the number of its first row. Raises AgentError.
+
+    With the same secret `key` of at least 32 letters a code works again, for the same identity.
+    """
     facts = {"agent": __version__, "machine": f"{platform.system()} {platform.machine()}"[:60]}
     sent_ms = clock.running_ms()
     try:
-        with open_client(url, PATH, TIMEOUT_SECONDS, {"Authorization": f"Bearer {code}"}) as client:
+        headers = {"Authorization": f"Bearer {code}", "Idempotency-Key": key}
+        with open_client(url, PATH, TIMEOUT_SECONDS, headers) as client:
             answer = client.post("/enrol", json=facts)
         if answer.status_code == 401:
             raise AgentError(
@@ -186,7 +190,7 @@ def enrol(url: str, code: str, clock: DeviceClock) -> tuple[Identity, int]:
         names = {name: str(document[name]) for name in ("device", "group", "token", "public_key")}
         first = int(document["next_sequence"])
     except (httpx.HTTPError, NotReached) as error:
-        raise AgentError(f"Nobody answers at {url}: {error}") from error
+        raise AgentError(f"Nobody answers at {url}: {error}. Run this again, with the same code.") from error
     except (KeyError, ValueError) as error:
         raise AgentError(f"{url} is no Driftline that knows devices: its answer lacks {error}") from error
     identity = Identity(

@@ -34,6 +34,11 @@ class BadNetwork(ThreadingHTTPServer):
     def url(self) -> str:
         return f"http://127.0.0.1:{self.server_port}"
 
+    def plan(self, *deeds: str) -> None:
+        """Say what becomes of the next requests."""
+        with self._lock:
+            self._deck = list(reversed(deeds))
+
     def choose(self) -> tuple[str, float]:
         """Choose what becomes of a request, and how long it takes."""
         with self._lock:

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from django.core.management import call_command
 
+from driftline.accounts.models import AuditEntry
 from driftline.common.edge_keys import Purpose, newest_key
 from driftline.common.signing import public_text
 from driftline_agent.agent import Agent, Options
@@ -17,6 +18,7 @@ from inference.prediction_log.queries import selectors
 from tests.driftline_agent.device import PlayedDevice, enrol_in
 from tests.driftline_agent.enrolled import running_agents
 from tests.driftline_agent.processes import AgentProcess
+from tests.driftline_agent.proxy import bad_network
 from tests.inference.edge.fleet import release
 from tests.inference.onnx_models import linear_model
 from tests.waiting import wait_until
@@ -177,6 +179,21 @@ class TestEnrolling:
 
         assert again.returncode == 1
         assert "Make another one on the page Devices" in again.stderr
+
+    @pytest.mark.parametrize("lost", ["cut before", "cut after", "cut within"])
+    def test_is_done_again_with_the_same_code_where_no_answer_came(
+        self, lost: str, group: DeviceGroup, live_server: Any, tmp_path: Path
+    ) -> None:
+        agent, code = AgentProcess(tmp_path / "agent", "truck"), self._code(group)
+        with bad_network(live_server.url, 1) as network:
+            network.plan(lost, "double")
+
+            cut, whole = agent.enrol(network.url, code), agent.enrol(network.url, code)
+
+        assert (cut.returncode, whole.returncode) == (1, 0)
+        assert "Run this again, with the same code." in cut.stderr
+        assert AuditEntry.objects.filter(action="device.enrol").count() == 1
+        assert not (agent.home / "enrolment.key").exists()
 
     def test_in_a_new_home_goes_on_with_numbers_that_were_never_used(
         self, group: DeviceGroup, live_server: Any, tmp_path: Path

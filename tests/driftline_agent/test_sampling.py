@@ -156,7 +156,7 @@ def devices(live_server: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
         _, code = create_device(
             group=group, name=f"device of {group.name}".replace(" ", "."), actor="test", now=now
         )
-        identity, first = enrol(live_server.url, code, clock)
+        identity, first = enrol(live_server.url, code, clock, key="k" * 32)
         home = tmp_path / group.name
         home.mkdir()
         days_ago = round((now - timedelta(days=2)).timestamp() * 1000)

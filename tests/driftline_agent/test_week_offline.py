@@ -45,7 +45,7 @@ def home(group: DeviceGroup, live_server: Any, tmp_path: Path) -> Path:
     now = datetime.now(UTC)
     start_release(group=group, version="1", actor="test", now=now)
     _, code = create_device(group=group, name="truck", actor="test", now=now)
-    identity, first = enrol(live_server.url, code, SetClock())
+    identity, first = enrol(live_server.url, code, SetClock(), key="k" * 32)
     home = tmp_path / "device"
     home.mkdir()
     week_ago = round((now - timedelta(hours=HOURS + 1)).timestamp() * 1000)

@@ -16,8 +16,8 @@ from tests.inference.edge.fleet import add_agent
 NOW = datetime(2026, 1, 5, 12, tzinfo=UTC)
 
 
-def enrol_over_http(code: str, body: bytes = b"{}") -> Any:
-    headers = {"Authorization": f"Bearer {code}"}
+def enrol_over_http(code: str, body: bytes = b"{}", **others: str) -> Any:
+    headers = {"Authorization": f"Bearer {code}", **others}
     return Client().generic("POST", "/api/v1/devices/enrol", body, "application/json", headers=headers)
 
 
@@ -37,6 +37,29 @@ class TestACode:
         enrol_over_http(code)
 
         assert enrol_over_http(code).status_code == 401
+
+    def test_gives_the_same_token_to_who_kept_a_secret_key(self, group: DeviceGroup) -> None:
+        _, code = create_device(group=group, name="truck", actor="test", now=datetime.now(UTC))
+
+        first, again = (enrol_over_http(code, idempotency_key="a" * 32) for _ in range(2))
+
+        assert (first.status_code, again.status_code) == (201, 201)
+        assert again.json() == first.json()
+        assert enrol_over_http(code, idempotency_key="b" * 32).status_code == 401
+        assert enrol_over_http(code).status_code == 401
+
+    def test_gives_nothing_more_once_another_code_was_used(self, group: DeviceGroup) -> None:
+        device, code = create_device(group=group, name="truck", actor="test", now=datetime.now(UTC))
+        enrol_over_http(code, idempotency_key="a" * 32)
+        enrol_over_http(renew_code(device=device, actor="test", now=datetime.now(UTC)))
+
+        assert enrol_over_http(code, idempotency_key="a" * 32).status_code == 401
+
+    def test_wants_a_key_that_nobody_guesses(self, group: DeviceGroup) -> None:
+        _, code = create_device(group=group, name="truck", actor="test", now=datetime.now(UTC))
+
+        assert enrol_over_http(code, idempotency_key="a" * 31).status_code == 400
+        assert enrol_over_http(code).status_code == 201
 
     def test_works_for_a_day(self, group: DeviceGroup) -> None:
         _, code = create_device(group=group, name="truck", actor="test", now=NOW)
@@ -90,6 +113,15 @@ class TestRevocation:
         assert agent.get("assignment").status_code == 401
         assert agent.send(1).status_code == 401
         assert enrol_over_http(code).status_code == 401
+
+    def test_ends_an_enrolment_that_is_sent_again(self, group: DeviceGroup) -> None:
+        device, code = create_device(group=group, name="truck", actor="test", now=datetime.now(UTC))
+        enrol_over_http(code, idempotency_key="a" * 32)
+        device.refresh_from_db()
+
+        revoke_device(device=device, actor="test", now=datetime.now(UTC))
+
+        assert enrol_over_http(code, idempotency_key="a" * 32).status_code == 401
 
     def test_happens_once(self, group: DeviceGroup) -> None:
         agent = add_agent(group, "truck")
