@@ -1,5 +1,6 @@
 """Which objects are yet to be read: a pass over a listing, page by page, beside a compact table of what was read."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -61,8 +62,9 @@ class Pass:
             return False
         if self.settings.reread_changed or not known.is_whole:
             return True
-        SourceObject.objects.filter(pk=known.pk, etag=known.etag).update(etag=info.etag)
-        self._replaced.append(info.path)
+        if known.etag != (passed := _passed_version(info.etag)):
+            SourceObject.objects.filter(pk=known.pk, etag=known.etag).update(etag=passed)
+            self._replaced.append(info.path)
         return False
 
     def _note_missing(self, page: Sequence[ObjectInfo], until: str | None) -> None:
@@ -91,6 +93,11 @@ class Pass:
                 f"{folder} cannot be listed, so nothing below it is read; allow this server to.",
             )
         self.is_over = True
+
+
+def _passed_version(etag: str) -> str:
+    """Name a version that was noticed and not read; no store calls one so, so it can still be read later."""
+    return f"not read: {hashlib.sha256(etag.encode()).hexdigest()}"
 
 
 def _is_object(info: ObjectInfo) -> bool:

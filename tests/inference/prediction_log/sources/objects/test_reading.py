@@ -215,6 +215,19 @@ class TestReplacedObjects:
         assert notice(replaced) == ""
         assert positions(replaced) == {ALL_OBJECTS: 2}
 
+    def test_are_read_where_that_is_set_after_they_were_said(
+        self, replaced: Source, bucket: BucketServer
+    ) -> None:
+        read_all(replaced)
+        where = {"bucket": "scores", "endpoint": bucket.address, "reread_changed": True}
+        update_source(source=replaced, actor="ada", settings=ObjectsSettings.model_validate(where))
+
+        found = read_all(replaced)
+
+        assert [one.offset for one in found] == [0, 1]
+        assert ids() == ["a", "new"]
+        assert read_all(replaced) == []
+
     def test_in_the_middle_are_read_anew_from_their_beginning(
         self, bucket: BucketServer, of_bucket: MakeObjects, monkeypatch: pytest.MonkeyPatch
     ) -> None:
