@@ -28,9 +28,8 @@ from inference.prediction_log.sources.objects import adapter as objects_adapter
 from inference.prediction_log.sources.objects import bucket as bucket_module
 from inference.prediction_log.sources.objects import listing, remote_store
 from inference.prediction_log.sources.objects.preview import sample_objects
-from inference.prediction_log.sources.objects.progress import ALL_OBJECTS
 from inference.prediction_log.sources.objects.settings import ObjectsSettings
-from inference.prediction_log.sources.positions import Fenced
+from inference.prediction_log.sources.positions import ALL_OBJECTS, Fenced
 from inference.prediction_log.sources.selectors import statuses_of
 from inference.prediction_log.sources.services import update_source
 from inference.prediction_log.sources.storing import store_batch
@@ -396,6 +395,7 @@ class TestBrokenObjects:
         assert codes == {"missing_field", "malformed_row"}
         assert (retried.stored, retried.refused) == (1, 1)
         assert ids() == ["a"]
+        assert statuses_of([source])[source.pk].rows == 1
 
 
 class TestTheStore:
