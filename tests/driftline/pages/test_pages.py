@@ -116,6 +116,15 @@ class TestAModelThatDrifted:
 
         assert told in verdict.of_model(model).text
 
+    def test_says_of_windows_that_drifted_no_more_than_that_they_add_up_to_no_slow_drift(
+        self, client: Client, model: Model
+    ) -> None:
+        for path in ("drift", "features/income"):
+            page = markup(client.get(f"/models/{model.name}/{path}"))
+
+            assert "The windows add up to no slow drift" in page
+            assert "within chance, one by one" not in page
+
     def test_names_beside_the_newest_count_what_it_counts_not_what_the_first_one_did(
         self, model: Model
     ) -> None:
