@@ -90,14 +90,14 @@ class Story:
             return (
                 f"There is no data for {measured(self.transition)} of {self.incident.model.name} "
                 f"between {moment(self.transition.window_start)} and {moment(self.transition.window_end)}; "
-                f"since {moment(self.incident.since)}."
+                f"since {moment(self.transition.since)}."
             )
         value, threshold = compared(self.transition)
         return (
             f"{measured(self.transition)} of {self.incident.model.name} is {value}, "
             f"{self.rule.operator} {threshold}, on {self.transition.n:,} rows "
             f"between {moment(self.transition.window_start)} and {moment(self.transition.window_end)}; "
-            f"since {moment(self.incident.since)}."
+            f"since {moment(self.transition.since)}."
         )
 
     def _headline_of_end(self) -> str:
