@@ -280,7 +280,8 @@ def _beyond_limits(model: Model, performance: Sequence[MetricPoint], *, is_first
     """Name the metrics of performance that are beyond their limits although no rule fires."""
     raised = [METRICS[one.metric].title for one in performance if one.status in RAISED]
     beyond = f"{len(raised)} of {len(performance)} metrics of its performance are beyond their limits"
-    named = f"{beyond}: {', '.join(raised[:MAX_CAUSES])}."
+    more = f" and {len(raised) - MAX_CAUSES} more" if len(raised) > MAX_CAUSES else ""
+    named = f"{beyond}: {', '.join(raised[:MAX_CAUSES])}{more}."
     return Phrase(f"No rule fires on {_named(model)}, but {named}" if is_first else f" {named}")
 
 
