@@ -10,10 +10,12 @@ from inference.prediction_log.sources.models import SourceObject
 from inference.prediction_log.sources.objects.progress import forget_missing
 from inference.prediction_log.sources.objects.settings import MAX_PATH_BYTES, ObjectsSettings
 from inference.prediction_log.sources.objects.store import ObjectInfo, ObjectStore
-from inference.prediction_log.sources.positions import set_notice
+from inference.prediction_log.sources.positions import clear_notice, set_notice
 
 MAX_WAITING = 10_000
 """Objects that are remembered from one pass; those beyond are counted, and found again by the next."""
+
+HOW_TO_READ_AGAIN = "the setting reread_changed has changed objects read anew."
 
 
 @dataclass
@@ -85,8 +87,10 @@ class Pass:
             set_notice(
                 self.source_id,
                 f"{first}{more} changed after being read, and {'are' if others else 'is'} not read again; "
-                "the setting reread_changed has changed objects read anew.",
+                f"{HOW_TO_READ_AGAIN}",
             )
+        if self.settings.reread_changed:
+            clear_notice(self.source_id, ending=HOW_TO_READ_AGAIN)
         if folder := self.store.unlisted():
             set_notice(
                 self.source_id,

@@ -226,6 +226,7 @@ class TestReplacedObjects:
         assert [one.offset for one in found] == [0, 1]
         assert ids() == ["a", "new"]
         assert read_all(replaced) == []
+        assert notice(replaced) == ""
 
     def test_in_the_middle_are_read_anew_from_their_beginning(
         self, bucket: BucketServer, of_bucket: MakeObjects, monkeypatch: pytest.MonkeyPatch
