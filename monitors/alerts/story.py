@@ -24,6 +24,7 @@ from monitors.alerts.wording import (
     silent_since,
 )
 from monitors.definitions.choosing import active_reference, described
+from monitors.definitions.models import Reference
 from monitors.metrics.change_points import sentence_of
 from monitors.metrics.quality_effect import QualityEffect, quality_effects
 from monitors.metrics.selectors import change_points
@@ -54,7 +55,7 @@ class Story:
     incident: Incident
     transition: Transition
     champion: str | None
-    reference: dict[str, Any] | None
+    reference: Reference | None
     worst: float | None
     alerts: Sequence[Alert]
     causes: Sequence[dict[str, Any]]
@@ -89,14 +90,14 @@ class Story:
             return (
                 f"There is no data for {measured(self.transition)} of {self.incident.model.name} "
                 f"between {moment(self.transition.window_start)} and {moment(self.transition.window_end)}; "
-                f"since {moment(self.incident.since)}."
+                f"since {moment(self.transition.since)}."
             )
         value, threshold = compared(self.transition)
         return (
             f"{measured(self.transition)} of {self.incident.model.name} is {value}, "
             f"{self.rule.operator} {threshold}, on {self.transition.n:,} rows "
             f"between {moment(self.transition.window_start)} and {moment(self.transition.window_end)}; "
-            f"since {moment(self.incident.since)}."
+            f"since {moment(self.transition.since)}."
         )
 
     def _headline_of_end(self) -> str:
@@ -144,8 +145,18 @@ class Story:
         if self.rule.runbook:
             facts.append((RUNBOOK, self.rule.runbook))
         if self.reference:
-            facts.append(("Reference", "{rows:,} rows of version {version}".format_map(self.reference)))
+            facts.append(
+                ("Reference", f"{self.reference.description}, of version {self.reference.version.version}")
+            )
         return facts
+
+    @property
+    def reference_detail(self) -> dict[str, Any] | None:
+        """What its windows are compared with, by the names of the API; of a file its number of rows as well."""
+        if self.reference is None:
+            return None
+        rows = {"rows": self.reference.dataset.rows} if self.reference.dataset else {}
+        return {**described(self.reference), **rows}
 
     @property
     def alert_lines(self) -> list[str]:
@@ -198,7 +209,11 @@ def gather(
         incident=incident,
         transition=transition,
         champion=deployment.champion.version if deployment and deployment.champion else None,
-        reference=_reference(incident, deployment),
+        reference=active_reference(
+            model=incident.model,
+            version_id=deployment.champion_id if deployment else None,
+            at=incident.opening.window_start,
+        ),
         worst=worst_value(incident, until=incident.resolved_at or transition.window_end),
         alerts=list(incident.alerts.select_related("rule").order_by("pk")),
         causes=causes,
@@ -241,18 +256,6 @@ def incident_url(incident: Incident) -> str:
 
 def channels_url(channel: Channel) -> str:
     return f"{channel.project.url}/settings/channels"
-
-
-def _reference(incident: Incident, deployment: Deployment | None) -> dict[str, Any] | None:
-    reference = active_reference(
-        model=incident.model,
-        version_id=deployment.champion_id if deployment else None,
-        at=incident.opening.window_start,
-    )
-    if reference is None:
-        return None
-    rows = {"rows": reference.dataset.rows} if reference.dataset else {}
-    return {**described(reference), **rows}
 
 
 def describe_cause(cause: dict[str, Any]) -> str:

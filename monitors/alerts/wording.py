@@ -207,16 +207,18 @@ def silent_since(transition: Transition) -> datetime | None:
     return parse_timestamp(since) if transition.deciding.metric == "silence" and since else None
 
 
-def measured(transition: Transition) -> str:
+def measured(transition: Transition, *, counted: Sequence[str] | None = None) -> str:
     """Name what was measured: the metric, its feature (of a rule over all features the worst one; of a count those
-    that it counts) and its segment."""
+    that it counts, or that another window `counted`) and its segment."""
     rule = transition.deciding
     feature = transition.detail.get("feature") or rule.feature
-    counted = _few((transition.detail.get("point") or {}).get("counted") or [])
+    if counted is None:
+        counted = (transition.detail.get("point") or {}).get("counted")
+    names = _few(counted or [])
     return (
         title_of_points(rule.metric, feature)
         + (f" in {rule.segment}" if rule.segment else "")
-        + (f" ({counted})" if counted else "")
+        + (f" ({names})" if names else "")
     )
 
 

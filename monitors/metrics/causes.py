@@ -40,6 +40,8 @@ FAULT, LABELS, DRIFT, SEGMENT = "fault", "labels", "drift", "segment"
 are whole but moved, and rows that got worse than others."""
 USUAL_DAYS, USUAL_WINDOWS = timedelta(days=28), 4  # whichever is longer
 FEW = 0.5  # of the labels that usually come
+OF_NO_ROWS = ("silence", "freshness", "ingest_lag")
+"""Metrics of rows that did not come: what those before them hold explains nothing of that."""
 MINOR = 0.01  # of the rows: a fault of fewer explains no more of a metric than that
 
 
@@ -60,7 +62,9 @@ def rank_causes(
     `segment`), feature (of labels `label`) or segment, score and evidence as a sentence. The score is the share of the
     rows that are broken or lack what they should have, the share of the blame among what drifted, or the share of the
     loss's rise (or of the loss) that a segment explains. Each kind is in order of score, but for faults that are minor:
-    they come after what drifted. Correlation, not proof."""
+    they come after what drifted. None of rows that did not come. Correlation, not proof."""
+    if metric in OF_NO_ROWS:
+        return []
     is_about_data = metric in METRICS and METRICS[metric].kind == MonitorKind.QUALITY
     broken = _quality_faults(model, start, end)
     minor = [point for point in broken if _is_minor(point, is_about_data=is_about_data)]

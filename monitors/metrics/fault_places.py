@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
+import scipy.special
+
 from inference.prediction_log.models import ANSWERING_ROLES
 from inference.registry.models import Model
 from inference.vector_names import norm_of
@@ -17,6 +19,10 @@ NEARLY_ALL = 0.95
 """Of the broken rows: a segment that holds so many of them is where the fault is."""
 NARROWER = 0.9
 """Of all rows: a segment of more is no narrower a place than all of them."""
+
+BY_CHANCE = 0.001
+"""An hour is where a fault began if so few broken rows come before it less often than this in one that was there all
+the time."""
 
 
 @dataclass(frozen=True)
@@ -83,14 +89,19 @@ def _column(summary: WindowSummary, feature: str) -> ColumnSummary | None:
 
 
 def _onset(hours: Sequence[_BrokenRows]) -> datetime | None:
-    """Return the first hour that is broken half as much as the worst one; None where the window began like that."""
+    """Return the first hour that is broken half as much as the worst one; None where the window began like that, or
+    where so few rows came before it that they may be whole by chance alone."""
     shares: dict[datetime, float] = {}
     for start in sorted({hour.start for hour in hours}):
         same = [hour for hour in hours if hour.start == start]
         shares[start] = _broken(same) / max(_rows(same), 1)
     worst = max(shares.values())
     onset = next(start for start, share in shares.items() if share >= worst / 2)
-    return None if onset == min(shares) else onset
+    before = [hour for hour in hours if hour.start < onset]
+    after = [hour for hour in hours if hour.start >= onset]
+    share = min(max(_broken(after) / max(_rows(after), 1), 0.0), 1.0)
+    by_chance = scipy.special.bdtr(max(round(_broken(before)), 0), _rows(before), share)
+    return onset if by_chance < BY_CHANCE else None
 
 
 def _broken(hours: Sequence[_BrokenRows]) -> float:

@@ -20,7 +20,15 @@ from monitors.summaries.models import StaleWindow
 from monitors.workflows.models import ACTIVE_STATES, Run
 
 ERROR = str(PointStatus.ERROR)
-STATUSES = (OK, LEARNING, NOT_MONITORED, Severity.WARNING.value, Severity.CRITICAL.value, ERROR)
+STATUSES = (
+    OK,
+    LEARNING,
+    NOT_MONITORED,
+    Severity.NOTICE.value,
+    Severity.WARNING.value,
+    Severity.CRITICAL.value,
+    ERROR,
+)
 
 
 @dataclass(frozen=True)
@@ -76,6 +84,7 @@ def _unfinished(models: QuerySet[Model]) -> Iterable[Mapping[str, Any]]:
         is_stuck=ExpressionWrapper(is_stuck(), BooleanField()),
         is_critical=Exists(unresolved.filter(severity=Severity.CRITICAL)),
         is_warned=Exists(unresolved.filter(severity=Severity.WARNING)),
+        is_noticed=Exists(unresolved.filter(severity=Severity.NOTICE)),
     )
 
 
@@ -88,6 +97,7 @@ def _progress(newest: datetime | None, facts: Mapping[str, Any], watch: Watch) -
         (Severity.CRITICAL.value, facts["is_critical"]),
         (ERROR, facts["is_stuck"]),
         (Severity.WARNING.value, facts["is_warned"]),
+        (Severity.NOTICE.value, facts["is_noticed"]),
     )
     status = next((name for name, is_there in problems if is_there), watch.status)
     if newest is None:

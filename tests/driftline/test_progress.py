@@ -13,10 +13,12 @@ from driftline.accounts.models import Project, User
 from driftline.accounts.services import create_project
 from driftline.progress import progress_of, progress_of_each
 from inference.registry.models import Model
+from monitors.rules.models import Rule, Transition
 from monitors.rules.services import create_rule
 from monitors.workflows.services import configure_workflow
 from tests.shared_rows import rows_of_many_tests
 from tests.worlds.approvals import DAY, give_reference, log, make_model, rows_of_a_day, work
+from tests.worlds.incidents import open_incident
 
 pytestmark = pytest.mark.django_db
 
@@ -61,6 +63,18 @@ def test_what_waits_holds_a_model_back_and_what_fired_is_its_status(models: list
     assert fired.computed_until is not None
     assert (silent.newest, silent.computed_until) == (None, None)
     assert [one.status for one in (computed, waiting, silent)] == ["ok", "not_monitored", "not_monitored"]
+
+
+@pytest.mark.parametrize("severity", ["notice", "warning", "critical"])
+def test_an_open_incident_gives_its_severity_as_the_status(models: list[Model], severity: str) -> None:
+    fired = models[2]
+    transition = Transition.objects.create(
+        rule=Rule.objects.get(model=fired), model=fired, kind="opened", window_start=DAY, window_end=DAY + A_DAY,
+        value=2.0, n=60, threshold=1.0,
+    )  # fmt: skip
+    open_incident(transition, severity=severity)
+
+    assert progress_of(fired).status == severity
 
 
 def test_of_many_models_is_told_what_is_told_of_each(models: list[Model]) -> None:

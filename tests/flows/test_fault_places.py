@@ -42,6 +42,12 @@ def without_income(row: SentPrediction, number: int, *, regions: set[str], onset
     return replace(row, features=row.features | {"income": None}, probabilities=0.4 + 0.2 * (number % 2))
 
 
+def without_some_income(row: SentPrediction, number: int) -> SentPrediction:
+    """Lose the income of one row in ten of the first four hours, and of one in four of the others."""
+    is_lost = number in (7, 17) if number < 20 else number % 4 == 0
+    return replace(row, features=row.features | {"income": None}) if is_lost else row
+
+
 def send_until_broken(model: Model, *, regions: set[str], onset: int = ONSET) -> Transition:
     """Send three good days, then one that is broken in some regions, each with its labels, and let it end."""
     for number in range(5):
@@ -81,6 +87,18 @@ class TestPlace:
         opened = send_until_broken(watched, regions={"south"}, onset=0)
 
         assert "since" not in opened.detail["causes"][0]
+
+    def test_names_no_hour_where_the_rows_before_it_may_be_whole_by_chance(self, watched: Model) -> None:
+        for number in range(5):
+            rows = rows_of_a_day(DAY + number * ONE_DAY, 120)
+            if number == 3:
+                rows = [without_some_income(row, at) for at, row in enumerate(rows)]
+            log(watched, rows)
+            work(watched)
+
+        cause = Transition.objects.get(kind="opened").detail["causes"][0]
+        assert cause["feature"] == "income"
+        assert "since" not in cause
 
 
 class TestEffect:

@@ -76,4 +76,4 @@ def test_a_trend_below_every_limit_opens_an_incident_with_its_onset(watched: Mod
     assert said in markup(pages.get(f"/incidents/{incident.pk}"))
     for path in ("drift", "features/income"):
         assert "within chance, add up to 1 : " in markup(pages.get(f"{about}/{path}"))
-    assert "within chance, one by one and together" in markup(pages.get(f"{about}/features/region"))
+    assert "The windows add up to no slow drift" in markup(pages.get(f"{about}/features/region"))

@@ -35,6 +35,7 @@ from inference.serving.plan import PlanModel, load_plan
 from inference.serving.versions.versions import LoadedVersion
 from monitors.definitions.choosing import ReferenceChoice, choose_reference
 from monitors.metrics.rows.changed_examples import changed_examples
+from monitors.reports.derivation.predictions import derive_prediction
 from tests.driftline.api.conftest import Api, caller
 from tests.inference.onnx_models import embedding_model, store
 from tests.inference.prediction_log.storage.aging import grow_old, pack_all
@@ -144,6 +145,15 @@ class TestKept:
 
         [chunk] = PredictionChunk.objects.all()
         assert len(chunk.payload) > sum(map(len, drawn)) / 2
+
+    def test_where_the_image_itself_is_not_so_that_its_answer_is_not_derived_again(
+        self, version: Version, home: Path
+    ) -> None:
+        serve(version, home)
+
+        [derived] = derive_prediction(version.model, f"{DAY:%m%d%H}-0")
+
+        assert derived.why == "its input has no columns, as an image has none, so the log does not hold it."
 
     def test_in_no_export(self, version: Version, home: Path) -> None:
         serve(version, home)

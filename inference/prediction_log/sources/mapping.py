@@ -80,10 +80,11 @@ def mapper_of(mapping: SourceMapping, what: str) -> Callable[[dict[str, Any], St
             for path in paths:
                 if path == "$key" and what == "labels" and TOPIC_HEADER in message.headers:
                     continue  # a message of MQTT has a key of its content alone, which no prediction has
-                found = _find(value, path, message)
+                found, field = _find(value, path, message), _field_of(value, path)
+                if found is not None or value.get(field) is None:  # an empty field is no feature for that
+                    used.add(field)
                 if found is not None:
                     item[name] = found
-                    used.add(path.partition(".")[0])
                     break
         if message.has_text_cells:
             item |= {name: read_cell(item[name]) for name in _NUMBERS if name in item}
@@ -125,10 +126,15 @@ def _features(
         *mapping.tags.values(),
         *_places(mapping, "label"),
     )  # a label among the features would give it away
-    used = used.union(message.place_fields, (path.partition(".")[0] for path in named))
+    used = used.union(message.place_fields, (_field_of(value, path) for path in named))
     return {
         name: cell for name, cell in value.items() if name not in used and not isinstance(cell, dict | list)
     }
+
+
+def _field_of(value: dict[str, Any], path: str) -> str:
+    """Name the field of a message in which a path lies; a key that holds dots itself is one."""
+    return path if path in value else path.partition(".")[0]
 
 
 def _find(value: Any, path: str, message: StreamMessage) -> Any:

@@ -4,12 +4,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from django.db import connection
-from django.db.models import Case, Q, When
+from django.db.models import Case, F, Q, When
 from django.db.models.functions import Coalesce, Now
 
 from driftline.common.clock import now
 from inference.prediction_log.sources.messages import StreamMessage, plausible_time
 from inference.prediction_log.sources.models import Source, SourcePosition
+
+ALL_OBJECTS = "(objects read whole)"
+"""The partition in which the counts of finished objects are added; its offsets count objects."""
 
 
 class Fenced(Exception):
@@ -73,6 +76,16 @@ def move_positions(source_id: int, spans: Sequence[Span], rows: Mapping[str, int
             )
             if cursor.rowcount == 0:
                 raise Fenced(span.partition)
+
+
+def count_rows(source_id: int, partition: str, rows: int) -> None:
+    """Count rows that were stored later than the messages around them, as those of dead letters are.
+
+    An object that was read to its end has no position of its own any more.
+    """
+    positions = SourcePosition.objects.filter(source_id=source_id)
+    if not positions.filter(partition=partition).update(rows=F("rows") + rows):
+        positions.filter(partition=ALL_OBJECTS).update(rows=F("rows") + rows)
 
 
 def read_positions(source_id: int, partitions: Sequence[str]) -> dict[str, int]:

@@ -25,7 +25,13 @@ from inference.prediction_log.sources.envelopes import HALVES, read_half, reader
 from inference.prediction_log.sources.mapping import SourceMapping
 from inference.prediction_log.sources.messages import AdapterFailed, StreamMessage
 from inference.prediction_log.sources.models import Source
-from inference.prediction_log.sources.positions import Fenced, move_positions, set_notice, spans_of
+from inference.prediction_log.sources.positions import (
+    Fenced,
+    count_rows,
+    move_positions,
+    set_notice,
+    spans_of,
+)
 
 log = logging.getLogger(__name__)
 
@@ -140,7 +146,10 @@ def store_letters(
         messages = decode_again(source, messages)
     except AdapterFailed as error:
         raise Problem(502, "source_unreachable", str(error)) from error
-    return _prepare(source, messages, now, keep_halves=False)().refusals
+    outcome = _prepare(source, messages, now, keep_halves=False)()
+    for partition, rows in outcome.rows.items():
+        count_rows(source.pk, partition, rows)
+    return outcome.refusals
 
 
 def _prepare(

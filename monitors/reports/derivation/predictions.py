@@ -45,6 +45,9 @@ def _derive_row(model: Model, row: LoggedRow, what: str) -> Iterator[Derivation]
         yield cannot(what, "another server answered it, and Driftline has no file of that version.")
         return
     signature = signature_of(version)
+    if not signature.features:
+        yield cannot(what, "its input has no columns, as an image has none, so the log does not hold it.")
+        return
     lacking = [
         one.name for one in signature.features if one.name not in row["features"] or one.name in model.privacy
     ]

@@ -34,6 +34,8 @@ from monitors.stats.mergeable.sketches import NumericSummary
 
 DECISION_TITLE = "Deciding statistic"
 LISTED_SEGMENTS = 50
+NO_SLOW_DRIFT = "The windows add up to no slow drift; one that is beyond its own limit counts by itself"
+"""True also among windows that drift: where most are beyond their limits, there is no evidence of many."""
 KINDS = {"": "any", "number": "numbers", "category": "categories", "vector": "vectors"}
 
 
@@ -186,7 +188,7 @@ def evidence_chart(
     sentence = evidence_sentence(metric, newest.value, newest.detail or {}, newest.end - newest.start)
     return Chart(
         id="evidence", title="Evidence of slow drift", unit=METRICS[metric].unit,
-        summary=f"{sentence or 'The windows are within chance, one by one and together'}.",
+        summary=f"{sentence or NO_SLOW_DRIFT}.",
         start=chosen.start, end=chosen.end, series=[ChartLine("evidence", queries.dots(points))], from_zero=True,
         marks=queries.marks_in(model, chosen.start, chosen.end),
         note="lower is better",

@@ -250,7 +250,7 @@ def _verdict(one: Incident, worst: float | None) -> Statement:
         closed = f" {one.close_reason}, on {one.closed_at:%-d %b %Y %H:%M} UTC." if one.closed_at else ""
         return Statement("notice" if one.closed_at else one.severity, [Phrase(f"{sentence}{closed}")])
     what, stood = measured(opening), stands(opening)
-    since = f"{one.since:%-d %b %Y %H:%M} UTC"
+    since = f"{opening.since:%-d %b %Y %H:%M} UTC"
     if one.closed_at:
         text = f"{one.close_reason}, on {one.closed_at:%-d %b %Y %H:%M} UTC: {what} was {stood}"
         return Statement("notice", [Phrase(f"{text} since {since}.")])

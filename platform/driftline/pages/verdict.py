@@ -1,5 +1,6 @@
 """The sentence at the top of a page: what is wrong, since when, and why, from stored rows alone."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -149,6 +150,7 @@ def _complaint(incident: Incident) -> list[Phrase]:
     value, threshold = format_pair(newest.value, rule.threshold)
     at = f"on {newest.n:,} rows, {_day(newest.start)}"
     if rule.is_breached_by(newest.value):
+        measure = measured(incident.opening, counted=(newest.detail or {}).get("counted"))
         evidence = f"{measure} {value}, {limit.replace(format_number(rule.threshold), threshold)}"
         return [begins, Phrase(evidence, url), Phrase(f" ({at}).")]
     good = in_a_row(rule.recover_windows, rule.judged_span, "good ")
@@ -206,9 +208,8 @@ def _no_longer_drifts(now: MetricPoint | None) -> bool:
 def _as_it_opened(cause: dict[str, object], name: str) -> str:
     text = str(cause.get("evidence", "")).removeprefix(f"{name} ").removeprefix("moved: ")
     text = text.replace(f" in {name}:", ":").split(", importance")[0]
-    for words in (" against a limit of ", " (limit "):
-        text = text.replace(words, ", limit ")
-    return text.removesuffix(")")
+    text = text.replace(" against a limit of ", ", limit ")
+    return re.sub(r" \((limit [^)]*)\)", r", \1", text)
 
 
 def _under_way(run: Run | None) -> list[Phrase]:
@@ -279,7 +280,8 @@ def _beyond_limits(model: Model, performance: Sequence[MetricPoint], *, is_first
     """Name the metrics of performance that are beyond their limits although no rule fires."""
     raised = [METRICS[one.metric].title for one in performance if one.status in RAISED]
     beyond = f"{len(raised)} of {len(performance)} metrics of its performance are beyond their limits"
-    named = f"{beyond}: {', '.join(raised[:MAX_CAUSES])}."
+    more = f" and {len(raised) - MAX_CAUSES} more" if len(raised) > MAX_CAUSES else ""
+    named = f"{beyond}: {', '.join(raised[:MAX_CAUSES])}{more}."
     return Phrase(f"No rule fires on {_named(model)}, but {named}" if is_first else f" {named}")
 
 

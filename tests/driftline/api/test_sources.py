@@ -12,7 +12,7 @@ from inference.prediction_log.sources import preview
 from inference.prediction_log.sources.dead_letters import RefusedMessage, bury
 from inference.prediction_log.sources.messages import AdapterFailed, StreamMessage
 from inference.prediction_log.sources.models import DeadLetter, Source, SourcePosition
-from inference.prediction_log.sources.objects.progress import ALL_OBJECTS
+from inference.prediction_log.sources.positions import ALL_OBJECTS
 from inference.registry.services import create_model
 from tests.driftline.api.conftest import Api, caller
 from tests.inference.prediction_log.sources.objects.bucket_server import bucket_server

@@ -168,17 +168,31 @@ class TestAllRight:
         assert statement.status == "notice"
         assert "No rule fires on approvals v1, but 1 of 1 metrics of its performance are beyond" in said
 
+    def test_counts_the_metrics_that_it_does_not_name(self, model: Model) -> None:
+        back_to_normal(model)
+        store_loss(model, "accuracy", "precision", "recall")
+
+        said = verdict.of_model(model).text
+
+        assert (
+            "3 of 3 metrics of its performance are beyond their limits: Accuracy, Precision and 1 more."
+            in said
+        )
+
 
 def back_to_normal(model: Model) -> None:
     points = MetricPoint.objects.filter(model=model, status__in=("warning", "critical"))
     change_points(points, status="ok")
 
 
-def store_loss(model: Model) -> None:
-    """Store an accuracy beyond its limit on the last day."""
+def store_loss(model: Model, *metrics: str) -> None:
+    """Store metrics of performance, accuracy where none is named, beyond their limits on the last day."""
     store_points(
-        MetricPoint(
-            model=model, metric="accuracy", span="day", start=LAST, role="champion", value=0.4, n=300,
-            status="warning", threshold=0.8,
+        *(
+            MetricPoint(
+                model=model, metric=metric, span="day", start=LAST, role="champion", value=0.4, n=300,
+                status="warning", threshold=0.8,
+            )
+            for metric in metrics or ("accuracy",)
         )
     )  # fmt: skip

@@ -83,6 +83,13 @@ def test_lists_the_alerts_and_says_since_the_earliest_of_them(client: Client) ->
 
 
 @pytest.mark.usefixtures("rules")
+def test_says_of_the_metric_that_names_it_since_when_that_is_beyond_its_limit(client: Client) -> None:
+    said = f"is above 0 since {DAY + 2 * ONE_DAY:%-d %b %Y} 00:00 UTC"
+
+    assert said in page(client)
+
+
+@pytest.mark.usefixtures("rules")
 def test_says_who_closed_it_and_that_it_is_still_above_its_limit(client: Client) -> None:
     incident = Incident.objects.get()
 

@@ -21,7 +21,7 @@ from driftline.pages.timerange import range_of
 from driftline.pages.verdict import Phrase, Statement
 from inference.prediction_log.models import PredictionChunk
 from inference.registry.models import Model
-from monitors.alerts.models import Incident
+from monitors.alerts.models import Alert, Incident
 from monitors.metrics.models import MetricPoint
 from monitors.rules.models import Rule
 from monitors.rules.services import create_rule
@@ -91,6 +91,49 @@ class TestAModelThatDrifted:
         assert "Population stability index" in features
         assert "p &lt; 0.0001" in features
         assert "Critical" not in features, "drift alone is no emergency"
+
+    @pytest.mark.parametrize(
+        ("where", "told"),
+        [
+            ("", "(missing values: 28.3% of rows, limit 5.0% when it opened; PSI"),
+            (
+                ", since 9 Jan 02:00 UTC",
+                "(missing values: 28.3% of rows, limit 5.0%, since 9 Jan 02:00 UTC when it opened; PSI",
+            ),
+            (
+                ", nearly all where region:north (100.0% of its rows)",
+                "limit 5.0%, nearly all where region:north (100.0% of its rows) when it opened; PSI",
+            ),
+        ],
+        ids=["anywhere", "since an hour", "in a segment"],
+    )
+    def test_closes_each_bracket_of_what_was_broken_when_it_opened(
+        self, model: Model, where: str, told: str
+    ) -> None:
+        evidence = f"missing values in income: 28.3% of rows (limit 5.0%){where}"
+        cause = {"kind": "fault", "feature": "income", "score": 0.283, "evidence": evidence}
+        Incident.objects.update(causes=[cause])
+
+        assert told in verdict.of_model(model).text
+
+    def test_says_of_windows_that_drifted_no_more_than_that_they_add_up_to_no_slow_drift(
+        self, client: Client, model: Model
+    ) -> None:
+        for path in ("drift", "features/income"):
+            page = markup(client.get(f"/models/{model.name}/{path}"))
+
+            assert "The windows add up to no slow drift" in page
+            assert "within chance, one by one" not in page
+
+    def test_names_beside_the_newest_count_what_it_counts_not_what_the_first_one_did(
+        self, model: Model
+    ) -> None:
+        Rule.objects.update(metric="drifted_features", feature="", segment="", threshold=0)
+        Alert.objects.update(detail={"feature": "", "point": {"counted": ["income", "region"]}})
+
+        said = verdict.of_model(model).text
+
+        assert "Drifted features (income) 1, above the limit of 0 (on 300 rows, 10 Jan 2026)" in said
 
     def test_counts_the_columns_with_faults_of_its_newest_day(self, client: Client, model: Model) -> None:
         quality = MetricPoint.objects.filter(model=model, metric="missing_share", span="day", version="")

@@ -16,7 +16,7 @@ from inference.prediction_log.sources.mapping import SourceMapping
 from inference.prediction_log.sources.messages import AdapterFailed, StreamMessage
 from inference.prediction_log.sources.models import DeadLetter, Source, SourceConsumer, SourcePosition
 from inference.prediction_log.sources.nats.settings import NatsSettings
-from inference.prediction_log.sources.objects.progress import ALL_OBJECTS
+from inference.prediction_log.sources.positions import ALL_OBJECTS
 from inference.prediction_log.sources.services import create_source
 from inference.registry.models import Model
 from inference.registry.services import archive_model

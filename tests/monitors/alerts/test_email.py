@@ -1,7 +1,7 @@
 """An alert e-mail as it is received: subject, threading headers, and two parts that both tell everything."""
 
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from email import policy
 from email.message import EmailMessage
 from email.parser import BytesParser
@@ -15,6 +15,7 @@ from driftline.common.errors import Problem
 from inference.registry.models import DeploymentChange, Model
 from monitors.alerts import channel_services, handling, outbox
 from monitors.alerts.models import Channel, Delivery, Incident
+from monitors.definitions.models import Reference
 from monitors.metrics.models import ChangePoint, MetricPoint
 from monitors.rules.models import Rule
 from tests.monitors.alerts.conftest import DAY, Fire
@@ -22,6 +23,7 @@ from tests.worlds.points import store_points
 
 ADA = "ada@example.com"
 HOUR = timedelta(hours=1)
+BEGIN = datetime(2026, 1, 1, tzinfo=UTC)
 
 
 @pytest.fixture
@@ -111,6 +113,30 @@ class TestOpening:
         ):
             assert told in text
             assert told in html
+
+    @pytest.mark.parametrize(
+        ("kind", "fields", "told"),
+        [
+            ("period", {"start": BEGIN, "end": BEGIN + 20 * DAY}, "the log from 1 Jan 2026 to 20 Jan 2026"),
+            ("trailing", {"length": 28, "gap": 7}, "the last 28 days before each window"),
+            ("same_hours", {"length": 16}, "the same hours of the 16 weeks before each window"),
+        ],
+        ids=["period", "trailing", "same_hours"],
+    )
+    def test_says_of_a_reference_that_is_a_part_of_the_log_which_part(
+        self, kind: str, fields: Any, told: str, fire: Fire, model: Model, email: Channel, mailbox: Path
+    ) -> None:
+        version = model.versions.get()
+        Reference.objects.create(
+            model=model, version=version, kind=kind, state="ready", is_active=True, **fields
+        )
+
+        handling.handle_transition(fire().pk)
+
+        [message] = received(mailbox)
+        assert f"Reference: {told}" in part(message, "plain")
+        assert told in part(message, "html")
+        assert "of version 1" in part(message, "plain")
 
     def test_is_small_and_loads_nothing(self, fire: Fire, email: Channel, mailbox: Path) -> None:
         handling.handle_transition(fire().pk)

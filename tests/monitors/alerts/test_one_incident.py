@@ -128,7 +128,10 @@ class TestAFault:
         assert (incident.severity, incident.since) == ("critical", drift.since)
         assert incident.alerts.count() == 3
         assert sent() == ["incident.opened"]
-        assert "Alerts\n- flight-delay: 2 features fail" in Delivery.objects.get().body
+        body = Delivery.objects.get().body
+        assert "Alerts\n- flight-delay: 2 features fail" in body
+        headline = " ".join(body.split("Severity:")[0].split())
+        assert headline.endswith(f"since {broken.since.astimezone(UTC):%Y-%m-%d %H:%M} UTC.")
 
     def test_with_alerts_that_come_one_by_one_sends_no_message_for_those_that_change_nothing(
         self, fires: Fires, email: Channel

@@ -81,6 +81,14 @@ def test_faults_come_in_order_of_their_scores_however_far_beyond_their_limits(mo
     ]
 
 
+@pytest.mark.parametrize("metric", ["silence", "freshness", "ingest_lag"])
+def test_rows_that_did_not_come_are_explained_by_no_input(model: Model, metric: str) -> None:
+    save_points([fault(model, "often", 0.3, 0.2)])
+
+    assert named(model, "accuracy") == ["often"]
+    assert named(model, metric) == []
+
+
 def test_labels_that_come_late_are_ranked_among_the_faults(model: Model) -> None:
     late = MetricPoint(
         model=model, role="champion", span="day", start=DAY, end=DAY + ONE_DAY, metric="label_lag_p95",

@@ -13,7 +13,6 @@ from inference.prediction_log.sources.objects.folder import Folder
 from inference.prediction_log.sources.objects.gcs import GcsBucket
 from inference.prediction_log.sources.objects.listing import Pass
 from inference.prediction_log.sources.objects.progress import (
-    ALL_OBJECTS,
     begin_object,
     finish_object,
     note_unread,
@@ -28,6 +27,7 @@ from inference.prediction_log.sources.objects.store import (
     ObjectStore,
     Transfer,
 )
+from inference.prediction_log.sources.positions import ALL_OBJECTS
 
 log = logging.getLogger(__name__)
 

@@ -1,5 +1,6 @@
 """Which objects are yet to be read: a pass over a listing, page by page, beside a compact table of what was read."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -9,10 +10,12 @@ from inference.prediction_log.sources.models import SourceObject
 from inference.prediction_log.sources.objects.progress import forget_missing
 from inference.prediction_log.sources.objects.settings import MAX_PATH_BYTES, ObjectsSettings
 from inference.prediction_log.sources.objects.store import ObjectInfo, ObjectStore
-from inference.prediction_log.sources.positions import set_notice
+from inference.prediction_log.sources.positions import clear_notice, set_notice
 
 MAX_WAITING = 10_000
 """Objects that are remembered from one pass; those beyond are counted, and found again by the next."""
+
+HOW_TO_READ_AGAIN = "the setting reread_changed has changed objects read anew."
 
 
 @dataclass
@@ -61,8 +64,9 @@ class Pass:
             return False
         if self.settings.reread_changed or not known.is_whole:
             return True
-        SourceObject.objects.filter(pk=known.pk, etag=known.etag).update(etag=info.etag)
-        self._replaced.append(info.path)
+        if known.etag != (passed := _passed_version(info.etag)):
+            SourceObject.objects.filter(pk=known.pk, etag=known.etag).update(etag=passed)
+            self._replaced.append(info.path)
         return False
 
     def _note_missing(self, page: Sequence[ObjectInfo], until: str | None) -> None:
@@ -83,14 +87,21 @@ class Pass:
             set_notice(
                 self.source_id,
                 f"{first}{more} changed after being read, and {'are' if others else 'is'} not read again; "
-                "the setting reread_changed has changed objects read anew.",
+                f"{HOW_TO_READ_AGAIN}",
             )
+        if self.settings.reread_changed:
+            clear_notice(self.source_id, ending=HOW_TO_READ_AGAIN)
         if folder := self.store.unlisted():
             set_notice(
                 self.source_id,
                 f"{folder} cannot be listed, so nothing below it is read; allow this server to.",
             )
         self.is_over = True
+
+
+def _passed_version(etag: str) -> str:
+    """Name a version that was noticed and not read; no store calls one so, so it can still be read later."""
+    return f"not read: {hashlib.sha256(etag.encode()).hexdigest()}"
 
 
 def _is_object(info: ObjectInfo) -> bool:

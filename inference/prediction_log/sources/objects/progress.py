@@ -9,10 +9,8 @@ from django.db.models.functions import Greatest, Now
 
 from inference.prediction_log.sources.models import SourceObject, SourcePosition
 from inference.prediction_log.sources.objects.store import ObjectInfo
-from inference.prediction_log.sources.positions import begin_partition
+from inference.prediction_log.sources.positions import ALL_OBJECTS, begin_partition
 
-ALL_OBJECTS = "(objects read whole)"
-"""The partition in which the counts of finished objects are added; its offsets count objects."""
 _MAX_SHOWN_PATH = 260  # that is shown whole
 FORGOTTEN_AFTER = timedelta(days=30)
 """So long after an object was deleted from the store it is known that it was read."""

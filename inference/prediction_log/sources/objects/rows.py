@@ -10,6 +10,7 @@ from typing import IO
 
 import msgspec
 
+from inference.prediction_log.imports.csv_source import MISSING
 from inference.prediction_log.sources.messages import Fault
 from inference.prediction_log.sources.objects.parquet_rows import read_parquet
 from inference.prediction_log.sources.objects.settings import ObjectsSettings
@@ -150,7 +151,8 @@ def _read_csv(lines: _Lines, delimiter: str) -> Iterator[Row]:
 
 def _csv_row(names: list[str], cells: list[str], *, is_cut: bool) -> Row:
     try:
-        value = _encoder.encode(dict(zip(names, (cell or None for cell in cells), strict=False)))
+        given = (None if cell in MISSING else cell for cell in cells)
+        value = _encoder.encode(dict(zip(names, given, strict=False)))
     except UnicodeEncodeError:
         value = ",".join(cells).encode(errors="surrogateescape")
         return Row(value, Fault("malformed_row", "The row is not in UTF-8."))

@@ -8,10 +8,11 @@ from typing import Any
 from uuid import UUID
 
 from inference.prediction_log.sources.sql.nanoseconds import NanosecondTime
+from inference.prediction_log.sources.sql.rows import Unreadable
 
 
 class UnusableValue(ValueError):
-    """A value cannot be part of a place; the text says of which type it is."""
+    """A value cannot be part of a place; the text says which one, or of which type it is."""
 
 
 def write_cursor(values: Sequence[Any]) -> str:
@@ -44,6 +45,10 @@ def _write(value: Any) -> list[str]:
             return ["uuid", str(value)]
         case bytes() | memoryview():
             return ["bytes", bytes(value).hex()]
+        case Unreadable():
+            raise UnusableValue(
+                f"{value.text[:60]!r} is no time between the years 1 and 9999, and so no watermark or key"
+            )
     raise UnusableValue(f"a value of type {type(value).__name__} cannot be a watermark or a key")
 
 

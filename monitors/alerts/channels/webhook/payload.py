@@ -26,7 +26,7 @@ def compose(story: Story, channel: Channel) -> Message:
             "alert": _alert(story),
             "alerts": [_part(alert) for alert in story.alerts],
             "window": _window(story),
-            "reference": story.reference,
+            "reference": story.reference_detail,
             "causes": list(story.causes),
             "worst_value": story.worst,
             "ongoing": list(story.ongoing),

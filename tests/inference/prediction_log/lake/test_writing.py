@@ -52,6 +52,7 @@ from tests.worlds.vectors import rows_with_vectors
 pytestmark = pytest.mark.django_db
 
 SECOND = DAY + timedelta(days=1)
+GUIDE = Path(__file__).resolve().parents[4] / "docs/guides/lake.md"
 
 
 def file_of(model: Model, number: int = 0, day: datetime = DAY) -> str:
@@ -106,6 +107,38 @@ class TestAFinishedDay:
             )
             for row, truth in zip(rows, truths(rows), strict=True)
         ]
+
+    def test_is_read_by_the_query_of_the_guide(
+        self, model: Model, lake: Lake, folder: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        rows = rows_of_a_day(DAY, 5)
+        log(model, rows)
+        label(model, truths(rows))
+        work(model)
+        let_time_pass()
+        write_due()
+        guide = GUIDE.read_text()
+        program = guide.split("```python\n")[1].split("```")[0].replace("s3://days/credit", str(folder))
+
+        exec(program, {})
+
+        assert "2026-01-05" in capsys.readouterr().out
+
+    def test_is_cast_to_numbers_where_texts_came_among_them(
+        self, model: Model, lake: Lake, folder: Path
+    ) -> None:
+        odd = rows_of_a_day(SECOND, 5)
+        log_day(model)
+        log(model, [replace(odd[0], features=odd[0].features | {"income": "forty"}), *odd[1:]])
+        work(model)
+        let_time_pass()
+
+        write_due()
+
+        numbers = query(
+            folder, "SELECT date, count(try_cast(income AS DOUBLE)) FROM lake GROUP BY ALL ORDER BY 1"
+        )
+        assert [n for _, n in numbers] == [5, 4]
 
     def test_holds_no_values_that_are_kept_in_summaries_alone_where_its_rows_could_not_be_summarised(
         self, project: Project, model: Model, folder: Path

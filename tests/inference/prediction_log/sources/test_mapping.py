@@ -49,6 +49,31 @@ def test_fields_beside_the_others_are_features_where_no_object_holds_them() -> N
     assert item(value)["features"] == {"income": 3, "home": None}
 
 
+def test_a_field_that_is_named_and_empty_in_a_message_is_no_feature_of_it() -> None:
+    value = {"id": "a", "prediction": 1, "version": "1", "income": 3, "p": None, "latency_ms": None}
+
+    assert item(value, probabilities="p")["features"] == {"income": 3}
+
+
+def test_a_named_key_with_dots_is_no_feature() -> None:
+    value = {
+        "id": "a",
+        "answer.class": 1,
+        "answer.score": 0.9,
+        "outcome.paid": 1,
+        "home.region": "n",
+        "in.a": 3,
+    }
+
+    found = item(
+        value, prediction="answer.class", probabilities="answer.score", label="outcome.paid",
+        tags={"region": "home.region"}, default_version="1",
+    )  # fmt: skip
+
+    assert (found["prediction"], found["probabilities"], found["tags"]) == (1, 0.9, {"region": "n"})
+    assert found["features"] == {"in.a": 3}
+
+
 def test_labels_and_the_fields_of_its_place_are_no_features_of_a_row() -> None:
     value = {"id": "a", "prediction": 1, "version": "1", "income": 3, "seen": MOMENT, "outcome": 1, "paid": 0}
     message = StreamMessage("t/0", 5, orjson.dumps(value), time_us=MOMENT_US, place_fields=("seen", "id"))

@@ -363,6 +363,8 @@ class TestRetry:
         assert ids(model) == ["a"]
         letter = DeadLetter.objects.get()
         assert (letter.offset, letter.attempts) == (1, 2)
+        position = SourcePosition.objects.get()
+        assert (position.messages, position.rows) == (2, 1)
 
     def test_a_letter_that_no_reader_foresaw_does_not_hold_the_others_back(
         self, model: Model, make_source: MakeSource, stream: MemoryStream, monkeypatch: pytest.MonkeyPatch

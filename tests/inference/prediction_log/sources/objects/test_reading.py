@@ -28,9 +28,8 @@ from inference.prediction_log.sources.objects import adapter as objects_adapter
 from inference.prediction_log.sources.objects import bucket as bucket_module
 from inference.prediction_log.sources.objects import listing, remote_store
 from inference.prediction_log.sources.objects.preview import sample_objects
-from inference.prediction_log.sources.objects.progress import ALL_OBJECTS
 from inference.prediction_log.sources.objects.settings import ObjectsSettings
-from inference.prediction_log.sources.positions import Fenced
+from inference.prediction_log.sources.positions import ALL_OBJECTS, Fenced
 from inference.prediction_log.sources.selectors import statuses_of
 from inference.prediction_log.sources.services import update_source
 from inference.prediction_log.sources.storing import store_batch
@@ -215,6 +214,20 @@ class TestReplacedObjects:
         assert notice(replaced) == ""
         assert positions(replaced) == {ALL_OBJECTS: 2}
 
+    def test_are_read_where_that_is_set_after_they_were_said(
+        self, replaced: Source, bucket: BucketServer
+    ) -> None:
+        read_all(replaced)
+        where = {"bucket": "scores", "endpoint": bucket.address, "reread_changed": True}
+        update_source(source=replaced, actor="ada", settings=ObjectsSettings.model_validate(where))
+
+        found = read_all(replaced)
+
+        assert [one.offset for one in found] == [0, 1]
+        assert ids() == ["a", "new"]
+        assert read_all(replaced) == []
+        assert notice(replaced) == ""
+
     def test_in_the_middle_are_read_anew_from_their_beginning(
         self, bucket: BucketServer, of_bucket: MakeObjects, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -383,6 +396,7 @@ class TestBrokenObjects:
         assert codes == {"missing_field", "malformed_row"}
         assert (retried.stored, retried.refused) == (1, 1)
         assert ids() == ["a"]
+        assert statuses_of([source])[source.pk].rows == 1
 
 
 class TestTheStore:

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from inference.prediction_log.imports.csv_source import MISSING
 from inference.prediction_log.sources.objects import parquet_rows, rows
 from inference.prediction_log.sources.objects.rows import BrokenObject, OutOfTime, Row, read_rows
 from inference.prediction_log.sources.objects.settings import ObjectsSettings
@@ -218,6 +219,12 @@ class TestCsv:
 
         assert row.has_text_cells
         assert orjson.loads(row.value) == {"id": "007", "x": None, "note": "a;\nb"}
+
+    @pytest.mark.parametrize("cell", MISSING)
+    def test_what_is_missing_in_a_file_that_is_imported_is_missing_here(self, cell: str) -> None:
+        [row] = read(f"id,x\na,{cell}\n".encode(), "a.csv")
+
+        assert orjson.loads(row.value) == {"id": "a", "x": None}
 
     def test_a_row_of_another_length_is_said_and_the_rest_read(self) -> None:
         found = read(b"id,x\na,1\nb\n\nc,1,2\nd,4\n", "a.csv")

@@ -9,6 +9,7 @@ import pytest
 
 from inference.prediction_log.sources.sql.cursors import UnusableValue, read_cursor, write_cursor
 from inference.prediction_log.sources.sql.nanoseconds import NanosecondTime
+from inference.prediction_log.sources.sql.rows import Unreadable
 
 
 @pytest.mark.parametrize(
@@ -36,3 +37,8 @@ def test_an_id_of_128_bits_is_compared_as_text() -> None:
 def test_what_has_no_exact_text_is_refused(value: Any) -> None:
     with pytest.raises(UnusableValue, match="cannot be a watermark or a key"):
         write_cursor([value])
+
+
+def test_a_time_that_no_calendar_of_python_has_is_refused_by_what_it_says() -> None:
+    with pytest.raises(UnusableValue, match="'0044-03-15 BC' is no time between the years 1 and 9999"):
+        write_cursor([Unreadable("0044-03-15 BC")])
