@@ -8,6 +8,7 @@ from typing import Any
 from django.db.models import QuerySet
 
 from driftline.common.number_format import format_number
+from driftline.common.periods import counted
 from inference.registry.models import Deployment, DeploymentChange
 from monitors.alerts.links import Act, acts_on_offer, link_of
 from monitors.alerts.models import Alert, Channel, Incident
@@ -95,7 +96,7 @@ class Story:
         value, threshold = compared(self.transition)
         return (
             f"{measured(self.transition)} of {self.incident.model.name} is {value}, "
-            f"{self.rule.operator} {threshold}, on {self.transition.n:,} rows "
+            f"{self.rule.operator} {threshold}, on {counted(self.transition.n, 'row')} "
             f"between {moment(self.transition.window_start)} and {moment(self.transition.window_end)}; "
             f"since {moment(self.transition.since)}."
         )

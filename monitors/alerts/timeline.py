@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from driftline.common.periods import rfc3339
+from driftline.common.periods import counted, rfc3339
 from monitors.alerts.models import Incident, IncidentEvent
 from monitors.alerts.wording import compared, measured, one_line, sentence_of_run
 from monitors.feed.services import record_event
@@ -47,4 +47,4 @@ def observation(transition: Transition) -> str:
     rule = transition.deciding
     beyond = transition.value is not None and rule.is_breached_by(transition.value)
     stands = rule.operator if beyond else f"no longer {rule.operator}"
-    return f"{measured(transition)} {value} {stands} {threshold} on {transition.n:,} rows"
+    return f"{measured(transition)} {value} {stands} {threshold} on {counted(transition.n, 'row')}"

@@ -296,4 +296,5 @@ class TestAPoint:
             assert (hook["incident"]["since"], hook["incident"]["detected"]) == (
                 rfc3339(since), rfc3339(first.end),
             )  # fmt: skip
-            assert f"since {moment(since)}." in hook["text"]
+            named = [one for _, one in said.values() if one.limit == hook["alert"]["threshold"]]
+            assert any(one.since and f"since {moment(one.since)}." in hook["text"] for one in named)

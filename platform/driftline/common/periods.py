@@ -133,13 +133,13 @@ def windows_with(day: datetime, span: str) -> Iterator[datetime]:
 
 
 def counted(n: int, span: str, kind: str = "") -> str:
-    """Write a number of windows in words, with a word before their name that says which.
+    """Write a number of windows, or of other things, in words, with a word before their name that says which.
 
     >>> counted(1, "day"), counted(3, "week", "good "), counted(2, "7d")
     ('1 day', '3 good weeks', '2 windows of 7 days')
     """
     days, plural = rolling_days(span), "s" if n != 1 else ""
-    return f"{n} {kind}{span}{plural}" if days is None else f"{n} {kind}window{plural} of {days} days"
+    return f"{n:,} {kind}{span}{plural}" if days is None else f"{n:,} {kind}window{plural} of {days} days"
 
 
 def in_a_row(n: int, span: str, kind: str = "") -> str:

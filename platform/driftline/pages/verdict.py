@@ -10,7 +10,7 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
 from driftline.common.number_format import format_number, format_pair
-from driftline.common.periods import Period, during, in_a_row, longest
+from driftline.common.periods import Period, counted, during, in_a_row, longest
 from driftline.pages import queries
 from driftline.pages.templatetags.figures import chance
 from driftline.stuck_work import StuckWork, stuck_work
@@ -148,7 +148,7 @@ def _complaint(incident: Incident) -> list[Phrase]:
     if newest is None or newest.value is None:
         return [begins, Phrase(f"{measure} went {limit}", url), Phrase(".")]
     value, threshold = format_pair(newest.value, rule.threshold)
-    at = f"on {newest.n:,} rows, {_day(newest.start)}"
+    at = f"on {counted(newest.n, 'row')}, {_day(newest.start)}"
     if rule.is_breached_by(newest.value):
         measure = measured(incident.opening, counted=(newest.detail or {}).get("counted"))
         evidence = f"{measure} {value}, {limit.replace(format_number(rule.threshold), threshold)}"
