@@ -82,7 +82,13 @@ def _sentences(subject: EvidenceSubject) -> Iterator[str]:
     if waiting:
         yield f"{waiting:,} windows or hours wait to be summarised or measured, so their numbers may still change."
     damaged = (
-        PredictionChunk.objects.filter(model=model, day__gte=day_of(period.start), day__lt=period.end)
+        PredictionChunk.objects.filter(
+            model=model,
+            day__gte=day_of(period.start),
+            day__lte=day_of(period.end),
+            start__lt=period.end,
+            end__gte=period.start,
+        )
         .exclude(damage="")
         .aggregate(rows=Sum("rows"))["rows"]
     )

@@ -18,8 +18,8 @@ MAX_CHANGE_CHARACTERS = 2_000
 """Characters of what an entry changed; a longer change is left to the trail itself."""
 
 _NAMED_APART = (
-    "channel", "delivery", "device", "device_group", "import", "incident", "member", "membership", "project",
-    "registry", "routing", "rule", "run", "silence", "source", "team", "token", "user",
+    "audit", "channel", "configuration", "delivery", "device", "device_group", "import", "incident", "member",
+    "membership", "project", "registry", "role", "routing", "rule", "run", "silence", "source", "team", "token", "user",
 )  # fmt: skip
 """The kinds of entries of which the subject is no model and none of its parts, although it may be called like one."""
 

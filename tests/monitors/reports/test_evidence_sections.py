@@ -9,6 +9,7 @@ from django.utils import timezone
 from driftline.accounts.models import Project
 from driftline.accounts.services import record_audit
 from driftline.common.periods import Period
+from inference.prediction_log.models import PredictionChunk, RequestCount
 from inference.registry.models import Model
 from monitors.alerts.acting import audit_incident
 from monitors.alerts.models import Channel, Delivery, Incident, IncidentEvent
@@ -16,7 +17,7 @@ from monitors.definitions.models import MonitorKind
 from monitors.metrics.models import MetricPoint, PointName
 from monitors.reports.evidence.about_model import versions
 from monitors.reports.evidence.gaps import not_monitored
-from monitors.reports.evidence.measurements import data_quality
+from monitors.reports.evidence.measurements import data_quality, performance
 from monitors.reports.evidence.reactions import incidents, runs
 from monitors.reports.evidence.sections import (
     MAX_TABLE_ROWS,
@@ -104,6 +105,32 @@ class TestRowsOfThePeriod:
             ("2026-02", 7),
         ]
         assert any("from 2026-01-01 00:00 to 2026-02-02 00:00 UTC" in one for one in section.sentences)
+
+    def test_are_counted_as_requests_by_the_same_hours(self, model: Model) -> None:
+        for hour in range(9, 13):
+            RequestCount.objects.create(
+                model=model, hour=DAY + timedelta(hours=hour), version="1", role="champion", outcome="answered",
+                requests=10**hour,
+            )  # fmt: skip
+        subject = about(model, DAY + timedelta(hours=10, minutes=15), DAY + timedelta(hours=11, minutes=45))
+
+        section = performance(subject)
+
+        [counted] = rows(section, "How requests")
+        assert counted["requests"] == 10**10 + 10**11
+        assert any("Requests are counted by the hour" in one for one in section.sentences)
+
+    def test_that_cannot_be_read_are_counted_also_on_a_day_that_the_period_cuts(self, model: Model) -> None:
+        log(model, rows_of_a_day(DAY, 24))
+        work(model)
+        PredictionChunk.objects.update(damage="of a broken disk")
+
+        def describe(start: timedelta, end: timedelta) -> str:
+            return " ".join(not_monitored(about(model, DAY + start, DAY + end)).sentences)
+
+        assert "24 rows of the period cannot be read" in describe(-A_DAY, NOON)
+        assert "24 rows of the period cannot be read" in describe(NOON, 2 * A_DAY)
+        assert "cannot be read" not in describe(A_DAY, 2 * A_DAY)
 
     def test_say_nothing_of_other_ends_where_the_period_has_its_own(self, model: Model) -> None:
         assert not any("Rows are counted" in one for one in versions(about(model, DAY, FEBRUARY)).sentences)
@@ -288,14 +315,13 @@ class TestAuditExtract:
             ("team.create", "approvals"),
             ("silence.end", "approvals are repaired"),
             ("channel.update", "news of approvals"),
+            ("role.create", "approvals"),
+            ("audit.export", "approvals"),
+            ("configuration.apply", "approvals"),
         ):
             record_audit(project=project, actor="test", action=action, subject=name)
 
-        assert not {action for action, _ in self.entries(subject)} & {
-            "team.create",
-            "silence.end",
-            "channel.update",
-        }
+        assert {action for action, _ in self.entries(subject)} == {"model.create"}
 
     def test_has_what_people_did_about_its_incidents_and_no_others(self, subject: EvidenceSubject) -> None:
         other = make_model(subject.model.project, "refunds")
