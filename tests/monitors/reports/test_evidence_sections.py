@@ -9,6 +9,7 @@ from django.utils import timezone
 from driftline.accounts.models import Project
 from driftline.accounts.services import record_audit
 from driftline.common.periods import Period
+from inference.prediction_log.erasure.models import Erasure
 from inference.prediction_log.models import PredictionChunk, RequestCount
 from inference.registry.models import Model
 from monitors.alerts.acting import audit_incident
@@ -131,6 +132,33 @@ class TestRowsOfThePeriod:
         assert "24 rows of the period cannot be read" in describe(-A_DAY, NOON)
         assert "24 rows of the period cannot be read" in describe(NOON, 2 * A_DAY)
         assert "cannot be read" not in describe(A_DAY, 2 * A_DAY)
+
+    def test_that_were_erased_since_it_began_are_said_to_be_missing(self, model: Model) -> None:
+        def erase(person: str, rows: int, finished_at: datetime, *remains: str) -> None:
+            Erasure.objects.create(
+                project=model.project, key_hash=person, state="done", finished_at=finished_at,
+                counts={"predictions": rows}, remains=list(remains),
+            )  # fmt: skip
+
+        def describe() -> list[str]:
+            sentences = not_monitored(about(model, DAY, DAY + A_DAY)).sentences
+            return [one for one in sentences if "erased" in one]
+
+        erase("before", 5, DAY - A_DAY)
+        erase("without rows", 0, DAY + A_DAY)
+        assert describe() == []
+
+        erase("ada", 1, DAY + A_DAY)
+        rest = "Rows and metrics of this model are without them; its incidents say what was there when they opened."
+        since = "Rows that were erased from the project since the period began"
+        assert describe() == [f"{since}: 1 of 1 person. {rest}"]
+
+        erase("ada", 1_200, FEBRUARY, "approvals")
+        erase("grace", 30, FEBRUARY)
+        assert describe() == [
+            f"{since}: 1,231 of 2 persons. {rest}",
+            "Where rows were dropped before, summaries still count some of those that were erased.",
+        ]
 
     def test_say_nothing_of_other_ends_where_the_period_has_its_own(self, model: Model) -> None:
         assert not any("Rows are counted" in one for one in versions(about(model, DAY, FEBRUARY)).sentences)
