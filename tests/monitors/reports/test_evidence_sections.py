@@ -15,11 +15,12 @@ from inference.registry.models import Model
 from monitors.alerts.acting import audit_incident
 from monitors.alerts.models import Channel, Delivery, Incident, IncidentEvent
 from monitors.definitions.models import MonitorKind
+from monitors.deletion import delete_version
 from monitors.metrics.models import MetricPoint, PointName
 from monitors.reports.evidence.about_model import versions
 from monitors.reports.evidence.gaps import not_monitored
 from monitors.reports.evidence.measurements import data_quality, performance
-from monitors.reports.evidence.reactions import incidents, runs
+from monitors.reports.evidence.reactions import approvals, incidents, runs
 from monitors.reports.evidence.sections import (
     MAX_TABLE_ROWS,
     EvidenceSection,
@@ -367,6 +368,28 @@ class TestAuditExtract:
         assert {action for action, _ in self.entries(subject) if action.startswith("incident.")} == {
             "incident.resolve"
         }
+
+    def test_has_its_runs_also_those_that_were_deleted_with_their_version(
+        self, subject: EvidenceSubject
+    ) -> None:
+        model = subject.model
+        for version in ("1", "2"):
+            model.versions.create(version=version)
+        champion, challenger = model.versions.order_by("pk")
+        run = Run.objects.create(
+            model=model, trigger="by hand", data_until=DAY, champion=champion, challenger=challenger
+        )
+        reject(run=run, actor="ada", reason="the labels are of one branch")
+        for name in (f"run 7 of not {model}", f"run 7 of {model}s"):
+            record_audit(project=model.project, actor="ada", action="run.rejected", subject=name)
+        record_audit(project=model.project, actor="rules", action="run.not_started", subject=model.name)
+        delete_version(version=challenger, confirm="2", actor="ada")
+
+        assert not Run.objects.exists()
+        assert {one for one in self.entries(subject) if one[0].startswith("run.")} == {
+            ("run.rejected", str(run)), ("run.not_started", model.name),
+        }  # fmt: skip
+        assert [one["subject"] for one in rows(approvals(subject), "Decisions on runs")] == [str(run)]
 
     def test_has_what_belongs_to_the_model_and_its_silences(self, subject: EvidenceSubject) -> None:
         model = subject.model
