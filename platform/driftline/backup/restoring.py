@@ -133,11 +133,12 @@ def _describe(error: Exception, home: Path) -> str:
 
     A server that found no room for the next segment of its log ends without a word to its client.
     """
-    is_full = found_no_room(error) or (
-        isinstance(error, DatabaseFailed)
-        and not settings.DATABASE_URL
-        and shutil.disk_usage(home).free < SEGMENT_BYTES
-    )
+    if isinstance(error, DatabaseFailed):  # an external server may have a full disk of its own
+        is_full = not settings.DATABASE_URL and (
+            found_no_room(error) or shutil.disk_usage(home).free < SEGMENT_BYTES
+        )
+    else:
+        is_full = found_no_room(error)
     if is_full:
         return f"There is no room for the restore in {home}; free some, and run the same command again."
     return str(error)

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from django.test import override_settings
 
 from driftline.backup.database import DatabaseFailed
 from driftline.backup.manifest import NoBackup
@@ -38,3 +39,10 @@ def test_what_else_is_wrong_is_said_also_where_the_disk_is_full(small_disk: Path
 
 def test_a_server_that_ended_for_another_reason_says_what_it_said(tmp_path: Path) -> None:
     assert _describe(DatabaseFailed(CLOSED), tmp_path) == CLOSED
+
+
+@override_settings(DATABASE_URL="postgresql://database.example.com/driftline")
+def test_an_external_server_without_room_says_so_itself(tmp_path: Path) -> None:
+    full = "pg_restore failed: could not extend file: No space left on device"
+
+    assert _describe(DatabaseFailed(full), tmp_path) == full
