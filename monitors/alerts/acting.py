@@ -4,7 +4,9 @@ Each is a line of the timeline and an entry of the audit trail. What they change
 that no window that is judged meanwhile undoes it.
 """
 
+from collections.abc import Mapping
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.db import transaction
 
@@ -12,6 +14,7 @@ from driftline.accounts.models import Project, User
 from driftline.accounts.services import record_audit
 from driftline.common.advisory_locks import AdvisoryLock, lock
 from driftline.common.errors import Problem, invalid
+from driftline.common.periods import rfc3339
 from inference.prediction_log.queries.event_clock import event_now
 from inference.registry.models import Version
 from monitors.alerts.closing import close_by_hand
@@ -34,11 +37,17 @@ def assign(*, incident: Incident, assignee: User | None, actor: str) -> Incident
         incident = lock_incident(incident)
         if incident.assignee == assignee:
             return incident
-        incident.assignee = assignee
+        before, incident.assignee = incident.assignee, assignee
         incident.save(update_fields=["assignee"])
         text = f"Assigned to {assignee} by {actor}" if assignee else f"Assigned to nobody by {actor}"
         note(incident, "assigned", text, actor=actor)
-        audit_incident(incident, actor, "incident.assign")
+        audit_incident(
+            incident,
+            actor,
+            "incident.assign",
+            {"assignee": before and before.email},
+            {"assignee": assignee and assignee.email},
+        )
     return incident
 
 
@@ -62,13 +71,19 @@ def snooze(*, incident: Incident, until: datetime | None, actor: str, now: datet
     with transaction.atomic():
         incident = lock_incident(incident)
         refuse_resolved(incident)
-        incident.snoozed_until = until
+        before, incident.snoozed_until = incident.snoozed_until, until
         incident.save(update_fields=["snoozed_until"])
         if until is None:
             note(incident, "snooze_ended", f"{actor} ended the snooze", actor=actor)
         else:
             note(incident, "snoozed", f"Snoozed until {moment(until)} by {actor}", actor=actor)
-        audit_incident(incident, actor, "incident.snooze")
+        audit_incident(
+            incident,
+            actor,
+            "incident.snooze",
+            {"snoozed_until": before and rfc3339(before)},
+            {"snoozed_until": until and rfc3339(until)},
+        )
     return incident
 
 
@@ -89,6 +104,7 @@ def judge(*, incident: Incident, judgement: str, actor: str, now: datetime, reas
         )
     with transaction.atomic():
         incident = lock_incident(incident)
+        before = {"status": incident.status, "judgement": incident.judgement}
         incident.judgement, incident.judged_by = judgement, actor[:200]
         incident.save(update_fields=["judgement", "judged_by"])
         how = CLOSED_AS.get(Incident.Judgement(judgement), "as real")
@@ -98,7 +114,8 @@ def judge(*, incident: Incident, judgement: str, actor: str, now: datetime, reas
         else:
             closed = f"Closed {how} by {actor}{because}"
             close_by_hand(incident, at=event_time_of(incident, now), now=now, actor=actor, reason=closed)
-        audit_incident(incident, actor, "incident.judge")
+        after = {"status": incident.status, "judgement": judgement, "reason": reason}
+        audit_incident(incident, actor, "incident.judge", before, after)
     return incident
 
 
@@ -133,11 +150,22 @@ def event_time_of(incident: Incident, now: datetime) -> datetime:
     return max(event_now(model=incident.model, now=now), incident.opened_at)
 
 
-def audit_incident(incident: Incident, actor: str, action: str) -> None:
-    """Write what somebody did about an incident into the audit trail."""
+def audit_incident(
+    incident: Incident,
+    actor: str,
+    action: str,
+    before: Mapping[str, Any] | None = None,
+    after: Mapping[str, Any] | None = None,
+) -> None:
+    """Write what somebody did about an incident into the audit trail, with what it changed.
+
+    A comment stands in the timeline alone, where an erasure finds it.
+    """
     record_audit(
         project=incident.project,
         actor=actor,
         action=action,
         subject=f"INC-{incident.pk} {incident.title}"[:200],
+        before=before,
+        after=after,
     )

@@ -26,7 +26,13 @@ def acknowledge(*, incident: Incident, actor: str, user: User | None, now: datet
             incident.acknowledged_at, incident.acknowledged_by = now, user
             incident.save(update_fields=["status", "acknowledged_at", "acknowledged_by"])
             note(incident, "acknowledged", f"Acknowledged by {actor}", actor=actor)
-            audit_incident(incident, actor, "incident.acknowledge")
+            audit_incident(
+                incident,
+                actor,
+                "incident.acknowledge",
+                {"status": Incident.Status.OPEN},
+                {"status": incident.status},
+            )
             notify_acknowledged(incident)
             incident.timers.filter(opening_since=None, change_since=None).update(due_at=None)  # no reminders
     return incident
@@ -39,7 +45,8 @@ def resolve(*, incident: Incident, actor: str, now: datetime) -> Incident:
     """
     with transaction.atomic():
         incident = lock_incident(incident)
-        if incident.status != Incident.Status.RESOLVED:
+        before = incident.status
+        if before != Incident.Status.RESOLVED:
             close_by_hand(
                 incident,
                 at=max(event_time_of(incident, now), incident.opened_at),  # a run opens one by the wall clock
@@ -47,7 +54,9 @@ def resolve(*, incident: Incident, actor: str, now: datetime) -> Incident:
                 actor=actor,
                 reason=reason_of_closing(incident, actor),
             )
-            audit_incident(incident, actor, "incident.resolve")
+            audit_incident(
+                incident, actor, "incident.resolve", {"status": before}, {"status": incident.status}
+            )
     return incident
 
 

@@ -91,7 +91,8 @@ MEANINGS: dict[str, str] = {
     "missing_share": "The share of rows without a value of the feature.",
     "wrong_type_share": "The share of values that are no number where numbers are expected.",
     "unseen_share": "The share of values that the reference does not have.",
-    "out_of_range_share": "The share of values half a range beyond the reference's, or outside what people expect.",
+    "out_of_range_share": "The share of values outside what people expect, or outside the reference's range by "
+    "more than half of its width.",
     "impossible_share": "The share of values so far out that the reference could not have given them.",
     "mode_share": "The share of the most frequent value: near 1 the feature is stuck.",
 }

@@ -4,7 +4,9 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from driftline.accounts.models import AuditEntry
-from monitors.workflows.models import ACTIVE_STATES, Run
+from monitors.workflows.models import ACTIVE_STATES, Run, RunState
+
+_ENDS = {f"run.{state}": state for state in RunState if state not in ACTIVE_STATES}
 
 
 @dataclass(frozen=True)
@@ -47,3 +49,10 @@ def ends_of(runs: Iterable[Run]) -> Iterator[RunEnd]:
     found = {entry.subject: entry for entry in entries if entry.action == f"run.{ended[entry.subject].state}"}
     for run in runs:
         yield RunEnd(run, found.get(str(run)))
+
+
+def recorded_end(run: Run) -> RunState | None:
+    """Return how a run ended by the audit trail; None where that has no end of it."""
+    entries = AuditEntry.objects.filter(project=run.model.project, subject=str(run), action__in=_ENDS)
+    last = entries.order_by("pk").last()
+    return _ENDS[last.action] if last else None

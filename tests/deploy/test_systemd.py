@@ -42,6 +42,15 @@ def test_each_unit_runs_as_its_own_user_and_writes_its_home_alone(path: Path) ->
     assert "DRIFTLINE_HOME=/var/lib/driftline" in path.read_text()
 
 
+def test_a_database_that_is_away_at_boot_keeps_no_unit_down() -> None:
+    """Units that require one which failed are not started again: so it is tried until it has succeeded."""
+    prepare = read(DEPLOY / "systemd" / "driftline-prepare.service")["Service"]
+    others = [read(path)["Service"] for path in UNITS if path.stem != "driftline-prepare"]
+
+    assert (prepare["Restart"], prepare["RestartMode"]) == ("on-failure", "direct")
+    assert {one["Restart"] for one in others} == {"always"}
+
+
 def test_the_target_wants_every_role() -> None:
     wanted = read(DEPLOY / "systemd" / "driftline.target")["Unit"]["Wants"].split()
 

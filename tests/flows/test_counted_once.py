@@ -13,7 +13,7 @@ from django.core.management import call_command
 from hypothesis import HealthCheck, example, given, settings
 from msgspec.structs import replace
 
-from driftline.accounts.models import Project
+from driftline.accounts.models import AuditEntry, Project
 from driftline.common.periods import rfc3339
 from inference.prediction_log.encryption.sealed_chunks import LogUnreadable
 from inference.prediction_log.erasure import services as erasures
@@ -291,6 +291,9 @@ def test_windows_are_made_anew_on_demand(model: Model) -> None:
     work(model)
 
     assert "24 windows" in out.getvalue()
+    recorded = AuditEntry.objects.get(action="window.rebuild")
+    assert (recorded.project, recorded.actor, recorded.subject) == (model.project, "command line", model.name)
+    assert recorded.after == {"windows": 24, "from": rfc3339(DAY), "to": None}
     assert counts_of(model) == before
     assert [difference for difference in compare_with_rows(1_000) if difference] == []
 

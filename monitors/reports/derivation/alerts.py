@@ -2,6 +2,9 @@
 
 from collections.abc import Iterator
 
+from django.core.exceptions import ValidationError
+
+from driftline.common.errors import Problem
 from driftline.common.periods import earlier
 from monitors.alerts.models import Alert, Incident
 from monitors.metrics.models import MetricPoint
@@ -29,9 +32,23 @@ def derive_alert(alert: Alert) -> Iterator[Derivation]:
             alert.title, f"no rule fired: run {alert.run_id} opened it as it rolled back; explain run-{alert.run_id}."
         )  # fmt: skip
         return
-    rule = Rule.of_snapshot(alert.definition, alert.model)
+    rule = _rule_of(alert)
+    if rule is None:
+        yield cannot(alert.title, "the rule that was stored with it is damaged, or of an earlier release.")
+        return
     yield from unless_unreadable(_value_of(alert), _derive_value(alert, rule))
     yield from unless_unreadable(_firing_of(alert, rule), _derive_firing(alert, rule))
+
+
+def _rule_of(alert: Alert) -> Rule | None:
+    """Read the rule as it was when the alert fired; None where it cannot be read."""
+    try:
+        rule = Rule.of_snapshot(alert.definition, alert.model)
+        rule.clean_fields(exclude=["project", "model"])
+        _ = rule.tree
+    except (KeyError, TypeError, ValueError, Problem, ValidationError):
+        return None
+    return rule
 
 
 def _value_of(alert: Alert) -> str:

@@ -10,10 +10,11 @@ from driftline.accounts.models import AuditEntry
 from driftline.common.periods import parse_timestamp
 from inference.registry.selectors import signature_of
 from monitors.reports.derivation.result import Derivation, cannot, compare, unless_unreadable
+from monitors.reports.run_ends import recorded_end
 from monitors.stats.promotion.gate import judge
 from monitors.stats.promotion.paired import PairedComparison
 from monitors.workflows.context import to_json
-from monitors.workflows.models import Run, Workflow
+from monitors.workflows.models import ACTIVE_STATES, Run, Workflow
 from monitors.workflows.pairs import PairsWanted, compare_wanted, policy_of
 from monitors.workflows.verdict_text import reasons_of_verdict
 
@@ -23,22 +24,37 @@ _CHANGED = "labels were corrected, or segments declared, since"
 
 
 def derive_verdict(run: Run) -> Iterator[Derivation]:
-    """Judge the stored comparison again, and compare the pairs that are in the log now."""
-    gate = run.steps.filter(name="gate").first()
-    if gate is None or "comparison" not in gate.evidence or "verdict" not in gate.evidence:
-        yield cannot(f"verdict of {run}", "its gate has not judged anything, or its evidence was erased.")
+    """Judge the stored comparison again, compare the pairs that are in the log now, and look up how the run ended."""
+    yield from _derive_gate(run)
+    yield from _derive_end(run)
+
+
+def _derive_gate(run: Run) -> Iterator[Derivation]:
+    what = f"verdict of {run}"
+    evidence = _of_object(run.steps.filter(name="gate").values_list("evidence", flat=True).first())
+    if "comparison" not in evidence or "verdict" not in evidence:
+        yield cannot(what, "its gate has not judged anything, or its evidence was erased.")
         return
-    comparison = _read_comparison(gate.evidence["comparison"])
+    comparison = _read_comparison(evidence["comparison"])
     if comparison is None:
-        yield cannot(f"verdict of {run}", "the stored comparison is of an earlier release.")
+        yield cannot(what, "the stored comparison is of an earlier release, or damaged.")
         return
-    verdict = gate.evidence["verdict"]
+    verdict = _of_object(evidence["verdict"])
     why = _changes_since(run)
     yield from unless_unreadable("verdict of the gate", _judge_again(run, comparison, _GATE, verdict, why))
     yield from _compare_verdicts(
-        "the run", run.verdict or {}, verdict, "the run and its gate keep one verdict"
+        "the run", _of_object(run.verdict), verdict, "the run and its gate keep one verdict"
     )
     yield from unless_unreadable(_FROM_LOG, _compare_again(run, comparison, verdict))
+
+
+def _derive_end(run: Run) -> Iterator[Derivation]:
+    """Compare how the run ended with what the audit trail, which nobody changes unnoticed, recorded of it."""
+    recorded, is_over = recorded_end(run), run.state not in ACTIVE_STATES
+    if recorded is not None:
+        yield compare(f"end of {run}", str(run.state), str(recorded), "the audit trail has how it ended")
+    elif is_over:
+        yield cannot(f"end of {run}", f"the run is {run.state}, and the audit trail has no entry of that.")
 
 
 def _judge_again(
@@ -74,11 +90,13 @@ def _changes_since(run: Run) -> str:
 def _compare_again(run: Run, stored: PairedComparison, verdict: Mapping[str, Any]) -> Iterator[Derivation]:
     """Compare the pairs that are in the log, and judge them, where they are still those that the gate saw."""
     what = _FROM_LOG
-    since = (run.steps.filter(name="shadow").values_list("evidence", flat=True).first() or {}).get("since")
+    since = _of_object(run.steps.filter(name="shadow").values_list("evidence", flat=True).first()).get(
+        "since"
+    )
     if run.challenger is None or since is None:
         yield cannot(what, "the challenger was deleted, or never answered in the shadow.")
         return
-    wanted = PairsWanted(run.model, run.champion, run.challenger, parse_timestamp(since))
+    wanted = PairsWanted(run.model, run.champion, run.challenger, parse_timestamp(str(since)))
     derived = compare_wanted(wanted, signature_of(run.champion), Workflow.of(run.model))
     if derived is None:
         yield cannot(what, "the log has none of its pairs any more.")
@@ -109,7 +127,12 @@ def _compare_again(run: Run, stored: PairedComparison, verdict: Mapping[str, Any
 
 
 # -- reading what was stored -------------------------------------------------------------------------------------------
-def _read_comparison(document: Mapping[str, Any]) -> PairedComparison | None:
+def _of_object(value: Any) -> Mapping[str, Any]:
+    """Return a stored object; an empty one where something else was stored, by whoever changed the database."""
+    return value if isinstance(value, Mapping) else {}
+
+
+def _read_comparison(document: Any) -> PairedComparison | None:
     """Read a comparison from its evidence; None where it is of another shape."""
     try:
         return msgspec.convert(_with_infinities(document), PairedComparison)

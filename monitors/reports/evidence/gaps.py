@@ -8,6 +8,7 @@ from django.db.models import Count, Q, Sum
 from django.db.models.functions import TruncMonth
 
 from driftline.common.periods import Period, day_of, longest, windows
+from inference.prediction_log.erasure.models import Erasure
 from inference.prediction_log.models import PredictionChunk, TouchedPeriod
 from inference.prediction_log.queries.selectors import oldest_row
 from inference.registry.models import RowsKept
@@ -75,6 +76,7 @@ def _sentences(subject: EvidenceSubject) -> Iterator[str]:
         yield "The model keeps no rows: numbers cannot be computed anew from rows, only from summaries."
     elif oldest is None or oldest > period.start:
         yield "Rows of the period, or of its beginning, are not kept any more, or there never were any."
+    yield from _describe_erasures(subject)
     waiting = (
         StaleWindow.objects.unfinished().filter(model=model).count()
         + TouchedPeriod.objects.unfinished().filter(model=model).count()
@@ -82,12 +84,39 @@ def _sentences(subject: EvidenceSubject) -> Iterator[str]:
     if waiting:
         yield f"{waiting:,} windows or hours wait to be summarised or measured, so their numbers may still change."
     damaged = (
-        PredictionChunk.objects.filter(model=model, day__gte=day_of(period.start), day__lt=period.end)
+        PredictionChunk.objects.filter(
+            model=model,
+            day__gte=day_of(period.start),
+            day__lte=day_of(period.end),
+            start__lt=period.end,
+            end__gte=period.start,
+        )
         .exclude(damage="")
         .aggregate(rows=Sum("rows"))["rows"]
     )
     if damaged:
         yield f"{damaged:,} rows of the period cannot be read, because their storage is damaged."
+
+
+def _describe_erasures(subject: EvidenceSubject) -> Iterator[str]:
+    """Say how many rows were erased since the period began: packs of before counted those of this model."""
+    found = Erasure.objects.filter(
+        project=subject.model.project, state=Erasure.State.DONE, finished_at__gte=subject.period.start
+    )
+    erased = [
+        (key_hash, rows, subject.model.name in remains)
+        for key_hash, counts, remains in found.values_list("key_hash", "counts", "remains")
+        if (rows := counts.get("predictions", 0))
+    ]
+    if erased:
+        persons = len({key_hash for key_hash, _, _ in erased})
+        yield (
+            f"Rows that were erased from the project since the period began: {sum(rows for _, rows, _ in erased):,} of "
+            f"{persons:,} {'person' if persons == 1 else 'persons'}. Rows and metrics of this model are without them; "
+            "its incidents say what was there when they opened."
+        )
+    if any(is_counted for _, _, is_counted in erased):
+        yield "Where rows were dropped before, summaries still count some of those that were erased."
 
 
 # -- rows and labels ---------------------------------------------------------------------------------------------------

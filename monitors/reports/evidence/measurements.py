@@ -1,10 +1,11 @@
 """The sections on what was measured: data quality, drift, performance, and how groups compare."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from django.db.models import Count, Max, Min, Q, QuerySet, Sum
 
-from driftline.common.periods import Period
+from driftline.common.periods import Period, floor
 from inference.prediction_log.models import RequestCount
 from monitors.definitions.models import MonitorKind
 from monitors.definitions.monitors import span_of
@@ -72,6 +73,7 @@ def performance(subject: EvidenceSubject) -> EvidenceSection:
         [
             f"{title_of(main)} is the metric that the model is judged by. Intervals are of 95%.",
             *_opening(subject, MonitorKind.PERFORMANCE)[:1],
+            *_describe_hours(subject.period),
         ],
         [
             _values(subject, "The metric that the model is judged by", points.filter(metric=main)),
@@ -240,4 +242,11 @@ def _requests(subject: EvidenceSubject) -> EvidenceTable:
 
 
 def _hours(period: Period) -> dict[str, object]:
-    return {"hour__gte": period.start, "hour__lt": period.end}
+    """Select the hours that the period touches, as its rows are counted."""
+    return {"hour__gte": floor(period.start, "hour"), "hour__lt": period.end}
+
+
+def _describe_hours(period: Period) -> Iterator[str]:
+    """Say that requests are counted by whole hours, where the period does not begin and end with one."""
+    if any(floor(edge, "hour") != edge for edge in (period.start, period.end)):
+        yield "Requests are counted by the hour, also those of the hours at the ends of the period, as a whole."

@@ -1,5 +1,6 @@
 """The sections on what happened and who reacted: incidents, runs with their gates, and what people decided."""
 
+import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -8,6 +9,7 @@ from django.db.models import Count, Prefetch, Q, QuerySet
 
 from driftline.accounts.models import AuditEntry
 from driftline.common.state_words import state_word
+from inference.registry.models import Model
 from monitors.alerts.channels import KINDS
 from monitors.alerts.models import Delivery, Incident, IncidentEvent
 from monitors.alerts.story import describe_cause
@@ -245,6 +247,11 @@ def runs_of(subject: EvidenceSubject) -> QuerySet[Run]:
     return found.select_related("model", "champion", "challenger").order_by("pk")
 
 
+def entries_of_runs(model: Model) -> Q:
+    """Select the audit entries on the runs of a model by their subject: a run is deleted with its version."""
+    return Q(action__startswith="run.", subject__regex=rf"^run [0-9]+ of {re.escape(str(model))}$")
+
+
 def _error(step: Step) -> str | None:
     return shortened(step.error, 500) or None
 
@@ -261,11 +268,11 @@ def _reasons(runs: Iterable[Run]) -> Iterator[tuple[Cell, ...]]:
 
 def approvals(subject: EvidenceSubject) -> EvidenceSection:
     """List what people decided: on runs, and on what is deployed."""
-    runs_of_period = list(runs_of(subject).values_list("pk", flat=True))
+    of_period = Q(
+        subject__in=[f"run {pk} of {subject.model}" for pk in runs_of(subject).values_list("pk", flat=True)]
+    ) | Q(at__gte=subject.period.start, at__lt=subject.period.end)
     decided = AuditEntry.objects.filter(
-        project=subject.model.project,
-        action__startswith="run.",
-        subject__in=[f"run {pk} of {subject.model}" for pk in runs_of_period],
+        of_period, entries_of_runs(subject.model), project=subject.model.project
     ).order_by("pk")
     changes = deployment_changes_of(subject)
     return EvidenceSection(

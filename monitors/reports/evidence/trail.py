@@ -10,7 +10,7 @@ from driftline.accounts.audit_trail import chain_state
 from driftline.accounts.models import AuditEntry
 from inference.registry.models import Model
 from monitors.alerts.models import Incident
-from monitors.reports.evidence.reactions import incidents_of, runs_of
+from monitors.reports.evidence.reactions import entries_of_runs, incidents_of, runs_of
 from monitors.reports.evidence.sections import MAX_TABLE_ROWS, EvidenceSection, EvidenceSubject, table
 from monitors.workflows.models import Run
 
@@ -18,8 +18,8 @@ MAX_CHANGE_CHARACTERS = 2_000
 """Characters of what an entry changed; a longer change is left to the trail itself."""
 
 _NAMED_APART = (
-    "channel", "delivery", "device", "device_group", "import", "incident", "member", "membership", "project",
-    "registry", "routing", "rule", "run", "silence", "source", "team", "token", "user",
+    "audit", "channel", "configuration", "delivery", "device", "device_group", "import", "incident", "member",
+    "membership", "project", "registry", "role", "routing", "rule", "run", "silence", "source", "team", "token", "user",
 )  # fmt: skip
 """The kinds of entries of which the subject is no model and none of its parts, although it may be called like one."""
 
@@ -84,6 +84,8 @@ def _about(model: Model) -> Q:
         (~Q(kind__in=_NAMED_APART) & (of_name | of_parts))
         | of_rules
         | of_silences
+        | Q(kind="run", subject=name)  # one that was not started
+        | entries_of_runs(model)
         | _of_runs(runs)
         | _of_incidents(incidents)
     )

@@ -183,9 +183,14 @@ def note_backup(target: Path, manifest: BackupManifest) -> None:
         )
 
 
-def _describe(error: Exception, target: Path) -> str:
+def found_no_room(error: Exception) -> bool:
+    """Whether a disk was full, also where a program says so in its own words."""
     full = {errno.ENOSPC, errno.EDQUOT}
-    if (isinstance(error, OSError) and error.errno in full) or os.strerror(errno.ENOSPC) in str(error):
+    return (isinstance(error, OSError) and error.errno in full) or os.strerror(errno.ENOSPC) in str(error)
+
+
+def _describe(error: Exception, target: Path) -> str:
+    if found_no_room(error):
         return f"There is no room for the backup in {target.parent}; free some, or name a folder on another disk."
     return str(error)
 

@@ -30,7 +30,7 @@ from driftline.backup.base import (
     unpack_base,
 )
 from driftline.backup.database import DatabaseFailed
-from driftline.backup.making import Say, keys_name
+from driftline.backup.making import Say, found_no_room, keys_name
 from driftline.backup.manifest import BackupManifest, NoBackup, check_parts, read_manifest
 from driftline.backup.mark import RestoreMark, mark_path, read_mark, write_mark
 from driftline.common.durable_files import sync_to_disk
@@ -38,6 +38,7 @@ from driftline.services.ownership import AlreadyRunning, Owner, own
 from driftline.services.paths import HomePaths, create_folders, home_paths
 from driftline.services.postgres import NoPostgres
 from driftline.services.wal_archive import LogDamaged
+from driftline.services.wal_segment import SEGMENT_BYTES
 from driftline.settings.home_keys import remove_made_keys
 from driftline.upgrade.pending import count_migrations, newer_migrations, read_pending
 
@@ -123,8 +124,24 @@ def restore_backup(
         OSError,
         ValueError,
     ) as error:
-        raise NotRestored(str(error)) from error
+        raise NotRestored(_describe(error, paths.home)) from error
     return restored
+
+
+def _describe(error: Exception, home: Path) -> str:
+    """Say why, and where the disk is full, that.
+
+    A server that found no room for the next segment of its log ends without a word to its client.
+    """
+    if isinstance(error, DatabaseFailed):  # an external server may have a full disk of its own
+        is_full = not settings.DATABASE_URL and (
+            found_no_room(error) or shutil.disk_usage(home).free < SEGMENT_BYTES
+        )
+    else:
+        is_full = found_no_room(error)
+    if is_full:
+        return f"There is no room for the restore in {home}; free some, and run the same command again."
+    return str(error)
 
 
 def read_moment(text: str) -> datetime | None:

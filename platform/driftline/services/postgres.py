@@ -4,6 +4,7 @@ It needs no system user and changes no folder above the home.
 """
 
 import contextlib
+import errno
 import os
 import shutil
 import subprocess
@@ -193,7 +194,10 @@ def _create_cluster(paths: HomePaths, binaries: Path, identity: Identity) -> Non
     except (OSError, subprocess.SubprocessError) as error:
         raise ChildNotStarted(_not_allowed(paths, str(error))) from error
     if result.returncode != 0:
-        raise ChildNotStarted(_not_allowed(paths, result.stderr.strip()))
+        reason = result.stderr.strip()
+        if (full := os.strerror(errno.ENOSPC)) in reason:
+            raise ChildNotStarted(f"{full}: free some for PostgreSQL's data folder in {paths.home}.")
+        raise ChildNotStarted(_not_allowed(paths, reason))
     unfinished.rename(paths.postgres_data)
 
 

@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 from allauth.usersessions.models import UserSession
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 from django.test import Client
 from django.urls import reverse
 
-from driftline.accounts.models import Project, User
+from driftline.accounts.models import AuditEntry, Project, User
 from driftline.accounts.services import create_token
 
 pytestmark = pytest.mark.django_db
@@ -74,3 +74,17 @@ def test_who_is_made_an_operator_on_the_command_line_signs_in_and_opens_the_admi
     browser.post("/accounts/login/", {"login": "grace@bank.example", "password": "correct horse battery"})
 
     assert browser.get(reverse("admin:index")).status_code == 200
+
+
+def test_who_is_made_an_operator_on_the_command_line_is_in_the_audit_trail(person: User) -> None:
+    call_command("createsuperuser", "--noinput", "--email", "grace@bank.example", stdout=StringIO())
+
+    made = AuditEntry.objects.get(action="user.create", subject="grace@bank.example")
+    assert (made.actor, made.after) == ("command line", {"is_staff": True, "is_superuser": True})
+
+
+def test_nobody_is_recorded_where_no_operator_was_made(person: User) -> None:
+    with pytest.raises(CommandError, match="already taken"):
+        call_command("createsuperuser", "--noinput", "--email", person.email, stdout=StringIO())
+
+    assert not AuditEntry.objects.filter(action="user.create").exists()

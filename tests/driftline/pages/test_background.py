@@ -101,6 +101,7 @@ class TestTheCommand:
         assert REASON in listed.getvalue()
         assert "1 of 1 given up pieces of work queued again." in done.getvalue()
         assert search.state == "queued"
+        assert AuditEntry.objects.get(action="work.retry").actor == "command line"
 
     def test_refuses_what_was_not_given_up(self, search: SegmentSearch) -> None:
         with pytest.raises(CommandError, match="No report 7 was given up"):

@@ -100,6 +100,20 @@ class TestStart:
         assert answer == [(1,)]
         assert not unfinished.exists()
 
+    def test_says_that_there_is_no_room_for_a_cluster_and_nothing_else(self, tmp_path: Path) -> None:
+        disk = tmp_path / "disk"
+        disk.mkdir()
+        mounted = ["mount", "-t", "tmpfs", "-o", "size=4m", "driftline-test", str(disk)]
+        if subprocess.run(mounted, capture_output=True, check=False).returncode:
+            pytest.skip("no file system can be mounted here")
+        try:
+            paths = make_home(disk / "home")
+
+            with pytest.raises(ChildNotStarted, match=r"^No space left on device: free some for .*/home\.$"):
+                launch(postgres_child(paths), paths)
+        finally:
+            subprocess.run(["umount", "-l", str(disk)], check=True)
+
     def test_refuses_the_data_of_another_major_version(self, paths: HomePaths) -> None:
         paths.postgres_data.mkdir(mode=0o700)
         (paths.postgres_data / "PG_VERSION").write_text("15\n")

@@ -240,6 +240,27 @@ def test_a_disk_without_room_is_said_and_left_as_it_was(installation: Installati
         subprocess.run(["umount", "-l", str(disk)], check=True)
 
 
+def test_a_restore_that_finds_no_room_says_so_and_is_done_where_there_is_some(
+    backup: Path, tmp_path: Path
+) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = ["mount", "-t", "tmpfs", "-o", "size=24m", "driftline-test", str(disk)]
+    if subprocess.run(mounted, capture_output=True, check=False).returncode:
+        pytest.skip("no file system can be mounted here")
+    target = Installation(disk / "home", free_port())
+    try:
+        refused = target.manage("restore", str(backup))
+        subprocess.run(["mount", "-o", "remount,size=700m", str(disk)], check=True)
+        done = target.manage("restore", str(backup))
+
+        assert f"There is no room for the restore in {target.home}; free some" in refused.stderr
+        assert done.returncode == 0, done.stderr
+    finally:
+        target.end()
+        subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
 def test_places_that_would_be_backed_up_themselves_are_refused(
     installation: Installation, backup: Path, tmp_path: Path
 ) -> None:

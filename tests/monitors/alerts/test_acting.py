@@ -7,8 +7,9 @@ import pytest
 
 from driftline.accounts.models import AuditEntry, Membership, Project, Role, User
 from driftline.common.errors import Problem
+from driftline.common.periods import rfc3339
 from inference.registry.models import Model
-from monitors.alerts import acting
+from monitors.alerts import acting, services
 from monitors.alerts.handling import handle_transition
 from monitors.alerts.models import Channel, Delivery, Incident
 from monitors.rules.models import Rule, Transition
@@ -212,3 +213,38 @@ class TestJudging:
 
         assert refused.value.errors[0].pointer == pointer
         assert Incident.objects.get().status == "open"
+
+
+class TestAuditTrail:
+    """Each act has an entry with what was there before, and what is there after."""
+
+    def entry(self, action: str) -> tuple[Any, Any]:
+        made = AuditEntry.objects.get(action=f"incident.{action}", actor=ADA)
+        return made.before, made.after
+
+    def test_has_who_works_on_an_incident(self, incident: Incident, member: User) -> None:
+        acting.assign(incident=incident, assignee=member, actor=ADA)
+
+        assert self.entry("assign") == ({"assignee": None}, {"assignee": member.email})
+
+    def test_has_until_when_an_incident_is_snoozed(self, incident: Incident, now: datetime) -> None:
+        acting.snooze(incident=incident, until=now + DAY, actor=ADA, now=now)
+
+        assert self.entry("snooze") == ({"snoozed_until": None}, {"snoozed_until": rfc3339(now + DAY)})
+
+    def test_has_what_an_incident_was_and_why(self, incident: Incident, now: datetime) -> None:
+        acting.judge(incident=incident, judgement="expected", actor=ADA, now=now, reason="new prices")
+
+        assert self.entry("judge") == (
+            {"status": "open", "judgement": ""},
+            {"status": "resolved", "judgement": "expected", "reason": "new prices"},
+        )
+
+    def test_has_that_an_incident_was_acknowledged_and_resolved(
+        self, incident: Incident, now: datetime
+    ) -> None:
+        services.acknowledge(incident=incident, actor=ADA, user=None, now=now)
+        services.resolve(incident=incident, actor=ADA, now=now)
+
+        assert self.entry("acknowledge") == ({"status": "open"}, {"status": "acknowledged"})
+        assert self.entry("resolve") == ({"status": "acknowledged"}, {"status": "resolved"})

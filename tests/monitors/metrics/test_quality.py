@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from monitors.definitions.models import Expectation
+from monitors.metrics.glossary import meaning_of
 from monitors.metrics.points import Point
 from monitors.metrics.quality import quality_points, times_worst_day
 from monitors.stats.column_faults import worst_days
@@ -191,6 +192,15 @@ def test_what_is_expected_goes_before_what_the_reference_shows() -> None:
     assert (points["missing_share"].value, points["missing_share"].status) == (0.25, "ok")
     assert points["faulty_features"].detail == {"counted": ["x"]}
     assert quality_of(numbers(1.0, 2.0, 3.0), days)["out_of_range_share"].status == "ok"
+
+
+def test_a_number_beyond_the_reference_by_less_than_half_of_its_range_is_within_it() -> None:
+    days = [numbers(0.0, 100.0, 40.0, 60.0)] * 2
+
+    points = quality_of(numbers(-49.0, 149.0, -51.0, 151.0), days)
+
+    assert points["out_of_range_share"].value == 0.5
+    assert "by more than half of its width" in meaning_of("out_of_range_share")
 
 
 def test_expectations_need_no_reference_and_tolerate_what_they_say() -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from django.core.management import CommandError, call_command
+from django.db.models import JSONField, Value
 from django.test import override_settings
 from django.utils import timezone
 from msgspec import to_builtins
@@ -98,6 +99,23 @@ class TestIncident:
         lines, _ = explain(f"INC-{incident.pk}")
 
         assert any(line.startswith("DIFFERS  the rule 'moved' fires") for line in lines)
+
+    @pytest.mark.parametrize(
+        "changed",
+        [{"cooldown": None}, {"threshold": "high"}, {"operator": "beside"}, {"condition": {"psi": 1}}],
+        ids=lambda changed: next(iter(changed)),
+    )
+    def test_says_that_it_cannot_where_the_stored_rule_is_damaged(
+        self, incident: Incident, changed: dict[str, object]
+    ) -> None:
+        alert = Alert.objects.get()
+        Alert.objects.update(definition=alert.definition | changed)
+
+        lines, ended_well = explain(f"INC-{incident.pk}")
+
+        assert ended_well
+        assert lines[0].endswith("the rule that was stored with it is damaged, or of an earlier release.")
+        assert lines[-1] == "0 equal, 0 differ, 1 cannot be derived."
 
     def test_stays_derivable_when_the_rule_is_changed(self, incident: Incident) -> None:
         alert = Alert.objects.get()
@@ -264,6 +282,29 @@ class TestVerdict:
         lines, _ = explain(f"run-{run.pk}")
 
         assert lines[-2] == f"Run {run.pk} was rejected by ada@bank.example: the labels are of one branch."
+        assert f"equal    end of {run}: rejected" in lines
+
+    @pytest.mark.parametrize("state", ["promoted", "waiting"])
+    def test_differs_where_the_run_ended_otherwise_by_the_audit_trail(self, run: Run, state: str) -> None:
+        reject(run=run, actor="ada@bank.example", reason="the labels are of one branch")
+        Run.objects.update(state=state)
+
+        lines, ended_well = explain(f"run-{run.pk}")
+
+        assert not ended_well
+        assert (
+            f"DIFFERS  end of {run}: stored {state}, derived rejected (the audit trail has how it ended)"
+            in lines
+        )
+
+    def test_says_that_it_cannot_where_the_audit_trail_has_no_end_of_the_run(self, run: Run) -> None:
+        Run.objects.update(state="promoted")
+
+        lines, _ = explain(f"run-{run.pk}")
+
+        assert (
+            f"cannot   end of {run}: the run is promoted, and the audit trail has no entry of that." in lines
+        )
 
     def test_differs_where_the_gate_asks_for_more_since(self, run: Run) -> None:
         Workflow.objects.update(pairs=MAX_PAIRS)
@@ -304,6 +345,22 @@ class TestVerdict:
         run.steps.update(evidence={})
 
         assert "has not judged anything" in explain(f"run-{run.pk}")[0][0]
+
+    @pytest.mark.parametrize("evidence", [None, [1], "promote"], ids=["null", "list", "text"])
+    def test_says_that_it_cannot_where_the_evidence_is_no_object(self, run: Run, evidence: object) -> None:
+        run.steps.update(evidence=Value(evidence, JSONField()))
+
+        assert "has not judged anything" in explain(f"run-{run.pk}")[0][0]
+
+    def test_differs_where_the_stored_verdict_is_no_object(self, run: Run) -> None:
+        step = run.steps.get()
+        step.evidence["verdict"] = "promote"
+        step.save()
+
+        lines, ended_well = explain(f"run-{run.pk}")
+
+        assert not ended_well
+        assert "stored None, derived promote" in lines[0]
 
     def test_says_that_it_cannot_where_the_evidence_has_another_shape(self, run: Run) -> None:
         run.steps.update(evidence={"comparison": {"n": "many"}, "verdict": {}})

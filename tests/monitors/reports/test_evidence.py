@@ -257,6 +257,23 @@ class TestUnwatchedModel:
         assert digest in page.read_text()
         assert paper.read_bytes().startswith(b"%PDF-")
 
+    def test_of_a_command_never_replaces_another_one(self, model: Model, tmp_path: Path) -> None:
+        same_name = make_model(Project.objects.create(slug="shop", name="Shop"))
+
+        def write(one: Model) -> None:
+            call_command(
+                "make_evidence", tmp_path, model=one.name, project=one.project.slug, start="2026-01-05T00:00:00Z",
+                end="2026-01-06T00:00:00Z", stdout=StringIO(),
+            )  # fmt: skip
+
+        write(model)
+        before = {file: file.read_bytes() for file in tmp_path.iterdir()}
+
+        with pytest.raises(CommandError, match="holds approvals-evidence-20260105-20260106"):
+            write(same_name)
+
+        assert {file: file.read_bytes() for file in tmp_path.iterdir()} == before
+
     def test_a_command_for_a_period_that_ends_before_it_starts_says_so(
         self, model: Model, tmp_path: Path
     ) -> None:

@@ -9,15 +9,18 @@ from django.utils import timezone
 from driftline.accounts.models import Project
 from driftline.accounts.services import record_audit
 from driftline.common.periods import Period
+from inference.prediction_log.erasure.models import Erasure
+from inference.prediction_log.models import PredictionChunk, RequestCount
 from inference.registry.models import Model
 from monitors.alerts.acting import audit_incident
 from monitors.alerts.models import Channel, Delivery, Incident, IncidentEvent
 from monitors.definitions.models import MonitorKind
+from monitors.deletion import delete_version
 from monitors.metrics.models import MetricPoint, PointName
 from monitors.reports.evidence.about_model import versions
 from monitors.reports.evidence.gaps import not_monitored
-from monitors.reports.evidence.measurements import data_quality
-from monitors.reports.evidence.reactions import incidents, runs
+from monitors.reports.evidence.measurements import data_quality, performance
+from monitors.reports.evidence.reactions import approvals, incidents, runs
 from monitors.reports.evidence.sections import (
     MAX_TABLE_ROWS,
     EvidenceSection,
@@ -104,6 +107,59 @@ class TestRowsOfThePeriod:
             ("2026-02", 7),
         ]
         assert any("from 2026-01-01 00:00 to 2026-02-02 00:00 UTC" in one for one in section.sentences)
+
+    def test_are_counted_as_requests_by_the_same_hours(self, model: Model) -> None:
+        for hour in range(9, 13):
+            RequestCount.objects.create(
+                model=model, hour=DAY + timedelta(hours=hour), version="1", role="champion", outcome="answered",
+                requests=10**hour,
+            )  # fmt: skip
+        subject = about(model, DAY + timedelta(hours=10, minutes=15), DAY + timedelta(hours=11, minutes=45))
+
+        section = performance(subject)
+
+        [counted] = rows(section, "How requests")
+        assert counted["requests"] == 10**10 + 10**11
+        assert any("Requests are counted by the hour" in one for one in section.sentences)
+
+    def test_that_cannot_be_read_are_counted_also_on_a_day_that_the_period_cuts(self, model: Model) -> None:
+        log(model, rows_of_a_day(DAY, 24))
+        work(model)
+        PredictionChunk.objects.update(damage="of a broken disk")
+
+        def describe(start: timedelta, end: timedelta) -> str:
+            return " ".join(not_monitored(about(model, DAY + start, DAY + end)).sentences)
+
+        assert "24 rows of the period cannot be read" in describe(-A_DAY, NOON)
+        assert "24 rows of the period cannot be read" in describe(NOON, 2 * A_DAY)
+        assert "cannot be read" not in describe(A_DAY, 2 * A_DAY)
+
+    def test_that_were_erased_since_it_began_are_said_to_be_missing(self, model: Model) -> None:
+        def erase(person: str, rows: int, finished_at: datetime, *remains: str) -> None:
+            Erasure.objects.create(
+                project=model.project, key_hash=person, state="done", finished_at=finished_at,
+                counts={"predictions": rows}, remains=list(remains),
+            )  # fmt: skip
+
+        def describe() -> list[str]:
+            sentences = not_monitored(about(model, DAY, DAY + A_DAY)).sentences
+            return [one for one in sentences if "erased" in one]
+
+        erase("before", 5, DAY - A_DAY)
+        erase("without rows", 0, DAY + A_DAY)
+        assert describe() == []
+
+        erase("ada", 1, DAY + A_DAY)
+        rest = "Rows and metrics of this model are without them; its incidents say what was there when they opened."
+        since = "Rows that were erased from the project since the period began"
+        assert describe() == [f"{since}: 1 of 1 person. {rest}"]
+
+        erase("ada", 1_200, FEBRUARY, "approvals")
+        erase("grace", 30, FEBRUARY)
+        assert describe() == [
+            f"{since}: 1,231 of 2 persons. {rest}",
+            "Where rows were dropped before, summaries still count some of those that were erased.",
+        ]
 
     def test_say_nothing_of_other_ends_where_the_period_has_its_own(self, model: Model) -> None:
         assert not any("Rows are counted" in one for one in versions(about(model, DAY, FEBRUARY)).sentences)
@@ -288,14 +344,13 @@ class TestAuditExtract:
             ("team.create", "approvals"),
             ("silence.end", "approvals are repaired"),
             ("channel.update", "news of approvals"),
+            ("role.create", "approvals"),
+            ("audit.export", "approvals"),
+            ("configuration.apply", "approvals"),
         ):
             record_audit(project=project, actor="test", action=action, subject=name)
 
-        assert not {action for action, _ in self.entries(subject)} & {
-            "team.create",
-            "silence.end",
-            "channel.update",
-        }
+        assert {action for action, _ in self.entries(subject)} == {"model.create"}
 
     def test_has_what_people_did_about_its_incidents_and_no_others(self, subject: EvidenceSubject) -> None:
         other = make_model(subject.model.project, "refunds")
@@ -313,6 +368,28 @@ class TestAuditExtract:
         assert {action for action, _ in self.entries(subject) if action.startswith("incident.")} == {
             "incident.resolve"
         }
+
+    def test_has_its_runs_also_those_that_were_deleted_with_their_version(
+        self, subject: EvidenceSubject
+    ) -> None:
+        model = subject.model
+        for version in ("1", "2"):
+            model.versions.create(version=version)
+        champion, challenger = model.versions.order_by("pk")
+        run = Run.objects.create(
+            model=model, trigger="by hand", data_until=DAY, champion=champion, challenger=challenger
+        )
+        reject(run=run, actor="ada", reason="the labels are of one branch")
+        for name in (f"run 7 of not {model}", f"run 7 of {model}s"):
+            record_audit(project=model.project, actor="ada", action="run.rejected", subject=name)
+        record_audit(project=model.project, actor="rules", action="run.not_started", subject=model.name)
+        delete_version(version=challenger, confirm="2", actor="ada")
+
+        assert not Run.objects.exists()
+        assert {one for one in self.entries(subject) if one[0].startswith("run.")} == {
+            ("run.rejected", str(run)), ("run.not_started", model.name),
+        }  # fmt: skip
+        assert [one["subject"] for one in rows(approvals(subject), "Decisions on runs")] == [str(run)]
 
     def test_has_what_belongs_to_the_model_and_its_silences(self, subject: EvidenceSubject) -> None:
         model = subject.model

@@ -42,14 +42,18 @@ class Command(BaseCommand):
             check_period("/to", period)
         except Problem as problem:
             raise CommandError(problem.detail) from problem
-        pack = make_pack(EvidenceSubject(model, period, moment))
         folder: Path = options["folder"]
         name = f"{model.name}-evidence-{start:%Y%m%d}-{end:%Y%m%d}"
+        page, document, paper = (folder / f"{name}.{suffix}" for suffix in ("html", "json", "pdf"))
+        # A pack that was handed out, or one of another project's model of this name, is not replaced.
+        if there := [file.name for file in (page, document, paper) if file.exists()]:
+            raise CommandError(f"{folder} holds {there[0]} already; name another folder.")
+        pack = make_pack(EvidenceSubject(model, period, moment))
         try:
             folder.mkdir(parents=True, exist_ok=True)
-            write_file(folder / f"{name}.html", pack.html.encode(), mode=0o600)
-            write_file(folder / f"{name}.json", pack.json, mode=0o600)
-            write_file(folder / f"{name}.pdf", pack.pdf, mode=0o600)
+            write_file(page, pack.html.encode(), mode=0o600)
+            write_file(document, pack.json, mode=0o600)
+            write_file(paper, pack.pdf, mode=0o600)
         except OSError as error:
             raise CommandError(f"The files cannot be written: {error}.") from error
         record_audit(

@@ -4,6 +4,8 @@ from django.core.management.base import BaseCommand, CommandParser
 from django.db import transaction
 from django.db.models import Q
 
+from driftline.accounts.services import record_audit
+from driftline.common.periods import rfc3339
 from driftline.management.import_command import add_model_arguments, find_model
 from driftline.management.moments import read_moment
 from monitors.summaries.services import rebuild_model
@@ -28,6 +30,17 @@ class Command(BaseCommand):
             which &= Q(start__lt=end)
         with transaction.atomic():
             windows = rebuild_model(model.pk, which)
+            record_audit(
+                project=model.project,
+                actor="command line",
+                action="window.rebuild",
+                subject=model.name,
+                after={
+                    "windows": windows,
+                    "from": start and rfc3339(start),
+                    "to": end and rfc3339(end),
+                },
+            )
         self.stdout.write(
             f"The workers rebuild {windows:,} windows of {model.name}. Windows with expired or dropped rows stay as "
             "they are."

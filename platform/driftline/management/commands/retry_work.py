@@ -24,7 +24,7 @@ class Command(BaseCommand):
         change = given_up.dismiss if options["dismiss"] else given_up.retry
         for piece in chosen:
             try:
-                change(kind=piece.kind, id=piece.id, actor="manage.py")
+                change(kind=piece.kind, id=piece.id, actor="command line")
             except Problem as problem:
                 raise CommandError(problem.detail) from problem
         for piece in [] if chosen else pieces:
