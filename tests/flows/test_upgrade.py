@@ -29,6 +29,7 @@ from driftline.upgrade import pending
 from driftline.upgrade.upgrading import NotUpgraded
 from driftline.upgrade.upgrading import upgrade as upgrade_here
 from tests.embedded import CHECKOUT, subprocess_environment
+from tests.small_disk import mounted_disk
 from tests.worlds.first_release import FIRST, store_rows
 from tests.worlds.migrating import database_of_its_own, leaves, migrate
 
@@ -302,16 +303,9 @@ class TestUpgrade:
         assert not (tmp_path / "postgres").exists()
 
     def test_refuses_a_disk_that_the_backup_would_fill(self, tmp_path: Path) -> None:
-        disk = tmp_path / "disk"
-        disk.mkdir()
-        mounted = ["mount", "-t", "tmpfs", "-o", "size=64k", "driftline-test", str(disk)]
-        if subprocess.run(mounted, capture_output=True, check=False).returncode:
-            pytest.skip("no file system can be mounted here")
-        try:
+        with mounted_disk(tmp_path, "64k") as disk:
             refused = upgrade(tmp_path / "home", "--backup", str(disk / "backup"))
             held = list(disk.iterdir())
-        finally:
-            subprocess.run(["umount", "-l", str(disk)], check=True)
 
         assert refused.returncode == 2
         assert "name a folder on another disk with --backup" in refused.stderr

@@ -1,6 +1,5 @@
 """What a restore says where it fails."""
 
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,6 +9,7 @@ from django.test import override_settings
 from driftline.backup.database import DatabaseFailed
 from driftline.backup.manifest import NoBackup
 from driftline.backup.restoring import _describe
+from tests.small_disk import mounted_disk
 
 CLOSED = "pg_restore failed: server closed the connection unexpectedly"
 
@@ -17,11 +17,8 @@ CLOSED = "pg_restore failed: server closed the connection unexpectedly"
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A disk without room for a segment of PostgreSQL's log."""
-    command = ["mount", "-t", "tmpfs", "-o", "size=8m", "driftline-test", str(tmp_path)]
-    if subprocess.run(command, capture_output=True, check=False).returncode:
-        pytest.skip("no file system can be mounted here")
-    yield tmp_path
-    subprocess.run(["umount", "-l", str(tmp_path)], check=True)
+    with mounted_disk(tmp_path, "8m") as disk:
+        yield disk
 
 
 def test_a_server_that_ended_as_its_disk_was_full_is_said_to_need_room(small_disk: Path) -> None:

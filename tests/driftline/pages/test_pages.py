@@ -93,7 +93,7 @@ class TestAModelThatDrifted:
         assert "Critical" not in features, "drift alone is no emergency"
 
     @pytest.mark.parametrize(
-        ("where", "told"),
+        ("where", "said"),
         [
             ("", "(missing values: 28.3% of rows, limit 5.0% when it opened; PSI"),
             (
@@ -108,13 +108,13 @@ class TestAModelThatDrifted:
         ids=["anywhere", "since an hour", "in a segment"],
     )
     def test_closes_each_bracket_of_what_was_broken_when_it_opened(
-        self, model: Model, where: str, told: str
+        self, model: Model, where: str, said: str
     ) -> None:
         evidence = f"missing values in income: 28.3% of rows (limit 5.0%){where}"
         cause = {"kind": "fault", "feature": "income", "score": 0.283, "evidence": evidence}
         Incident.objects.update(causes=[cause])
 
-        assert told in verdict.of_model(model).text
+        assert said in verdict.of_model(model).text
 
     def test_says_of_windows_that_drifted_no_more_than_that_they_add_up_to_no_slow_drift(
         self, client: Client, model: Model

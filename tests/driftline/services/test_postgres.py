@@ -18,6 +18,7 @@ from driftline.services.paths import NOBODY, HomePaths, UnsafeSocketFolder, crea
 from driftline.services.postgres import WrongPostgresVersion, connect, postgres_child
 from driftline.services.processes import ChildNotStarted, Process, holders
 from tests.embedded import launch, make_home
+from tests.small_disk import mounted_disk
 
 OWNER_SCRIPT = """
 import sys, time
@@ -101,18 +102,11 @@ class TestStart:
         assert not unfinished.exists()
 
     def test_says_that_there_is_no_room_for_a_cluster_and_nothing_else(self, tmp_path: Path) -> None:
-        disk = tmp_path / "disk"
-        disk.mkdir()
-        mounted = ["mount", "-t", "tmpfs", "-o", "size=4m", "driftline-test", str(disk)]
-        if subprocess.run(mounted, capture_output=True, check=False).returncode:
-            pytest.skip("no file system can be mounted here")
-        try:
+        with mounted_disk(tmp_path, "4m") as disk:
             paths = make_home(disk / "home")
 
             with pytest.raises(ChildNotStarted, match=r"^No space left on device: free some for .*/home\.$"):
                 launch(postgres_child(paths), paths)
-        finally:
-            subprocess.run(["umount", "-l", str(disk)], check=True)
 
     def test_refuses_the_data_of_another_major_version(self, paths: HomePaths) -> None:
         paths.postgres_data.mkdir(mode=0o700)

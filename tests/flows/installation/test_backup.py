@@ -27,6 +27,7 @@ from tests.flows.installation.conftest import Tell
 from tests.flows.installation.ledger import everybody
 from tests.flows.installation.running import MANAGE, Installation, make_model
 from tests.ports import free_port
+from tests.small_disk import mounted_disk, resize_disk
 from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.installation, pytest.mark.e2e]
@@ -227,38 +228,25 @@ def test_keys_that_are_kept_apart_are_asked_for(
 
 
 def test_a_disk_without_room_is_said_and_left_as_it_was(installation: Installation, tmp_path: Path) -> None:
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = ["mount", "-t", "tmpfs", "-o", "size=64k", "driftline-test", str(disk)]
-    if subprocess.run(mounted, capture_output=True, check=False).returncode:
-        pytest.skip("no file system can be mounted here")
-    try:
+    with mounted_disk(tmp_path, "64k") as disk:
         refused = installation.manage("backup", str(disk / "backup"))
+
         assert "no room for the backup" in refused.stderr
         assert list(disk.iterdir()) == []
-    finally:
-        subprocess.run(["umount", "-l", str(disk)], check=True)
 
 
 def test_a_restore_that_finds_no_room_says_so_and_is_done_where_there_is_some(
     backup: Path, tmp_path: Path
 ) -> None:
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = ["mount", "-t", "tmpfs", "-o", "size=24m", "driftline-test", str(disk)]
-    if subprocess.run(mounted, capture_output=True, check=False).returncode:
-        pytest.skip("no file system can be mounted here")
-    target = Installation(disk / "home", free_port())
-    try:
+    with mounted_disk(tmp_path, "24m") as disk:
+        target = Installation(disk / "home", free_port())
+
         refused = target.manage("restore", str(backup))
-        subprocess.run(["mount", "-o", "remount,size=700m", str(disk)], check=True)
+        resize_disk(disk, "700m")
         done = target.manage("restore", str(backup))
 
         assert f"There is no room for the restore in {target.home}; free some" in refused.stderr
         assert done.returncode == 0, done.stderr
-    finally:
-        target.end()
-        subprocess.run(["umount", "-l", str(disk)], check=True)
 
 
 def test_places_that_would_be_backed_up_themselves_are_refused(

@@ -1,6 +1,5 @@
 """A disk that fills refuses what it cannot keep, and everything goes on when there is room again."""
 
-import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,24 +11,19 @@ from tests.flows.installation.conftest import Tell
 from tests.flows.installation.ledger import assert_ledger_holds, everybody
 from tests.flows.installation.running import Installation, make_model
 from tests.ports import free_port
+from tests.small_disk import mounted_disk
 from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.installation, pytest.mark.e2e]
 
-DISK_MB = 700
+DISK = "700m"
 FULL_SECONDS = 20.0
 
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system in memory, which takes somebody who may mount one."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", f"size={DISK_MB}m", "driftline-test", str(disk)]
-    if subprocess.run(command, capture_output=True, check=False).returncode:
-        pytest.skip("no file system can be mounted here")
-    yield disk
-    subprocess.run(["umount", "-l", str(disk)], check=True)
+    with mounted_disk(tmp_path, DISK) as disk:
+        yield disk
 
 
 def fill(path: Path) -> None:

@@ -27,6 +27,7 @@ from tests.flows.installation.conftest import Tell
 from tests.flows.installation.ledger import everybody
 from tests.flows.installation.running import MANAGE, Installation, make_model
 from tests.ports import free_port
+from tests.small_disk import mounted_disk, resize_disk
 from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.installation, pytest.mark.e2e]
@@ -341,13 +342,8 @@ def test_log_of_before_the_oldest_backup_is_deleted_and_that_still_leads_to_late
 
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    mounted = ["mount", "-t", "tmpfs", "-o", "size=64k", "driftline-test", str(disk)]
-    if subprocess.run(mounted, capture_output=True, check=False).returncode:
-        pytest.skip("no file system can be mounted here")
-    yield disk
-    subprocess.run(["umount", "-l", str(disk)], check=True)
+    with mounted_disk(tmp_path, "64k") as disk:
+        yield disk
 
 
 def test_a_full_archive_stops_nobody_and_gets_the_log_when_it_has_room(
@@ -364,7 +360,7 @@ def test_a_full_archive_stops_nobody_and_gets_the_log_when_it_has_room(
         make_model(installation, "served")
         doctor = installation.manage("doctor").stdout
         backup = installation.manage("backup", str(tmp_path / "backup"))
-        subprocess.run(["mount", "-o", "remount,size=256m", str(small_disk)], check=True)
+        resize_disk(small_disk, "256m")
         installation.stop()
 
         assert "MEND  log archive: it fails" in doctor

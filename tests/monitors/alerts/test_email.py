@@ -99,7 +99,7 @@ class TestOpening:
         assert text.splitlines()[0].startswith(
             "Log loss of flight-delay is 0.61, above 0.55, on 812 rows between 20"
         )
-        for told in (
+        for said in (
             "critical",
             "flight-delay, champion version 1",
             "97%",
@@ -111,11 +111,11 @@ class TestOpening:
             f"/p/airport/incidents/{Incident.objects.get().pk}",
             "the rule log loss (Log loss above 0.55 for 1 day) fired",
         ):
-            assert told in text
-            assert told in html
+            assert said in text
+            assert said in html
 
     @pytest.mark.parametrize(
-        ("kind", "fields", "told"),
+        ("kind", "fields", "said"),
         [
             ("period", {"start": BEGIN, "end": BEGIN + 20 * DAY}, "the log from 1 Jan 2026 to 20 Jan 2026"),
             ("trailing", {"length": 28, "gap": 7}, "the last 28 days before each window"),
@@ -124,7 +124,7 @@ class TestOpening:
         ids=["period", "trailing", "same_hours"],
     )
     def test_says_of_a_reference_that_is_a_part_of_the_log_which_part(
-        self, kind: str, fields: Any, told: str, fire: Fire, model: Model, email: Channel, mailbox: Path
+        self, kind: str, fields: Any, said: str, fire: Fire, model: Model, email: Channel, mailbox: Path
     ) -> None:
         version = model.versions.get()
         Reference.objects.create(
@@ -134,8 +134,8 @@ class TestOpening:
         handling.handle_transition(fire().pk)
 
         [message] = received(mailbox)
-        assert f"Reference: {told}" in part(message, "plain")
-        assert told in part(message, "html")
+        assert f"Reference: {said}" in part(message, "plain")
+        assert said in part(message, "html")
         assert "of version 1" in part(message, "plain")
 
     def test_is_small_and_loads_nothing(self, fire: Fire, email: Channel, mailbox: Path) -> None:
@@ -234,7 +234,7 @@ class TestThread:
         self, fire: Fire, email: Channel, model: Model, mailbox: Path, now: Any
     ) -> None:
         handling.handle_transition(fire(age=5 * DAY, value=0.61).pk)
-        Delivery.objects.update(state="sent")  # the opening was told when it was news
+        Delivery.objects.update(state="sent")  # the opening was news when it was sent
         for age, value, status in ((4, 0.72, "critical"), (3, 9.9, "insufficient"), (2, 0.5, "ok")):
             store_points(
                 MetricPoint(
