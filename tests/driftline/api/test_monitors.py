@@ -44,5 +44,5 @@ def test_windows_that_roll_over_more_than_a_year_are_measured_only_where_they_ar
     api.send("PATCH", "/models/flights/monitors/service", {"span": "7d"})
 
     assert (refused.status_code, refused.json()["code"]) == (422, "too_many_windows")
-    assert "1096 windows of 7 days from 2023-01-01 to 2026-01-01" in refused.json()["detail"]
+    assert "1,096 windows of 7 days from 2023-01-01 to 2026-01-01" in refused.json()["detail"]
     assert api.get(three_years).status_code == 200
