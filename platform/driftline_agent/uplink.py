@@ -190,7 +190,8 @@ def enrol(url: str, code: str, clock: DeviceClock, *, key: str) -> tuple[Identit
         names = {name: str(document[name]) for name in ("device", "group", "token", "public_key")}
         first = int(document["next_sequence"])
     except (httpx.HTTPError, NotReached) as error:
-        raise AgentError(f"Nobody answers at {url}: {error}. Run this again, with the same code.") from error
+        why = str(error).rstrip(".")
+        raise AgentError(f"Nobody answers at {url}: {why}. Run this again, with the same code.") from error
     except (KeyError, ValueError) as error:
         raise AgentError(f"{url} is no Driftline that knows devices: its answer lacks {error}") from error
     identity = Identity(
