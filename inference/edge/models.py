@@ -11,6 +11,8 @@ from driftline.accounts.models import Project
 from inference.registry.models import Model, Version
 
 _UNITS = (("days", 86_400_000), ("hours", 3_600_000), ("min", 60_000), ("s", 1_000))
+CLOCK_STEP_MS = 1_000
+"""A device reads our clock from the `Date` of an answer, which has whole seconds."""
 LISTED_FAILURES = 5
 """Of so many devices of a release it is said why they failed."""
 SILENT_AFTER = timedelta(hours=1)
@@ -120,6 +122,8 @@ class Device(models.Model):
         if self.skew_ms is None:
             return ""
         amount = abs(self.skew_ms)
+        if amount < CLOCK_STEP_MS:
+            return "within a second"
         unit, length_ms = next((one for one in _UNITS if amount >= 2 * one[1]), ("ms", 1))
         return f"{amount // length_ms:,} {unit} {'behind' if self.skew_ms >= 0 else 'ahead'}"
 

@@ -105,6 +105,22 @@ class TestTheList:
         assert "3 dropped for want of room" in text
         assert all(part in text for part in ("trucks", "truck", "fuel", "Active", "> 7 <"))
 
+    @pytest.mark.parametrize(
+        ("skew_ms", "said"),
+        [
+            (0, "within a second"),
+            (-999, "within a second"),
+            (1_000, "1,000 ms behind"),
+            (-90_000, "90 s ahead"),
+        ],
+    )
+    def test_says_how_far_a_clock_is_off_as_far_as_a_device_can_know(
+        self, skew_ms: int, said: str, owner: Client, project: Project
+    ) -> None:
+        add_agent(make_group(project), "truck").post("status", {"skew_ms": skew_ms})
+
+        assert said in text_of(owner.get(PATH))
+
     def test_has_revoked_devices_last(self, owner: Client, project: Project) -> None:
         group = make_group(project)
         for name in ("alpha", "beta", "gamma"):
