@@ -21,6 +21,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         yield disk
 
 
+@override_settings(DATABASE_URL="")
 def test_a_server_that_ended_as_its_disk_was_full_is_said_to_need_room(small_disk: Path) -> None:
     said = _describe(DatabaseFailed(CLOSED), small_disk)
 
