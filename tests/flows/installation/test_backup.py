@@ -242,7 +242,7 @@ def test_a_restore_that_finds_no_room_says_so_and_is_done_where_there_is_some(
         target = Installation(disk / "home", free_port())
 
         refused = target.manage("restore", str(backup))
-        resize_disk(disk, "700m")
+        resize_disk(disk, "4g")
         done = target.manage("restore", str(backup))
 
         assert f"There is no room for the restore in {target.home}; free some" in refused.stderr
