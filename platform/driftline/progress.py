@@ -110,4 +110,8 @@ def _progress(newest: datetime | None, facts: Mapping[str, Any], watch: Watch) -
         holding_back.append(min(facts["running"], day))
     if facts["is_unjudged"]:
         holding_back.append(day)
-    return Progress(newest, min([newest, *filter(None, holding_back)]), status, watch.missing)
+    begins = min(filter(None, holding_back), default=None)
+    if begins == newest:  # that event is a part of it
+        begins -= timedelta(microseconds=1)
+    until = newest if begins is None else min(newest, begins)
+    return Progress(newest, until, status, watch.missing)

@@ -13,6 +13,7 @@ from driftline.accounts.models import Project, User
 from driftline.accounts.services import create_project
 from driftline.progress import progress_of, progress_of_each
 from inference.registry.models import Model
+from monitors.metrics.models import PendingEvaluation
 from monitors.rules.models import Rule, Transition
 from monitors.rules.services import create_rule
 from monitors.workflows.services import configure_workflow
@@ -63,6 +64,23 @@ def test_what_waits_holds_a_model_back_and_what_fired_is_its_status(models: list
     assert fired.computed_until is not None
     assert (silent.newest, silent.computed_until) == (None, None)
     assert [one.status for one in (computed, waiting, silent)] == ["ok", "not_monitored", "not_monitored"]
+
+
+def test_an_event_at_the_very_start_of_what_waits_waits_with_it(project: Project) -> None:
+    summarised, judged = (make_model(project, name) for name in ("e", "f"))
+    for model in (summarised, judged):
+        log(model, rows_of_a_day(DAY, 1))
+    waits = progress_of(summarised)
+    work(judged)
+    done = progress_of(judged)
+    PendingEvaluation.objects.create(model=judged)
+    is_unjudged = progress_of(judged)
+
+    assert {one.newest for one in (waits, done, is_unjudged)} == {DAY}
+    assert done.computed_until == DAY
+    assert waits.computed_until is not None
+    assert is_unjudged.computed_until is not None
+    assert max(waits.computed_until, is_unjudged.computed_until) < DAY
 
 
 @pytest.mark.parametrize("severity", ["notice", "warning", "critical"])
