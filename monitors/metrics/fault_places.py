@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-import scipy.special
+import scipy
 
 from inference.prediction_log.models import ANSWERING_ROLES
 from inference.registry.models import Model

@@ -7,7 +7,7 @@ from datetime import date, timedelta
 from django.db.models import Count, Q, Sum
 from django.db.models.functions import TruncMonth
 
-from driftline.common.periods import Period, day_of, longest, windows
+from driftline.common.periods import Period, counted, day_of, longest, windows
 from inference.prediction_log.erasure.models import Erasure
 from inference.prediction_log.models import PredictionChunk, TouchedPeriod
 from inference.prediction_log.queries.selectors import oldest_row
@@ -112,7 +112,7 @@ def _describe_erasures(subject: EvidenceSubject) -> Iterator[str]:
         persons = len({key_hash for key_hash, _, _ in erased})
         yield (
             f"Rows that were erased from the project since the period began: {sum(rows for _, rows, _ in erased):,} of "
-            f"{persons:,} {'person' if persons == 1 else 'persons'}. Rows and metrics of this model are without them; "
+            f"{counted(persons, 'person')}. Rows and metrics of this model are without them; "
             "its incidents say what was there when they opened."
         )
     if any(is_counted for _, _, is_counted in erased):

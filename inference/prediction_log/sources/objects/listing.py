@@ -87,7 +87,7 @@ class Pass:
             set_notice(
                 self.source_id,
                 f"{first}{more} changed after being read, and {'are' if others else 'is'} not read again; "
-                f"{HOW_TO_READ_AGAIN}",
+                + HOW_TO_READ_AGAIN,
             )
         if self.settings.reread_changed:
             clear_notice(self.source_id, ending=HOW_TO_READ_AGAIN)

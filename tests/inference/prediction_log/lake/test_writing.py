@@ -29,6 +29,7 @@ from inference.prediction_log.lake.selectors import content_of_model
 from inference.prediction_log.lake.services import set_lake, stop_lake
 from inference.prediction_log.lake.settings import LakeSettings
 from inference.prediction_log.models import PredictionChunk, TouchedPeriod
+from inference.prediction_log.rows.sent_items import SentPrediction
 from inference.prediction_log.sources.messages import AdapterFailed
 from inference.prediction_log.sources.objects import remote_store
 from inference.registry.models import Model
@@ -59,6 +60,17 @@ def file_of(model: Model, number: int = 0, day: datetime = DAY) -> str:
     return f"model={model.name}/date={day:%Y-%m-%d}/part-{model.pk}-{number}.parquet"
 
 
+def write_labelled_rows(model: Model) -> list[SentPrediction]:
+    """Log five rows with labels, and have them written to the lake."""
+    rows = rows_of_a_day(DAY, 5)
+    log(model, rows)
+    label(model, truths(rows))
+    work(model)
+    let_time_pass()
+    write_due()
+    return rows
+
+
 def log_day(model: Model, day: datetime = DAY, n: int = 5) -> None:
     log(model, rows_of_a_day(day, n))
     work(model)
@@ -85,13 +97,7 @@ class TestAFinishedDay:
         ]
 
     def test_holds_features_predictions_and_labels(self, model: Model, lake: Lake, folder: Path) -> None:
-        rows = rows_of_a_day(DAY, 5)
-        log(model, rows)
-        label(model, truths(rows))
-        work(model)
-        let_time_pass()
-
-        write_due()
+        rows = write_labelled_rows(model)
 
         found = query(
             folder, "SELECT id, income, region, prediction, probability, label FROM lake ORDER BY id"
@@ -111,12 +117,7 @@ class TestAFinishedDay:
     def test_is_read_by_the_query_of_the_guide(
         self, model: Model, lake: Lake, folder: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
-        rows = rows_of_a_day(DAY, 5)
-        log(model, rows)
-        label(model, truths(rows))
-        work(model)
-        let_time_pass()
-        write_due()
+        write_labelled_rows(model)
         guide = GUIDE.read_text()
         program = guide.split("```python\n")[1].split("```")[0].replace("s3://days/credit", str(folder))
 
