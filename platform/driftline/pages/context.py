@@ -9,7 +9,7 @@ from django.urls import reverse
 
 from driftline.accounts.models import Project
 from driftline.accounts.project_prefix import links_into
-from driftline.demo.plan import load_plans
+from driftline.demo.plan import ModelPlan, load_plans
 from driftline.demo.progress import HISTORY, LIVE, load_progress, load_story
 from driftline.pages.access import Visitor, visitor_of
 from driftline.pages.display import display_of
@@ -117,7 +117,7 @@ def frame(request: HttpRequest) -> dict[str, Any]:
         "projects": _projects(visitor),
         "navigation": navigation,
         "open_count": open_incidents(project=visitor.project).count(),
-        "demo": demo_progress(),
+        "demo": demo_progress(visitor.project),
     }
 
 
@@ -129,14 +129,21 @@ def _projects(visitor: Visitor) -> list[Project]:
 
 def _navigation(visitor: Visitor) -> list[tuple[str, str, tuple[str, ...]]]:
     """Add the page of the demo in the project that it plays in."""
-    plays_here = any(plan.project == visitor.project.slug for plan in load_plans(settings.HOME))
-    return [*NAVIGATION, ("demo", "Demo", ("demo",))] if plays_here else NAVIGATION
+    return [*NAVIGATION, ("demo", "Demo", ("demo",))] if demo_plans(visitor.project) else NAVIGATION
 
 
-def demo_progress() -> dict[str, Any] | None:
-    """Say what the replays of the demo are doing; None where no demo runs."""
+def demo_plans(project: Project) -> list[ModelPlan]:
+    """List what the demo plants in a project, in the order of its page."""
+    return [plan for plan in load_plans(settings.HOME) if plan.project == project.slug]
+
+
+def demo_progress(project: Project) -> dict[str, Any] | None:
+    """Say what the replays of the demo are doing in a project; None where none plays there."""
+    plans = demo_plans(project)
+    if not plans:
+        return None
     flights = load_progress(settings.HOME)
-    stories = [load_story(settings.HOME, plan.model) for plan in load_plans(settings.HOME)]
+    stories = [load_story(settings.HOME, plan.model) for plan in plans]
     lines = [story.sentence() for story in stories if story is not None]
     if flights is not None:
         lines.append(flights.sentence())

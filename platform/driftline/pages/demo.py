@@ -12,11 +12,11 @@ from django.shortcuts import render
 
 from driftline.accounts.models import Project
 from driftline.common.clock import now
-from driftline.demo.plan import ModelPlan, PlantedChallenger, load_plans
+from driftline.demo.plan import ModelPlan, PlantedChallenger
 from driftline.demo.progress import load_story
 from driftline.demo.scoring import FaultFinding, FaultScore, ModelScore, SeenIncident, score
 from driftline.pages.access import PageRequest, page
-from driftline.pages.context import demo_progress
+from driftline.pages.context import demo_plans, demo_progress
 from inference.registry.models import Model
 from monitors.alerts.models import Alert, Delivery
 from monitors.alerts.story import OPENED, UPDATED
@@ -56,15 +56,14 @@ class StoryRow:
 def demo(request: PageRequest) -> HttpResponse:
     """Hold the stored incidents and verdicts against the stored plan."""
     project = request.visitor.project
-    plans = [plan for plan in load_plans(settings.HOME) if plan.project == project.slug]
-    rows = [_story(project, plan) for plan in plans]
+    rows = [_story(project, plan) for plan in demo_plans(project)]
     return render(request, "pages/demo.html", {"stories": rows, "counts": _counts(rows)})
 
 
 @page("GET")
 def progress(request: PageRequest) -> HttpResponse:
     """The demo's banner alone, which polls itself."""
-    return render(request, "partials/demo.html", {"demo": demo_progress()})
+    return render(request, "partials/demo.html", {"demo": demo_progress(request.visitor.project)})
 
 
 def _story(project: Project, plan: ModelPlan) -> StoryRow:

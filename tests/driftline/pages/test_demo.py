@@ -11,7 +11,7 @@ from pytest_django import DjangoDbBlocker
 from driftline.accounts.models import AuditEntry, Project, User
 from driftline.common.clock import now
 from driftline.demo.plan import ModelPlan, PlantedChallenger, PlantedFault, save_plan
-from driftline.demo.progress import StoryProgress, save_story
+from driftline.demo.progress import HISTORY, ReplayProgress, StoryProgress, save_progress, save_story
 from inference.registry.models import DeploymentChange, Model
 from inference.registry.services import external_version
 from monitors.alerts.models import Incident
@@ -144,6 +144,39 @@ class TestDemo:
         assert "Incomes are doubled." in page
         assert "0.171" in page
         assert "-0.052" in page
+
+    def replay_flights(self, home: Path) -> None:
+        save_progress(
+            home,
+            ReplayProgress(
+                phase=HISTORY,
+                day=30,
+                total_days=120,
+                started_at=now(),
+                updated_at=now(),
+                shift_weeks=600,
+                minutes_per_day=10,
+                event_day=now().date(),
+            ),
+        )
+
+    def test_the_banner_says_where_the_replay_is(self, client: Client, promoted: Model, home: Path) -> None:
+        self.plant(home)
+        self.replay_flights(home)
+
+        banner = markup(client.get("/demo/progress"))
+
+        assert "day 30 of 120" in banner
+        assert 'value="25"' in banner
+
+    def test_a_project_in_which_no_demo_plays_has_no_banner(
+        self, client: Client, promoted: Model, home: Path
+    ) -> None:
+        self.plant(home, project="elsewhere")
+        self.replay_flights(home)
+
+        assert client.get("/demo/progress").content.strip() == b""
+        assert 'id="demo"' not in markup(client.get("/models"))
 
     def test_an_incident_that_nothing_explains_is_a_false_alarm(
         self, client: Client, incident: Incident, home: Path

@@ -3,7 +3,6 @@
 import re
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
 import pytest
 from django.db import connection
@@ -15,7 +14,6 @@ from driftline.accounts.models import Project, User
 from driftline.accounts.services import create_project
 from driftline.common.errors import Problem
 from driftline.common.number_format import format_pair
-from driftline.demo.progress import HISTORY, ReplayProgress, save_progress
 from driftline.pages import queries, verdict
 from driftline.pages.timerange import range_of
 from driftline.pages.verdict import Phrase, Statement
@@ -439,26 +437,6 @@ class TestWhoSeesWhat:
             .split("</fieldset>")[0]
             .split('form class="rule"')[1]
         )
-
-
-class TestTheDemo:
-    def test_the_banner_says_where_the_replay_is(self, client: Client, model: Model, home: Path) -> None:
-        now = datetime.now(UTC)
-        save_progress(
-            home,
-            ReplayProgress(
-                phase=HISTORY, day=30, total_days=120, started_at=now, updated_at=now, shift_weeks=600,
-                minutes_per_day=10, event_day=now.date(),
-            ),
-        )  # fmt: skip
-
-        banner = markup(client.get("/demo/progress"))
-
-        assert "day 30 of 120" in banner
-        assert 'value="25"' in banner
-
-    def test_there_is_no_banner_without_a_demo(self, client: Client, model: Model) -> None:
-        assert client.get("/demo/progress").content.strip() == b""
 
 
 def test_references_come_alone_for_the_part_that_lives(client: Client, model: Model) -> None:
