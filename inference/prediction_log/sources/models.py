@@ -5,6 +5,7 @@ from django.db.models import Q
 from django.db.models.functions import Now
 
 from driftline.accounts.models import Project
+from driftline.common.process_names import MAX_LENGTH as MAX_PROCESS_NAME
 from inference.registry.models import Model
 
 
@@ -89,6 +90,13 @@ class SourcePosition(models.Model):
     rows = models.BigIntegerField(default=0, db_default=0, help_text="that were new to the log")
     last_message_at = models.DateTimeField(null=True, help_text="when the last one was sent, by its broker")
     stored_at = models.DateTimeField(null=True, help_text="when the last one was stored")
+    read_by = models.CharField(
+        max_length=MAX_PROCESS_NAME,
+        default="",
+        db_default="",
+        blank=True,
+        help_text="the process that began to read on here: machine, number and start",
+    )
 
     class Meta:
         constraints = [

@@ -8,6 +8,7 @@ from django.db.models import Case, F, Q, When
 from django.db.models.functions import Coalesce, Now
 
 from driftline.common.clock import now
+from driftline.common.process_names import has_ended
 from inference.prediction_log.sources.messages import StreamMessage, plausible_time
 from inference.prediction_log.sources.models import Source, SourcePosition
 
@@ -100,12 +101,40 @@ def read_cursor_of(source_id: int, partition: str) -> str:
     return position.values_list("cursor", flat=True).first() or ""
 
 
-def begin_partition(source_id: int, partition: str, offset: int) -> int:
+def begin_partition(source_id: int, partition: str, offset: int, reader: str = "") -> int:
     """Begin a partition at an offset, unless another consumer began it meanwhile; returns where it is begun."""
     position, _ = SourcePosition.objects.get_or_create(
-        source_id=source_id, partition=partition, defaults={"next_offset": offset}
+        source_id=source_id, partition=partition, defaults={"next_offset": offset, "read_by": reader}
     )
     return position.next_offset
+
+
+def read_on(source_id: int, partition: str, reader: str) -> int | None:
+    """Note which process reads a partition on, and return its next offset; None where it was never begun."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "UPDATE inference_sourceposition SET read_by = %s WHERE source_id = %s AND partition = %s "
+            "RETURNING next_offset",
+            [reader, source_id, partition],
+        )
+        found = cursor.fetchone()
+    return found[0] if found else None
+
+
+def take_from_the_dead(source_id: int, reader: str) -> list[str]:
+    """Give a process the partitions that processes of this machine read which have ended; each goes to one alone."""
+    readers = SourcePosition.objects.filter(source_id=source_id).values_list("read_by", flat=True)
+    ended = [name for name in readers.distinct() if has_ended(name)]
+    if not ended:
+        return []
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "WITH theirs AS (SELECT id FROM inference_sourceposition WHERE source_id = %s AND read_by = ANY(%s) "
+            "ORDER BY partition FOR UPDATE) UPDATE inference_sourceposition AS position SET read_by = %s "
+            "FROM theirs WHERE position.id = theirs.id RETURNING position.partition",
+            [source_id, ended, reader],
+        )
+        return [partition for (partition,) in cursor.fetchall()]
 
 
 def rewind_partition(source_id: int, partition: str, *, before: int, to: int) -> bool:

@@ -1,4 +1,4 @@
-"""Processes that share a work: one that is killed is replaced, and none outis_running what keeps them."""
+"""Processes that share a work: one that is killed is replaced, and none outlives what keeps them."""
 
 import os
 import signal
@@ -92,7 +92,7 @@ def test_all_end_when_the_parent_is_asked_to(start: Start, tmp_path: Path, asked
     assert not any(map(is_running, pids(tmp_path)))
 
 
-def test_none_outis_running_a_parent_that_is_killed(start: Start, tmp_path: Path) -> None:
+def test_none_outlives_a_parent_that_is_killed(start: Start, tmp_path: Path) -> None:
     parent = start(WAITS)
     wait_until(lambda: len(pids(tmp_path)) == 3, what="three processes")
 

@@ -8,6 +8,7 @@ import orjson
 from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka import Message as KafkaMessage
 
+from driftline.common.process_names import own_name
 from inference.prediction_log.sources.kafka.connection import (
     MAX_BATCH_BYTES,
     check_cluster,
@@ -20,9 +21,11 @@ from inference.prediction_log.sources.kafka.settings import KafkaSettings
 from inference.prediction_log.sources.messages import AdapterFailed, StreamMessage
 from inference.prediction_log.sources.positions import (
     begin_partition,
+    read_on,
     read_positions,
     rewind_partition,
     set_notice,
+    take_from_the_dead,
 )
 
 MAX_BATCH = 10_000
@@ -46,7 +49,9 @@ class KafkaAdapter:
         self._connection_trouble = ""  # until a broker answers again
         self._topic_troubles: dict[str, str] = {}  # until the topic is read; "" is the group
         self._source_id, self._settings = source_id, settings
-        self._assigned: set[str] = set()  # partitions that the group gave to this consumer
+        self._reader = own_name()
+        self._assigned: set[str] = set()  # partitions that this consumer has, of the group or taken
+        self._taken: set[str] = set()  # those that it took from processes which ended
         self._placed: set[str] = set()  # those of them that librdkafka reads, from a position of the table
         self._unplaced: set[str] = set()  # those of which the table must be asked, at first or anew
         self._refused: set[str] = set()  # those that do not have the position of the table
@@ -63,6 +68,7 @@ class KafkaAdapter:
                 on_revoke=self._on_revoke,
                 on_lost=self._on_revoke,
             )
+            self._take_from_the_dead()
         except BaseException:
             self._consumer.close()
             raise
@@ -132,16 +138,31 @@ class KafkaAdapter:
 
     # -- partitions that come and go -----------------------------------------------------------------------------------
     # The protocol is cooperative: while a member that died is waited for, the others read on what stays theirs.
+    def _take_from_the_dead(self) -> None:
+        """Read what processes that were killed on this machine read, until the group has noticed and says who does.
+
+        Were one of them alive after all, the positions would fence one of the two.
+        """
+        partitions = take_from_the_dead(self._source_id, self._reader)
+        self._taken = {one for one in partitions if self._settings.reads(one)}
+        self._assigned |= self._taken
+        self._unplaced |= self._taken
+
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         for topic in {"", *(one.topic for one in partitions)}:
             self._topic_troubles.pop(topic, None)
         added = {_name(one) for one in partitions}
+        if elsewhere := self._taken - added:
+            self._stop_reading(consumer, elsewhere)
+        self._taken.clear()
         self._assigned |= added
-        self._unplaced |= added
+        self._unplaced |= added - self._placed
         consumer.incremental_assign([])  # nothing is read before the table was asked, outside this callback
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        revoked = {_name(one) for one in partitions}
+        self._stop_reading(consumer, {_name(one) for one in partitions})
+
+    def _stop_reading(self, consumer: Consumer, revoked: set[str]) -> None:
         consumer.incremental_unassign([_position(name) for name in revoked & self._placed])
         for names in (self._assigned, self._placed, self._unplaced, self._refused):
             names -= revoked
@@ -176,11 +197,11 @@ class KafkaAdapter:
 
     def _resume_at(self, partition: str) -> TopicPartition:
         """Return where a partition is read on: where the table says, if the broker still has that."""
-        offset = read_positions(self._source_id, [partition]).get(partition)
+        offset = read_on(self._source_id, partition, self._reader)
         if offset is None:
             low, high = self._watermarks(partition)
             begin = low if self._settings.start == "earliest" else high
-            offset = begin_partition(self._source_id, partition, begin)
+            offset = begin_partition(self._source_id, partition, begin, self._reader)
         elif partition in self._refused:
             offset = self._begin_again(partition, offset)
         self._refused.discard(partition)

@@ -1,7 +1,10 @@
 """The adapter of Kafka on the mock cluster of librdkafka, which refuses and forgets as a broker does."""
 
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import orjson
@@ -10,6 +13,7 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 
 from driftline.common.outbound import addresses
 from driftline.common.outbound.addresses import AddressBlocked
+from driftline.common.process_names import own_name
 from inference.prediction_log.models import PredictionRow
 from inference.prediction_log.sources.adapters import sample
 from inference.prediction_log.sources.consuming import SourceConsumption
@@ -19,6 +23,7 @@ from inference.prediction_log.sources.kafka.preview import sample_topics
 from inference.prediction_log.sources.kafka.settings import KafkaSettings
 from inference.prediction_log.sources.messages import AdapterFailed, StreamMessage
 from inference.prediction_log.sources.models import Source, SourcePosition
+from tests.embedded import subprocess_environment
 from tests.inference.prediction_log.sources.conftest import MakeSource
 from tests.inference.prediction_log.sources.streams import prediction
 from tests.ports import free_port
@@ -220,6 +225,78 @@ def test_who_joins_the_group_begins_at_the_table_and_the_other_reads_on_what_it_
 
     assert {one.offset for one in begun} == {0}  # nothing of them was stored
     assert {one.offset for one in kept + moved} == {1}
+    assert {one.partition for one in moved} == {one.partition for one in begun}
+    assert len({one.partition for one in kept + moved}) == PARTITIONS
+
+
+@pytest.fixture
+def dead_reader() -> str:
+    """The name of a process of this machine that has ended."""
+    says = "from driftline.common.process_names import own_name; print(own_name())"
+    environment = subprocess_environment()
+    return subprocess.check_output([sys.executable, "-c", says], env=environment, text=True).strip()
+
+
+@contextmanager
+def group_that_waits(kafka: KafkaSettings) -> Iterator[None]:
+    """Have a member of the group hold all partitions and never answer, as one that died is waited for."""
+    assigned: list[TopicPartition] = []
+    member = Consumer(
+        {
+            "bootstrap.servers": kafka.brokers[0],
+            "group.id": kafka.group,
+            "partition.assignment.strategy": "cooperative-sticky",
+        }
+    )
+    member.subscribe(list(kafka.topics), on_assign=lambda _, found: assigned.extend(found))
+    try:
+        wait_until(lambda: member.poll(0.1) or len(assigned) == PARTITIONS, what="the member")
+        yield
+    finally:
+        member.close()
+
+
+def test_what_a_process_that_was_killed_read_is_read_on_before_the_group_has_noticed(
+    source: Source, kafka: KafkaSettings, dead_reader: str
+) -> None:
+    [topic] = kafka.topics
+    for number in range(PARTITIONS):
+        send(kafka, b"a", b"b", partition=number)
+    for number, reader in enumerate([dead_reader, dead_reader, "elsewhere 1 1", ""]):
+        SourcePosition.objects.create(
+            source=source, partition=f"{topic}/{number}", next_offset=1, read_by=reader
+        )
+
+    with group_that_waits(kafka), KafkaAdapter(source.pk, kafka, "") as adapter:
+        taken = read(adapter, 2)
+
+    assert sorted((one.partition, one.offset) for one in taken) == [(f"{topic}/0", 1), (f"{topic}/1", 1)]
+    readers = SourcePosition.objects.order_by("partition").values_list("read_by", flat=True)
+    assert list(readers) == [own_name(), own_name(), "elsewhere 1 1", ""]
+
+
+def test_what_was_taken_is_left_to_the_member_that_the_group_gives_it_to(
+    source: Source, kafka: KafkaSettings, dead_reader: str
+) -> None:
+    [topic] = kafka.topics
+    for number in range(PARTITIONS):
+        send(kafka, b"a", partition=number)
+        SourcePosition.objects.create(
+            source=source, partition=f"{topic}/{number}", next_offset=0, read_by=dead_reader
+        )
+
+    with KafkaAdapter(source.pk, kafka, "") as first:
+        read(first, PARTITIONS)
+        with KafkaAdapter(source.pk, kafka, "") as second:
+            begun: list[StreamMessage] = []
+            wait_until(
+                lambda: begun.extend(second.poll(0.1)) or first.poll(0.1) or len(begun) == PARTITIONS // 2,
+                what="half of the partitions",
+            )
+            for number in range(PARTITIONS):
+                send(kafka, b"b", partition=number)
+            kept, moved = read(first, PARTITIONS // 2), read(second, PARTITIONS // 2)
+
     assert {one.partition for one in moved} == {one.partition for one in begun}
     assert len({one.partition for one in kept + moved}) == PARTITIONS
 
