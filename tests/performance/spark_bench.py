@@ -1,11 +1,15 @@
 """How many rows a second Spark summarises here, into a whole installation that runs beside it.
 
     make run DEMO=none                                        # prints URL and token
-    python -m tests.performance.spark_bench URL TOKEN [--rows 20000000]
+    python -m tests.performance.spark_bench URL TOKEN [--rows 20000000] [--compare]
 
 It makes a model and a lake of rows with 30 features over one day, has Spark summarise it on two threads as
 tests/streams/spark_job.py does, and asks Driftline what it counted. Rates are of the job alone, without the start of
 Spark; memory is the high-water mark of its largest process. tests/streams/install spark makes the environment.
+
+With --compare the same rows are then imported into the log of a second model, and every window of the two is compared:
+counts, cells and sketches bit for bit, sums within 1e-9 of their size. It needs the home of the installation
+(DRIFTLINE_HOME), and room for the log.
 """
 
 import argparse
@@ -13,10 +17,12 @@ import os
 import re
 import resource
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
 
+import django
 import httpx
 import numpy as np
 import pyarrow as pa
@@ -30,7 +36,8 @@ FEATURES = 30
 FILES = 24
 DAY_US = 1_767_571_200_000_000  # 5 January 2026
 DAY = {"from": "2026-01-05T00:00:00Z", "to": "2026-01-06T00:00:00Z"}
-MODEL = "lake"
+MODEL, LOGGED = "lake", "logged"
+PATIENCE_SECONDS = 1_800
 
 
 def rows_of(count: int, seed: int, start_us: int, length_us: int) -> pa.Table:
@@ -51,14 +58,14 @@ def rows_of(count: int, seed: int, start_us: int, length_us: int) -> pa.Table:
     )
 
 
-def prepare(api: httpx.Client) -> None:
-    """Make the model, with a reference that names its features."""
-    api.post("models", json={"name": MODEL, "task": "binary"}).raise_for_status()
+def prepare(api: httpx.Client, model: str) -> None:
+    """Make a model, with a reference that names its features."""
+    api.post("models", json={"name": model, "task": "binary"}).raise_for_status()
     reference = rows_of(4_000, 0, DAY_US - 4 * 86_400_000_000, 4 * 86_400_000_000)
     sink = pa.BufferOutputStream()
     pq.write_table(reference, sink)
     answer = api.put(
-        f"models/{MODEL}/reference?version=1",
+        f"models/{model}/reference?version=1",
         content=sink.getvalue().to_pybytes(),
         headers={"Content-Type": "application/vnd.apache.parquet"},
     )
@@ -91,15 +98,40 @@ def run_job(url: str, token: str, folder: Path) -> tuple[float, float]:
     return float(seconds), resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
 
 
-def wait_for_drift(api: httpx.Client, rows: int) -> float:
+def wait_for_drift(api: httpx.Client, model: str, rows: int) -> float:
     """Wait until the drift of the whole day was measured; return for how many seconds."""
     started, asked = time.monotonic(), {"metric": "drifted_features", "step": "day", **DAY}
-    while time.monotonic() - started < 300:
-        points = api.get(f"models/{MODEL}/metrics", params=asked).json()["items"]
+    while time.monotonic() - started < PATIENCE_SECONDS:
+        points = api.get(f"models/{model}/metrics", params=asked).json()["items"]
         if points and points[-1]["n"] == rows:
             return time.monotonic() - started
         time.sleep(0.5)
-    raise SystemExit("the day was not measured within 300 s")
+    raise SystemExit(f"the day of {model} was not measured within {PATIENCE_SECONDS} s")
+
+
+def import_lake(lake: Path) -> float:
+    """Import each file of the lake into the log of the second model; return the seconds of the imports alone."""
+    seconds, with_ids = 0.0, lake.parent / "rows.parquet"
+    for file in sorted(lake.iterdir()):
+        table = pq.read_table(file)
+        ids = pa.array([f"{file.stem}-{number}" for number in range(table.num_rows)])
+        pq.write_table(table.append_column("id", ids), with_ids)
+        began = time.monotonic()
+        command = ["import_predictions", str(with_ids), "--model", LOGGED, "--for-version", "1"]
+        subprocess.run([sys.executable, ROOT / "manage.py", *command], check=True, stderr=subprocess.DEVNULL)
+        seconds += time.monotonic() - began
+    return seconds
+
+
+def compare() -> tuple[int, list[str]]:
+    """Compare all windows of the two models; return how many there are, and what differs."""
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "driftline.settings")
+    django.setup()
+    from inference.registry.models import Model
+    from tests.streams.lakes import differences, summaries
+
+    ours, theirs = (Model.objects.get(name=name) for name in (MODEL, LOGGED))
+    return len(summaries(ours)), differences(ours, theirs)
 
 
 def main() -> None:
@@ -109,6 +141,7 @@ def main() -> None:
     parser.add_argument("url")
     parser.add_argument("token")
     parser.add_argument("--rows", type=int, default=20_000_000)
+    parser.add_argument("--compare", action="store_true", help="with the same rows in the log")
     asked = parser.parse_args()
     subprocess.run([ROOT / "tests/streams/install", "spark"], check=True)
     headers = {"Authorization": f"Bearer {asked.token}"}
@@ -117,15 +150,25 @@ def main() -> None:
         tempfile.TemporaryDirectory(prefix="driftline-bench-") as scratch,
     ):
         folder = Path(scratch)
-        prepare(api)
+        prepare(api, MODEL)
         megabytes = write_lake(folder / "lake", asked.rows)
         seconds, memory = run_job(asked.url, asked.token, folder)
-        waited = wait_for_drift(api, asked.rows // FILES * FILES)
-    print(f"{asked.rows:,} rows x {FEATURES} features, {megabytes:,.0f} MB of Parquet")
-    print(
-        f"summarised and sent in {seconds:,.1f} s: {asked.rows / seconds:,.0f} rows/s; largest process {memory:,.0f} MB"
-    )
-    print(f"drift of the whole day measured {waited:.1f} s later")
+        rows = asked.rows // FILES * FILES
+        waited = wait_for_drift(api, MODEL, rows)
+        print(f"{rows:,} rows x {FEATURES} features, {megabytes:,.0f} MB of Parquet")
+        print(
+            f"summarised and sent in {seconds:,.1f} s: {rows / seconds:,.0f} rows/s; "
+            f"largest process {memory:,.0f} MB; drift of the whole day measured {waited:.1f} s later",
+            flush=True,
+        )
+        if asked.compare:
+            prepare(api, LOGGED)
+            imported = import_lake(folder / "lake")
+            waited = wait_for_drift(api, LOGGED, rows)
+            print(f"imported in {imported:,.0f} s, and measured {waited:,.1f} s later", flush=True)
+            windows, found = compare()
+            print(f"{windows:,} windows compared, {len(found):,} differ")
+            sys.exit("\n".join(found[:10]) or None)
 
 
 if __name__ == "__main__":
