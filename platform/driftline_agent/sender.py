@@ -28,11 +28,13 @@ class Sender:
         self._uplink = uplink
 
     def send_batch(self) -> int:
-        """Send the oldest rows and return how many there were.
+        """Send the oldest rows and return how many there were; 0 while nobody knows their times, which then stay.
 
         Raises NotReached or Revoked, and ServerRefused where the server takes no row of a full batch: then something
         else than the rows may be wrong, and the next batch should wait.
         """
+        if not self._rows.knows_time():
+            return 0
         batch = self._rows.oldest(
             rows=BATCH_ROWS, max_bytes=BATCH_BYTES, earliest_ms=self._identity.enrolled_ms
         )

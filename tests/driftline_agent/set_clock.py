@@ -20,3 +20,7 @@ class SetClock(DeviceClock):
     def hear(self, server_ms: int) -> None:
         """Learn the server's time, as if its `Date` came with no delay."""
         self.observe(server_ms - 500, sent_ms=self.running, received_ms=self.running)
+
+    def forget(self) -> None:
+        """Know nothing of the server, as after a start without a network."""
+        self._lower = None

@@ -8,13 +8,14 @@ from pathlib import Path
 import httpx
 import pytest
 
-from driftline_agent.device_clock import DeviceClock
 from driftline_agent.errors import NotReached, ServerRefused
 from driftline_agent.row_store import JUMP, RowStore
 from driftline_agent.sender import BATCH_ROWS, Sender
 from driftline_agent.uplink import Uplink
-from tests.driftline_agent.device import IDENTITY
+from tests.driftline_agent.device import IDENTITY, YEAR_2026_MS
+from tests.driftline_agent.set_clock import SetClock
 
+HOUR_MS = 3_600_000
 GOOD, INFINITE = b'{"prediction":1.0}', b'{"prediction":Infinity}'
 
 
@@ -24,13 +25,17 @@ class PlayedNetwork:
 
     sender: Sender
     rows: RowStore
+    clock: SetClock
     answer: Callable[[list[str]], httpx.Response] = field(
         default=lambda ids: results(["accepted"] * len(ids))
     )
     batches: list[list[str]] = field(default_factory=list)
+    times: list[str] = field(default_factory=list)
 
     def handle(self, request: httpx.Request) -> httpx.Response:
-        ids = [row["id"] for row in json.loads(request.content)["predictions"]]
+        sent = json.loads(request.content)["predictions"]
+        ids = [row["id"] for row in sent]
+        self.times += [row["timestamp"] for row in sent]
         self.batches.append(ids)
         return self.answer(ids)
 
@@ -50,15 +55,31 @@ def problem(status: int) -> httpx.Response:
 
 @pytest.fixture
 def network(tmp_path: Path) -> Iterator[PlayedNetwork]:
-    clock = DeviceClock()
+    clock = SetClock()
+    clock.hear(YEAR_2026_MS)
     rows = RowStore(tmp_path / "rows.db", max_bytes=1 << 20, clock=clock, first_sequence=1)
     uplink = Uplink(IDENTITY.url, IDENTITY.token, clock, IDENTITY.public_key)
     uplink.close()
-    network = PlayedNetwork(Sender(IDENTITY, rows, uplink), rows)
+    network = PlayedNetwork(Sender(IDENTITY, rows, uplink), rows, clock)
     uplink._client = httpx.Client(base_url=IDENTITY.url, transport=httpx.MockTransport(network.handle))
     yield network
     uplink.close()
     rows.close()
+
+
+def test_a_row_of_before_the_first_contact_has_the_servers_time_also_where_it_was_tried_before(
+    network: PlayedNetwork,
+) -> None:
+    network.clock.forget()
+    network.clock.wall = 0  # the device has no battery for its clock
+    network.rows.append([GOOD])
+    network.clock.running += HOUR_MS
+    network.sender.send_batch()
+
+    network.clock.hear(YEAR_2026_MS + 2 * HOUR_MS)
+    network.sender.send_batch()
+
+    assert network.times == ["2026-01-01T01:00:00.000000Z"]
 
 
 class TestARowThatIsNoJson:
