@@ -129,6 +129,7 @@ class Updater:
     def _fulfil(self, signed: SignedManifest, manifest: Manifest) -> None:
         model = self._in_use.model
         if self._versions.now.failure_of(manifest.release):
+            self._take_back_aborted(manifest)
             return
         if model is not None and model.manifest.answers_like(manifest):
             model.manifest = manifest
@@ -190,6 +191,24 @@ class Updater:
         self._in_use.swap(before)  # first, as a full disk must not keep the version that fails
         log.error("version %s is taken back: %s", model.manifest.version, reason)
         self._versions.take_back(model.manifest.release, reason)
+
+    def _take_back_aborted(self, assigned: Manifest) -> None:
+        """Go back to the version of before where the one in place was released after the assigned one, so was aborted.
+
+        The assigned one was refused, and is not tried again.
+        """
+        model, previous = self._in_use.model, self._versions.now.previous
+        if model is None or previous is None or model.manifest.release < assigned.release:
+            return
+        try:
+            before = self._load(self._read_stored(previous))
+            before.prove(None)
+        except ModelRefused as error:
+            log.error("the version of before cannot answer: %s", error)
+            return
+        self._in_use.swap(before)
+        log.info("version %s was aborted; %s answers", model.manifest.version, before.manifest.version)
+        self._versions.roll_back()
 
     def accelerate(self) -> None:
         """Have the version in place run by the profile once rows that it answered can prove that it does."""

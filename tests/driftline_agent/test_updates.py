@@ -95,6 +95,22 @@ class TestAnUpdate:
 
         assert device.version() is None
 
+    def test_that_is_aborted_goes_back_also_where_the_completed_one_was_refused(
+        self, device: PlayedDevice
+    ) -> None:
+        give(device, times(1), "1")
+        give(device, b"not onnx", "2")
+        give(device, times(3), "3")
+
+        give(device, b"not onnx", "2", generation=4)
+
+        assert device.version() == "1"
+        release, failure = device.updater.outcome()
+        assert (release, "cannot load" in failure) == (2, True)
+        device.start()
+        device.updater.poll()
+        assert device.version() == "1"
+
     def test_with_the_same_file_is_proved_anew_where_the_signature_differs(
         self, device: PlayedDevice
     ) -> None:
