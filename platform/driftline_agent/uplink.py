@@ -3,6 +3,7 @@
 import base64
 import os
 import platform
+import shutil
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -112,8 +113,19 @@ class Uplink:
     def download(self, manifest: Manifest, draft: Path, path: Path) -> None:
         """Bring a version's file to `path`, in one step once it is whole and on the disk.
 
-        Raises DownloadFailed, NotReached or OSError. The digest is checked by who loads it.
+        Raises DownloadFailed, NotReached or OSError, and then keeps no part of it: rows need the room. The digest is
+        checked by who loads it.
         """
+        draft.unlink(missing_ok=True)  # of a power cut
+        if (free := shutil.disk_usage(draft.parent).free) < manifest.size:
+            raise DownloadFailed(f"the file has {manifest.size:,} bytes, and the disk room for {free:,}")
+        try:
+            self._download(manifest, draft)
+            put_in_place(draft, path)
+        finally:
+            draft.unlink(missing_ok=True)
+
+    def _download(self, manifest: Manifest, draft: Path) -> None:
         try:
             with self._client.stream("GET", f"/self/artifacts/{manifest.sha256}") as answer:
                 if answer.status_code != 200:
@@ -123,7 +135,6 @@ class Uplink:
                 self._receive(answer, manifest, draft)
         except httpx.HTTPError as error:
             raise NotReached(f"the download broke off: {type(error).__name__}") from error
-        put_in_place(draft, path)
 
     @staticmethod
     def _receive(answer: httpx.Response, manifest: Manifest, draft: Path) -> None:
