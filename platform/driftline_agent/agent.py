@@ -15,7 +15,7 @@ from driftline_agent.errors import NotReached, Revoked, ServerRefused
 from driftline_agent.http_server import LoopbackServer
 from driftline_agent.identity import read_identity
 from driftline_agent.row_file import RowFile
-from driftline_agent.row_store import RowStore
+from driftline_agent.row_store import RowStore, is_damage
 from driftline_agent.second_opinion import SecondOpinion
 from driftline_agent.sender import Sender
 from driftline_agent.serving import Dataplane, ModelInUse
@@ -143,6 +143,8 @@ class Agent:
             return error
         except (OSError, sqlite3.Error) as error:  # such as a disk that is full
             log.error("the disk takes nothing: %s", error)
+            if is_damage(error):
+                self._close_damaged_rows()
             return error
         except Revoked as error:
             log.error("%s; it goes on to answer without updates", error)
@@ -176,6 +178,13 @@ class Agent:
             self._rows = self._dataplane.rows = rows
             self._sender = Sender(self._identity, rows, self._uplink)
             self._summariser = Summariser(self._identity, rows, self._uplink)
+
+    def _close_damaged_rows(self) -> None:
+        """Close the file of rows, so that the next attempt to open it puts it aside."""
+        rows, self._rows = self._rows, None
+        self._dataplane.rows = self._sender = self._summariser = None
+        if rows is not None:
+            rows.close_untouched()
 
     def _count_unstored(self) -> None:
         """Count rows that could not be stored in the file of rows, once that takes something again."""

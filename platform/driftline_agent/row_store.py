@@ -27,6 +27,11 @@ page takes the time when it is known; files of earlier agents have NULL."""
 _DAMAGE = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB}
 
 
+def is_damage(error: BaseException) -> bool:
+    """Return whether SQLite found what it reads damaged."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGE
+
+
 class NotStored(Exception):
     """The disk took no rows."""
 
@@ -74,16 +79,17 @@ class RowStore:
             make_tables(self.db, first_sequence)
             path.chmod(0o600)
         except BaseException as error:
-            self._close_untouched()
-            if getattr(error, "sqlite_errorcode", 0) & 0xFF in _DAMAGE:
+            self.close_untouched()
+            if is_damage(error):
                 raise Damaged(str(error)) from error
             raise
 
-    def _close_untouched(self) -> None:
+    def close_untouched(self) -> None:
         """Close, and let the file and its log be as they are: somebody may rescue rows from them."""
-        if hasattr(self.db, "setconfig"):  # since Python 3.12
-            self.db.setconfig(sqlite3.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, True)
-        self.db.close()
+        with self.lock:
+            if hasattr(self.db, "setconfig"):  # since Python 3.12
+                self.db.setconfig(sqlite3.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, True)
+            self.db.close()
 
     # -- storing -------------------------------------------------------------------------------------------------------
     def append(self, bodies: Sequence[bytes], are_whole: Sequence[bool] = ()) -> list[int]:

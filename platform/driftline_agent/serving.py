@@ -179,12 +179,13 @@ class Dataplane:
 
         Those that cannot be stored are counted, and answered all the same, without ids.
         """
+        store = self.rows
         try:
-            if self.rows is None:
+            if store is None:
                 raise NotStored("the file of rows is not open")
             bodies = [encode_body(row) for row in rows_of(model.manifest, request, outputs, latency_ms)]
             are_whole = [random.random() < model.manifest.sampling for _ in bodies]
-            sequences = self.rows.append(bodies, are_whole)
+            sequences = store.append(bodies, are_whole)
             return [
                 f"{self._device}-{sequence}" if is_whole else None
                 for sequence, is_whole in zip(sequences, are_whole, strict=True)

@@ -3,7 +3,7 @@
 import sqlite3
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,7 +15,7 @@ from driftline_agent.errors import NotReached
 from driftline_agent.identity import store_identity
 from driftline_agent.row_file import RowFile, make_row_file
 from driftline_agent.row_store import JUMP, RowStore
-from tests.driftline_agent.device import IDENTITY, PlayedDevice, times
+from tests.driftline_agent.device import IDENTITY, PlayedDevice, enrol_in, times
 from tests.driftline_agent.processes import AgentProcess
 from tests.waiting import wait_until
 
@@ -160,4 +160,25 @@ def test_an_agent_without_its_file_and_without_a_network_answers_at_once_and_sto
     assert without["outputs"][0]["data"] == [6.0]
     assert "parameters" not in without
     assert counted[0] == 1
+    assert program.answered == [f"truck-{41 + JUMP}"]
+
+
+def test_a_file_that_is_damaged_while_the_agent_runs_is_put_aside_without_a_restart(
+    device: PlayedDevice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    device.server.offer(times(3), "3")
+    device.updater.poll()
+    enrol_in(device.home)
+    with closing(RowFile(device.home, max_bytes=64 << 20, clock=DeviceClock()).open_or_make(None)) as rows:
+        rows.append([b'{"features":"%0500d"}' % number for number in range(10_000)])
+    with running(device.home) as agent:
+        with (device.home / "rows.db").open("r+b") as content:  # as an SD card does
+            content.seek(8_192)
+            content.write(bytes(1 << 20))
+        monkeypatch.setattr(agent._uplink, "send_status", lambda **_: 41)
+        wait_until(lambda: (device.home / "rows.damaged").exists(), what="the file is put aside")
+        wait_until(lambda: agent._rows is not None, what="another file is open")
+        program = AgentProcess(device.home, "truck", port=agent.port)
+        program.ask(2.0)
+
     assert program.answered == [f"truck-{41 + JUMP}"]
