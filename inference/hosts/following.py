@@ -42,6 +42,7 @@ class PlanFollower:
         self._waiting: set[int] = set()
         self._looked_at = float("-inf")
         self._pull_failure = ""
+        self._status_failure = ""
         self._logged = ""
 
     def _load(self) -> Plan | None:
@@ -64,7 +65,11 @@ class PlanFollower:
 
     @property
     def failure(self) -> str:
-        """Why this host does not have all of the plan; empty where it has."""
+        """Why this host does not have all of the plan, or cannot say how it does; empty where neither is wrong."""
+        return self._plan_failure or self._status_failure
+
+    @property
+    def _plan_failure(self) -> str:
         return self._pull_failure or self._downloads.failure
 
     def follow(self) -> None:
@@ -108,7 +113,7 @@ class PlanFollower:
         return HostStatus(
             instance=instance_of(self._home),
             generation=self._served.generation if self._served else 0,
-            failure=self.failure[:300],
+            failure=self._plan_failure[:300],
             spool_ends=spool_ends(self._home),
             processes=[self._described(process_status(report)) for report in local_reports(self._home)],
             counts=all_counts(counts_to_send(self._home)),
@@ -122,8 +127,9 @@ class PlanFollower:
         """Send the main server how this host does."""
         try:
             self._server.send_status(msgspec.json.encode(self.status()))
+            self._status_failure = ""
         except MainServerFailed as error:
-            self._pull_failure = str(error)
+            self._status_failure = str(error)
 
     def tidy(self) -> None:
         """Remove what is served no more."""

@@ -250,8 +250,8 @@ def test_a_status_that_is_none_is_refused_and_changes_no_page(host: JoinedHost, 
     assert list(live_reports(main_home)) == []
 
 
-def test_a_second_machine_with_the_same_token_is_refused_while_the_first_one_is_there(
-    host: JoinedHost, join: Join
+def test_a_second_machine_with_the_same_token_is_refused_while_the_first_one_is_there_and_logs_it(
+    host: JoinedHost, join: Join, caplog: pytest.LogCaptureFixture
 ) -> None:
     host.follower.follow()
     host.follower.send_status()
@@ -259,8 +259,10 @@ def test_a_second_machine_with_the_same_token_is_refused_while_the_first_one_is_
     other.follower.follow()
 
     other.follower.send_status()
+    other.follower.follow()
 
     assert "Another machine uses the token of serving-2" in other.follower.failure
+    assert other.follower.failure in caplog.messages
 
 
 def test_the_counts_of_a_revoked_host_stay_in_the_sums(host: JoinedHost, main_home: Path) -> None:
