@@ -7,8 +7,8 @@ rebuilt from rows that are not there.
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any, NamedTuple
 
@@ -25,11 +25,11 @@ from inference.registry.models import Model, Version
 from monitors.definitions.segment_masks import MAX_VALUES
 from monitors.stats.mergeable.untrusted import decode_within, find_fault
 from monitors.stats.mergeable.window_summary import UnreadableSummary, WindowSummary
-from monitors.summaries.changes import apply_change, finest_windows
+from monitors.summaries.changes import FinestWindows, apply_change, finest_windows
 from monitors.summaries.from_rows import RowDefinitions, RowsOfVersion
 from monitors.summaries.models import Summary
-from monitors.summaries.services import measure_hours, segments_by_hour
-from monitors.summaries.stored import SummaryBySegment
+from monitors.summaries.services import measure_hours
+from monitors.summaries.stored import SummaryBySegment, in_windows
 from monitors.summaries.uploads.layout import VersionLayout, layout_of
 from monitors.summaries.uploads.models import SummaryBatch
 
@@ -192,7 +192,7 @@ def _add(part: _Part, now: datetime) -> int:
     """Add the windows of one version and role; return their rows."""
     source, hours = part.source, sorted(part.by_hour)
     finest = finest_windows(source, hours)
-    stored = segments_by_hour(source, finest, hours)
+    stored = _stored_by_hour(source, finest, hours)
     added = {hour: _with_places(part, stored[hour], by_segment) for hour, by_segment in part.by_hour.items()}
     apply_change(source, finest, added=added)
     for hour in hours:
@@ -211,16 +211,50 @@ def _add(part: _Part, now: datetime) -> int:
     return sum(by_segment[""].rows for by_segment in added.values())
 
 
-def _with_places(part: _Part, stored: Collection[str], sent: SummaryBySegment) -> SummaryBySegment:
+@dataclass
+class _StoredHour:
+    """What is stored of the window that includes an hour: its summary, and the rows of its segments."""
+
+    whole: WindowSummary | None = None
+    rows: dict[str, int] = field(default_factory=dict)
+
+    def has_all_values(self, feature: str) -> bool:
+        """Return whether each row with a value of a feature is in a segment, so that a new value has no rows yet."""
+        column = self.whole.features.get(feature) if self.whole else None
+        rows = sum(rows for segment, rows in self.rows.items() if segment.startswith(f"{feature}:"))
+        return column is not None and rows == column.n
+
+
+def _stored_by_hour(
+    source: RowsOfVersion, finest: FinestWindows, hours: Sequence[datetime]
+) -> dict[datetime, _StoredHour]:
+    by_window: dict[tuple[str, datetime], _StoredHour] = defaultdict(_StoredHour)
+    window_of = {}
+    for hour in hours:
+        span, start = finest[floor(hour, "day")]
+        window_of[hour] = (span, hour if span == "hour" else start)
+    stored = Summary.objects.filter(in_windows(window_of.values()), **source.fields)
+    for span, start, segment, rows in stored.values_list("span", "start", "segment", "rows"):
+        by_window[span, start].rows[segment] = rows
+    for span, start, payload in stored.filter(segment="").values_list("span", "start", "payload"):
+        by_window[span, start].whole = WindowSummary.decode(bytes(payload))
+    return {hour: by_window[window] for hour, window in window_of.items()}
+
+
+def _with_places(part: _Part, stored: _StoredHour, sent: SummaryBySegment) -> SummaryBySegment:
     """Leave out segments that have no place: as those of the log, a value has all its rows of an hour in its segment or
     none, and a feature has the most frequent `MAX_VALUES`."""
-    if stored:
-        return {segment: summary for segment, summary in sent.items() if segment in stored}
     room: dict[str | None, int] = defaultdict(lambda: MAX_VALUES)
+    if stored.whole is not None:
+        for name in part.layout.segments.features:
+            own = sum(segment.startswith(f"{name}:") for segment in stored.rows)
+            room[name] = MAX_VALUES - own if stored.has_all_values(name) else 0
     kept = {"": sent[""]}
     for segment in sorted(sent, key=lambda one: -sent[one].rows):
         feature = part.layout.feature_of(segment)
-        if feature is not None and room[feature] > 0:
+        if segment in stored.rows:
+            kept[segment] = sent[segment]
+        elif feature is not None and room[feature] > 0:
             room[feature] -= 1
             kept[segment] = sent[segment]
     return kept

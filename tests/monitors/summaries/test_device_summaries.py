@@ -1,6 +1,7 @@
 """A device adds hours to its own model under its own name alone, and each batch once."""
 
 import base64
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -8,7 +9,7 @@ from django.test import Client
 
 from driftline.accounts.models import Project
 from inference.edge.models import DeviceGroup
-from monitors.definitions.models import FeatureProfile
+from monitors.definitions.models import FeatureProfile, SegmentFeature
 from monitors.stats.mergeable.window_summary import summarise_window
 from monitors.summaries.models import Summary
 from tests.inference.edge.fleet import Agent, add_agent, add_version, make_group
@@ -31,8 +32,8 @@ def truck(group: DeviceGroup) -> Agent:
     return add_agent(group, "truck")
 
 
-def add(agent: Agent, batch: str, **changes: Any) -> Any:
-    """Send an hour of three rows."""
+def add(agent: Agent, batch: str, windows: Sequence[dict[str, str]] | None = None, **changes: Any) -> Any:
+    """Send windows, else an hour of three rows."""
     summary = summarise_window(
         rows=3,
         features={"x": [1.0, 2.0, 3.0]},
@@ -48,7 +49,7 @@ def add(agent: Agent, batch: str, **changes: Any) -> Any:
     headers = {"Authorization": f"Bearer {agent.token}"}
     return Client(raise_request_exception=False).put(
         "/api/v1/devices/self/summaries",
-        {"batch": batch, "windows": [window]},
+        {"batch": batch, "windows": windows or [window]},
         "application/json",
         headers=headers,
     )
@@ -60,6 +61,48 @@ def test_a_batch_counts_once(truck: Agent, group: DeviceGroup) -> None:
     assert [one["is_new"] for one in answers] == [True, False]
     hours = Summary.objects.filter(model=group.model, span="hour").values_list("segment", "rows")
     assert list(hours) == [("", 3)]
+
+
+def window(x: float, segment: str = "") -> dict[str, str]:
+    """Write an hour of a row."""
+    centres = {"x": 0.0, "prediction": 0.0}
+    summary = summarise_window(rows=1, features={"x": [x]}, centres=centres, prediction=[x])
+    return {
+        "version": "1",
+        "role": "champion",
+        "hour": HOUR,
+        "segment": segment,
+        "summary": base64.b64encode(summary.encode()).decode(),
+    }
+
+
+def segment_rows(group: DeviceGroup) -> dict[str, int]:
+    hours = Summary.objects.filter(model=group.model, span="hour").exclude(segment="")
+    return dict(hours.order_by("segment").values_list("segment", "rows"))
+
+
+def test_a_value_of_a_device_that_sends_later_is_a_segment_as_that_of_the_first(group: DeviceGroup) -> None:
+    SegmentFeature.objects.create(model=group.model, feature="x")
+    truck, van = add_agent(group, "truck"), add_agent(group, "van")
+
+    add(truck, "truck:1", [window(1.0), window(1.0, "x:1")])
+    add(van, "van:1", [window(2.0), window(2.0, "x:2")])
+    add(van, "van:2", [window(2.0), window(2.0, "x:2")])
+
+    assert segment_rows(group) == {"x:1": 1, "x:2": 2}
+
+
+def test_a_value_is_no_segment_where_another_device_may_have_rows_of_it_without_one(
+    group: DeviceGroup,
+) -> None:
+    SegmentFeature.objects.create(model=group.model, feature="x")
+    truck, van = add_agent(group, "truck"), add_agent(group, "van")
+
+    add(truck, "truck:1", [window(1.0), window(1.0, "x:1")])
+    add(truck, "truck:2", [window(2.0)])  # it had too many values
+    add(van, "van:1", [window(2.0), window(2.0, "x:2")])
+
+    assert segment_rows(group) == {"x:1": 1}
 
 
 @pytest.mark.parametrize("name", ["van:2026-01-05T10:1-3", "truck-a:1", "truck"])
