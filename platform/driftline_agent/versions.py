@@ -74,9 +74,10 @@ class VersionStore:
         self._store(self.now)
 
     def refuse(self, release: int, reason: str, generation: int) -> None:
-        """Remember that a release cannot be had, so that it is not tried again and again."""
+        """Remember that a release cannot be had, so that it is not tried again and again, and remove its file."""
         refused = self._refused_with(release, reason)
         self._store(replace(self.now, refused=refused, generation=max(generation, self.now.generation)))
+        self._tidy()
 
     def _refused_with(self, release: int, reason: str) -> dict[str, str]:
         return dict(list({**self.now.refused, str(release): reason}.items())[-MAX_REFUSED:])

@@ -204,6 +204,14 @@ class TestAVersionThatCannotAnswer:
         assert device.server.downloads == 1
         assert device.updater.outcome()[0] == 2
 
+    def test_takes_no_room_on_the_disk(self, device: PlayedDevice) -> None:
+        give(device, times(1), "1")
+
+        give(device, b"not onnx", "2")
+        give(device, b"nor this", "3")
+
+        assert [path.read_bytes() for path in device.versions.folder.iterdir()] == [times(1)]
+
     def test_leaves_a_device_without_any_version_as_it_is(self, device: PlayedDevice) -> None:
         give(device, b"not onnx", "1")
         assert device.version() is None
