@@ -102,7 +102,7 @@ class TestTheList:
 
         assert "runs on cuda, 3 of 5 nodes" in text
         assert "3 hours behind" in text
-        assert "3 dropped for want of room" in text
+        assert "3 dropped: no room, or refused" in text
         assert all(part in text for part in ("trucks", "truck", "fuel", "Active", "> 7 <"))
 
     @pytest.mark.parametrize(
