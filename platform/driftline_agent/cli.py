@@ -98,7 +98,7 @@ def _parser() -> argparse.ArgumentParser:
         help="the server's address, such as https://driftline.example.com, or that of NATS, such as "
         "tls://nats.example.com:4222",
     )
-    enrolling.add_argument("code", help="it works once, within a day")
+    enrolling.add_argument("code", type=_code, help="it works once, within a day")
     enrolling.set_defaults(command=_enrol)
     running = commands.add_parser("run", help="answer, update, and send what was predicted")
     running.add_argument(
@@ -131,6 +131,13 @@ def _parser() -> argparse.ArgumentParser:
 def _home() -> Path:
     usual = Path.home() / ".local" / "share" / "driftline-agent"
     return Path(os.environ.get("DRIFTLINE_AGENT_HOME") or usual)
+
+
+def _code(text: str) -> str:
+    code = text.strip()
+    if not code.replace("_", "").isalnum() or not code.isascii():
+        raise argparse.ArgumentTypeError("copy the code as the page Devices shows it")
+    return code
 
 
 def _port(text: str) -> int:

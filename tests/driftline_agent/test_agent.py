@@ -171,6 +171,13 @@ class TestEnrolling:
         assert refused.returncode == 1
         assert part in refused.stderr
 
+    @pytest.mark.parametrize("code", ["", "the code", "dl_enrol_\u00e9"])
+    def test_says_which_code_is_none(self, code: str, tmp_path: Path) -> None:
+        refused = AgentProcess(tmp_path / "agent", "truck").enrol("http://127.0.0.1:1", code)
+
+        assert refused.returncode == 2
+        assert "copy the code as the page Devices shows it" in refused.stderr
+
     def test_says_where_a_code_was_used(self, group: DeviceGroup, live_server: Any, tmp_path: Path) -> None:
         code = self._code(group)
         AgentProcess(tmp_path / "first", "truck").enrol(live_server.url, code)

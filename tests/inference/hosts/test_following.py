@@ -11,6 +11,7 @@ import msgspec
 import pytest
 import requests
 from django.core.management import call_command
+from django.core.management.base import CommandError
 
 from driftline.accounts.models import AuditEntry
 from driftline.accounts.services import create_token, revoke_token
@@ -324,3 +325,10 @@ def test_the_name_of_a_revoked_host_is_free_again(host: JoinedHost, join: Join) 
     again = join(token)
     again.follower.follow()
     assert again.follower.failure == ""
+
+
+def test_a_host_without_a_token_hears_how_to_get_one(settings: Any) -> None:
+    settings.HOST_TOKEN = ""
+
+    with pytest.raises(CommandError, match="serving_host add NAME"):
+        call_command("follow_plan", "https://driftline.example.com")

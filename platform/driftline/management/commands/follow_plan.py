@@ -4,7 +4,7 @@ from argparse import ArgumentParser
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand
+from django.core.management.base import BaseCommand, CommandError
 
 from inference.hosts.following import PlanFollower, follow_until
 from inference.hosts.joining import main_server
@@ -19,7 +19,11 @@ class Command(BaseCommand):
         parser.add_argument("url", help="the main server's address")
 
     def handle(self, *args: Any, **options: Any) -> None:
+        try:
+            server = main_server(settings.HOME, options["url"])
+        except ValueError as error:
+            raise CommandError(str(error)) from error
         stop = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())
-        follow_until(PlanFollower(settings.HOME, main_server(settings.HOME, options["url"])), stop)
+        follow_until(PlanFollower(settings.HOME, server), stop)
