@@ -16,6 +16,7 @@ from inference.data_files.columns import (
 )
 from inference.data_files.formats import Decimal, is_number
 from inference.data_files.times import TimeStyle, style_of
+from inference.vector_names import vectors_in
 
 MIN_ROWS_UNIQUE = 20  # from which on values that never repeat say something
 _MOSTLY = 0.9
@@ -62,7 +63,9 @@ class ColumnSample(Struct, frozen=True):
     name: str
     values: list[str | None]
     is_nested: bool = False
-    """Whether its values are lists, records or bytes, which cannot be stored."""
+    """Whether its values are other lists, records or bytes, which cannot be stored."""
+    is_vector: bool = False
+    """Whether its values are lists of numbers; none of them is here."""
 
 
 class KnownModel(Struct, frozen=True):
@@ -91,7 +94,7 @@ class ColumnFacts:
     """A column's values, looked at once."""
 
     def __init__(self, sample: ColumnSample, decimal: Decimal) -> None:
-        self.name, self.is_nested = sample.name, sample.is_nested
+        self.name, self.is_nested, self.is_vector = sample.name, sample.is_nested, sample.is_vector
         self.plain = plain_name(sample.name)
         self.values = [value for value in sample.values if value is not None]
         self.distinct = set(self.values)
@@ -156,8 +159,12 @@ def guess_columns(
 def _by_name(one: ColumnFacts, known: KnownModel, remembered: Mapping[str, ColumnRole]) -> ColumnGuess | None:
     if one.name in remembered:
         return ColumnGuess(one.name, remembered[one.name], "As chosen for the file before.")
-    if one.is_nested:
+    if one.is_nested or (one.is_vector and one.name in OWN_NAMES):
         return ColumnGuess(one.name, ColumnRole.IGNORED, "Its values are lists, records or bytes.")
+    if one.is_vector:
+        if known.has_all_features and one.name not in vectors_in(known.features):
+            return ColumnGuess(one.name, ColumnRole.IGNORED, "The model has no such feature.")
+        return ColumnGuess(one.name, ColumnRole.FEATURE, "Its values are vectors, of which none is shown.")
     if one.name in known.features:
         return ColumnGuess(one.name, ColumnRole.FEATURE, "The model declares it.")
     if one.name in OWN_NAMES:

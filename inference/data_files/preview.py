@@ -48,6 +48,8 @@ from inference.data_files.guesses import (
     warnings_of,
 )
 from inference.data_files.times import MOMENT, time_zones
+from inference.data_files.vectors import is_vector
+from inference.vector_names import whole_of
 
 SHOWN_ROWS = 20
 MAX_COLUMNS = 5_000
@@ -78,6 +80,8 @@ class FileHead(Struct, frozen=True):
     doubts: list[str]
     table: pa.Table
     nested: list[str] = []
+    vectors: list[str] = []
+    """Columns of lists of numbers; the table holds none of their values."""
 
 
 class Preview(Struct, frozen=True):
@@ -172,7 +176,8 @@ def _rows_of(text: str, delimiter: str) -> Iterator[list[str]]:
 def _parquet_head(path: Path, sniffed: SniffedFormat) -> FileHead:
     schema = pq.read_schema(path)
     check_names(schema.names)
-    nested = [field.name for field in schema if not _is_flat(field.type)]
+    vectors = [field.name for field in schema if is_vector(field.type)]
+    nested = [field.name for field in schema if not _is_flat(field.type) and not is_vector(field.type)]
     flat = [field.name for field in schema if _is_flat(field.type)]
     text = [field.name for field in schema if pa.types.is_string(field.type)]
     file = pq.ParquetFile(path, read_dictionary=text, buffer_size=_BUFFER, pre_buffer=False)
@@ -183,7 +188,7 @@ def _parquet_head(path: Path, sniffed: SniffedFormat) -> FileHead:
     found = {name: _as_text(column) for name, column in zip(flat, batch.columns, strict=True)}
     missing = pa.nulls(batch.num_rows, pa.string())
     table = pa.table({name: found.get(name, missing) for name in schema.names})
-    return FileHead(sniffed.format, list(sniffed.doubts), table, nested)
+    return FileHead(sniffed.format, list(sniffed.doubts), table, nested, vectors)
 
 
 def _rows_to_look_at(file: pq.ParquetFile) -> int:
@@ -266,9 +271,9 @@ def preview(
 
     Raises WrongReading where a role is chosen for a column that the file lacks, and for a zone that is none.
     """
-    nested = frozenset(head.nested)
+    nested, vectors = frozenset(head.nested), frozenset(head.vectors)
     samples = [
-        ColumnSample(name, column.to_pylist(), name in nested)
+        ColumnSample(name, column.to_pylist(), name in nested, name in vectors)
         for name, column in zip(head.table.column_names, head.table.columns, strict=True)
     ]
     guesses = guess_columns(samples, known=known, decimal=head.format.decimal, remembered=remembered)
@@ -351,7 +356,9 @@ def _warnings(head: FileHead, guesses: list[ColumnGuess], known: KnownModel, kin
         yield f"The file has one column, {name[:60]!r}: if it should have more, choose another delimiter."
     features = {guess.name for guess in guesses if guess.role == ColumnRole.FEATURE}
     if known.features and kind != FileKind.LABELS:
-        missing = sorted(known.features.keys() - features)
+        vectors = whole_of(known.features)  # which a file has as one column, or as its numbers
+        declared = {vectors.get(name, name) for name in known.features if name not in features}
+        missing = sorted(declared - features)
         if len(missing) > _MANY_MISSING * len(known.features):
             yield (
                 f"{len(missing):,} of the {len(known.features):,} features that the model declares are not among its "
