@@ -133,9 +133,12 @@ def _read_csv(lines: _Lines, delimiter: str) -> Iterator[Row]:
     text = (line.decode(errors="surrogateescape") for line in lines)
     reader = csv.reader(text, delimiter=delimiter)
     names = [name.removeprefix("\ufeff").strip() for name in next(reader, [])]
+    try:
+        "".join(names).encode()
+    except UnicodeEncodeError as error:
+        raise ValueError("its first line is not in UTF-8; write the file in UTF-8") from error
     if not all(names) or len(set(names)) < len(names):
         raise ValueError("the first line must name every column, each once")
-    "".join(names).encode()  # raises UnicodeEncodeError, a ValueError, where the header is not UTF-8
     while True:
         lines.begin_row()
         try:

@@ -254,6 +254,10 @@ class TestCsv:
 
     @pytest.mark.parametrize("raw", [b"id,x\ra,1\rb,2\r", b"i" * 200_000 + b",x\na,1\n"])
     def test_a_header_that_cannot_be_read_is_broken_and_stops_nothing_else(self, raw: bytes) -> None:
+    def test_a_file_in_another_encoding_says_so(self) -> None:
+        with pytest.raises(BrokenObject, match="its first line is not in UTF-8"):
+            read("id,x\na,1\n".encode("utf-16"), "a.csv")
+
         with pytest.raises(BrokenObject, match=r"a\.csv cannot be read as csv"):
             read(raw, "a.csv")
 
