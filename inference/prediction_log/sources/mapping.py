@@ -11,6 +11,7 @@ from driftline.common.bodies import Body
 from driftline.common.periods import from_us, rfc3339
 from inference.prediction_log.rows.sent_items import MAX_FEATURES, MAX_TAGS
 from inference.prediction_log.sources.messages import TOPIC_HEADER, StreamMessage
+from inference.vector_names import MIN_DIMENSION
 
 type Path = Annotated[str, Field(max_length=200)]
 type Name = Annotated[str, Field(min_length=1, max_length=100)]
@@ -32,9 +33,12 @@ GUESSES: Mapping[str, tuple[str, ...]] = {
 _PREDICTION = ("id", "timestamp", "version", "prediction", "probabilities", "latency_ms", "role", "subject")
 _LABEL = ("id", "label", "timestamp")
 _MAX_FLOAT_BITS = 1_023
-_TEXTS = ("id", "version", "subject")
+_NAMES_OF_ROWS = ("id", "subject")
+_TEXTS = (*_NAMES_OF_ROWS, "version")
 _NUMBERS = ("timestamp", "prediction", "probabilities", "latency_ms", "label")
-_NUMBER = re.compile(r"-?(0|[1-9]\d{0,17})(\.\d{1,30})?([eE][+-]?\d{1,3})?", re.ASCII)
+_NUMBER = re.compile(
+    r"[+-]?((0|[1-9]\d{0,17})(\.\d{0,30})?|\.\d{1,30})([eE][+-]?\d{1,3})?", re.ASCII
+)  # some databases write .5
 _BOOLEANS = {"true": True, "false": False}
 
 
@@ -127,9 +131,15 @@ def _features(
         *_places(mapping, "label"),
     )  # a label among the features would give it away
     used = used.union(message.place_fields, (_field_of(value, path) for path in named))
-    return {
-        name: cell for name, cell in value.items() if name not in used and not isinstance(cell, dict | list)
-    }
+    return {name: cell for name, cell in value.items() if name not in used and _may_be_feature(cell)}
+
+
+def _may_be_feature(cell: Any) -> bool:
+    """Return whether a value that lies flat beside the other fields is a feature: of lists, those of numbers with a
+    fraction are, as vectors; one of whole numbers alone may list anything."""
+    if isinstance(cell, list):
+        return len(cell) >= MIN_DIMENSION and any(isinstance(number, float) for number in cell)
+    return not isinstance(cell, dict)
 
 
 def _field_of(value: dict[str, Any], path: str) -> str:
@@ -170,9 +180,10 @@ def read_cell(cell: Any) -> Any:
     """Return what the text of a cell says: a number, true or false, or itself; 007 is no number."""
     if not isinstance(cell, str):
         return cell
-    if _NUMBER.fullmatch(cell):
-        return float(cell) if {*".eE"} & {*cell} else int(cell)
-    return _BOOLEANS.get(cell.lower(), cell)
+    text = cell.strip()  # many write a blank behind each comma
+    if _NUMBER.fullmatch(text):
+        return float(text) if {*".eE"} & {*text} else int(text)
+    return _BOOLEANS.get(text.lower(), cell)
 
 
 def key_text(key: bytes) -> str:
@@ -186,6 +197,8 @@ def key_text(key: bytes) -> str:
 def _convert(item: dict[str, Any]) -> None:
     """Write numbers where the logging API takes text: ids, versions, and times since 1970."""
     for name, value in item.items():
+        if name in _NAMES_OF_ROWS and isinstance(value, float) and value.is_integer():
+            value = int(value)  # a column of whole numbers that has gaps, or decimals, often comes as floats
         item[name] = _text(value) if name in _TEXTS else _as_number(value)
     time = item.get("timestamp")
     if isinstance(time, int | float) and not isinstance(time, bool):

@@ -93,7 +93,7 @@ def _longest_text(column: pa.ChunkedArray) -> int:
 
 
 def _plain(table: pa.Table) -> pa.Table:
-    """Return a table of types that JSON has: times in UTC to the microsecond, and numbers in floating point."""
+    """Return a table of types that JSON has: times in UTC to the microsecond, and fractions in floating point."""
     for place, field in enumerate(table.schema):
         kind = _plain_type(field.type)
         if kind is not None:
@@ -105,7 +105,7 @@ def _plain(table: pa.Table) -> pa.Table:
 def _plain_type(kind: pa.DataType) -> pa.DataType | None:
     if pa.types.is_timestamp(kind):
         return pa.timestamp("us", "UTC")
-    if pa.types.is_decimal(kind) or pa.types.is_float16(kind):
+    if pa.types.is_float16(kind) or (pa.types.is_decimal(kind) and kind.scale != 0):
         return pa.float64()
     return None
 
@@ -126,4 +126,4 @@ def _write_other(value: Any) -> str:
     return base64.b64encode(value).decode() if isinstance(value, memoryview) else str(value)
 
 
-_encoder = msgspec.json.Encoder(enc_hook=_write_other)
+_encoder = msgspec.json.Encoder(enc_hook=_write_other, decimal_format="number")  # ids are exact

@@ -42,11 +42,13 @@ def write_row(row: Mapping[str, Any]) -> tuple[bytes, Fault | None]:
 def _plain(value: Any) -> Any:
     match value:
         case Decimal():
-            return int(value) if _is_long(value) else float(value)
+            return int(value) if _is_whole(value) else float(value)
         case NanosecondTime():
             return _plain(value.truncated())
         case datetime() if value.tzinfo is None:
             return value.replace(tzinfo=UTC)
+        case list():
+            return [_plain(one) for one in value]
         case memoryview():
             return base64.b64encode(value).decode()
         case Unreadable():
@@ -54,11 +56,12 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def _is_long(value: Decimal) -> bool:
-    """Return whether a number is a whole one, such as an id, that would be no longer the same as floating point."""
-    if not value.is_finite():
+def _is_whole(value: Decimal) -> bool:
+    """Return whether a number, such as an id, has no digits behind the point, or would be no longer the same as
+    floating point."""
+    if not value.is_finite() or value.copy_abs() >= _MAX_WHOLE or value != value.to_integral_value():
         return False
-    return _MAX_EXACT_FLOAT < value.copy_abs() < _MAX_WHOLE and value == value.to_integral_value()
+    return value.as_tuple().exponent == 0 or value.copy_abs() > _MAX_EXACT_FLOAT
 
 
 _encoder = msgspec.json.Encoder(enc_hook=str)

@@ -49,6 +49,44 @@ def test_fields_beside_the_others_are_features_where_no_object_holds_them() -> N
     assert item(value)["features"] == {"income": 3, "home": None}
 
 
+def test_a_list_of_numbers_with_a_fraction_is_a_vector_and_other_lists_are_no_features() -> None:
+    value = {
+        "id": "a",
+        "prediction": 1,
+        "version": "1",
+        "photo": [0.5, -1, 2.25],
+        "basket": [7, 8],
+        "names": ["x"],
+    }
+
+    assert item(value)["features"] == {"photo": [0.5, -1, 2.25]}
+
+
+@pytest.mark.parametrize("what", ["predictions", "labels"])
+def test_an_id_that_comes_as_floating_point_is_that_of_the_whole_number(what: str) -> None:
+    value = {"id": 12345.0, "subject": 7.0, "label": 1, "version": 1.0, "prediction": 1}
+
+    found = item(value, what)
+
+    assert found["id"] == "12345"
+    assert (found.get("subject"), found.get("version")) == (
+        ("7", "1.0") if what == "predictions" else (None,) * 2
+    )
+
+
+@pytest.mark.parametrize(
+    ("cell", "value"),
+    [(".5", 0.5), ("-.5", -0.5), ("5.", 5), ("+3", 3), (" 4.5 ", 4.5), (" True", True)]
+    + [(text, text) for text in ("007", " north", ".", "1,5", "1_000")],
+)
+def test_a_cell_of_csv_that_looks_like_a_number_is_one(cell: str, value: Any) -> None:
+    message = StreamMessage("t/0", 5, orjson.dumps({"income": cell}), has_text_cells=True)
+
+    assert msgspec.json.decode(reader_of(SourceMapping(), "predictions")(message))["features"] == {
+        "income": value
+    }
+
+
 def test_a_field_that_is_named_and_empty_in_a_message_is_no_feature_of_it() -> None:
     value = {"id": "a", "prediction": 1, "version": "1", "income": 3, "p": None, "latency_ms": None}
 

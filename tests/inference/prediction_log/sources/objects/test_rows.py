@@ -96,6 +96,7 @@ class TestParquet:
                 "zoned": pa.array([moment], pa.timestamp("s", "Europe/Berlin")),
                 "day": [date(2026, 1, 5)],
                 "amount": [Decimal("1.25")],
+                "whole": pa.array([Decimal(10**19 + 1)], pa.decimal128(38, 0)),
                 "missing": pa.array([float("nan")]),
                 "text": ["é"],
                 "nested": [{"a": [1, 2]}],
@@ -113,6 +114,7 @@ class TestParquet:
             "zoned": "2026-01-05T10:00:00Z",
             "day": "2026-01-05",
             "amount": 1.25,
+            "whole": 10**19 + 1,
             "missing": None,
             "text": "é",
             "nested": {"a": [1, 2]},
@@ -252,12 +254,12 @@ class TestCsv:
         with pytest.raises(BrokenObject):
             read(header + b"a,1\n", "a.csv")
 
-    @pytest.mark.parametrize("raw", [b"id,x\ra,1\rb,2\r", b"i" * 200_000 + b",x\na,1\n"])
-    def test_a_header_that_cannot_be_read_is_broken_and_stops_nothing_else(self, raw: bytes) -> None:
     def test_a_file_in_another_encoding_says_so(self) -> None:
         with pytest.raises(BrokenObject, match="its first line is not in UTF-8"):
             read("id,x\na,1\n".encode("utf-16"), "a.csv")
 
+    @pytest.mark.parametrize("raw", [b"id,x\ra,1\rb,2\r", b"i" * 200_000 + b",x\na,1\n"])
+    def test_a_header_that_cannot_be_read_is_broken_and_stops_nothing_else(self, raw: bytes) -> None:
         with pytest.raises(BrokenObject, match=r"a\.csv cannot be read as csv"):
             read(raw, "a.csv")
 

@@ -473,6 +473,25 @@ class TestTheConnection:
         assert found["features"] == {"income": 41.5, "home": "rent"}
         assert found["timestamp"] == datetime(2026, 1, 5, 10, tzinfo=UTC)
 
+    def test_numbers_without_a_fraction_name_rows_and_versions_and_lists_of_numbers_are_vectors(
+        self, server: SqlServer, make_sql: MakeSql, model: Model
+    ) -> None:
+        server.run("CREATE VIEW numbered AS SELECT 41::numeric(9, 0) AS id, updated_at, prediction, "
+                   "7::numeric AS version, ARRAY[0.5, -1] AS photo FROM scores")  # fmt: skip
+        server.run("GRANT SELECT ON numbered TO reader")
+        server.add("a")
+
+        read_all(make_sql(table="numbered"))
+
+        found = logged(model=model, prediction_id="41")
+        assert found is not None
+        assert found["version"] == "7"
+        assert found["features"] | {"photo.norm": None} == {
+            "photo.projection_01": 0.5,
+            "photo.projection_02": -1,
+            "photo.norm": None,
+        }
+
 
 def test_the_newest_rows_are_shown(server: SqlServer, make_sql: MakeSql) -> None:
     server.add("a", "b")
