@@ -122,6 +122,22 @@ class TestLoggedVectors:
         assert "is a number or a text" in error.detail
         assert right.accepted == 1
 
+    def test_take_no_name_that_few_of_the_newest_rows_have_for_texts(self, model: Model) -> None:
+        rows = [replace(row, version="2", features={"income": 1.0}) for row in rows_with_vectors(DAY, 6)]
+        rows[0].features["home"] = "rent"
+        for row in rows:
+            log(model, [row])
+        vector, later = (
+            replace(row, id=f"later {number}", version="2", features={"home": home})
+            for number, (row, home) in enumerate(
+                zip(rows_with_vectors(NEXT_DAY, 2), ([1.0, 2.0], "own"), strict=True)
+            )
+        )
+
+        wrong, right = send(model, [vector]), send(model, [later])
+
+        assert [result.results[0].status for result in (wrong, right)] == ["rejected", "accepted"]
+
     def test_take_no_name_that_more_items_of_a_request_have_for_texts(self, model: Model) -> None:
         rows = [replace(row, version="2", features={"home": "rent"}) for row in rows_with_vectors(DAY, 3)]
         rows[0].features["home"] = [1.0, 2.0]

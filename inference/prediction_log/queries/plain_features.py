@@ -1,24 +1,24 @@
 """Which features the log has as numbers or texts, of versions that declare none."""
 
 from collections.abc import Collection
+from itertools import chain
+
+from django.db.models import QuerySet
 
 from inference.prediction_log.models import PackedDay, PredictionChunk
 from inference.prediction_log.queries.selectors import frame_from, read_parts
 
-_CHUNKS = 3  # the newest of its newest day: one alone may lack a feature that is often missing
+_DAYS = 2  # the newest ones: the last may have just begun
+_MIN_ROWS = 1_000  # a feature may be missing in most of them, and each request be a chunk of its own
+_MIN_CHUNKS = 3
+_MAX_CHUNKS = 500
 
 
 def find_plain_features(version_id: int, names: Collection[str]) -> set[str]:
     """Return those of these features that the newest rows of a version have as numbers or texts."""
-    fresh = PredictionChunk.objects.filter(version=version_id, is_packed=False)
-    days = [
-        rows.order_by("-day").values_list("day", flat=True).first()
-        for rows in (fresh, PackedDay.objects.filter(version=version_id))
-    ]
-    newest = max((day for day in days if day is not None), default=None)
-    if newest is None:
+    chunks = _newest_chunks(version_id)
+    if chunks is None:
         return set()
-    chunks = PredictionChunk.objects.filter(version=version_id, day=newest).order_by("-pk")[:_CHUNKS]
     parts, _ = read_parts(chunks)
     features = frame_from(parts, {}).features
     return {
@@ -26,3 +26,23 @@ def find_plain_features(version_id: int, names: Collection[str]) -> set[str]:
         for name in names
         if any(value is not None and value == value for value in features.get(name, ()))
     }
+
+
+def _newest_chunks(version_id: int) -> QuerySet[PredictionChunk] | None:
+    """Return the newest chunks of a version that have enough rows together; None where it has none."""
+    fresh = PredictionChunk.objects.filter(version=version_id, is_packed=False)
+    packed = PackedDay.objects.filter(version=version_id)
+    found = (
+        rows.order_by("-day").values_list("day", flat=True).distinct()[:_DAYS] for rows in (fresh, packed)
+    )
+    days = sorted(set(chain.from_iterable(found)), reverse=True)[:_DAYS]
+    chunks = PredictionChunk.objects.filter(version=version_id, day__in=days).order_by("-day", "-pk")
+    newest, seen = list[int](), 0
+    for pk, rows in chunks.values_list("pk", "rows")[:_MAX_CHUNKS]:
+        newest.append(pk)
+        seen += rows
+        if seen >= _MIN_ROWS and len(newest) >= _MIN_CHUNKS:
+            break
+    if not newest:
+        return None
+    return PredictionChunk.objects.filter(version=version_id, day__in=days, pk__in=newest)
