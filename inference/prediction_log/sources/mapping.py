@@ -98,9 +98,12 @@ def mapper_of(mapping: SourceMapping, what: str) -> Callable[[dict[str, Any], St
         if "version" not in item and mapping.default_version:
             item["version"] = mapping.default_version
         features = _features(mapping, value, message, used)
-        if message.has_text_cells:
-            features = {name: read_cell(cell) for name, cell in features.items()}
-        item["features"] = {name: _as_number(cell) for name, cell in features.items()}
+        if isinstance(features, dict):
+            if message.has_text_cells:
+                features = {name: read_cell(cell) for name, cell in features.items()}
+            item["features"] = {name: _as_number(cell) for name, cell in features.items()}
+        elif features is not None:
+            item["features"] = features  # for the reader to refuse
         if mapping.tags:
             tags = {name: _find(value, path, message) for name, path in mapping.tags.items()}
             item["tags"] = {name: _text(tag) for name, tag in tags.items() if tag is not None}
@@ -114,18 +117,19 @@ def _places(mapping: SourceMapping, name: str) -> tuple[str, ...]:
     return (path,) if path else GUESSES[name]
 
 
-def _features(
-    mapping: SourceMapping, value: dict[str, Any], message: StreamMessage, used: set[str]
-) -> dict[str, Any]:
-    """Return the features: those with paths, the object at its path, or what else lies flat beside the other fields."""
+def _features(mapping: SourceMapping, value: dict[str, Any], message: StreamMessage, used: set[str]) -> Any:
+    """Return the features: those with paths, what lies at their path, or what else lies flat beside the other fields.
+
+    What lies at a path that somebody named may be no object, or nothing: then the path is wrong, or the message.
+    """
     if mapping.feature_paths:
         return {name: _find(value, path, message) for name, path in mapping.feature_paths.items()}
-    for path in _places(mapping, "features"):
+    if mapping.features:
+        return _find(value, mapping.features, message)
+    for path in GUESSES["features"]:
         found = _find(value, path, message)
         if isinstance(found, dict):
             return found
-    if mapping.features:
-        return {}
     named = (
         *mapping.tags.values(),
         *_places(mapping, "label"),

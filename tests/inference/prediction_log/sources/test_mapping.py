@@ -160,6 +160,15 @@ def test_paths_lead_into_objects_and_lists() -> None:
     }
 
 
+@pytest.mark.parametrize(
+    "value", [{"id": "a", "answer": 1}, {"id": "a", "body": None}, {"id": "a", "body": "x"}]
+)
+def test_a_path_of_features_that_leads_to_no_object_gives_the_reader_something_to_refuse(
+    value: dict[str, Any],
+) -> None:
+    assert item(value, features="body").get("features") == ("x" if value.get("body") else None)
+
+
 def test_features_have_paths_of_their_own() -> None:
     value = {"id": "a", "x": {"age": 30}, "prediction": 1, "version": "1"}
 
