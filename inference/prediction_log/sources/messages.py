@@ -5,7 +5,8 @@ from typing import Protocol, Self
 
 from msgspec import Struct
 
-MAX_TIME_US = 253_402_300_800_000_000  # the year 10000
+MAX_TIME_US = 253_402_214_400_000_000
+"""The last day of the year 9999: PostgreSQL rounds as it adds so many microseconds, which may give the year 10000."""
 BROKEN_OBJECT = "broken_object"
 """The code of an object that could not be read on; the value of its message is its path."""
 

@@ -122,10 +122,16 @@ class SqlAdapter(LeasedAdapter):
                 return page
             self._unread = MAX_BILLED_ROWS if self._database.is_billed else PAGE
             self._rows = self._database.read(self._queries.page(self._after, self._unread))
-        places, size, is_cut = 1 + len(self._settings.keys), 0, False
+        places, size, is_cut, is_stopped = 1 + len(self._settings.keys), 0, False, False
         until = time.monotonic() + MAX_PAGE_SECONDS
         for names, row in islice(self._rows, PAGE):
-            page.append(_message_of(self._settings, self._next_offset + len(page), names, row))
+            try:
+                page.append(_message_of(self._settings, self._next_offset + len(page), names, row))
+            except AdapterFailed:
+                if not page:
+                    raise
+                is_cut = is_stopped = True  # the rows before it are stored first
+                break
             self._note_twins(list(row[-places:]))
             self._after = list(row[-places:])
             size += page[-1].size_bytes
@@ -136,7 +142,7 @@ class SqlAdapter(LeasedAdapter):
         self._next_offset += len(page)
         is_end = len(page) < PAGE and not is_cut
         self._beyond = 0 if is_end and self._unread > 0 else None
-        if is_end or self._unread <= 0 or not self._database.is_billed:
+        if is_end or is_stopped or self._unread <= 0 or not self._database.is_billed:
             self._rows = None
         return page
 
@@ -215,20 +221,25 @@ def see_watermark(database: Database, queries: TableQueries, settings: SqlSettin
     """See once of which type watermarks are; returns False while the table has none.
 
     Raises AdapterFailed where the lag is set and it is no time, which alone can be so many seconds old, and where
-    the one that was seen cannot be read: rows of a day that has not ended could be read then, and others missed.
+    none that was seen can be read: rows of a day that has not ended could be read then, and others missed.
     """
     if queries.is_by_day is not None:
         return True
-    for _, row in database.read(queries.any_watermark()):
+    unreadable: Unreadable | None = None
+    for _, row in list(database.read(queries.any_watermark())):
         value = row[0]
         if isinstance(value, Unreadable):
-            detail = f"{value.text[:60]!r} is no time between the years 1 and 9999"
-            raise AdapterFailed(f"{settings.watermark} cannot be followed: {detail}.")
+            unreadable = value
+            continue
         if settings.lag_seconds and not isinstance(value, date):
             detail = f"{settings.watermark} is no time, so lag_seconds has to be 0."
             raise AdapterFailed(f"{detail} Rows that are committed late may be missed then.")
         queries.is_by_day = isinstance(value, date) and not isinstance(value, datetime)
         queries.has_zone = isinstance(value, datetime) and value.tzinfo is not None
+        break
+    if queries.is_by_day is None and unreadable is not None:
+        detail = f"{unreadable.text[:60]!r} is no time between the years 1 and 9999"
+        raise AdapterFailed(f"{settings.watermark} cannot be followed: {detail}.")
     return queries.is_by_day is not None
 
 

@@ -120,6 +120,8 @@ def _or_unreadable(read: Callable[..., Any]) -> Callable[[str | None, Any], Any]
     """Return a reader of times that gives `Unreadable` where no time of Python is the same."""
 
     def read_value(text: str | None, cursor: Any) -> Any:
+        if text is not None and text.endswith("infinity"):
+            return Unreadable(text)  # the driver would give the first or last day of Python's calendar
         try:
             return read(text, cursor)
         except (ValueError, OverflowError):

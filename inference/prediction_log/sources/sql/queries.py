@@ -7,6 +7,8 @@ from typing import Any
 from inference.prediction_log.sources.sql.dialects import DIALECTS
 from inference.prediction_log.sources.sql.settings import SqlSettings
 
+_SEEN = 100  # watermarks, to find their type
+
 
 @dataclass(frozen=True)
 class Query:
@@ -75,8 +77,11 @@ class TableQueries:
         )
 
     def any_watermark(self) -> Query:
-        """Read some watermark, to see of which type they are."""
-        return Query(f"SELECT {self._order[0]} FROM {self._table} WHERE {self._order[0]} IS NOT NULL LIMIT 1")
+        """Read some watermarks, to see of which type they are; the first may be one that says nothing of it."""
+        return Query(
+            f"SELECT {self._order[0]} FROM {self._table} WHERE {self._order[0]} IS NOT NULL LIMIT {_SEEN}",
+            max_rows=_SEEN,
+        )
 
     def _beyond(self, after: Sequence[Any] | None) -> tuple[str, Sequence[Any]]:
         """Return the condition on rows behind a place: those without a watermark or a key never meet it."""

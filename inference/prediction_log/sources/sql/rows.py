@@ -51,6 +51,8 @@ def _plain(value: Any) -> Any:
             return [_plain(one) for one in value]
         case memoryview():
             return base64.b64encode(value).decode()
+        case Unreadable("infinity" | "-infinity" as text):
+            return text  # as tables have it that say until when a row holds
         case Unreadable():
             raise ValueError(f"{value.text[:60]!r} is no time between the years 1 and 9999")
     return value

@@ -23,6 +23,7 @@ from inference.prediction_log.sources.messages import StreamMessage
 from inference.prediction_log.sources.models import DeadLetter, Source, SourcePosition
 from inference.prediction_log.sources.positions import Fenced, begin_partition
 from inference.prediction_log.sources.retrying import discard, retry
+from inference.prediction_log.sources.selectors import statuses_of
 from inference.prediction_log.sources.services import update_source
 from inference.prediction_log.sources.storing import Stored, store_batch
 from inference.registry.models import Model, RowsKept
@@ -71,6 +72,16 @@ class TestRows:
             (2, 2),
             (1, 1),
         ]
+
+    @pytest.mark.parametrize("time_us", [-1, 253_402_300_799_999_999, 2**63 - 1])
+    def test_a_message_of_a_time_that_no_clock_shows_leaves_the_source_to_be_looked_at(
+        self, make_source: MakeSource, stream: MemoryStream, time_us: int
+    ) -> None:
+        source = make_source()
+
+        store(source, stream.send(prediction("a"), time_us=time_us))
+
+        assert statuses_of([source])[source.pk].last_message_at is None
 
     def test_nothing_is_stored_where_the_transaction_fails_at_its_last_step(
         self, model: Model, make_source: MakeSource, stream: MemoryStream, monkeypatch: pytest.MonkeyPatch

@@ -341,6 +341,34 @@ class TestWhatIsSaid:
         with pytest.raises(AdapterFailed, match="is no time between the years 1 and 9999"):
             read_all(make_sql())
 
+    def test_a_watermark_without_an_end_stops_the_source_behind_the_rows_before_it(
+        self, server: SqlServer, make_sql: MakeSql
+    ) -> None:
+        source = make_sql()
+        server.add("endless", at="infinity")
+        server.add("a")
+
+        with pytest.raises(AdapterFailed, match="'infinity' is no time between the years 1 and 9999"):
+            read_all(source)
+        server.add("b", at="2026-01-05 11:00Z")
+        with pytest.raises(AdapterFailed, match="'infinity' is no time"):
+            read_all(source)
+
+        assert ids() == ["a", "b"]
+
+    def test_a_time_without_an_end_that_is_no_watermark_is_text(
+        self, server: SqlServer, make_sql: MakeSql, model: Model
+    ) -> None:
+        server.run("CREATE VIEW valid AS SELECT *, 'infinity'::timestamptz AS until FROM scores")
+        server.run("GRANT SELECT ON valid TO reader")
+        server.add("a")
+
+        read_all(make_sql(table="valid"))
+
+        found = logged(model=model, prediction_id="a")
+        assert found is not None
+        assert found["features"]["until"] == "infinity"
+
     def test_a_value_that_the_driver_cannot_read_is_named(self, server: SqlServer, make_sql: MakeSql) -> None:
         server.run(
             "CREATE OR REPLACE VIEW arrays AS SELECT *, ARRAY['0044-03-15 BC'::date] AS days FROM scores"
