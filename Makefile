@@ -78,8 +78,8 @@ e2e-sso: setup-dev
 	@exec $(PYTHON) -m pytest -n 0 -m sso tests/sso $(ARGS)
 
 e2e-edge: setup-dev
-	@DRIFTLINE_TEST_AGENTS=20 DRIFTLINE_TEST_AGENT_KILLS=50 exec $(PYTHON) -m pytest -n 0 -s \
-		tests/driftline_agent/test_fleet.py $(ARGS)
+	@DRIFTLINE_TEST_AGENTS=$${DRIFTLINE_TEST_AGENTS:-20} DRIFTLINE_TEST_AGENT_KILLS=$${DRIFTLINE_TEST_AGENT_KILLS:-50} \
+		exec $(PYTHON) -m pytest -n 0 -s tests/driftline_agent/test_fleet.py $(ARGS)
 
 e2e-image: setup-dev
 	@exec $(PYTHON) -m pytest -n 0 -m image tests/deploy $(ARGS)
