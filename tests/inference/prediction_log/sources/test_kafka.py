@@ -77,6 +77,16 @@ def read(adapter: KafkaAdapter, count: int) -> list[StreamMessage]:
     return found
 
 
+def read_half(joining: KafkaAdapter, other: KafkaAdapter) -> list[StreamMessage]:
+    """Poll both until who joins has a message of each of half of the partitions."""
+    found: list[StreamMessage] = []
+    wait_until(
+        lambda: found.extend(joining.poll(0.1)) or other.poll(0.1) or len(found) == PARTITIONS // 2,
+        what="half of the partitions",
+    )
+    return found
+
+
 def test_messages_come_with_all_that_a_mapping_may_use(source: Source, kafka: KafkaSettings) -> None:
     send(kafka, b"a", b"b", partition=1, key=b"k", headers={"ce_id": b"e"}, timestamp=1_700_000_000_123)
 
@@ -213,11 +223,7 @@ def test_who_joins_the_group_begins_at_the_table_and_the_other_reads_on_what_it_
     with KafkaAdapter(source.pk, kafka, "") as first:
         read(first, PARTITIONS)
         with KafkaAdapter(source.pk, kafka, "") as second:
-            begun: list[StreamMessage] = []
-            wait_until(
-                lambda: begun.extend(second.poll(0.1)) or first.poll(0.1) or len(begun) == PARTITIONS // 2,
-                what="half of the partitions",
-            )
+            begun = read_half(second, first)
             for one in begun if is_refused_late else ():
                 first._refuse(one.partition)
             send_to_each()
@@ -288,11 +294,7 @@ def test_what_was_taken_is_left_to_the_member_that_the_group_gives_it_to(
     with KafkaAdapter(source.pk, kafka, "") as first:
         read(first, PARTITIONS)
         with KafkaAdapter(source.pk, kafka, "") as second:
-            begun: list[StreamMessage] = []
-            wait_until(
-                lambda: begun.extend(second.poll(0.1)) or first.poll(0.1) or len(begun) == PARTITIONS // 2,
-                what="half of the partitions",
-            )
+            begun = read_half(second, first)
             for number in range(PARTITIONS):
                 send(kafka, b"b", partition=number)
             kept, moved = read(first, PARTITIONS // 2), read(second, PARTITIONS // 2)
