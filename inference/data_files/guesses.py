@@ -66,6 +66,8 @@ class ColumnSample(Struct, frozen=True):
     """Whether its values are other lists, records or bytes, which cannot be stored."""
     is_vector: bool = False
     """Whether its values are lists of numbers; none of them is here."""
+    may_list_anything: bool = False
+    """Whether these are whole numbers, in lists of any length."""
 
 
 class KnownModel(Struct, frozen=True):
@@ -95,6 +97,7 @@ class ColumnFacts:
 
     def __init__(self, sample: ColumnSample, decimal: Decimal) -> None:
         self.name, self.is_nested, self.is_vector = sample.name, sample.is_nested, sample.is_vector
+        self.may_list_anything = sample.may_list_anything
         self.plain = plain_name(sample.name)
         self.values = [value for value in sample.values if value is not None]
         self.distinct = set(self.values)
@@ -162,8 +165,11 @@ def _by_name(one: ColumnFacts, known: KnownModel, remembered: Mapping[str, Colum
     if one.is_nested or (one.is_vector and one.name in OWN_NAMES):
         return ColumnGuess(one.name, ColumnRole.IGNORED, "Its values are lists, records or bytes.")
     if one.is_vector:
-        if known.has_all_features and one.name not in vectors_in(known.features):
+        is_known = one.name in vectors_in(known.features)
+        if known.has_all_features and not is_known:
             return ColumnGuess(one.name, ColumnRole.IGNORED, "The model has no such feature.")
+        if one.may_list_anything and not is_known:
+            return ColumnGuess(one.name, ColumnRole.IGNORED, "Its values are lists of whole numbers.")
         return ColumnGuess(one.name, ColumnRole.FEATURE, "Its values are vectors, of which none is shown.")
     if one.name in known.features:
         return ColumnGuess(one.name, ColumnRole.FEATURE, "The model declares it.")

@@ -80,8 +80,8 @@ class FileHead(Struct, frozen=True):
     doubts: list[str]
     table: pa.Table
     nested: list[str] = []
-    vectors: list[str] = []
-    """Columns of lists of numbers; the table holds none of their values."""
+    vectors: dict[str, bool] = {}
+    """Columns of lists of numbers, and whether these may list anything; the table holds none of their values."""
 
 
 class Preview(Struct, frozen=True):
@@ -176,7 +176,7 @@ def _rows_of(text: str, delimiter: str) -> Iterator[list[str]]:
 def _parquet_head(path: Path, sniffed: SniffedFormat) -> FileHead:
     schema = pq.read_schema(path)
     check_names(schema.names)
-    vectors = [field.name for field in schema if is_vector(field.type)]
+    vectors = {field.name: _may_list_anything(field.type) for field in schema if is_vector(field.type)}
     nested = [field.name for field in schema if not _is_flat(field.type) and not is_vector(field.type)]
     flat = [field.name for field in schema if _is_flat(field.type)]
     text = [field.name for field in schema if pa.types.is_string(field.type)]
@@ -189,6 +189,11 @@ def _parquet_head(path: Path, sniffed: SniffedFormat) -> FileHead:
     missing = pa.nulls(batch.num_rows, pa.string())
     table = pa.table({name: found.get(name, missing) for name in schema.names})
     return FileHead(sniffed.format, list(sniffed.doubts), table, nested, vectors)
+
+
+def _may_list_anything(kind: pa.DataType) -> bool:
+    """Return whether a column of vectors may be none by its type: whole numbers in lists of any length."""
+    return not pa.types.is_fixed_size_list(kind) and pa.types.is_integer(kind.value_type)
 
 
 def _rows_to_look_at(file: pq.ParquetFile) -> int:
@@ -271,9 +276,9 @@ def preview(
 
     Raises WrongReading where a role is chosen for a column that the file lacks, and for a zone that is none.
     """
-    nested, vectors = frozenset(head.nested), frozenset(head.vectors)
+    nested, vectors = frozenset(head.nested), head.vectors
     samples = [
-        ColumnSample(name, column.to_pylist(), name in nested, name in vectors)
+        ColumnSample(name, column.to_pylist(), name in nested, name in vectors, vectors.get(name, False))
         for name, column in zip(head.table.column_names, head.table.columns, strict=True)
     ]
     guesses = guess_columns(samples, known=known, decimal=head.format.decimal, remembered=remembered)

@@ -20,7 +20,8 @@ def shown(folder: Path, known: KnownModel | None = None, **columns: pa.Array) ->
 
 
 @pytest.mark.parametrize(
-    "kind", [pa.list_(pa.float64()), pa.list_(pa.float32(), 2), pa.large_list(pa.int8())]
+    "kind",
+    [pa.list_(pa.float64()), pa.list_(pa.float32(), 2), pa.list_(pa.int8(), 2), pa.large_list(pa.float32())],
 )
 def test_lists_of_numbers_are_a_feature(tmp_path: Path, kind: pa.DataType) -> None:
     found = shown(tmp_path, photo=pa.array([[1, 2], None], kind))
@@ -32,6 +33,18 @@ def test_lists_of_numbers_are_a_feature(tmp_path: Path, kind: pa.DataType) -> No
         [],
     )
     assert "photo" in found.stored_names
+
+
+def test_lists_of_whole_numbers_may_list_anything_unless_the_version_has_such_a_vector(
+    tmp_path: Path,
+) -> None:
+    known = KnownModel(features={"x": True, **PARTS}, has_all_features=True)
+    lists = pa.array([[1, 2], [3, 4]], pa.large_list(pa.int8()))
+
+    unknown, declared = shown(tmp_path, photo=lists), shown(tmp_path, known, photo=lists)
+
+    assert {one.name: one.role for one in unknown.columns}["photo"] == ColumnRole.IGNORED
+    assert {one.name: one.role for one in declared.columns}["photo"] == ColumnRole.FEATURE
 
 
 def test_other_lists_and_those_with_a_name_of_driftline_are_ignored(tmp_path: Path) -> None:
