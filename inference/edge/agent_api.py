@@ -3,7 +3,7 @@
 import hashlib
 
 import msgspec
-from django.http import FileResponse, HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse
 from ninja import Router
 from ninja.params.functions import Header
 from ninja.responses import Status
@@ -11,6 +11,7 @@ from pydantic import Field
 
 from driftline.common.bodies import Body
 from driftline.common.clock import now
+from driftline.common.downloads import Download, rest_of_file
 from driftline.common.edge_keys import Purpose, successions
 from driftline.common.errors import not_found
 from driftline.common.key_succession import KeySuccessions
@@ -117,14 +118,15 @@ def read_key_successions(request: HttpRequest) -> KeySuccessions:
 @router.get(
     "/devices/self/artifacts/{sha256}", auth=DeviceToken(), openapi_extra=files("application/octet-stream")
 )
-def read_assigned_artifact(request: HttpRequest, sha256: str) -> FileResponse:
-    """Download the file that the manifest names; each download is audited."""
+def read_assigned_artifact(request: HttpRequest, sha256: str) -> Download:
+    """Download the file that the manifest names, from a byte on with a `Range` such as `bytes=1000-`, which is answered
+    with 206; each download is audited."""
     device = device_of(request)
     release = assigned_release(device)
     if release is None or release.version.sha256 != sha256:
         raise not_found("artifact")
     file = open_artifact(version=release.version, actor=f"device {device.name}")
-    return FileResponse(file, as_attachment=True, filename=f"{sha256[:12]}.onnx")
+    return rest_of_file(request, file, name=f"{sha256[:12]}.onnx")
 
 
 @router.post("/devices/self/status", auth=DeviceToken(), response=StatusReceivedOut)

@@ -4,13 +4,14 @@ from functools import lru_cache
 
 import msgspec
 from django.conf import settings
-from django.http import FileResponse, HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse
 from ninja import Router
 from ninja.security import HttpBearer
 
 from driftline.accounts.http_auth import bearer_of, invalid_token, refuse_token_in_url
 from driftline.accounts.models import digest_of
 from driftline.common.clock import now
+from driftline.common.downloads import Download, rest_of_file
 from driftline.common.edge_keys import Purpose, successions
 from driftline.common.errors import Problem, invalid, not_found
 from driftline.common.identity import note_identity
@@ -85,13 +86,13 @@ def read_plan_key_successions(request: HttpRequest) -> KeySuccessions:
     auth=HostAuth(),
     openapi_extra=files("application/octet-stream"),
 )
-def read_host_artifact(request: HttpRequest, sha256: str) -> FileResponse:
+def read_host_artifact(request: HttpRequest, sha256: str) -> Download:
     """Download the file of a version that the plan names; each download is audited."""
     version = Version.objects.servable().filter(sha256=sha256).select_related("model__project").first()
     if version is None or not version.has_artifact:
         raise not_found("artifact")
     file = open_artifact(version=version, actor=f"serving host {_host_of(request).name}")
-    return FileResponse(file, as_attachment=True, filename=f"{sha256[:12]}.onnx")
+    return rest_of_file(request, file, name=f"{sha256[:12]}.onnx")
 
 
 @router.post("/serving-hosts/self/status", auth=HostAuth(), response={204: None})

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from django.conf import settings
 from django.db import transaction
-from django.http import FileResponse, HttpRequest
+from django.http import HttpRequest
 from ninja import Router
 from ninja.errors import ValidationError
 from ninja.responses import Status
@@ -14,6 +14,7 @@ from pydantic import ValidationError as PydanticError
 from driftline.accounts.http_auth import Scoped, caller_of
 from driftline.accounts.scopes import SCOPE_OF, Scope
 from driftline.common.bodies import Body
+from driftline.common.downloads import Download, rest_of_file
 from driftline.common.errors import invalid
 from driftline.common.paging import PAGE_SIZE, page
 from driftline.common.request_values import expected_generation, media_type, read_body
@@ -192,11 +193,11 @@ def change_version(request: HttpRequest, name: str, version: str, body: VersionC
     auth=Scoped(SCOPE_OF["version.artifact"]),
     openapi_extra=files("application/octet-stream"),
 )
-def read_artifact(request: HttpRequest, name: str, version: str) -> FileResponse:
+def read_artifact(request: HttpRequest, name: str, version: str) -> Download:
     """Download the ONNX of a version; each download is audited."""
     found = get_version(model=model_of(request, name), version=version)
     file = open_artifact(version=found, actor=caller_of(request).actor)
-    return FileResponse(file, as_attachment=True, filename=f"{name}-{version}.onnx")
+    return rest_of_file(request, file, name=f"{name}-{version}.onnx")
 
 
 def _describe_now(version: Version) -> VersionOut:

@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from django.http import FileResponse, HttpRequest
+from django.http import HttpRequest
 from ninja import Router
 from ninja.responses import Status
 from pydantic import Field
@@ -10,6 +10,7 @@ from pydantic import Field
 from driftline.accounts.http_auth import Scoped, caller_of
 from driftline.accounts.scopes import SCOPE_OF, Scope
 from driftline.common.bodies import Body, Moment
+from driftline.common.downloads import Download, whole_file
 from driftline.common.errors import invalid
 from driftline.common.paging import PAGE_SIZE, page
 from driftline.common.periods import Period
@@ -138,7 +139,7 @@ def repeat_report(request: HttpRequest, name: str, report_id: int) -> Status[Rep
     auth=Scoped(Scope.READ),
     openapi_extra=files(*(one.content_type for one in ReportFormat)),
 )
-def read_report_file(request: HttpRequest, name: str, report_id: int, format: str = "html") -> FileResponse:
+def read_report_file(request: HttpRequest, name: str, report_id: int, format: str = "html") -> Download:
     """Download a report that is ready, as `html`, `json` or, of an evidence pack, `pdf`. Scripts run in a sandbox.
 
     An evidence pack takes the scope `admin`.
@@ -147,10 +148,10 @@ def read_report_file(request: HttpRequest, name: str, report_id: int, format: st
     if report.is_evidence:
         _check_right(request, report)
     wanted = _format_of(report, format)
-    response = FileResponse(
+    response = whole_file(
+        request,
         open_report(report, wanted),
-        as_attachment=True,
-        filename=f"{name}-{report.preset.replace('_', '-')}-{report.pk}.{wanted}",
+        name=f"{name}-{report.preset.replace('_', '-')}-{report.pk}.{wanted}",
         content_type=wanted.content_type,
     )
     response["Content-Security-Policy"] = SANDBOX

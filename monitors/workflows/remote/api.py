@@ -2,7 +2,7 @@
 
 from typing import Annotated
 
-from django.http import FileResponse, HttpRequest
+from django.http import HttpRequest
 from ninja import Router
 from ninja.responses import Status
 from pydantic import Field, TypeAdapter, ValidationError
@@ -10,6 +10,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 from driftline.accounts.http_auth import Caller, caller_of
 from driftline.accounts.scopes import SCOPE_OF, Scope
 from driftline.common.bodies import Body
+from driftline.common.downloads import Download, whole_file
 from driftline.common.errors import Problem, invalid, not_found
 from driftline.common.request_values import media_type
 from driftline.common.responses import files
@@ -63,7 +64,7 @@ class TrainingFailure(Body):
 
 
 @router.get("/runs/{int:run_id}/snapshot", auth=RunScoped(SCOPE_OF["run"]), openapi_extra=files(PARQUET))
-def read_snapshot(request: HttpRequest, run_id: int, part: int | None = None) -> FileResponse:
+def read_snapshot(request: HttpRequest, run_id: int, part: int | None = None) -> Download:
     """Download the rows that a pipeline learns from, as Parquet: the features, `label` and `time`.
 
     With `part` one part of them, so that several workers can read at once; the order says how many there are.
@@ -74,13 +75,11 @@ def read_snapshot(request: HttpRequest, run_id: int, part: int | None = None) ->
     caller = caller_of(request)
     _require_read(caller)
     snapshot = receiving.open_snapshot(run=_run(request, run_id), part=part, actor=caller.actor)
-    return FileResponse(
-        snapshot,
-        content_type=PARQUET,
-        filename=f"run-{run_id}.parquet" if part is None else f"run-{run_id}-{part_name(part)}",
-        as_attachment=True,
-        headers={"Repr-Digest": repr_digest(snapshot)},
-    )
+    digest = repr_digest(snapshot)
+    name = f"run-{run_id}.parquet" if part is None else f"run-{run_id}-{part_name(part)}"
+    answer = whole_file(request, snapshot, name=name, content_type=PARQUET)
+    answer["Repr-Digest"] = digest
+    return answer
 
 
 @router.get("/runs/{int:run_id}/order", auth=RunScoped(SCOPE_OF["run"]), response=TrainingOrderOut)

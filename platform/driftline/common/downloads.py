@@ -1,5 +1,7 @@
 """Gives files of any size to callers in constant memory."""
 
+import os
+import re
 from collections.abc import AsyncIterator, Iterator
 from typing import IO, Any
 
@@ -9,13 +11,24 @@ from django.http import HttpRequest, StreamingHttpResponse
 from django.utils.http import content_disposition_header
 
 _BLOCK = 1 << 20
+_FROM = re.compile(r"bytes=(\d{1,18})-", re.ASCII)
 
 
 class Download(StreamingHttpResponse):
-    """The first `length` bytes of an open file, which is closed with the response."""
+    """The next `length` bytes of an open file, which is closed with the response.
+
+    Django's own FileResponse would have all of the file in memory under an ASGI server.
+    """
 
     def __init__(
-        self, request: HttpRequest, file: IO[bytes], *, length: int, name: str, content_type: str
+        self,
+        request: HttpRequest,
+        file: IO[bytes],
+        *,
+        length: int,
+        name: str,
+        content_type: str,
+        is_attachment: bool = True,
     ) -> None:
         blocks = _blocks(file, length)
         # Django gathers a plain iterator whole before an ASGI server gets any of it
@@ -23,11 +36,49 @@ class Download(StreamingHttpResponse):
         super().__init__(content, content_type=content_type)
         self._file = file
         self["Content-Length"] = str(length)
-        self["Content-Disposition"] = content_disposition_header(True, name) or "attachment"
+        self["Content-Disposition"] = content_disposition_header(is_attachment, name) or "attachment"
 
     def close(self) -> None:
         super().close()
         self._file.close()
+
+
+def whole_file(
+    request: HttpRequest, file: IO[bytes], *, name: str, content_type: str, is_attachment: bool = True
+) -> Download:
+    """Give an open file from its first byte to its last."""
+    return Download(
+        request,
+        file,
+        length=_size_of(file),
+        name=name,
+        content_type=content_type,
+        is_attachment=is_attachment,
+    )
+
+
+def rest_of_file(request: HttpRequest, file: IO[bytes], *, name: str) -> Download:
+    """Give an open file that never changes, from the byte on that a `Range` such as `bytes=1000-` names, with 206.
+
+    Any other range is answered with all of the file, as RFC 9110, section 14.2, lets a server do.
+    """
+    size, asked = _size_of(file), _FROM.fullmatch(request.headers.get("Range", ""))
+    begin = int(asked[1]) if asked else 0
+    if begin >= size:
+        begin = 0
+    file.seek(begin)
+    answer = Download(request, file, length=size - begin, name=name, content_type="application/octet-stream")
+    answer["Accept-Ranges"] = "bytes"
+    if begin:
+        answer.status_code = 206
+        answer["Content-Range"] = f"bytes {begin}-{size - 1}/{size}"
+    return answer
+
+
+def _size_of(file: IO[bytes]) -> int:
+    size = file.seek(0, os.SEEK_END)
+    file.seek(0)
+    return size
 
 
 def _blocks(file: IO[bytes], length: int) -> Iterator[bytes]:

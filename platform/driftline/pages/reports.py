@@ -5,10 +5,11 @@ from typing import Any
 
 from django import forms
 from django.contrib import messages
-from django.http import FileResponse, HttpResponse
+from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.views.decorators.clickjacking import xframe_options_exempt
 
+from driftline.common.downloads import Download, whole_file
 from driftline.common.errors import Problem
 from driftline.common.periods import Period
 from driftline.pages.access import PageRequest, Visitor, page
@@ -270,7 +271,7 @@ def delete(request: PageRequest, name: str, pk: int) -> HttpResponse:
 
 @xframe_options_exempt
 @page("GET")
-def view(request: PageRequest, name: str, pk: int) -> FileResponse:
+def view(request: PageRequest, name: str, pk: int) -> Download:
     """Give a report to the frame on its page, where its scripts run without this origin.
 
     An evidence pack takes the right to it; `?download=pdf`, `html` or `json` gives it as a file.
@@ -282,11 +283,12 @@ def view(request: PageRequest, name: str, pk: int) -> FileResponse:
         request.visitor.check_rights({"": "evidence"})
     is_file = wanted in formats_of(found)
     format = ReportFormat(wanted) if is_file else ReportFormat.HTML
-    response = FileResponse(
+    response = whole_file(
+        request,
         open_report(found, format),
-        as_attachment=is_file,
-        filename=f"{name}-{found.preset}-{found.pk}.{format}",
+        name=f"{name}-{found.preset}-{found.pk}.{format}",
         content_type=format.content_type,
+        is_attachment=is_file,
     )
     response["Content-Security-Policy"] = SANDBOX
     response["Cache-Control"] = "private, no-store"

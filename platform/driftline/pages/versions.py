@@ -10,10 +10,11 @@ from django.conf import settings
 from django.contrib import messages
 from django.core.exceptions import PermissionDenied
 from django.db.models import Q
-from django.http import FileResponse, HttpResponse
+from django.http import HttpResponse
 from django.shortcuts import redirect, render
 from django.urls import reverse
 
+from driftline.common.downloads import Download, rest_of_file
 from driftline.common.errors import Problem
 from driftline.common.number_format import format_number
 from driftline.pages import queries
@@ -198,14 +199,14 @@ def _status(part: VersionRole, crashes: CrashRecord | None) -> str:
 
 
 @page("GET")
-def artifact(request: PageRequest, name: str, version: str) -> HttpResponse | FileResponse:
+def artifact(request: PageRequest, name: str, version: str) -> Download:
     """Give the version's ONNX to those who may deploy the model; each download is audited."""
     model = find_model(project=request.visitor.project, name=name)
     one = get_version(model=model, version=version)
     if not request.visitor.may("version.artifact"):
         raise PermissionDenied
     file = open_artifact(version=one, actor=request.visitor.actor)
-    return FileResponse(file, as_attachment=True, filename=f"{model.name}-{one.version}.onnx")
+    return rest_of_file(request, file, name=f"{model.name}-{one.version}.onnx")
 
 
 # -- parts -------------------------------------------------------------------------------------------------------------

@@ -82,6 +82,26 @@ class TestTheArtifact:
 
         assert answer.getvalue() == (settings.HOME / version.path).read_bytes()
 
+    def test_goes_on_at_the_byte_where_a_download_broke_off(self, truck: Agent, settings: Any) -> None:
+        version = Version.objects.get()
+        content = (settings.HOME / version.path).read_bytes()
+
+        answer = truck.get(f"artifacts/{version.sha256}", Range="bytes=10-")
+
+        assert (answer.status_code, answer.getvalue()) == (206, content[10:])
+        assert answer["Content-Range"] == f"bytes 10-{len(content) - 1}/{len(content)}"
+        assert answer["Content-Length"] == str(len(content) - 10)
+
+    @pytest.mark.parametrize(
+        "asked", ["bytes=999999-", "bytes=-5", "bytes=0-4", "bytes=0-", "rows=1-", "nonsense"]
+    )
+    def test_comes_whole_for_any_other_range(self, asked: str, truck: Agent, settings: Any) -> None:
+        version = Version.objects.get()
+
+        answer = truck.get(f"artifacts/{version.sha256}", Range=asked)
+
+        assert (answer.status_code, answer.getvalue()) == (200, (settings.HOME / version.path).read_bytes())
+
     def test_of_another_version_or_project_is_not_found(self, truck: Agent, their_group: DeviceGroup) -> None:
         later = add_version(truck.device.group.model, "2")
         theirs = add_version(their_group.model, "3")
