@@ -62,6 +62,7 @@ _FORWARDED = {
     "content-encoding",
     "idempotency-key",
     "if-none-match",
+    "range",
     "user-agent",
     "accept-encoding",
     KEY_HEADER.lower(),
@@ -69,6 +70,7 @@ _FORWARDED = {
 _RETURNED = {
     "content-type",
     "content-encoding",
+    "content-range",
     "date",
     "etag",
     "retry-after",

@@ -113,34 +113,43 @@ class Uplink:
     def download(self, manifest: Manifest, draft: Path, path: Path) -> None:
         """Bring a version's file to `path`, in one step once it is whole and on the disk.
 
-        Raises DownloadFailed, NotReached or OSError, and then keeps no part of it: rows need the room. The digest is
-        checked by who loads it.
+        What a network that broke off left in `draft` is not asked for again. Raises DownloadFailed, NotReached or
+        OSError; all but NotReached keep no part of the file: rows need the room. The digest is checked by who loads it.
         """
-        draft.unlink(missing_ok=True)  # of a power cut
-        if (free := shutil.disk_usage(draft.parent).free) < manifest.size:
-            raise DownloadFailed(f"the file has {manifest.size:,} bytes, and the disk room for {free:,}")
+        here = draft.stat().st_size if draft.exists() else 0
         try:
-            self._download(manifest, draft)
+            if here >= manifest.size:  # of a power cut
+                here = 0
+            if (free := shutil.disk_usage(draft.parent).free) < manifest.size - here:
+                raise DownloadFailed(f"the file has {manifest.size:,} bytes, and the disk room for {free:,}")
+            self._download(manifest, draft, here)
             put_in_place(draft, path)
-        finally:
+        except (DownloadFailed, OSError):
             draft.unlink(missing_ok=True)
+            raise
 
-    def _download(self, manifest: Manifest, draft: Path) -> None:
+    def _download(self, manifest: Manifest, draft: Path, here: int) -> None:
+        headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={here}-"} if here else {})
         try:
-            with self._client.stream("GET", f"/self/artifacts/{manifest.sha256}") as answer:
-                if answer.status_code != 200:
+            with self._client.stream("GET", f"/self/artifacts/{manifest.sha256}", headers=headers) as answer:
+                if answer.status_code == 206 and answer.headers.get("content-range", "").startswith(
+                    f"bytes {here}-"
+                ):
+                    self._receive(answer, manifest, draft, here)
+                elif answer.status_code == 200:  # the whole file, of a server that knows no ranges
+                    self._receive(answer, manifest, draft, 0)
+                else:
                     answer.read()
                     self._check(answer)
                     raise DownloadFailed(f"the server answers {answer.status_code}")
-                self._receive(answer, manifest, draft)
         except httpx.HTTPError as error:
             raise NotReached(f"the download broke off: {type(error).__name__}") from error
 
     @staticmethod
-    def _receive(answer: httpx.Response, manifest: Manifest, draft: Path) -> None:
-        size = 0
-        with draft.open("wb") as file:
-            for block in answer.iter_bytes(1 << 16):
+    def _receive(answer: httpx.Response, manifest: Manifest, draft: Path, size: int) -> None:
+        """Add what comes to a draft that has so many bytes; 0 begins it anew."""
+        with draft.open("ab" if size else "wb") as file:
+            for block in answer.iter_bytes():
                 size += len(block)
                 if size > manifest.size:
                     raise DownloadFailed(
