@@ -11,7 +11,6 @@ from driftline.common.bodies import Body
 from driftline.common.periods import from_us, rfc3339
 from inference.prediction_log.rows.sent_items import MAX_FEATURES, MAX_TAGS
 from inference.prediction_log.sources.messages import TOPIC_HEADER, StreamMessage
-from inference.vector_names import MIN_DIMENSION
 
 type Path = Annotated[str, Field(max_length=200)]
 type Name = Annotated[str, Field(min_length=1, max_length=100)]
@@ -37,7 +36,7 @@ _NAMES_OF_ROWS = ("id", "subject")
 _TEXTS = (*_NAMES_OF_ROWS, "version")
 _NUMBERS = ("timestamp", "prediction", "probabilities", "latency_ms", "label")
 _NUMBER = re.compile(
-    r"[+-]?((0|[1-9]\d{0,17})(\.\d{0,30})?|\.\d{1,30})([eE][+-]?\d{1,3})?", re.ASCII
+    r"-?((0|[1-9]\d{0,17})(\.\d{0,30})?|\.\d{1,30})([eE][+-]?\d{1,3})?", re.ASCII
 )  # some databases write .5
 _BOOLEANS = {"true": True, "false": False}
 
@@ -135,15 +134,10 @@ def _features(mapping: SourceMapping, value: dict[str, Any], message: StreamMess
         *_places(mapping, "label"),
     )  # a label among the features would give it away
     used = used.union(message.place_fields, (_field_of(value, path) for path in named))
-    return {name: cell for name, cell in value.items() if name not in used and _may_be_feature(cell)}
-
-
-def _may_be_feature(cell: Any) -> bool:
-    """Return whether a value that lies flat beside the other fields is a feature: of lists, those of numbers with a
-    fraction are, as vectors; one of whole numbers alone may list anything."""
-    if isinstance(cell, list):
-        return len(cell) >= MIN_DIMENSION and any(isinstance(number, float) for number in cell)
-    return not isinstance(cell, dict)
+    # a list may be anything, of any length; one that is named by its path is a vector
+    return {
+        name: cell for name, cell in value.items() if name not in used and not isinstance(cell, dict | list)
+    }
 
 
 def _field_of(value: dict[str, Any], path: str) -> str:

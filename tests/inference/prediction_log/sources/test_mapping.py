@@ -49,17 +49,11 @@ def test_fields_beside_the_others_are_features_where_no_object_holds_them() -> N
     assert item(value)["features"] == {"income": 3, "home": None}
 
 
-def test_a_list_of_numbers_with_a_fraction_is_a_vector_and_other_lists_are_no_features() -> None:
-    value = {
-        "id": "a",
-        "prediction": 1,
-        "version": "1",
-        "photo": [0.5, -1, 2.25],
-        "basket": [7, 8],
-        "names": ["x"],
-    }
+def test_a_list_beside_the_others_is_a_vector_where_its_path_is_named_alone() -> None:
+    value = {"id": "a", "prediction": 1, "version": "1", "photo": [0.5, -1, 2.25], "scores": [0.5, None]}
 
-    assert item(value)["features"] == {"photo": [0.5, -1, 2.25]}
+    assert item(value)["features"] == {}
+    assert item(value, feature_paths={"photo": "photo"})["features"] == {"photo": [0.5, -1, 2.25]}
 
 
 @pytest.mark.parametrize("what", ["predictions", "labels"])
@@ -76,7 +70,7 @@ def test_an_id_that_comes_as_floating_point_is_that_of_the_whole_number(what: st
 
 @pytest.mark.parametrize(
     ("cell", "value"),
-    [(".5", 0.5), ("-.5", -0.5), ("5.", 5), ("+3", 3), (" 4.5 ", 4.5), (" True", True)]
+    [(".5", 0.5), ("-.5", -0.5), ("5.", 5), ("+49", "+49"), (" 4.5 ", 4.5), (" True", True)]
     + [(text, text) for text in ("007", " north", ".", "1,5", "1_000")],
 )
 def test_a_cell_of_csv_that_looks_like_a_number_is_one(cell: str, value: Any) -> None:
