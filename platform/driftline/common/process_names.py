@@ -27,13 +27,18 @@ def has_ended(name: str) -> bool:
 
 
 def _machine() -> str:
-    return socket.gethostname()[: MAX_LENGTH - 40]
+    """Name the machine and the namespace of its numbers, as containers of one machine have numbers of their own."""
+    try:
+        namespace = os.stat("/proc/self/ns/pid").st_ino
+    except OSError:
+        namespace = 0
+    return f"{socket.gethostname()[: MAX_LENGTH - 60]}/{namespace}"
 
 
 def _start_of(pid: int) -> str:
     """Return in which tick since the start of the system a process started; empty where none runs."""
     try:
-        status = Path(f"/proc/{pid}/stat").read_text()
+        status = Path(f"/proc/{pid}/stat").read_text(errors="replace")
     except OSError:
         return ""
     fields = status.rpartition(")")[2].split()  # the name of the program before it may have spaces

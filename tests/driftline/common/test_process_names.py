@@ -8,7 +8,13 @@ from contextlib import contextmanager
 from driftline.common.process_names import has_ended, own_name
 from tests.embedded import subprocess_environment
 
-SAYS_ITS_NAME = "from driftline.common.process_names import own_name; print(own_name(), flush=True); input()"
+SAYS_ITS_NAME = """
+from pathlib import Path
+from driftline.common.process_names import own_name
+Path("/proc/self/comm").write_bytes(b"odd ) caf\\xc3")  # what others show of it may be any bytes
+print(own_name(), flush=True)
+input()
+"""
 
 
 @contextmanager

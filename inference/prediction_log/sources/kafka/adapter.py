@@ -125,8 +125,17 @@ class KafkaAdapter:
         return False
 
     def acknowledge(self, next_offsets: Mapping[str, int]) -> None:
-        """Tell the group's offsets to the broker, for graphs of others; the table is what counts."""
-        offsets = [_position(partition, offset) for partition, offset in next_offsets.items()]
+        """Tell the group's offsets to the broker, for graphs of others; the table is what counts.
+
+        Those of partitions that it took are left out: it is no member of the group yet.
+        """
+        offsets = [
+            _position(partition, offset)
+            for partition, offset in next_offsets.items()
+            if partition not in self._taken
+        ]
+        if not offsets:
+            return
         try:
             self._consumer.commit(offsets=offsets, asynchronous=True)
         except KafkaException:

@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 import pytest
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import OFFSET_INVALID, Consumer, Producer, TopicPartition
 
 from driftline.common.outbound import addresses
 from driftline.common.outbound.addresses import AddressBlocked
@@ -63,6 +63,15 @@ def send(kafka: KafkaSettings, *values: bytes, partition: int = 0, **others: Any
     for value in values:
         producer.produce(kafka.topics[0], value, partition=partition, **others)
     assert producer.flush(30) == 0
+
+
+def committed(kafka: KafkaSettings, partition: int) -> int:
+    """Return the offset that the broker knows of the group."""
+    group = Consumer({"bootstrap.servers": kafka.brokers[0], "group.id": kafka.group})
+    try:
+        return group.committed([TopicPartition(kafka.topics[0], partition)], timeout=10)[0].offset
+    finally:
+        group.close()
 
 
 def read(adapter: KafkaAdapter, count: int) -> list[StreamMessage]:
@@ -197,16 +206,11 @@ def test_the_lag_is_known_from_what_the_broker_says(source: Source, kafka: Kafka
 
 def test_the_group_hears_what_is_stored(source: Source, kafka: KafkaSettings) -> None:
     send(kafka, b"a", b"b")
-    place = TopicPartition(kafka.topics[0], 0)
     with KafkaAdapter(source.pk, kafka, "") as adapter:
         read(adapter, 2)
         adapter.acknowledge({f"{kafka.topics[0]}/0": 2})
 
-    group = Consumer({"bootstrap.servers": kafka.brokers[0], "group.id": kafka.group})
-    try:
-        assert group.committed([place], timeout=10)[0].offset == 2
-    finally:
-        group.close()
+    assert committed(kafka, 0) == 2
 
 
 @pytest.mark.parametrize("is_refused_late", [False, True])
@@ -275,7 +279,9 @@ def test_what_a_process_that_was_killed_read_is_read_on_before_the_group_has_not
 
     with group_that_waits(kafka), KafkaAdapter(source.pk, kafka, "") as adapter:
         taken = read(adapter, 2)
+        adapter.acknowledge({f"{topic}/0": 2})  # of a group of which it is no member yet
 
+    assert committed(kafka, 0) == OFFSET_INVALID
     assert sorted((one.partition, one.offset) for one in taken) == [(f"{topic}/0", 1), (f"{topic}/1", 1)]
     readers = SourcePosition.objects.order_by("partition").values_list("read_by", flat=True)
     assert list(readers) == [own_name(), own_name(), "elsewhere 1 1", ""]
