@@ -60,9 +60,11 @@ def whole_file(
 def rest_of_file(request: HttpRequest, file: IO[bytes], *, name: str) -> Download:
     """Give an open file that never changes, from the byte on that a `Range` such as `bytes=1000-` names, with 206.
 
-    Any other range is answered with all of the file, as RFC 9110, section 14.2, lets a server do.
+    Any other range is answered with all of the file, as RFC 9110, section 14.2, lets a server do, and so is one with
+    `If-Range`, as the file has no validator.
     """
-    size, asked = _size_of(file), _FROM.fullmatch(request.headers.get("Range", ""))
+    size = _size_of(file)
+    asked = None if "If-Range" in request.headers else _FROM.fullmatch(request.headers.get("Range", ""))
     begin = int(asked[1]) if asked else 0
     if begin >= size:
         begin = 0

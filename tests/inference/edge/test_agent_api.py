@@ -102,6 +102,13 @@ class TestTheArtifact:
 
         assert (answer.status_code, answer.getvalue()) == (200, (settings.HOME / version.path).read_bytes())
 
+    def test_comes_whole_where_it_is_to_be_the_file_of_before(self, truck: Agent, settings: Any) -> None:
+        version = Version.objects.get()
+
+        answer = truck.get(f"artifacts/{version.sha256}", Range="bytes=10-", **{"If-Range": '"old"'})
+
+        assert (answer.status_code, answer.getvalue()) == (200, (settings.HOME / version.path).read_bytes())
+
     def test_of_another_version_or_project_is_not_found(self, truck: Agent, their_group: DeviceGroup) -> None:
         later = add_version(truck.device.group.model, "2")
         theirs = add_version(their_group.model, "3")
