@@ -24,3 +24,11 @@ def put_in_place(draft: Path, path: Path) -> None:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+
+def size_of(path: Path) -> int:
+    """Return how many bytes a file has; 0 where there is none."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from driftline_agent.accelerators import CPU
 from driftline_agent.device_clock import DeviceClock
+from driftline_agent.durable_files import size_of
 from driftline_agent.errors import ModelRefused, NotReached, ServerRefused
 from driftline_agent.identity import Identity, store_identity
 from driftline_agent.key_succession import follow
@@ -135,7 +136,8 @@ class Updater:
             model.manifest = manifest
             self._versions.renew(signed, manifest.generation)
             return
-        is_return = self._is_return_to(manifest)
+        is_return, draft = self._is_return_to(manifest), self._versions.draft_of(manifest)
+        here = size_of(draft)
         try:
             self._fetch(manifest)
             candidate = self._load(manifest)
@@ -146,7 +148,8 @@ class Updater:
             log.error("version %s is refused: %s", manifest.version, error)
             return
         except (DownloadFailed, NotReached, ServerRefused, OSError) as error:
-            self._failed_attempts += 1
+            has_grown = size_of(draft) > here  # a slow line needs many tries, and gets there
+            self._failed_attempts = 0 if has_grown else self._failed_attempts + 1
             if self._failed_attempts >= ATTEMPTS:
                 self._passing_failure = f"it could not be downloaded: {error}"
             self._uplink.forget_assignment()
@@ -201,7 +204,10 @@ class Updater:
         if model is None or previous is None or model.manifest.release < assigned.release:
             return
         try:
-            before = self._load(self._read_stored(previous))
+            manifest = self._read_stored(previous)
+            if manifest.release > assigned.release:
+                return  # it was aborted, too
+            before = self._load(manifest)
             before.prove(None)
         except ModelRefused as error:
             log.error("the version of before cannot answer: %s", error)

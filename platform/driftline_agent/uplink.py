@@ -14,7 +14,7 @@ import httpx
 
 from driftline_agent import __version__
 from driftline_agent.device_clock import DeviceClock
-from driftline_agent.durable_files import put_in_place
+from driftline_agent.durable_files import put_in_place, size_of
 from driftline_agent.errors import AgentError, NotReached, Revoked, ServerRefused
 from driftline_agent.identity import Identity
 from driftline_agent.key_succession import HEADER, Statement
@@ -114,9 +114,9 @@ class Uplink:
         """Bring a version's file to `path`, in one step once it is whole and on the disk.
 
         What a network that broke off left in `draft` is not asked for again. Raises DownloadFailed, NotReached or
-        OSError; all but NotReached keep no part of the file: rows need the room. The digest is checked by who loads it.
+        OSError, of which NotReached alone keeps a part of the file: rows need the room. Who loads it checks the digest.
         """
-        here = draft.stat().st_size if draft.exists() else 0
+        here = size_of(draft)
         try:
             if here >= manifest.size:  # of a power cut
                 here = 0

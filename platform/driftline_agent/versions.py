@@ -58,10 +58,12 @@ class VersionStore:
     def renew(self, signed: SignedManifest, generation: int) -> None:
         """Note a newer manifest of the version that answers already."""
         self._store(replace(self.now, current=signed, generation=generation))
+        self._tidy()
 
     def roll_back(self) -> None:
         """Let the version of before take the place of the current one."""
         self._store(replace(self.now, current=self.now.previous, previous=None))
+        self._tidy()
 
     def take_back(self, release: int, reason: str) -> None:
         """Refuse the release of the current version, and put the one of before in its place.

@@ -386,14 +386,25 @@ class TestAFileThatIsNotTheManifests:
         assert outcomes[-1][0] == 1
         assert "could not be downloaded" in outcomes[-1][1]
 
-    def test_is_reported_also_where_its_download_breaks_off_each_time(self, device: PlayedDevice) -> None:
+    def test_is_reported_also_where_its_download_breaks_off_at_the_same_place_each_time(
+        self, device: PlayedDevice
+    ) -> None:
         device.server.offer(times(1), "1")
         device.server.cut_at = 10
 
-        for _ in range(ATTEMPTS):
+        for _ in range(1 + ATTEMPTS):
             device.updater.poll()
 
         assert device.updater.outcome() == (1, "it could not be downloaded: the download broke off")
+
+    def test_is_on_its_way_where_each_download_gets_further(self, device: PlayedDevice) -> None:
+        device.server.offer(times(1), "1")
+
+        for place in range(2 * ATTEMPTS):
+            device.server.cut_at = 1 + place
+            device.updater.poll()
+
+        assert device.updater.outcome() == (None, "")
 
 
 def test_a_version_with_other_inputs_is_proved_by_invented_rows(device: PlayedDevice) -> None:
