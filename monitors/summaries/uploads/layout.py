@@ -50,9 +50,8 @@ class VersionLayout:
     def feature_of(self, segment: str) -> str | None:
         """Return the feature by a value of which a segment is named; None where it is no such segment."""
         named = (one for one in self.segments.features if one in self.layout.features)
-        return next(
-            (one for one in named if segment.startswith(f"{one}:") and len(segment) > len(one) + 1), None
-        )
+        found = (one for one in named if segment.startswith(f"{one}:") and len(segment) > len(one) + 1)
+        return max(found, key=len, default=None)  # a name may begin with another one and a colon
 
 
 def layout_of(model: Model, version: Version) -> VersionLayout:

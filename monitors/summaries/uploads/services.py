@@ -6,8 +6,8 @@ rebuilt from rows that are not there.
 """
 
 import hashlib
-from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any, NamedTuple
@@ -192,7 +192,7 @@ def _add(part: _Part, now: datetime) -> int:
     """Add the windows of one version and role; return their rows."""
     source, hours = part.source, sorted(part.by_hour)
     finest = finest_windows(source, hours)
-    stored = _stored_by_hour(source, finest, hours)
+    stored = _stored_by_hour(part, finest, hours)
     added = {hour: _with_places(part, stored[hour], by_segment) for hour, by_segment in part.by_hour.items()}
     apply_change(source, finest, added=added)
     for hour in hours:
@@ -212,52 +212,67 @@ def _add(part: _Part, now: datetime) -> int:
 
 
 @dataclass
-class _StoredHour:
-    """What is stored of the window that includes an hour: its summary, and the rows of its segments."""
+class _StoredWindow:
+    """The segments that the window of some hours has, and how many more values each feature may have in it."""
 
-    whole: WindowSummary | None = None
-    rows: dict[str, int] = field(default_factory=dict)
+    segments: set[str] = field(default_factory=set)
+    room: dict[str, int] = field(default_factory=lambda: defaultdict(lambda: MAX_VALUES))
 
-    def has_all_values(self, feature: str) -> bool:
-        """Return whether each row with a value of a feature is in a segment, so that a new value has no rows yet."""
-        column = self.whole.features.get(feature) if self.whole else None
-        rows = sum(rows for segment, rows in self.rows.items() if segment.startswith(f"{feature}:"))
-        return column is not None and rows == column.n
+    def takes(self, segment: str, feature: str | None) -> bool:
+        """Return whether a segment has a place, which one that is new gets now."""
+        if segment in self.segments:
+            return True
+        if feature is None or self.room[feature] <= 0:
+            return False
+        self.room[feature] -= 1
+        self.segments.add(segment)
+        return True
 
 
 def _stored_by_hour(
-    source: RowsOfVersion, finest: FinestWindows, hours: Sequence[datetime]
-) -> dict[datetime, _StoredHour]:
-    by_window: dict[tuple[str, datetime], _StoredHour] = defaultdict(_StoredHour)
+    part: _Part, finest: FinestWindows, hours: Sequence[datetime]
+) -> dict[datetime, _StoredWindow]:
     window_of = {}
     for hour in hours:
         span, start = finest[floor(hour, "day")]
         window_of[hour] = (span, hour if span == "hour" else start)
-    stored = Summary.objects.filter(in_windows(window_of.values()), **source.fields)
-    for span, start, segment, rows in stored.values_list("span", "start", "segment", "rows"):
-        by_window[span, start].rows[segment] = rows
-    for span, start, payload in stored.filter(segment="").values_list("span", "start", "payload"):
-        by_window[span, start].whole = WindowSummary.decode(bytes(payload))
-    return {hour: by_window[window] for hour, window in window_of.items()}
+    stored = Summary.objects.filter(in_windows(window_of.values()), **part.source.fields)
+    rows: dict[tuple[str, datetime], dict[str, int]] = defaultdict(dict)
+    for span, start, segment, count in stored.values_list("span", "start", "segment", "rows"):
+        rows[span, start][segment] = count
+    windows: dict[tuple[str, datetime], _StoredWindow] = defaultdict(_StoredWindow)
+    for window, by_segment in rows.items():
+        windows[window].segments.update(by_segment)
+    if features := part.layout.segments.features:
+        whole = stored.filter(segment="").values_list("span", "start", "payload")
+        for span, start, payload in whole.iterator():
+            summary = WindowSummary.decode(bytes(payload), features=features)
+            windows[span, start].room = _room_of(part.layout, summary, rows[span, start])
+    return {hour: windows[window] for hour, window in window_of.items()}
 
 
-def _with_places(part: _Part, stored: _StoredHour, sent: SummaryBySegment) -> SummaryBySegment:
+def _room_of(layout: VersionLayout, stored: WindowSummary, rows: Mapping[str, int]) -> dict[str, int]:
+    """Return how many more values each feature may have in a window: none where rows of its values are in no segment,
+    as a new value might have some of these."""
+    own, counted = Counter[str](), Counter[str]()
+    for segment, count in rows.items():
+        if (feature := layout.feature_of(segment)) is not None:
+            own[feature] += 1
+            counted[feature] += count
+    return {
+        name: MAX_VALUES - own[name]
+        if name in stored.features and stored.features[name].n == counted[name]
+        else 0
+        for name in layout.segments.features
+    }
+
+
+def _with_places(part: _Part, window: _StoredWindow, sent: SummaryBySegment) -> SummaryBySegment:
     """Leave out segments that have no place: as those of the log, a value has all its rows of an hour in its segment or
     none, and a feature has the most frequent `MAX_VALUES`."""
-    room: dict[str | None, int] = defaultdict(lambda: MAX_VALUES)
-    if stored.whole is not None:
-        for name in part.layout.segments.features:
-            own = sum(segment.startswith(f"{name}:") for segment in stored.rows)
-            room[name] = MAX_VALUES - own if stored.has_all_values(name) else 0
-    kept = {"": sent[""]}
-    for segment in sorted(sent, key=lambda one: -sent[one].rows):
-        feature = part.layout.feature_of(segment)
-        if segment in stored.rows:
-            kept[segment] = sent[segment]
-        elif feature is not None and room[feature] > 0:
-            room[feature] -= 1
-            kept[segment] = sent[segment]
-    return kept
+    by_rows = sorted(sent, key=lambda segment: -sent[segment].rows)
+    kept = [one for one in by_rows if one == "" or window.takes(one, part.layout.feature_of(one))]
+    return {segment: sent[segment] for segment in kept}
 
 
 def _refuse_too_many(model: Model, parts: Iterable[_Part]) -> None:
