@@ -1,26 +1,25 @@
 """Which features the log has as numbers or texts, of versions that declare none."""
 
 from collections.abc import Collection
+from datetime import date
 from itertools import chain
 
-from django.db.models import QuerySet
-
 from inference.prediction_log.models import PackedDay, PredictionChunk
-from inference.prediction_log.queries.selectors import frame_from, read_parts
+from inference.prediction_log.queries.selectors import ChunkRows, frame_from, read_parts
 
 _DAYS = 2  # the newest ones: the last may have just begun
 _MIN_ROWS = 1_000  # a feature may be missing in most of them, and each request be a chunk of its own
 _MIN_CHUNKS = 3
-_MAX_CHUNKS = 500
+_MAX_CHUNKS = 100
+_ATTEMPTS = 3  # as chunks are packed meanwhile, under other keys
 
 
 def find_plain_features(version_id: int, names: Collection[str]) -> set[str]:
     """Return those of these features that the newest rows of a version have as numbers or texts."""
-    chunks = _newest_chunks(version_id)
-    if chunks is None:
+    rows = _newest_rows(version_id)
+    if not rows:
         return set()
-    parts, _ = read_parts(chunks)
-    features = frame_from(parts, {}).features
+    features = frame_from(rows, {}).features
     return {
         name
         for name in names
@@ -28,8 +27,22 @@ def find_plain_features(version_id: int, names: Collection[str]) -> set[str]:
     }
 
 
-def _newest_chunks(version_id: int) -> QuerySet[PredictionChunk] | None:
-    """Return the newest chunks of a version that have enough rows together; None where it has none."""
+def _newest_rows(version_id: int) -> list[ChunkRows]:
+    """Read the newest chunks of a version that have enough rows together; none where it has none."""
+    parts: list[ChunkRows] = []
+    for _ in range(_ATTEMPTS):
+        days, keys = _newest_chunks(version_id)
+        if not keys:
+            return []
+        parts, damaged = read_parts(
+            PredictionChunk.objects.filter(version=version_id, day__in=days, pk__in=keys)
+        )
+        if len(parts) + len(damaged) == len(keys):
+            break
+    return parts
+
+
+def _newest_chunks(version_id: int) -> tuple[list[date], list[int]]:
     fresh = PredictionChunk.objects.filter(version=version_id, is_packed=False)
     packed = PackedDay.objects.filter(version=version_id)
     found = (
@@ -43,6 +56,4 @@ def _newest_chunks(version_id: int) -> QuerySet[PredictionChunk] | None:
         seen += rows
         if seen >= _MIN_ROWS and len(newest) >= _MIN_CHUNKS:
             break
-    if not newest:
-        return None
-    return PredictionChunk.objects.filter(version=version_id, day__in=days, pk__in=newest)
+    return days, newest
