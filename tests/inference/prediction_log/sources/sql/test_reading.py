@@ -509,7 +509,8 @@ class TestTheConnection:
         server.run("GRANT SELECT ON numbered TO reader")
         server.add("a")
 
-        read_all(make_sql(table="numbered"))
+        mapping = {"timestamp": "updated_at", "feature_paths": {"photo": "photo"}}
+        read_all(make_sql(table="numbered", mapping=mapping))
 
         found = logged(model=model, prediction_id="41")
         assert found is not None
