@@ -43,6 +43,7 @@ def _newest_rows(version_id: int) -> list[ChunkRows]:
 
 
 def _newest_chunks(version_id: int) -> tuple[list[date], list[int]]:
+    """Return the keys of these chunks, and their days, by which the database finds them: it stores chunks by day."""
     fresh = PredictionChunk.objects.filter(version=version_id, is_packed=False)
     packed = PackedDay.objects.filter(version=version_id)
     found = (

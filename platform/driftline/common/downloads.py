@@ -15,10 +15,7 @@ _FROM = re.compile(r"bytes=(\d{1,18})-", re.ASCII)
 
 
 class Download(StreamingHttpResponse):
-    """The next `length` bytes of an open file, which is closed with the response.
-
-    Django's own FileResponse would have all of the file in memory under an ASGI server.
-    """
+    """The next `length` bytes of an open file, which is closed with the response."""
 
     def __init__(
         self,

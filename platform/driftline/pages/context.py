@@ -106,9 +106,10 @@ def frame(request: HttpRequest) -> dict[str, Any]:
     if visitor is None:
         return display
     current = request.resolver_match.url_name if request.resolver_match else ""
+    plans = demo_plans(visitor.project)
     with links_into(visitor.project.slug):
         navigation = [
-            (reverse(route), title, current in routes) for route, title, routes in _navigation(visitor)
+            (reverse(route), title, current in routes) for route, title, routes in _navigation(plans)
         ]
     return display | {
         "visitor": visitor,
@@ -117,7 +118,7 @@ def frame(request: HttpRequest) -> dict[str, Any]:
         "projects": _projects(visitor),
         "navigation": navigation,
         "open_count": open_incidents(project=visitor.project).count(),
-        "demo": demo_progress(visitor.project),
+        "demo": demo_progress(plans),
     }
 
 
@@ -127,9 +128,9 @@ def _projects(visitor: Visitor) -> list[Project]:
     return list(Project.objects.filter(shown, members=visitor.user).order_by("name", "pk"))
 
 
-def _navigation(visitor: Visitor) -> list[tuple[str, str, tuple[str, ...]]]:
+def _navigation(plans: list[ModelPlan]) -> list[tuple[str, str, tuple[str, ...]]]:
     """Add the page of the demo in the project that it plays in."""
-    return [*NAVIGATION, ("demo", "Demo", ("demo",))] if demo_plans(visitor.project) else NAVIGATION
+    return [*NAVIGATION, ("demo", "Demo", ("demo",))] if plans else NAVIGATION
 
 
 def demo_plans(project: Project) -> list[ModelPlan]:
@@ -137,9 +138,8 @@ def demo_plans(project: Project) -> list[ModelPlan]:
     return [plan for plan in load_plans(settings.HOME) if plan.project == project.slug]
 
 
-def demo_progress(project: Project) -> dict[str, Any] | None:
-    """Say what the replays of the demo are doing in a project; None where none plays there."""
-    plans = demo_plans(project)
+def demo_progress(plans: list[ModelPlan]) -> dict[str, Any] | None:
+    """Say what the replays of the demo are doing by what they plant; None where none plays."""
     if not plans:
         return None
     flights = load_progress(settings.HOME)

@@ -63,7 +63,7 @@ def demo(request: PageRequest) -> HttpResponse:
 @page("GET")
 def progress(request: PageRequest) -> HttpResponse:
     """The demo's banner alone, which polls itself."""
-    return render(request, "partials/demo.html", {"demo": demo_progress(request.visitor.project)})
+    return render(request, "partials/demo.html", {"demo": demo_progress(demo_plans(request.visitor.project))})
 
 
 def _story(project: Project, plan: ModelPlan) -> StoryRow:
