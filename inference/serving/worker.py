@@ -94,7 +94,8 @@ async def serve(options: WorkerOptions) -> bool:
         await grpc_server.start()
     engine.is_ready = True
     jobs.start()
-    watch = ProcessWatch(lambda: server.server_state.connections, options.engine.max_memory_bytes)
+    plain_port = listener.getsockname()[1] if certificate is None else None
+    watch = ProcessWatch(lambda: server.server_state.connections, plain_port, options.engine.max_memory_bytes)
     watch.start()
     sweeping = loop.create_task(_sweep(server, engine, home, status, certificate))
     try:

@@ -1,6 +1,8 @@
 """One project's model, whose cost one number in a request decides, beside another project's model that sums."""
 
 import json
+import os
+import signal
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +21,15 @@ from tests.attacks.models import (
     strings_model,
 )
 from tests.inference.onnx_models import store, summing_model, summing_signature
-from tests.inference.serving.running import Response, Server, publish, rows_body, running_server, token
+from tests.inference.serving.running import (
+    Response,
+    Server,
+    publish,
+    request_bytes,
+    rows_body,
+    running_server,
+    token,
+)
 from tests.waiting import wait_until
 
 NEIGHBOUR, ATTACK = "/v2/models/sums/infer", "/v2/models/attack/infer"
@@ -39,9 +49,13 @@ def ask_neighbour(server: Server) -> Response:
     return server.ask(NEIGHBOUR, rows_body([1, 2, 3]))
 
 
-def attack(server: Server, number: int) -> Response:
+def attack_body(number: int) -> bytes:
     tensor = {"name": "X", "shape": [1, 1], "datatype": "INT64", "data": [number]}
-    return server.ask(ATTACK, json.dumps({"inputs": [tensor]}).encode(), token="dl_theirs")
+    return json.dumps({"inputs": [tensor]}).encode()
+
+
+def attack(server: Server, number: int) -> Response:
+    return server.ask(ATTACK, attack_body(number), token="dl_theirs")
 
 
 class Answers(threading.Thread):
@@ -105,6 +119,24 @@ class TestAKernelThatTakesSeconds:
             assert held_back.status == 503
             assert "held up a serving process" in held_back.json["error"]
         assert read_crashes(tmp_path)[version.id].quarantined
+
+    @pytest.mark.e2e
+    def test_answers_also_a_connection_that_came_in_the_same_turn_of_the_event_loop(
+        self, tmp_path: Path
+    ) -> None:
+        deploy(tmp_path, boxes_model(), value_costs=False)
+        boxes = boxes_that_take(8)
+        with running_server(tmp_path) as server, server.connect() as kept:
+            [pid] = pids(server)
+            kept.send(request_bytes(ATTACK, attack_body(3), token="dl_theirs"))
+            assert kept.receive().status == 200
+            os.kill(pid, signal.SIGSTOP)  # so that both have come when it looks
+            kept.send(request_bytes(ATTACK, attack_body(boxes), token="dl_theirs"))
+            with server.connect() as accepted:
+                accepted.send(request_bytes(NEIGHBOUR, rows_body([1, 2, 3])))
+                os.kill(pid, signal.SIGCONT)
+
+                assert (kept.receive().status, accepted.receive().status) == (503, 503)
 
     @pytest.mark.e2e
     def test_that_does_not_end_costs_the_process_its_place_and_nobody_an_answer(self, tmp_path: Path) -> None:

@@ -50,6 +50,18 @@ def default_lines(pairs: list[tuple[bytes, bytes]]) -> bytes:
     return _written_lines
 
 
+def write_response(answer: Answer, lines: bytes, *, closing: bool) -> bytes:
+    """Write a whole response, with these header lines beside its own."""
+    return b"%bcontent-length: %d\r\n%b%b%b\r\n%b" % (
+        STATUS_LINE[answer.status],
+        len(answer.body),
+        answer.fields,
+        lines,
+        b"connection: close\r\n" if closing else b"",
+        answer.body,
+    )
+
+
 class HotProtocol(HttpToolsProtocol):
     """One connection. Make a subclass with `bind` to give it its engine."""
 
@@ -272,15 +284,7 @@ class HotProtocol(HttpToolsProtocol):
             self._become_idle()
 
     def _response(self, answer: Answer, *, closing: bool) -> bytes:
-        """Write a whole response."""
-        return b"%bcontent-length: %d\r\n%b%b%b\r\n%b" % (
-            STATUS_LINE[answer.status],
-            len(answer.body),
-            answer.fields,
-            default_lines(self.server_state.default_headers),
-            b"connection: close\r\n" if closing else b"",
-            answer.body,
-        )
+        return write_response(answer, default_lines(self.server_state.default_headers), closing=closing)
 
     def last_response(self, refusal: Refusal) -> bytes:
         """Write what is still owed on this connection when the process ends: the refusal, to each that waits.

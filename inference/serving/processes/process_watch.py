@@ -6,17 +6,21 @@ the system bounds its memory: that would fail whoever asks next, and not the one
 """
 
 import asyncio
+import contextlib
 import logging
 import os
 import socket
+import stat
 import threading
 import time
 from collections.abc import Callable, Iterable
 
+from inference.protocol.open_inference import OPEN_INFERENCE
 from inference.serving.crashes import MARKS, STALLED, STARVED
 from inference.serving.heartbeat import BEAT_SECONDS, STALL_SECONDS, Stillness
-from inference.serving.http.connection import HotProtocol
+from inference.serving.http.connection import HotProtocol, write_response
 from inference.serving.refusals import overloaded
+from inference.serving.responses import write_answer
 from inference.serving.status.machine_memory import resident_bytes
 
 UNREAD_BYTES = 1 << 20
@@ -27,11 +31,18 @@ log = logging.getLogger(__name__)
 class ProcessWatch:
     """Watches from a thread that the event loop moves, which it shows by its beat, and how much memory is held."""
 
-    def __init__(self, connections: Callable[[], Iterable[object]], max_memory_bytes: int) -> None:
-        """Make a watch in the running event loop; `connections` lists those that are open; 0 bytes are no bound."""
+    def __init__(
+        self, connections: Callable[[], Iterable[object]], plain_port: int | None, max_memory_bytes: int
+    ) -> None:
+        """Make a watch in the running event loop.
+
+        `connections` lists those that are open, `plain_port` is where they come in, None under TLS; 0 bytes are no
+        bound.
+        """
         self._loop = asyncio.get_running_loop()
         self._max_memory_bytes = max_memory_bytes
         self._connections = connections
+        self._plain_port = plain_port
         self._stopping = threading.Event()
 
     def start(self) -> None:
@@ -61,26 +72,62 @@ class ProcessWatch:
 
     def _end(self, code: int) -> None:
         """Answer those who wait, and end at once."""
-        for connection in list(self._connections()):
-            if isinstance(connection, HotProtocol):
+        try:
+            known = [connection for connection in self._connections() if isinstance(connection, HotProtocol)]
+            for connection in known:
                 _answer(connection)
-        os._exit(code)
+            if self._plain_port is not None:
+                for handle in _accepted(self._plain_port).difference(map(_handle, known)):
+                    _refuse(handle)
+        finally:
+            os._exit(code)
+
+
+def _handle(connection: HotProtocol) -> int:
+    handle: int = connection.transport.get_extra_info("socket").fileno()
+    return handle
 
 
 def _answer(connection: HotProtocol) -> None:
     """Send what is owed on a connection, also to a request that has come and was not read yet."""
-    transport = connection.transport
-    if transport.get_extra_info("ssl_object") is not None:
+    if connection.transport.get_extra_info("ssl_object") is not None:
         return  # only its transport can write to it
-    handle = transport.get_extra_info("socket").fileno()
     try:
-        with socket.socket(fileno=os.dup(handle)) as client:
-            client.setblocking(False)
+        with _client(_handle(connection)) as client:
             if _read_all(client):
                 connection.arriving_since = connection.arriving_since or time.monotonic()
             client.send(connection.last_response(_RESTARTING))
     except (OSError, ValueError):
         log.warning("a request that waited got no answer", exc_info=True)
+
+
+def _refuse(handle: int) -> None:
+    """Answer on a connection that was accepted in the turn in which the loop got stuck: it has no protocol yet."""
+    with contextlib.suppress(OSError), _client(handle) as client:
+        if _read_all(client):
+            client.send(write_response(write_answer(OPEN_INFERENCE, _RESTARTING), b"", closing=True))
+
+
+def _client(handle: int) -> socket.socket:
+    client = socket.socket(fileno=os.dup(handle))
+    client.setblocking(False)
+    return client
+
+
+def _accepted(port: int) -> set[int]:
+    """List the handles of this process that are connections to a port."""
+    found = set()
+    for handle in map(int, os.listdir("/proc/self/fd")):
+        with contextlib.suppress(OSError):
+            if stat.S_ISSOCK(os.fstat(handle).st_mode) and _is_connection_to(port, handle):
+                found.add(handle)
+    return found
+
+
+def _is_connection_to(port: int, handle: int) -> bool:
+    with _client(handle) as candidate:
+        is_ip = candidate.family in (socket.AF_INET, socket.AF_INET6)
+        return is_ip and bool(candidate.getpeername()) and candidate.getsockname()[1] == port
 
 
 def _read_all(client: socket.socket) -> int:
