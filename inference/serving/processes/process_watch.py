@@ -116,18 +116,18 @@ def _client(handle: int) -> socket.socket:
 
 def _accepted(port: int) -> set[int]:
     """List the handles of this process that are connections to a port."""
-    found = set()
-    for handle in map(int, os.listdir("/proc/self/fd")):
-        with contextlib.suppress(OSError):
-            if stat.S_ISSOCK(os.fstat(handle).st_mode) and _is_connection_to(port, handle):
-                found.add(handle)
-    return found
+    return {handle for handle in map(int, os.listdir("/proc/self/fd")) if _is_connection_to(port, handle)}
 
 
 def _is_connection_to(port: int, handle: int) -> bool:
-    with _client(handle) as candidate:
-        is_ip = candidate.family in (socket.AF_INET, socket.AF_INET6)
-        return is_ip and bool(candidate.getpeername()) and candidate.getsockname()[1] == port
+    try:
+        if not stat.S_ISSOCK(os.fstat(handle).st_mode):
+            return False
+        with _client(handle) as candidate:
+            is_ip = candidate.family in (socket.AF_INET, socket.AF_INET6)
+            return is_ip and bool(candidate.getpeername()) and candidate.getsockname()[1] == port
+    except OSError:  # it listens, or was closed meanwhile
+        return False
 
 
 def _read_all(client: socket.socket) -> int:
