@@ -11,8 +11,9 @@ from contextlib import suppress
 from driftline.common.parent_death import die_with_parent
 
 _HEEDED = {signal.SIGCHLD, signal.SIGTERM, signal.SIGINT}
-_PAUSE_SECONDS = 2.0
-"""Between two starts of a process that ends as soon as it is started."""
+_EARLY_SECONDS = 2.0
+"""A process that dies sooner than this after its start may do so each time: the pauses before the next ones grow."""
+_FIRST_PAUSE_SECONDS, _LAST_PAUSE_SECONDS = 0.1, 2.0
 
 
 class ForkedWorkers:
@@ -26,6 +27,7 @@ class ForkedWorkers:
         self._work, self._missing = work, count
         self._started_at: dict[int, float] = {}
         self._next_start = 0.0
+        self._pause = _FIRST_PAUSE_SECONDS
 
     def run(self) -> None:
         """Return once all have ended by themselves, or this process was asked to end and all did."""
@@ -44,7 +46,7 @@ class ForkedWorkers:
                 pid = self._fork()
             except OSError as error:  # of a machine that has no room for another process now
                 print(f"No process can be started ({error}); it is tried again.", file=sys.stderr)
-                self._next_start = time.monotonic() + _PAUSE_SECONDS
+                self._start_later()
                 return
             self._missing -= 1
             self._started_at[pid] = time.monotonic()
@@ -82,8 +84,15 @@ class ForkedWorkers:
             if started_at is None or status == 0:
                 continue
             self._missing += 1
-            if time.monotonic() - started_at < _PAUSE_SECONDS:
-                self._next_start = time.monotonic() + _PAUSE_SECONDS
+            if time.monotonic() - started_at < _EARLY_SECONDS:
+                self._start_later()
+            else:
+                self._pause = _FIRST_PAUSE_SECONDS
+
+    def _start_later(self) -> None:
+        """Wait before the next start, and twice as long the next time."""
+        self._next_start = time.monotonic() + self._pause
+        self._pause = min(2 * self._pause, _LAST_PAUSE_SECONDS)
 
     def _stop(self) -> None:
         for pid in self._started_at:
