@@ -51,12 +51,14 @@ class KafkaAdapter:
         self._source_id, self._settings = source_id, settings
         self._reader = own_name()
         self._assigned: set[str] = set()  # partitions that this consumer has, of the group or taken
-        self._taken: set[str] = set()  # those that it took from processes which ended
+        self._taken: set[str] = set()  # those that it reads until the group says who does
+        self._given_back: set[str] = set()  # those that the group takes away at this moment
         self._placed: set[str] = set()  # those of them that librdkafka reads, from a position of the table
         self._unplaced: set[str] = set()  # those of which the table must be asked, at first or anew
         self._refused: set[str] = set()  # those that do not have the position of the table
         self._ends: dict[str, int] = {}
         self._blocked = ""
+        self._leaving = False
         self._consumer = open_consumer(
             settings, secret, settings.group, on_error=self._on_error, on_statistics=self._on_statistics
         )
@@ -66,7 +68,7 @@ class KafkaAdapter:
                 list(settings.topics),
                 on_assign=self._on_assign,
                 on_revoke=self._on_revoke,
-                on_lost=self._on_revoke,
+                on_lost=self._on_lost,
             )
             self._take_from_the_dead()
         except BaseException:
@@ -81,6 +83,7 @@ class KafkaAdapter:
 
     def close(self) -> None:
         """Leave the group at once, so that its other members get these partitions."""
+        self._leaving = True
         self._consumer.close()
 
     @property
@@ -127,7 +130,7 @@ class KafkaAdapter:
     def acknowledge(self, next_offsets: Mapping[str, int]) -> None:
         """Tell the group's offsets to the broker, for graphs of others; the table is what counts.
 
-        Those of partitions that it took are left out: it is no member of the group yet.
+        Those of partitions that it reads without the group's word are left out, which the broker would refuse.
         """
         offsets = [
             _position(partition, offset)
@@ -161,17 +164,30 @@ class KafkaAdapter:
         for topic in {"", *(one.topic for one in partitions)}:
             self._topic_troubles.pop(topic, None)
         added = {_name(one) for one in partitions}
-        if elsewhere := self._taken - added:
-            self._stop_reading(consumer, elsewhere)
-        self._taken.clear()
-        self._assigned |= added
-        self._unplaced |= added - self._placed
+        self._stop_reading(consumer, self._taken - added)
+        self._taken = self._given_back - added
+        self._given_back = set()
+        self._assigned |= added | self._taken
+        self._unplaced |= (added | self._taken) - self._placed
         consumer.incremental_assign([])  # nothing is read before the table was asked, outside this callback
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        """Give partitions back, which are read on all the same until the group says whose they are.
+
+        What it assigns in this turn comes next. It says who reads these in another one, once every member has
+        answered, and one that died has not until its session is over.
+        """
+        self._given_back = {_name(one) for one in partitions}
+        self._stop_reading(consumer, self._given_back)
+        if self._leaving:
+            self._given_back = set()
+
+    def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         self._stop_reading(consumer, {_name(one) for one in partitions})
 
     def _stop_reading(self, consumer: Consumer, revoked: set[str]) -> None:
+        if not revoked:
+            return
         consumer.incremental_unassign([_position(name) for name in revoked & self._placed])
         for names in (self._assigned, self._placed, self._unplaced, self._refused):
             names -= revoked
@@ -179,7 +195,9 @@ class KafkaAdapter:
             self._ends.pop(name, None)
 
     def resume(self) -> None:
-        """Read every partition on from its position in the table."""
+        """Read every partition on from its position in the table, but for those that another one seems to read."""
+        self._stop_reading(self._consumer, self._taken)
+        self._taken = set()
         self._unplaced = set(self._assigned)
         self._place()
 

@@ -89,10 +89,13 @@ def read(adapter: KafkaAdapter, count: int) -> list[StreamMessage]:
 def read_half(joining: KafkaAdapter, other: KafkaAdapter) -> list[StreamMessage]:
     """Poll both until who joins has a message of each of half of the partitions."""
     found: list[StreamMessage] = []
-    wait_until(
-        lambda: found.extend(joining.poll(0.1)) or other.poll(0.1) or len(found) == PARTITIONS // 2,
-        what="half of the partitions",
-    )
+
+    def has_half() -> bool:
+        found.extend(joining.poll(0.1))
+        other.poll(0.1)
+        return len(found) == PARTITIONS // 2
+
+    wait_until(has_half, what="half of the partitions")
     return found
 
 
@@ -247,10 +250,8 @@ def dead_reader() -> str:
     return subprocess.check_output([sys.executable, "-c", says], env=environment, text=True).strip()
 
 
-@contextmanager
-def group_that_waits(kafka: KafkaSettings) -> Iterator[None]:
-    """Have a member of the group hold all partitions and never answer, as one that died is waited for."""
-    assigned: list[TopicPartition] = []
+def group_member(kafka: KafkaSettings, assigned: list[TopicPartition]) -> Consumer:
+    """Make a member of the group that is none of ours; it answers only while it is polled."""
     member = Consumer(
         {
             "bootstrap.servers": kafka.brokers[0],
@@ -259,6 +260,14 @@ def group_that_waits(kafka: KafkaSettings) -> Iterator[None]:
         }
     )
     member.subscribe(list(kafka.topics), on_assign=lambda _, found: assigned.extend(found))
+    return member
+
+
+@contextmanager
+def group_that_waits(kafka: KafkaSettings) -> Iterator[None]:
+    """Have a member of the group hold all partitions and never answer, as one that died is waited for."""
+    assigned: list[TopicPartition] = []
+    member = group_member(kafka, assigned)
     try:
         wait_until(lambda: member.poll(0.1) or len(assigned) == PARTITIONS, what="the member")
         yield
@@ -307,6 +316,29 @@ def test_what_was_taken_is_left_to_the_member_that_the_group_gives_it_to(
 
     assert {one.partition for one in moved} == {one.partition for one in begun}
     assert len({one.partition for one in kept + moved}) == PARTITIONS
+
+
+def test_what_the_group_takes_is_read_on_while_a_member_that_died_is_waited_for(
+    source: Source, kafka: KafkaSettings
+) -> None:
+    assigned: list[TopicPartition] = []
+    for number in range(PARTITIONS):
+        send(kafka, b"a", partition=number)
+
+    with KafkaAdapter(source.pk, kafka, "") as adapter:
+        read(adapter, PARTITIONS)
+        SourcePosition.objects.filter(source=source).update(next_offset=1)
+        member = group_member(kafka, assigned)  # which gets some of them, and says nothing
+        wait_until(lambda: adapter.poll(0.1) or adapter._taken, what="the loss of partitions")
+        for number in range(PARTITIONS):
+            send(kafka, b"b", partition=number)
+        kept = read(adapter, PARTITIONS)
+        wait_until(lambda: adapter.poll(0.1) or member.poll(0.1) or assigned, what="the member")
+        member.close()
+
+    assert not adapter._taken
+    assert len({one.partition for one in kept}) == PARTITIONS
+    assert {one.value for one in kept} == {b"b"}
 
 
 def test_the_loop_reads_a_topic_and_goes_on_after_it_was_stopped(
