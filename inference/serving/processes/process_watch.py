@@ -73,68 +73,52 @@ class ProcessWatch:
     def _end(self, code: int) -> None:
         """Answer those who wait, and end at once."""
         try:
-            known = [connection for connection in self._connections() if isinstance(connection, HotProtocol)]
-            for connection in known:
-                _answer(connection)
+            connections = [one for one in list(self._connections()) if isinstance(one, HotProtocol)]
+            known = set(map(_answer, connections))
             if self._plain_port is not None:
-                for handle in _accepted(self._plain_port).difference(map(_handle, known)):
-                    _refuse(handle)
+                _refuse_others(self._plain_port, known)
         finally:
             os._exit(code)
 
 
-def _handle(connection: HotProtocol) -> int:
-    handle: int = connection.transport.get_extra_info("socket").fileno()
+def _answer(connection: HotProtocol) -> int:
+    """Send what is owed on a connection, also to a request that has come and was not read yet; return its handle."""
+    handle = -1
+    try:
+        handle = connection.transport.get_extra_info("socket").fileno()
+        is_plain = connection.transport.get_extra_info("ssl_object") is None
+        if is_plain:  # to others only their transport can write
+            with socket.socket(fileno=os.dup(handle)) as client:
+                if _read_all(client):
+                    connection.arriving_since = connection.arriving_since or time.monotonic()
+                client.send(connection.last_response(_RESTARTING), socket.MSG_DONTWAIT)
+    except (OSError, ValueError, AttributeError, RuntimeError):  # it may close while this thread looks at it
+        log.warning("a request that waited got no answer", exc_info=True)
     return handle
 
 
-def _answer(connection: HotProtocol) -> None:
-    """Send what is owed on a connection, also to a request that has come and was not read yet."""
-    if connection.transport.get_extra_info("ssl_object") is not None:
-        return  # only its transport can write to it
-    try:
-        with _client(_handle(connection)) as client:
-            if _read_all(client):
-                connection.arriving_since = connection.arriving_since or time.monotonic()
-            client.send(connection.last_response(_RESTARTING))
-    except (OSError, ValueError):
-        log.warning("a request that waited got no answer", exc_info=True)
+def _refuse_others(port: int, known: set[int]) -> None:
+    """Answer also what was accepted in the turn in which the loop got stuck, and has no protocol yet."""
+    refusal = write_response(write_answer(OPEN_INFERENCE, _RESTARTING), b"", closing=True)
+    for handle in set(map(int, os.listdir("/proc/self/fd"))) - known:
+        with contextlib.suppress(OSError):  # of one that was closed meanwhile
+            if stat.S_ISSOCK(os.fstat(handle).st_mode):
+                with socket.socket(fileno=os.dup(handle)) as client:
+                    if _has_come_to(port, client) and _read_all(client):
+                        client.send(refusal, socket.MSG_DONTWAIT)
 
 
-def _refuse(handle: int) -> None:
-    """Answer on a connection that was accepted in the turn in which the loop got stuck: it has no protocol yet."""
-    with contextlib.suppress(OSError), _client(handle) as client:
-        if _read_all(client):
-            client.send(write_response(write_answer(OPEN_INFERENCE, _RESTARTING), b"", closing=True))
-
-
-def _client(handle: int) -> socket.socket:
-    client = socket.socket(fileno=os.dup(handle))
-    client.setblocking(False)
-    return client
-
-
-def _accepted(port: int) -> set[int]:
-    """List the handles of this process that are connections to a port."""
-    return {handle for handle in map(int, os.listdir("/proc/self/fd")) if _is_connection_to(port, handle)}
-
-
-def _is_connection_to(port: int, handle: int) -> bool:
-    try:
-        if not stat.S_ISSOCK(os.fstat(handle).st_mode):
-            return False
-        with _client(handle) as candidate:
-            is_ip = candidate.family in (socket.AF_INET, socket.AF_INET6)
-            return is_ip and bool(candidate.getpeername()) and candidate.getsockname()[1] == port
-    except OSError:  # it listens, or was closed meanwhile
-        return False
+def _has_come_to(port: int, client: socket.socket) -> bool:
+    """Return whether a socket is a connection to a port. Raises OSError for one that listens."""
+    is_ip = client.family in (socket.AF_INET, socket.AF_INET6)
+    return is_ip and bool(client.getpeername()) and client.getsockname()[1] == port
 
 
 def _read_all(client: socket.socket) -> int:
     """Read what has come, so that closing the connection does not reset it; return the number of bytes."""
     size = 0
     try:
-        while size < UNREAD_BYTES and (data := client.recv(65536)):
+        while size < UNREAD_BYTES and (data := client.recv(65536, socket.MSG_DONTWAIT)):
             size += len(data)
     except BlockingIOError:
         pass
