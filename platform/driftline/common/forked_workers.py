@@ -90,9 +90,11 @@ class ForkedWorkers:
                 self._pause = _FIRST_PAUSE_SECONDS
 
     def _start_later(self) -> None:
-        """Wait before the next start, and twice as long the next time."""
-        self._next_start = time.monotonic() + self._pause
-        self._pause = min(2 * self._pause, _LAST_PAUSE_SECONDS)
+        """Wait before the next start, and twice as long after it, but not more for others that died with this one."""
+        moment = time.monotonic()
+        if moment >= self._next_start:
+            self._next_start = moment + self._pause
+            self._pause = min(2 * self._pause, _LAST_PAUSE_SECONDS)
 
     def _stop(self) -> None:
         for pid in self._started_at:
