@@ -11,6 +11,7 @@ from confluent_kafka import Message as KafkaMessage
 from driftline.common.process_names import own_name
 from inference.prediction_log.sources.kafka.connection import (
     MAX_BATCH_BYTES,
+    MAX_POLL_MS,
     check_cluster,
     describe_failure,
     find_blocked,
@@ -32,6 +33,7 @@ MAX_BATCH = 10_000
 STEP = 1_000  # messages that are asked for at once
 STEP_SECONDS = 0.02  # to wait for more of a batch that has begun
 ASK_SECONDS = 10.0
+HOLD_SECONDS = MAX_POLL_MS / 1_000  # a round of the group may wait so long for a member that is busy
 _DISQUIETING = {
     KafkaError._ALL_BROKERS_DOWN,
     KafkaError._AUTHENTICATION,
@@ -51,14 +53,14 @@ class KafkaAdapter:
         self._source_id, self._settings = source_id, settings
         self._reader = own_name()
         self._assigned: set[str] = set()  # partitions that this consumer has, of the group or taken
-        self._taken: set[str] = set()  # those that it reads until the group says who does
-        self._given_back: set[str] = set()  # those that the group takes away at this moment
+        self._held: set[str] = set()  # those that it reads without the group's word, until that comes
+        self._held_until = 0.0  # of the monotonic clock
+        self._revoked: set[str] = set()  # those that the group takes away in this round
         self._placed: set[str] = set()  # those of them that librdkafka reads, from a position of the table
         self._unplaced: set[str] = set()  # those of which the table must be asked, at first or anew
         self._refused: set[str] = set()  # those that do not have the position of the table
         self._ends: dict[str, int] = {}
         self._blocked = ""
-        self._leaving = False
         self._consumer = open_consumer(
             settings, secret, settings.group, on_error=self._on_error, on_statistics=self._on_statistics
         )
@@ -83,7 +85,6 @@ class KafkaAdapter:
 
     def close(self) -> None:
         """Leave the group at once, so that its other members get these partitions."""
-        self._leaving = True
         self._consumer.close()
 
     @property
@@ -96,6 +97,8 @@ class KafkaAdapter:
         """Return the next messages: at most `MAX_BATCH`, about `MAX_BATCH_BYTES`, and what comes within the timeout."""
         if self._blocked:
             raise AdapterFailed(self._blocked)
+        if self._held and time.monotonic() > self._held_until:
+            self._let_go()
         if self._unplaced:
             self._place()
         batch: list[StreamMessage] = []
@@ -135,7 +138,7 @@ class KafkaAdapter:
         offsets = [
             _position(partition, offset)
             for partition, offset in next_offsets.items()
-            if partition not in self._taken
+            if partition not in self._held
         ]
         if not offsets:
             return
@@ -156,34 +159,45 @@ class KafkaAdapter:
         Were one of them alive after all, the positions would fence one of the two.
         """
         partitions = take_from_the_dead(self._source_id, self._reader)
-        self._taken = {one for one in partitions if self._settings.reads(one)}
-        self._assigned |= self._taken
-        self._unplaced |= self._taken
+        self._hold({one for one in partitions if self._settings.reads(one)})
+
+    def _hold(self, partitions: set[str]) -> None:
+        self._held = partitions
+        self._held_until = time.monotonic() + HOLD_SECONDS
+        self._assigned |= partitions
+        self._unplaced |= partitions - self._placed
+
+    def _let_go(self) -> None:
+        """Leave what is read without the group's word to whoever the group gives it to."""
+        try:
+            self._stop_reading(self._consumer, self._held)
+        except KafkaException as error:
+            raise AdapterFailed(describe_failure(error, self._settings)) from error
+        self._held = set()
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         for topic in {"", *(one.topic for one in partitions)}:
             self._topic_troubles.pop(topic, None)
         added = {_name(one) for one in partitions}
-        self._stop_reading(consumer, self._taken - added)
-        self._taken = self._given_back - added
-        self._given_back = set()
-        self._assigned |= added | self._taken
-        self._unplaced |= (added | self._taken) - self._placed
+        self._stop_reading(consumer, self._held - added)
+        self._hold(self._revoked - added)
+        self._revoked = set()
+        self._assigned |= added
+        self._unplaced |= added - self._placed
         consumer.incremental_assign([])  # nothing is read before the table was asked, outside this callback
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
         """Give partitions back, which are read on all the same until the group says whose they are.
 
-        What it assigns in this turn comes next. It says who reads these in another one, once every member has
-        answered, and one that died has not until its session is over.
+        librdkafka calls `_on_assign` twice after this: at once with what this round adds, then after the next round,
+        which ends only when every member has answered; one that died has not until its session is over.
         """
-        self._given_back = {_name(one) for one in partitions}
-        self._stop_reading(consumer, self._given_back)
-        if self._leaving:
-            self._given_back = set()
+        self._revoked = {_name(one) for one in partitions}
+        self._stop_reading(consumer, self._revoked)
 
     def _on_lost(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        self._stop_reading(consumer, {_name(one) for one in partitions})
+        self._stop_reading(consumer, {_name(one) for one in partitions} | self._held)
+        self._held, self._revoked = set(), set()
 
     def _stop_reading(self, consumer: Consumer, revoked: set[str]) -> None:
         if not revoked:
@@ -195,9 +209,11 @@ class KafkaAdapter:
             self._ends.pop(name, None)
 
     def resume(self) -> None:
-        """Read every partition on from its position in the table, but for those that another one seems to read."""
-        self._stop_reading(self._consumer, self._taken)
-        self._taken = set()
+        """Read every partition of the group's on from its position in the table.
+
+        Somebody else has stored messages of one: who reads the others that are held is the group's to say.
+        """
+        self._let_go()
         self._unplaced = set(self._assigned)
         self._place()
 
@@ -224,7 +240,10 @@ class KafkaAdapter:
 
     def _resume_at(self, partition: str) -> TopicPartition:
         """Return where a partition is read on: where the table says, if the broker still has that."""
-        offset = read_on(self._source_id, partition, self._reader)
+        if partition in self._held:  # it may be another one's by now, which has noted that
+            offset = read_positions(self._source_id, [partition]).get(partition)
+        else:
+            offset = read_on(self._source_id, partition, self._reader)
         if offset is None:
             low, high = self._watermarks(partition)
             begin = low if self._settings.start == "earliest" else high

@@ -18,6 +18,7 @@ from inference.prediction_log.sources.kafka.settings import (
 from inference.prediction_log.sources.messages import AdapterFailed, StreamMessage, plausible_time
 
 MAX_BATCH_BYTES = 8 << 20
+MAX_POLL_MS = 300_000  # a member that does not poll for so long loses its place in the group
 MAX_AHEAD_KIB = 16 << 10  # that librdkafka reads ahead
 STATISTICS_MS = 2_000
 _PROTOCOLS = {
@@ -52,6 +53,7 @@ def open_consumer(
         "allow.auto.create.topics": False,
         "session.timeout.ms": 6_000,  # brokers take no less
         "heartbeat.interval.ms": 2_000,
+        "max.poll.interval.ms": MAX_POLL_MS,
         "queued.max.messages.kbytes": MAX_AHEAD_KIB,
         "fetch.max.bytes": MAX_BATCH_BYTES,
         "error_cb": on_error,

@@ -17,6 +17,7 @@ from driftline.common.process_names import own_name
 from inference.prediction_log.models import PredictionRow
 from inference.prediction_log.sources.adapters import sample
 from inference.prediction_log.sources.consuming import SourceConsumption
+from inference.prediction_log.sources.kafka import adapter as kafka_adapter
 from inference.prediction_log.sources.kafka import settings as kafka_settings
 from inference.prediction_log.sources.kafka.adapter import KafkaAdapter
 from inference.prediction_log.sources.kafka.preview import sample_topics
@@ -318,27 +319,52 @@ def test_what_was_taken_is_left_to_the_member_that_the_group_gives_it_to(
     assert len({one.partition for one in kept + moved}) == PARTITIONS
 
 
+def lose_half(adapter: KafkaAdapter, source: Source, kafka: KafkaSettings) -> Consumer:
+    """Have a consumer that read everything lose partitions to a member which says nothing, and send one more to each.
+
+    Returns that member.
+    """
+    read(adapter, PARTITIONS)
+    SourcePosition.objects.filter(source=source).update(next_offset=1)
+    member = group_member(kafka, [])
+    wait_until(lambda: adapter.poll(0.1) or adapter._held, what="the loss of partitions")
+    for number in range(PARTITIONS):
+        send(kafka, b"b", partition=number)
+    return member
+
+
 def test_what_the_group_takes_is_read_on_while_a_member_that_died_is_waited_for(
     source: Source, kafka: KafkaSettings
 ) -> None:
-    assigned: list[TopicPartition] = []
     for number in range(PARTITIONS):
         send(kafka, b"a", partition=number)
 
     with KafkaAdapter(source.pk, kafka, "") as adapter:
-        read(adapter, PARTITIONS)
-        SourcePosition.objects.filter(source=source).update(next_offset=1)
-        member = group_member(kafka, assigned)  # which gets some of them, and says nothing
-        wait_until(lambda: adapter.poll(0.1) or adapter._taken, what="the loss of partitions")
-        for number in range(PARTITIONS):
-            send(kafka, b"b", partition=number)
+        member = lose_half(adapter, source, kafka)
         kept = read(adapter, PARTITIONS)
-        wait_until(lambda: adapter.poll(0.1) or member.poll(0.1) or assigned, what="the member")
+        wait_until(lambda: adapter.poll(0.1) or member.poll(0.1) or not adapter._held, what="the next round")
         member.close()
 
-    assert not adapter._taken
     assert len({one.partition for one in kept}) == PARTITIONS
     assert {one.value for one in kept} == {b"b"}
+
+
+def test_what_the_group_takes_is_not_read_for_longer_than_a_round_may_last(
+    source: Source, kafka: KafkaSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(kafka_adapter, "HOLD_SECONDS", 0.0)
+    for number in range(PARTITIONS):
+        send(kafka, b"a", partition=number)
+
+    with KafkaAdapter(source.pk, kafka, "") as adapter:
+        member = lose_half(adapter, source, kafka)
+        kept = [one.partition for one in read(adapter, PARTITIONS // 2)]
+        for number in range(PARTITIONS):
+            send(kafka, b"c", partition=number)
+        kept += [one.partition for one in read(adapter, PARTITIONS // 2)]
+        member.close()
+
+    assert len(set(kept)) == PARTITIONS // 2
 
 
 def test_the_loop_reads_a_topic_and_goes_on_after_it_was_stopped(
