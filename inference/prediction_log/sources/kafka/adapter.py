@@ -187,7 +187,7 @@ class KafkaAdapter:
         consumer.incremental_assign([])  # nothing is read before the table was asked, outside this callback
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        """Give partitions back, which are read on all the same until the group says whose they are.
+        """Give partitions back, which are read on all the same until the group says who does.
 
         librdkafka calls `_on_assign` twice after this: at once with what this round adds, then after the next round,
         which ends only when every member has answered; one that died has not until its session is over.
@@ -209,9 +209,9 @@ class KafkaAdapter:
             self._ends.pop(name, None)
 
     def resume(self) -> None:
-        """Read every partition of the group's on from its position in the table.
+        """Read each partition that the group gave on from its position in the table, and no others.
 
-        Somebody else has stored messages of one: who reads the others that are held is the group's to say.
+        Those that are held may be read by somebody else, who has stored messages of one.
         """
         self._let_go()
         self._unplaced = set(self._assigned)
