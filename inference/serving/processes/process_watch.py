@@ -6,25 +6,17 @@ the system bounds its memory: that would fail whoever asks next, and not the one
 """
 
 import asyncio
-import contextlib
 import logging
 import os
-import socket
-import stat
 import threading
 import time
 from collections.abc import Callable, Iterable
 
-from inference.protocol.open_inference import OPEN_INFERENCE
 from inference.serving.crashes import MARKS, STALLED, STARVED
 from inference.serving.heartbeat import BEAT_SECONDS, STALL_SECONDS, Stillness
-from inference.serving.http.connection import HotProtocol, write_response
-from inference.serving.refusals import overloaded
-from inference.serving.responses import write_answer
+from inference.serving.processes.last_answers import answer_all
 from inference.serving.status.machine_memory import resident_bytes
 
-UNREAD_BYTES = 1 << 20
-_RESTARTING = overloaded("A model held up the server, which starts anew; ask again.", retry_s=2.0)
 log = logging.getLogger(__name__)
 
 
@@ -73,53 +65,6 @@ class ProcessWatch:
     def _end(self, code: int) -> None:
         """Answer those who wait, and end at once."""
         try:
-            connections = [one for one in list(self._connections()) if isinstance(one, HotProtocol)]
-            known = set(map(_answer, connections))
-            if self._plain_port is not None:
-                _refuse_others(self._plain_port, known)
+            answer_all(list(self._connections()), self._plain_port)
         finally:
             os._exit(code)
-
-
-def _answer(connection: HotProtocol) -> int:
-    """Send what is owed on a connection, also to a request that has come and was not read yet; return its handle."""
-    handle = -1
-    try:
-        handle = connection.transport.get_extra_info("socket").fileno()
-        is_plain = connection.transport.get_extra_info("ssl_object") is None
-        if is_plain:  # to others only their transport can write
-            with socket.socket(fileno=os.dup(handle)) as client:
-                if _read_all(client):
-                    connection.arriving_since = connection.arriving_since or time.monotonic()
-                client.send(connection.last_response(_RESTARTING), socket.MSG_DONTWAIT)
-    except (OSError, ValueError, AttributeError, RuntimeError):  # it may close while this thread looks at it
-        log.warning("a request that waited got no answer", exc_info=True)
-    return handle
-
-
-def _refuse_others(port: int, known: set[int]) -> None:
-    """Answer also what was accepted in the turn in which the loop got stuck, and has no protocol yet."""
-    refusal = write_response(write_answer(OPEN_INFERENCE, _RESTARTING), b"", closing=True)
-    for handle in set(map(int, os.listdir("/proc/self/fd"))) - known:
-        with contextlib.suppress(OSError):  # of one that was closed meanwhile
-            if stat.S_ISSOCK(os.fstat(handle).st_mode):
-                with socket.socket(fileno=os.dup(handle)) as client:
-                    if _has_come_to(port, client) and _read_all(client):
-                        client.send(refusal, socket.MSG_DONTWAIT)
-
-
-def _has_come_to(port: int, client: socket.socket) -> bool:
-    """Return whether a socket is a connection to a port. Raises OSError for one that listens."""
-    is_ip = client.family in (socket.AF_INET, socket.AF_INET6)
-    return is_ip and bool(client.getpeername()) and client.getsockname()[1] == port
-
-
-def _read_all(client: socket.socket) -> int:
-    """Read what has come, so that closing the connection does not reset it; return the number of bytes."""
-    size = 0
-    try:
-        while size < UNREAD_BYTES and (data := client.recv(65536, socket.MSG_DONTWAIT)):
-            size += len(data)
-    except BlockingIOError:
-        pass
-    return size

@@ -52,13 +52,13 @@ class KafkaAdapter:
         self._topic_troubles: dict[str, str] = {}  # until the topic is read; "" is the group
         self._source_id, self._settings = source_id, settings
         self._reader = own_name()
-        self._assigned: set[str] = set()  # partitions that this consumer has, of the group or taken
-        self._held: set[str] = set()  # those that it reads without the group's word, until that comes
-        self._held_until = 0.0  # of the monotonic clock
-        self._revoked: set[str] = set()  # those that the group takes away in this round
+        self._assigned: set[str] = set()  # partitions that this consumer reads, of the group or held
         self._placed: set[str] = set()  # those of them that librdkafka reads, from a position of the table
         self._unplaced: set[str] = set()  # those of which the table must be asked, at first or anew
         self._refused: set[str] = set()  # those that do not have the position of the table
+        self._held: set[str] = set()  # those that it reads without the group's word, until that comes
+        self._held_until = 0.0  # of the monotonic clock
+        self._revoked: set[str] = set()  # partitions that the group takes away in this round
         self._ends: dict[str, int] = {}
         self._blocked = ""
         self._consumer = open_consumer(

@@ -320,10 +320,12 @@ def test_what_was_taken_is_left_to_the_member_that_the_group_gives_it_to(
 
 
 def lose_half(adapter: KafkaAdapter, source: Source, kafka: KafkaSettings) -> Consumer:
-    """Have a consumer that read everything lose partitions to a member which says nothing, and send one more to each.
+    """Have a consumer lose partitions to a member that says nothing, and send one message more to each.
 
     Returns that member.
     """
+    for number in range(PARTITIONS):
+        send(kafka, b"a", partition=number)
     read(adapter, PARTITIONS)
     SourcePosition.objects.filter(source=source).update(next_offset=1)
     member = group_member(kafka, [])
@@ -336,9 +338,6 @@ def lose_half(adapter: KafkaAdapter, source: Source, kafka: KafkaSettings) -> Co
 def test_what_the_group_takes_is_read_on_while_a_member_that_died_is_waited_for(
     source: Source, kafka: KafkaSettings
 ) -> None:
-    for number in range(PARTITIONS):
-        send(kafka, b"a", partition=number)
-
     with KafkaAdapter(source.pk, kafka, "") as adapter:
         member = lose_half(adapter, source, kafka)
         kept = read(adapter, PARTITIONS)
@@ -353,9 +352,6 @@ def test_what_the_group_takes_is_not_read_for_longer_than_a_round_may_last(
     source: Source, kafka: KafkaSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(kafka_adapter, "HOLD_SECONDS", 0.0)
-    for number in range(PARTITIONS):
-        send(kafka, b"a", partition=number)
-
     with KafkaAdapter(source.pk, kafka, "") as adapter:
         member = lose_half(adapter, source, kafka)
         kept = [one.partition for one in read(adapter, PARTITIONS // 2)]
