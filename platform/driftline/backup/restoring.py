@@ -40,7 +40,7 @@ from driftline.services.postgres import NoPostgres
 from driftline.services.wal_archive import LogDamaged
 from driftline.services.wal_segment import SEGMENT_BYTES
 from driftline.settings.home_keys import remove_made_keys
-from driftline.upgrade.pending import count_migrations, newer_migrations, read_pending
+from driftline.upgrade.pending import judge_release, read_pending
 
 _OF_EVERY_START = frozenset({"keys", "log", "run", home_files.BACKUPS})
 """What the look at a home makes, and backups of it: one with no more holds nothing yet."""
@@ -168,12 +168,9 @@ def _find_keys(folder: Path, keys: Path | None, manifest: BackupManifest) -> Pat
 
 
 def _check_release(manifest: BackupManifest) -> None:
-    newer = newer_migrations((app, name) for app, names in manifest.migrations.items() for name in names)
-    if newer:
-        raise NotRestored(
-            f"The backup is of a later release, which has {count_migrations(len(newer))} that this one lacks, such as "
-            f"{newer[0]}; install that release and restore with it."
-        )
+    applied = {(app, name) for app, names in manifest.migrations.items() for name in names}
+    if unfit := judge_release(applied, "The backup"):
+        raise NotRestored(str(unfit))
 
 
 def _check_target(home: Path, manifest: BackupManifest, mark: RestoreMark | None, *, replace: bool) -> bool:
@@ -263,8 +260,8 @@ def _replay(paths: HomePaths, source: _Source, replay: LogReplay, say: Say) -> R
 
 def _check_replayed_release() -> None:
     """The release may have been upgraded between the backup and the moment."""
-    if (found := read_pending()).newer:
-        raise NotRestored(f"{found.describe_newer()} Install that release, and run the same command there.")
+    if unfit := read_pending().unfit:
+        raise NotRestored(f"{unfit.text} Install its release, and run the same command there.")
 
 
 def _compare(manifest: BackupManifest, loaded: dict[str, int]) -> None:

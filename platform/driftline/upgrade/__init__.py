@@ -1,4 +1,4 @@
-"""Upgrades: the database of an installation, which may run on the code of before, is brought up to today's code.
+"""Upgrades: bring the database of an installation, which may run on the old code, up to today's code.
 
 Input: a home and its database, and a folder for a backup.
 Output: a migrated database, and a report of what changed. `manage.py upgrade` runs it; `manage.py up` migrates at its

@@ -1,16 +1,20 @@
-"""Which migrations the database lacks, and which of them hold up others."""
+"""Which migrations the database lacks, which of them hold up others, and whether the database is one to migrate."""
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from django.apps import apps
 from django.db import connection, migrations
 from django.db.migrations.executor import MigrationExecutor
 from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.operations.base import Operation
+from django.db.migrations.recorder import MigrationRecorder
 
 from driftline.common.byte_sizes import format_bytes
 
+BASELINE = "0001_initial"
+"""The first migration of each of our apps since release 0.1.0; no database from before can be upgraded."""
 LARGE_BYTES = 100 << 20
 """From about this size on, reading or writing all rows of a table anew takes a second and more."""
 _ON_EVERY_ROW = (
@@ -28,14 +32,34 @@ _SIZES = """
 """
 
 
+_TABLES = """
+    SELECT relname FROM pg_class
+    WHERE relkind IN ('r', 'p') AND NOT relispartition AND relnamespace = 'public'::regnamespace
+"""
+_PACKAGES = {"driftline", "inference", "monitors"}
+
+
+@dataclass(frozen=True)
+class Unfit:
+    """Why this code may not migrate a database, or load a backup."""
+
+    text: str
+    """A sentence that says what the database is."""
+    remedy: str
+    """A sentence that says what to do."""
+
+    def __str__(self) -> str:
+        return f"{self.text} {self.remedy}"
+
+
 @dataclass(frozen=True)
 class PendingMigrations:
     """What the database and this code know of each other's migrations."""
 
     names: tuple[str, ...]
     """To be applied, in this order, each such as `inference.0043_lake_marker`."""
-    newer: tuple[str, ...]
-    """Applied already, and unknown to this code."""
+    unfit: Unfit | None
+    """Why nothing may be applied, if so."""
     remarks: tuple[str, ...]
     """Sentences on those that lock a large table for long, or may."""
     is_new: bool
@@ -48,13 +72,6 @@ class PendingMigrations:
             counts = ", ".join(f"{count} of {app}" for app, count in apps.items())
             yield f"{count_migrations(len(self.names))} to apply: {counts}."
             yield from self.remarks
-
-    def describe_newer(self) -> str:
-        """Say that the database is of a later release."""
-        return (
-            f"The database is of a later release: this one lacks {count_migrations(len(self.newer))} of it, such as "
-            f"{self.newer[0]}."
-        )
 
 
 def count_migrations(count: int) -> str:
@@ -70,17 +87,57 @@ def read_pending() -> PendingMigrations:
     large = _large_tables() if plan else {}
     return PendingMigrations(
         names=tuple(map(name_of, plan)),
-        newer=tuple(newer_migrations(applied)),
+        unfit=_find_unfit(applied),
         remarks=tuple(remark for migration in plan for remark in _remarks(migration, large)),
         is_new=not applied,
     )
 
 
-def newer_migrations(applied: Iterable[tuple[str, str]]) -> list[str]:
-    """Name those that this code lacks, of the apps that it has."""
+def read_unfit() -> Unfit | None:
+    """Return why this code may not migrate the connected database, or None."""
+    return _find_unfit(MigrationRecorder(connection).applied_migrations())
+
+
+def _find_unfit(applied: Collection[tuple[str, str]]) -> Unfit | None:
+    if (unfit := judge_release(applied, "The database")) or _own_apps() <= {app for app, _ in applied}:
+        return unfit
+    with connection.cursor() as cursor:
+        cursor.execute(_TABLES)
+        tables = {table for (table,) in cursor.fetchall()}
+    # What a killed first migration left is ours, and is continued.
+    foreign = tables - {
+        *connection.introspection.django_table_names(),
+        MigrationRecorder.Migration._meta.db_table,
+    }
+    if not foreign:
+        return None
+    return Unfit(
+        f"The database holds tables of another application, such as {min(foreign)}.",
+        "Name an empty database in DRIFTLINE_DATABASE_URL.",
+    )
+
+
+def judge_release(applied: Collection[tuple[str, str]], subject: str) -> Unfit | None:
+    """Return why migrations are not those of this release or an earlier one; `subject` begins the sentence."""
+    if any((app, BASELINE) not in applied for app in _own_apps() & {app for app, _ in applied}):
+        return Unfit(
+            f"{subject} was made before release 0.1.0, and cannot be upgraded.",
+            "Start with an empty home and an empty database.",
+        )
     known = MigrationLoader(None, ignore_no_migrations=True).disk_migrations
-    mine = {app for app, _ in known}
-    return [f"{app}.{name}" for app, name in applied if app in mine and (app, name) not in known]
+    apps_here = {app for app, _ in known}
+    newer = [f"{app}.{name}" for app, name in applied if app in apps_here and (app, name) not in known]
+    if not newer:
+        return None
+    return Unfit(
+        f"{subject} is of a later release: this one lacks {count_migrations(len(newer))} of it, such as {newer[0]}.",
+        "Install that release, or restore a backup of this one.",
+    )
+
+
+def _own_apps() -> set[str]:
+    """Name the apps that have a baseline."""
+    return {app.label for app in apps.get_app_configs() if app.name.partition(".")[0] in _PACKAGES}
 
 
 def name_of(migration: migrations.Migration) -> str:

@@ -90,10 +90,8 @@ def _refuse(finding: Finding) -> None:
 
 
 def _refuse_release(pending: PendingMigrations) -> None:
-    if pending.newer:
-        raise NotUpgraded(
-            f"{pending.describe_newer()} Install that release, or restore a backup of this one."
-        )
+    if pending.unfit:
+        raise NotUpgraded(str(pending.unfit))
     if pending.is_new:
         raise NotUpgraded(NOTHING_YET)
 

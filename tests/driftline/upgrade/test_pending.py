@@ -4,11 +4,13 @@ from importlib import import_module
 from typing import Any
 
 import pytest
+from django.conf import LazySettings
 from django.db import connection, migrations, models
 from django.db.migrations.loader import MigrationLoader
 from django.db.migrations.recorder import MigrationRecorder
 
 from driftline.upgrade import pending
+from tests.worlds.next_release import MIGRATIONS
 
 pytestmark = pytest.mark.django_db
 
@@ -23,15 +25,19 @@ pytestmark = pytest.mark.django_db
     ],
 )
 def test_a_new_field_of_a_large_table_is_named_where_it_brings_an_index_or_a_key(
-    field: Any, is_named: bool, monkeypatch: pytest.MonkeyPatch
+    field: Any, is_named: bool, monkeypatch: pytest.MonkeyPatch, settings: LazySettings
 ) -> None:
-    [(app, last)] = MigrationLoader(connection).graph.leaf_nodes("monitors")
-    adding = [migrations.AddField("delivery", "added", field)]
-    monkeypatch.setattr(import_module(f"monitors.migrations.{last}").Migration, "operations", adding)
+    settings.MIGRATION_MODULES = MIGRATIONS
+    [*_, (_, last)] = names = sorted(
+        name for name in MigrationLoader(connection).graph.nodes if name[0] == "inference"
+    )
+    for name in names[1:-1]:
+        MigrationRecorder(connection).record_applied(*name)
+    adding = [migrations.AddField("version", "added", field)]
+    monkeypatch.setattr(import_module(f"{MIGRATIONS['inference']}.{last}").Migration, "operations", adding)
     monkeypatch.setattr(pending, "LARGE_BYTES", 1)
-    MigrationRecorder(connection).record_unapplied(app, last)
 
     found = pending.read_pending()
 
-    assert found.names == (f"monitors.{last}",)
-    assert any("may read or rewrite monitors_delivery (" in remark for remark in found.remarks) == is_named
+    assert found.names == (f"inference.{last}",)
+    assert any("may read or rewrite inference_version (" in remark for remark in found.remarks) == is_named

@@ -45,7 +45,6 @@ class Installation:
     supervisor: subprocess.Popen[bytes] | None = None
     under: Sequence[str] = ()  # a command that runs it, such as a tracer's
     start_seconds: float = START_SECONDS
-    code: Path = MANAGE.parent  # a checkout, perhaps of another release
     environment: dict[str, str] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -71,8 +70,8 @@ class Installation:
         with self._log.open("ab") as log:
             begin = log.tell()
             self.supervisor = subprocess.Popen(
-                [*self.under, sys.executable, str(self.code / "manage.py"), "up"],
-                cwd=self.code,
+                [*self.under, sys.executable, str(MANAGE), "up"],
+                cwd=MANAGE.parent,
                 env=self.environment,
                 stdout=log,
                 stderr=log,
@@ -99,10 +98,10 @@ class Installation:
             self.stop()
 
     def manage(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, str(self.code / "manage.py"), *arguments]
+        command = [sys.executable, str(MANAGE), *arguments]
         return subprocess.run(
             command,
-            cwd=self.code,
+            cwd=MANAGE.parent,
             env=self.environment,
             capture_output=True,
             text=True,

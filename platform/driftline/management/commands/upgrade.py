@@ -17,7 +17,9 @@ NOTHING = "Nothing is to be applied: the database is of this release."
 
 
 class Command(BaseCommand):
-    help = "Checks, backs up and migrates an installation, which may run on the code of before, and says what changed."
+    help = (
+        "Checks, backs up and migrates an installation, which may run on the old code, and says what changed."
+    )
     requires_system_checks = ()
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -61,10 +63,10 @@ class Command(BaseCommand):
         )
         if owner is not None:
             self._say(
-                f"Process {owner.pid} runs the code of before at {owner.url}: `manage.py down`, then `manage.py up`."
+                f"Process {owner.pid} runs the old code at {owner.url}: `manage.py down`, then `manage.py up`."
             )
         self._say(
-            "Start anew what you start apart (serve, consume, Celery's worker and beat), serving hosts last."
+            "Restart what you start apart (serve, consume, Celery's worker and beat), serving hosts last."
         )
 
     def _say(self, line: str) -> None:
