@@ -2,9 +2,11 @@
 #
 #   make run              everything, with the demo: prints the URL, a login and a token; Ctrl-C stops it
 #   make run DEMO=flights the same with the flights alone; DEMO=none with an empty platform
-#   make test             the test suite on the embedded services; ARGS="-k promote" passes options to pytest; it
-#                         prints its ten slowest tests, and the seed of its order and examples, which
+#   make test             the tests that cost little, on the embedded services; ARGS="-k promote" passes options to
+#                         pytest; it prints its ten slowest tests, and the seed of its order and examples, which
 #                         ARGS="--randomly-seed=N" repeats
+#   make test-slow        the tests that start processes, sandboxes, trainers or kills, or take half a second, and the
+#                         property tests with four times as many examples
 #   make e2e              browsers, whole installations, and what depends on a server on real PostgreSQL, Redis and RabbitMQ
 #   make chaos            a minute of random kills and stalls under load, and kills while 200 incidents open and end, with
 #                         what was counted and delivered; it prints the seed, and
@@ -36,19 +38,25 @@
 PYTHON := .venv/bin/python
 DEMO ?= all
 ARGS ?=
+PYTEST := $(PYTHON) -m pytest -n auto --maxprocesses 4 --dist worksteal --durations 10
+QUICK := not slow and not e2e and not browser
+SLOW := (slow or hypothesis) and not e2e and not browser
 
 # Where it is set, each of the dozen processes of an installation, and of the hundreds of a test run, compiles anew.
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := run
-.PHONY: run test e2e chaos attacks e2e-frameworks e2e-upstreams e2e-orchestrators e2e-streams e2e-sso e2e-edge e2e-image check sbom audit bundle docs bench bench-detection bench-peers setup setup-dev format requirements protocol clean
+.PHONY: run test test-slow e2e chaos attacks e2e-frameworks e2e-upstreams e2e-orchestrators e2e-streams e2e-sso e2e-edge e2e-image check sbom audit bundle docs bench bench-detection bench-peers setup setup-dev setup-test format requirements protocol clean
 
 run: setup
 	@$(MAKE) --no-print-directory build/docs/index.html || echo "The pages under /docs/ could not be built."
 	@exec $(PYTHON) manage.py up $(if $(filter none,$(DEMO)),,--demo $(DEMO))
 
-test: setup-dev
-	@exec $(PYTHON) -m pytest -n auto --maxprocesses 4 --dist worksteal --durations 10 -m "not e2e and not browser" $(ARGS)
+test: setup-test
+	@exec $(PYTEST) -m "$(QUICK)" --hypothesis-profile quick $(ARGS)
+
+test-slow: setup-test
+	@exec $(PYTEST) -m "$(SLOW)" $(ARGS)
 
 e2e: setup-dev
 	@exec .ci/e2e $(ARGS)
@@ -118,6 +126,9 @@ setup:
 
 setup-dev:
 	@.ci/setup dev
+
+setup-test:
+	@.ci/setup test
 
 format: setup-dev
 	@.venv/bin/ruff format .

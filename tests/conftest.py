@@ -11,6 +11,7 @@ import hypothesis
 import hypothesis.core
 import pytest
 
+from tests import tiers
 from tests.embedded import CHECKOUT, start_services, start_template, stop_services, wait_for_template
 
 # Threads of one test that wait for each other, spinning, take the processors from the tests beside it.
@@ -19,6 +20,7 @@ for library in ("OMP", "OPENBLAS"):
 
 # No deadline: a busy machine is no failure. Where CI is set, Hypothesis would draw the same examples in every run.
 hypothesis.settings.register_profile("driftline", deadline=None, derandomize=False, print_blob=True)
+hypothesis.settings.register_profile("quick", hypothesis.settings.get_profile("driftline"), max_examples=25)
 hypothesis.settings.load_profile("driftline")
 
 
@@ -97,13 +99,19 @@ def compute_once() -> Iterator[None]:
     """Have what is drawn and learnt of a reference, and found in an uploaded model, computed once a run."""
     from inference.registry.intake import launcher
     from monitors.metrics.references import loaded, nulls
-    from tests.once import draw_once, examine_once, prepare_once
+    from tests.once import draw_once, examine_here, examine_once, prepare_once
 
     folder = Path(os.environ["DRIFTLINE_TEST_HOME"])
+    behind_walls = examine_once(launcher._ask_child, folder / "examinations")
+    here = examine_once(examine_here, folder / "examinations-here")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(nulls, "_draw", draw_once(nulls._draw, folder / "draws"))
         patch.setattr(loaded, "prepare_estimator", prepare_once(loaded.prepare_estimator))
-        patch.setattr(launcher, "_ask_child", examine_once(launcher._ask_child, folder / "examinations"))
+        patch.setattr(
+            launcher,
+            "_ask_child",
+            lambda *asked: here(*asked) if tiers.runs_quick_test() else behind_walls(*asked),
+        )
         yield
 
 

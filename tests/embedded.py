@@ -19,6 +19,7 @@ from driftline.services.paths import HomePaths, create_folders, home_paths
 from driftline.services.postgres import postgres_child
 from driftline.services.processes import MAX_LOG_BYTES, Child, Process
 from driftline.services.valkey import valkey_child
+from tests.tiers import serves_all_tests, started_for_all_tests, starts_processes
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 REAL_SERVERS = {
@@ -47,6 +48,7 @@ def pytest_load_initial_conftests() -> None:
             os.environ[name] = os.environ[test_name]
 
 
+@serves_all_tests
 def start_services() -> None:
     """Start what the environment does not name, once for the session; the workers find it running."""
     if _running or "PYTEST_XDIST_WORKER" in os.environ:
@@ -57,11 +59,13 @@ def start_services() -> None:
         children.append(postgres_child(paths, durable=False))
     if not os.environ.get("DRIFTLINE_BROKER_URL"):
         children.append(valkey_child(paths))
-    for process in [launch(child, paths) for child in children]:
-        process.wait_ready()
-        _running.append(process)
+    with started_for_all_tests():
+        for process in [launch(child, paths) for child in children]:
+            process.wait_ready()
+            _running.append(process)
 
 
+@serves_all_tests
 def start_template() -> None:
     """Begin to make the embedded server's own database what workers copy in place of migrating one each.
 
@@ -73,7 +77,8 @@ def start_template() -> None:
     with (Path(home) / TEMPLATE_LOCK).open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         command = [sys.executable, "-m", "tests.template_database", home]
-        _making.append(subprocess.Popen(command, cwd=CHECKOUT, pass_fds=[lock.fileno()]))
+        with started_for_all_tests():
+            _making.append(subprocess.Popen(command, cwd=CHECKOUT, pass_fds=[lock.fileno()]))
 
 
 def wait_for_template() -> bool:
@@ -111,6 +116,7 @@ def stop_services() -> None:
         _running.pop().stop()
 
 
+@starts_processes
 def launch(child: Child, paths: HomePaths, *, max_log_bytes: int = MAX_LOG_BYTES) -> Process:
     """Start `child` with its lock and log under its home."""
     create_folders(paths)

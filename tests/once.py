@@ -13,9 +13,11 @@ from uuid import uuid4
 
 import msgspec
 import numpy as np
+import pytest
 
+from inference.registry.intake.errors import IntakeRefused
 from inference.registry.intake.limits import Order
-from inference.registry.intake.report import Findings, IntakeRefusal
+from inference.registry.intake.report import Findings, IntakeRefusal, SandboxFacts
 from monitors.metrics.references.loaded import LoadedReference
 from monitors.metrics.references.nulls import Size
 from monitors.stats.drift.distances import KERNELS
@@ -72,6 +74,23 @@ def examine_once(examine: Examine, folder: Path) -> Examine:
         return msgspec.json.decode(answer, type=Answer.__value__)
 
     return examine_or_read
+
+
+def examine_here(artifact: BinaryIO, order: Order) -> Answer:
+    """Examine a model in this process, without walls: a quick test uploads only models that a test made."""
+    from inference.registry.intake import examination, sandbox
+
+    if order.rows_handle is not None:
+        order = msgspec.structs.replace(order, rows_handle=os.dup(order.rows_handle))
+    walls = SandboxFacts(
+        *(True, True, True, True), order.limits.memory_bytes, order.limits.load_cpu_s, order.limits.run_cpu_s
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sandbox, "allow_cpu", lambda seconds: None)  # it would end this process
+        try:
+            return examination.examine(artifact.read(), order, walls)
+        except IntakeRefused as refused:
+            return IntakeRefusal(refused.code, refused.status, refused.detail)
 
 
 def _once(folder: Path, what: Any, contents: list[bytes], compute: Callable[[], bytes]) -> bytes:

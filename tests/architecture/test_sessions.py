@@ -3,7 +3,11 @@
 import ast
 from pathlib import Path
 
+import pytest
+
 from tests.architecture.sources import product_trees
+
+pytestmark = pytest.mark.slow
 
 OPENERS = {"InferenceSession", "OnnxSession", "load_session", "FeatureScorer"}
 MAY_OPEN = {

@@ -5,6 +5,8 @@ import pytest
 from tests.inference.serving.conftest import server
 from tests.inference.serving.running import Response, Server, rows_body
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["server"]  # the fixture of a running server
 
 SUMS = "/v2/models/sums/infer"

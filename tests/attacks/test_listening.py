@@ -225,6 +225,7 @@ class TestUp:
         assert started == []
 
 
+@pytest.mark.slow
 class TestDevelopmentServer:
     def test_opens_no_port_to_the_network(self, monkeypatch: pytest.MonkeyPatch) -> None:
         started: list[Any] = []

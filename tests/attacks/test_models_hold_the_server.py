@@ -32,6 +32,8 @@ from tests.inference.serving.running import (
 )
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 NEIGHBOUR, ATTACK = "/v2/models/sums/infer", "/v2/models/attack/infer"
 
 

@@ -35,6 +35,8 @@ from tests.attacks.models import boxes_model
 from tests.embedded import make_home
 from tests.inference.onnx_models import linear_model
 
+pytestmark = pytest.mark.slow
+
 CHECKOUT = Path(__file__).parents[2]
 
 

@@ -15,6 +15,8 @@ from monitors.workflows.trainers import catalogue
 from monitors.workflows.trainers.job import TrainingJob
 from monitors.workflows.trainers.launch import TrainingFailed, run_trainer
 
+pytestmark = pytest.mark.slow
+
 FORBIDDEN = [
     "list the processes",
     "read the worker's environment",

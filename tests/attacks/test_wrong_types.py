@@ -28,6 +28,8 @@ from tests.pages_client import PagesClient
 from tests.shared_rows import rows_of_many_tests
 from tests.worlds.approvals import make_model, work
 
+pytestmark = pytest.mark.slow
+
 DAY = datetime(2026, 1, 5, tzinfo=UTC)
 NUMBERS = [float(value) for value in range(1, 101)]
 TEXTS = ["north", "south"] * 50

@@ -6,7 +6,7 @@ from kombu import Connection, Exchange, Queue
 from driftline.celery import app
 from driftline.consumer import Consumer
 
-pytestmark = pytest.mark.broker
+pytestmark = [pytest.mark.slow, pytest.mark.broker]
 
 
 def test_goes_on_where_the_broken_connection_cannot_even_be_closed(broker_url: str) -> None:

@@ -21,7 +21,7 @@ from tests.shared_rows import rows_of_many_tests
 from tests.worlds.approvals import DAY, give_reference, log, make_model, rows_of_a_day, work
 from tests.worlds.incidents import open_incident
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 
 A_DAY = timedelta(days=1)
 

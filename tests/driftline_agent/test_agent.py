@@ -23,6 +23,8 @@ from tests.inference.edge.fleet import release
 from tests.inference.onnx_models import linear_model
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_server_of_before_which_refuses_what_it_does_not_know_hears_nothing_of_the_cpu(
     device: PlayedDevice, monkeypatch: pytest.MonkeyPatch

@@ -9,7 +9,11 @@ import tomllib
 import zipfile
 from pathlib import Path
 
+import pytest
+
 import driftline_agent
+
+pytestmark = pytest.mark.slow
 
 FOLDER = Path(driftline_agent.__file__).parent
 LOOK = "import sys, driftline_agent.cli; print(*sorted({name.partition('.')[0] for name in sys.modules}))"

@@ -100,6 +100,7 @@ class TestTheBound:
         assert waiting == list(range(waiting[0], 12_001))
         assert rows.dropped_rows() == 12_000 - len(waiting)
 
+    @pytest.mark.slow
     def test_keeps_no_row_from_being_sent_where_the_file_has_no_free_page(self, path: Path) -> None:
         rows = opened(path)
         while not _is_full(rows):

@@ -36,6 +36,8 @@ from tests.inference.serving.grpc.calls import facts_of, infer_request, open_cha
 from tests.inference.serving.running import Server, publish, rows_body, running_server, token
 from tests.ports import free_port
 
+pytestmark = pytest.mark.slow
+
 INFER = "/v2/models/fuel/infer"
 FORTY_TAGS = json.dumps({f"tag{place}": "x" for place in range(40)})
 BEFORE = rfc3339(datetime.now(UTC) - timedelta(days=1.5))

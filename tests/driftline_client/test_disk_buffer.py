@@ -334,6 +334,7 @@ class TestRestart:
 
         assert ids_of(server) == keys[20:]
 
+    @pytest.mark.slow
     @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="needs Linux to see which files are open")
     def test_opens_few_of_many_files_at_a_time(self, server: Recorder, tmp_path: Path) -> None:
         left = leave_files_behind(server, tmp_path, 200)

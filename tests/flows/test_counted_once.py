@@ -46,7 +46,7 @@ from tests.worlds.summaries import (
     summaries_of,
 )
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 
 type Counts = Counter[tuple[str, datetime, str]]
 """Rows by role, hour, and how they were labelled: 0, 1, or empty."""

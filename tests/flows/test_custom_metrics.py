@@ -40,7 +40,7 @@ from tests.pages_client import PagesClient
 from tests.shared_rows import rows_of_many_tests
 from tests.worlds.approvals import DAY, label, log, make_model, rows_of_a_day, truths, work
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 
 COST = "cost(fp=5, fn=100, tn=-1)"
 LONG_AGO = timedelta(days=3650)

@@ -19,7 +19,7 @@ from monitors.rules.models import Transition
 from tests.shared_rows import rows_of_many_tests
 from tests.worlds.approvals import DAY, give_reference, label, log, make_model, rows_of_a_day, truths, work
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 
 OBJECTIVES = {
     "label_lag_hours": 2,

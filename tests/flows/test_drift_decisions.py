@@ -23,6 +23,8 @@ from monitors.rules.services import create_rule
 from tests.shared_rows import rows_of_many_tests
 from tests.worlds.approvals import DAY, give_reference, log, make_model, reference_csv, rows_of_a_day, work
 
+pytestmark = pytest.mark.slow
+
 A_DAY = timedelta(days=1)
 
 

@@ -73,6 +73,8 @@ from tests.inference.serving.jobs.made_jobs import a_job
 from tests.worlds.approvals import DAY, label, log, make_model, rows_of_a_day, work
 from tests.worlds.incidents import open_incident
 
+pytestmark = pytest.mark.slow
+
 CANARY = "canary.Zo\u00eb-4711@example.com"
 OTHERS = ("ada", "bob", "cy")
 NEXT_DAY = DAY + timedelta(days=1)

@@ -16,6 +16,8 @@ from monitors.rules.models import Transition
 from monitors.rules.services import create_rule
 from tests.worlds.approvals import DAY, give_reference, label, log, rows_of_a_day, truths, work
 
+pytestmark = pytest.mark.slow
+
 ONE_DAY = timedelta(days=1)
 ONSET = 6  # the hour from which rows lose their income
 

@@ -24,6 +24,8 @@ from monitors.summaries import services
 from monitors.summaries.services import summarise
 from tests.worlds.approvals import DAY, give_reference, label, log, rows_of_a_day, work
 
+pytestmark = pytest.mark.slow
+
 ONE_DAY, ONE_WEEK = timedelta(days=1), timedelta(weeks=1)
 ROWS = 24
 

@@ -29,6 +29,8 @@ from tests.markup import markup
 from tests.pages_client import PagesClient
 from tests.worlds.approvals import DAY, log, reference_csv, rows_of_a_day, work
 
+pytestmark = pytest.mark.slow
+
 A_DAY = timedelta(days=1)
 NAMES = ("domain_auc", "pca_reconstruction_error")
 

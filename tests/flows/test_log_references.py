@@ -30,6 +30,8 @@ from tests.shared_rows import rows_of_many_tests
 from tests.worlds import incidents
 from tests.worlds.approvals import DAY, give_reference, label, log, make_model, rows_of_a_day, truths, work
 
+pytestmark = pytest.mark.slow
+
 ONE_DAY = timedelta(days=1)
 HISTORY = 36
 TRAILING = ReferenceChoice("trailing", length=28, gap=7)

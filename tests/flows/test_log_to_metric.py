@@ -36,6 +36,8 @@ from tests.worlds.approvals import (
     work,
 )
 
+pytestmark = pytest.mark.slow
+
 
 def value(model: Model, metric: str, **narrowed: object) -> float | None:
     wanted = {"span": "day", "start": DAY, "role": "champion", "version": "", "segment": "", "feature": ""}

@@ -15,6 +15,8 @@ from monitors.rules.models import Rule, Transition
 from monitors.rules.services import backtest, create_rule
 from tests.worlds.approvals import DAY, give_reference, label, log, rows_of_a_day, truths, work
 
+pytestmark = pytest.mark.slow
+
 ONE_DAY = timedelta(days=1)
 
 

@@ -18,6 +18,8 @@ from monitors.metrics.tasks import expire
 from monitors.stats.drift.distances import KERNELS
 from tests.worlds.approvals import DAY, give_reference, log, rows_of_a_day, work
 
+pytestmark = pytest.mark.slow
+
 A_DAY = timedelta(days=1)
 COLUMNS = {"income", "region", "prediction", "score"}
 

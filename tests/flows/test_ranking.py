@@ -20,7 +20,7 @@ from tests.inference.prediction_log.storage.aging import pack_all
 from tests.markup import markup
 from tests.worlds.approvals import DAY, label, log, work
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 
 NOON = DAY + timedelta(hours=12)
 RANKING = ("ndcg", "ndcg_at_10", "mean_average_precision", "mrr", "hit_rate_at_10")

@@ -29,6 +29,8 @@ from tests.flows.plain_metrics import Key, Plain, Row
 from tests.worlds.approvals import DAY, give_reference, label, rows_of_a_day, send, work
 from tests.worlds.summaries import broken_invariants
 
+pytestmark = pytest.mark.slow
+
 CLASSES = {"binary": ("0", "1"), "multiclass": ("ant", "bee", "cat"), "regression": ()}
 LAGS_S = (60, 600, 3_600)
 # Of draws, of other points, or of rows of one request: these have tests of their own.

@@ -25,7 +25,7 @@ from tests.driftline.api.conftest import Api, caller
 from tests.worlds.approvals import DAY, label, log, make_model, rows_of_a_day, truths, work
 from tests.worlds.summaries import broken_invariants, summaries_of
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 
 LATER = DAY + timedelta(days=20)
 MONTH = datetime(2026, 1, 1, tzinfo=UTC)

@@ -49,6 +49,8 @@ from tests.worlds.approvals import (
 )
 from tests.worlds.summaries import CANARY, broken_invariants, summaries_of
 
+pytestmark = pytest.mark.slow
+
 NEXT_DAY = DAY + timedelta(days=1)
 
 

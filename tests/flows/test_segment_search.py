@@ -25,6 +25,8 @@ from tests.pages_client import PagesClient
 from tests.shared_rows import rows_of_many_tests
 from tests.worlds.approvals import DAY, label, log, make_model, rows_of_a_day, truths, work
 
+pytestmark = pytest.mark.slow
+
 A_DAY = timedelta(days=1)
 WINDOW = Period(DAY, DAY + 2 * A_DAY)
 

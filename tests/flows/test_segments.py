@@ -34,7 +34,7 @@ from tests.pages_client import PagesClient
 from tests.shared_rows import rows_of_many_tests
 from tests.worlds.approvals import DAY, label, log, make_model, rows_of_a_day, truths, work
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 
 NORTH = {"feature": "region", "value": "north"}
 RICH = {"feature": "income", "lower": 0.5}

@@ -43,6 +43,8 @@ from tests.markup import markup
 from tests.pages_client import PagesClient
 from tests.worlds.approvals import DAY, work
 
+pytestmark = pytest.mark.slow
+
 NEXT_DAY = DAY + timedelta(days=1)
 ROWS = 30
 METADATA = b'{"outputs": {"prediction": "sum", "embedding": "embedding"}, "image": {"layout": "NCHW"}}'

@@ -34,6 +34,8 @@ from tests.inference.onnx_models import embedding_model, store
 from tests.worlds.approvals import DAY, log, make_model, send, work
 from tests.worlds.vectors import DIMENSION, give_reference, rows_with_vectors
 
+pytestmark = pytest.mark.slow
+
 NEXT_DAY = DAY + timedelta(days=1)
 
 

@@ -122,6 +122,7 @@ class TestHostileImages:
             monkeypatch.setattr(images, "_BLOCK_VALUES", block)
             np.testing.assert_allclose(measured(pictures, RGB), expected)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("shape", [(1, 2_000, 3_000), (1, 3_000, 2_000), (1, 1, 6_000_000)])
     def test_that_are_large_are_measured_within_a_few_mebibytes(self, shape: tuple[int, ...]) -> None:
         picture = np.random.default_rng(4).integers(0, 256, shape).astype(np.uint8)

@@ -49,6 +49,7 @@ class TestDescribe:
         assert np.isnan(found["note.length"]).all()
         assert found["note.script"].tolist() == [None, None]
 
+    @pytest.mark.slow
     @given(st.lists(written, min_size=1, max_size=6))
     def test_equals_what_a_plain_loop_counts(self, rows: list[str]) -> None:
         found = measured(*rows)

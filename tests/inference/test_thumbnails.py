@@ -85,6 +85,7 @@ class TestDraw:
 
         assert draw_thumbnail(np.moveaxis(image, 0, 2), ImageSpec("NHWC", 0, 1)) == drawn
 
+    @pytest.mark.slow
     @given(arrays(np.float32, st.tuples(st.sampled_from([1, 2, 3, 4]), st.integers(1, 70), st.integers(1, 70)),
                   elements=st.floats(-2, 2, width=32)))  # fmt: skip
     def test_is_small_and_keeps_proportions_whatever_is_shown(self, image: NDArray[np.float32]) -> None:

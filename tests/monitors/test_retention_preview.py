@@ -23,7 +23,7 @@ from monitors.summaries.models import Summary
 from tests.inference.prediction_log.storage.aging import grow_old, pack_all
 from tests.worlds.approvals import DAY, log, make_model, rows_of_a_day, work
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 
 SECOND, LAST = DAY + timedelta(days=1), DAY + timedelta(days=40)
 TODAY = LAST + timedelta(days=1)  # by the event clock: two hours after the last event

@@ -12,6 +12,8 @@ from tests.performance.volumes.replay import StreamReplay
 from tests.performance.volumes.tables import OURS, first_notice, names_the_cause, per_1000_days
 from tests.performance.volumes.worlds import BROKEN_FROM, FAULTS, QUIET_WORLDS, Traffic, TrafficDay, Usual
 
+pytestmark = pytest.mark.slow
+
 USUAL = Usual(spread=10.0, least=0.0, largest=100.0)
 FAULT = {fault.name: fault for fault in FAULTS}
 

@@ -96,6 +96,7 @@ def test_clearing_all_filters_clears_the_day_and_keeps_the_search(operator: Clie
     assert (len(subjects(cleared)), cleared.context["cl"].query) == (3, "ada")
 
 
+@pytest.mark.slow
 def test_an_old_day_of_a_model_is_found_to_be_rebuilt(operator: Client, model: Model) -> None:
     log(model, rows_of_a_day(JUNE_15, 60))
     log(model, rows_of_a_day(JUNE_15 + timedelta(days=1), 60))

@@ -19,7 +19,7 @@ from monitors.rules.services import create_rule, update_rule
 from tests.driftline.admin.histories import actions_of, history_of
 from tests.worlds.approvals import make_model
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 
 
 @pytest.fixture

@@ -16,6 +16,8 @@ from inference.registry.services import create_model
 from tests.driftline.api.arrow_streams import STREAM, as_stream
 from tests.driftline.api.conftest import Api
 
+pytestmark = pytest.mark.slow
+
 START = now() - timedelta(hours=1)
 PLAIN = ("id", "timestamp", "version", "prediction", "latency_ms", "role", "subject")
 FEATURES = ("age", "carrier")

@@ -49,6 +49,7 @@ def test_a_token_that_expires_while_it_is_known_is_refused(api: Api) -> None:
     assert_problem(expired, 401, "invalid_token")
 
 
+@pytest.mark.slow
 def test_a_use_is_noted_at_most_once_a_minute(api: Api, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ttl_cache, "SECONDS", 0)
 

@@ -16,6 +16,8 @@ from monitors import deletion
 from tests.driftline.api.conftest import Api
 from tests.driftline.api.shape import assert_problem
 
+pytestmark = pytest.mark.slow
+
 PREDICTIONS = b"id,timestamp,prediction,x\n" + b"".join(
     b"p-%d,2026-01-05T00:00:%02dZ,1,2.5\n" % (n, n) for n in range(30)
 )

@@ -128,6 +128,7 @@ class TestMetrics:
         settings.METRIC_ALIASES = list(servers)
         return self.read()
 
+    @pytest.mark.slow
     def test_keep_the_counts_of_processes_that_died(self, home: Path, flights: Model) -> None:
         name = "driftline_inference_rows_total['1', 'champion', 'flights', 'ours']"
         write_report(home, os.getpid(), flights.pk)

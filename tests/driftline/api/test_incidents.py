@@ -12,6 +12,8 @@ from tests.driftline.api.conftest import Api
 from tests.driftline.api.listed_objects import add_incident
 from tests.worlds.every_kind import World, furnish
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def world(api: Api) -> World:

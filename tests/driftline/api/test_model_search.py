@@ -6,7 +6,7 @@ from driftline.accounts.models import AuditEntry
 from inference.registry.models import Version
 from tests.driftline.api.conftest import Api
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 
 
 def names(api: Api, query: str = "") -> list[str]:

@@ -30,7 +30,7 @@ from tests.inference.onnx_models import summing_model
 from tests.inference.registry.onnx_files import memory_bomb
 from tests.shared_rows import rows_of_many_tests
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 
 MODEL = "/models/delay"
 

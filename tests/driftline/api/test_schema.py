@@ -44,6 +44,7 @@ def faulty(model: Model) -> list[str]:
     return point.detail["counted"] if point and point.detail else []
 
 
+@pytest.mark.slow
 def test_days_are_judged_by_what_is_said_and_by_the_reference_where_nothing_is(
     api: Api, watched: Model
 ) -> None:
@@ -113,6 +114,7 @@ def test_says_who_changed_it(api: Api, watched: Model) -> None:
     assert entry.after["income"]["least"] == 1
 
 
+@pytest.mark.slow
 def test_drift_lists_the_values_that_a_feature_cannot_have(api: Api, watched: Model) -> None:
     give_reference(watched)
     rows = rows_of_a_day(DAY + timedelta(days=1), 50)

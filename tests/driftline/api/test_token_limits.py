@@ -20,6 +20,7 @@ def batch(*ids: str) -> dict[str, object]:
     return {"predictions": [{"id": id_, **item} for id_ in ids]}
 
 
+@pytest.mark.slow
 def test_a_token_beyond_its_requests_a_second_is_answered_429(api: Api, flights: Model) -> None:
     """Nothing held back a token whose client asked in a loop."""
     limit_token(token=api.token, requests_per_second=1, rows_per_second=0, actor="test")

@@ -225,6 +225,7 @@ class TestRotation:
                 == 403
             )
 
+    @pytest.mark.slow
     def test_shares_the_limits_of_a_token_between_its_secrets(self, app: tuple[ApiToken, str]) -> None:
         token, old = app
         token.requests_per_second = 1

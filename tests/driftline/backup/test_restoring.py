@@ -11,6 +11,8 @@ from driftline.backup.manifest import NoBackup
 from driftline.backup.restoring import _describe
 from tests.small_disk import mounted_disk
 
+pytestmark = pytest.mark.slow
+
 CLOSED = "pg_restore failed: server closed the connection unexpectedly"
 
 

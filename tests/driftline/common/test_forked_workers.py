@@ -12,6 +12,8 @@ import pytest
 from tests.embedded import CHECKOUT, subprocess_environment
 from tests.waiting import is_running, wait_until
 
+pytestmark = pytest.mark.slow
+
 PROGRAM = """
 import os, signal, sys
 from pathlib import Path

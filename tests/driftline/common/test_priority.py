@@ -9,6 +9,8 @@ import pytest
 
 from driftline.common.priority import AUTOGROUP
 
+pytestmark = pytest.mark.slow
+
 PROGRAM = """
 import os
 from pathlib import Path

@@ -45,11 +45,13 @@ VALUES = st.recursive(
 DOCUMENTS = st.dictionaries(KEYS, VALUES, max_size=4)
 
 
+@pytest.mark.slow
 @given(DOCUMENTS)
 def test_what_is_written_is_read_again(document: dict[str, object]) -> None:
     assert read_yaml(write_yaml(document), NumberReader) == document
 
 
+@pytest.mark.slow
 @given(DOCUMENTS)
 def test_other_readers_of_yaml_read_the_same(document: dict[str, object]) -> None:
     assert yaml.safe_load(write_yaml(document)) == document

@@ -14,6 +14,8 @@ from monitors.annotations.services import create_annotation
 from tests.markup import markup
 from tests.worlds.approvals import DAY, give_reference, label, log, rows_of_a_day, truths, work
 
+pytestmark = pytest.mark.slow
+
 NOON = DAY + timedelta(hours=12)
 LEGEND = '<span class="key mark note">annotation</span>'
 

@@ -13,7 +13,7 @@ from monitors.definitions.models import Reference
 from tests.markup import markup
 from tests.worlds.approvals import give_reference
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 
 
 @pytest.fixture(autouse=True)

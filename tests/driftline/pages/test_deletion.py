@@ -21,6 +21,8 @@ from monitors.summaries.models import Summary
 from tests.markup import markup
 from tests.worlds.approvals import DAY, give_reference, label, log, make_model, rows_of_a_day, truths, work
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def busy(model: Model) -> Model:

@@ -104,6 +104,7 @@ class TestTheDecision:
         assert len(lines) == 4
         assert f",{decided.metric},income," in lines[3]
 
+    @pytest.mark.slow
     def test_leaves_windows_of_few_rows_undecided(self, client: Client, model: Model) -> None:
         log(model, rows_of_a_day(LAST + A_DAY, 7))
         work(model)
@@ -131,6 +132,7 @@ class TestWindowsThatCannotTell:
         assert '<td class="c unsure" title="region, 7 Jan' in page
         assert "not informative" in page
 
+    @pytest.mark.slow
     def test_offer_what_would_tell(self, page: str) -> None:
         offer = page.split("<strong>region</strong>")[1].split("</p>")[0]
         assert "Judge longer windows, such as weeks." in offer

@@ -17,6 +17,8 @@ from tests.markup import markup
 from tests.shared_rows import rows_of_many_tests
 from tests.worlds.approvals import DAY, give_reference, log, make_model, rows_of_a_day, work
 
+pytestmark = pytest.mark.slow
+
 A_DAY = timedelta(days=1)
 LAST = DAY + A_DAY
 RANGE = "from=2026-01-05&to=2026-01-06"

@@ -15,6 +15,8 @@ from monitors.metrics.models import MetricPoint
 from tests.markup import markup
 from tests.worlds.approvals import DAY, give_reference, log, make_model, rows_of_a_day, work
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def watched_model(project: Project) -> Model:

@@ -18,6 +18,8 @@ from monitors.definitions.services import build_reference
 from monitors.rules.services import create_rule
 from tests.markup import markup
 
+pytestmark = pytest.mark.slow
+
 NEWCOMER = "application_id;approved;income;region;date\n" + "\n".join(
     f"A{n:04d};{n % 3 // 2};{900 + n * 7},5;{'north' if n % 2 else 'south'};{n % 28 + 1:02d}.01.2026 10:00"
     for n in range(60)

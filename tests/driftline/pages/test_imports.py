@@ -12,6 +12,8 @@ from inference.prediction_log.imports.models import Import
 from inference.registry.models import Model
 from tests.markup import markup
 
+pytestmark = pytest.mark.slow
+
 GOOD = b"id,timestamp,prediction,income\np-1,2026-01-05T00:00:00Z,1,2.5\np-2,now,0,3\n"
 
 

@@ -18,6 +18,8 @@ from tests.markup import markup
 from tests.pages_client import PagesClient
 from tests.worlds.approvals import DAY, log, make_model, rows_of_a_day
 
+pytestmark = pytest.mark.slow
+
 ONE_DAY = timedelta(days=1)
 CAUSES = [{"kind": "fault", "feature": "income", "score": 0.2, "evidence": "missing in 20% of rows"}]
 

@@ -17,6 +17,8 @@ from tests.driftline.pages.visitors import viewer_of
 from tests.markup import markup
 from tests.worlds.points import store_points
 
+pytestmark = pytest.mark.slow
+
 DAY = timedelta(days=1)
 DAYS = (5, 1)
 """How many days ago the windows ended that fired."""

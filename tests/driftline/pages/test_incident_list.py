@@ -15,6 +15,8 @@ from monitors.rules.models import Rule, Transition
 from tests.driftline.pages.visitors import viewer_of
 from tests.markup import markup
 
+pytestmark = pytest.mark.slow
+
 DAY = timedelta(days=1)
 
 

@@ -21,6 +21,8 @@ from tests.markup import markup
 from tests.worlds.approvals import DAY, give_reference, label, log, make_model, rows_of_a_day, truths, work
 from tests.worlds.points import change_points
 
+pytestmark = pytest.mark.slow
+
 ONE_DAY = timedelta(days=1)
 NAMES = ["alarming", "drifting", "quiet", "silent"]
 

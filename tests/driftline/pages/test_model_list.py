@@ -13,6 +13,8 @@ from tests.driftline.pages.visitors import viewer_of
 from tests.markup import markup
 from tests.worlds.approvals import DAY, log, make_model, rows_of_a_day
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def fleet(project: Project, db: None) -> list[Model]:

@@ -17,6 +17,8 @@ from tests.markup import markup
 from tests.pages_client import PagesClient
 from tests.worlds.approvals import DAY, log, rows_of_a_day, work
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def path(model: Model) -> str:

@@ -2,6 +2,7 @@
 
 from datetime import timedelta
 
+import pytest
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
@@ -11,6 +12,8 @@ from inference.registry.models import Model
 from monitors.metrics.models import MetricPoint
 from tests.driftline.pages.queries import reads_of
 from tests.worlds.approvals import DAY, log, make_model, rows_of_a_day
+
+pytestmark = pytest.mark.slow
 
 
 def test_days_of_years_are_not_read_because_one_model_is_judged_by_the_month(

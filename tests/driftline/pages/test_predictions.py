@@ -43,6 +43,7 @@ def older_url(page: str) -> str:
     return html.unescape(found[1])
 
 
+@pytest.mark.slow
 def test_older_pages_follow_until_the_log_ends(client: Client, rows: list[Any]) -> None:
     found, page = [], text_of(client)
     while "older →" in page:

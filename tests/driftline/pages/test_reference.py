@@ -11,6 +11,8 @@ from monitors.metrics.models import MetricPoint
 from tests.markup import markup
 from tests.worlds.approvals import DAY, log, rows_of_a_day, work
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def path(model: Model) -> str:

@@ -21,6 +21,8 @@ from tests.driftline.pages.visitors import viewer_of
 from tests.markup import markup
 from tests.worlds.approvals import DAY, give_reference, log, rows_of_a_day, work
 
+pytestmark = pytest.mark.slow
+
 PAGE = "/p/bank/models/approvals/reports"
 ORDER = {"preset": "classification", "start": "2026-01-05", "to": "2026-01-05", "reference": "none"}
 

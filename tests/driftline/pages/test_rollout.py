@@ -11,6 +11,8 @@ from monitors.workflows.services import configure_workflow
 from tests.markup import markup
 from tests.worlds.rollouts import RolloutWorld, run_after_gate
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def world(project: Project, db: None) -> RolloutWorld:

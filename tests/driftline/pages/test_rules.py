@@ -21,6 +21,8 @@ from tests.markup import markup
 from tests.shared_rows import rows_of_many_tests
 from tests.worlds.approvals import DAY, give_reference, log, make_model, rows_of_a_day, work
 
+pytestmark = pytest.mark.slow
+
 WRONG = [
     ("psi", {"feature": "incom"}, "/feature", "'incom' is none of the features of this model; did you mean 'income'?"),
     ("psi", {"feature": "zip"}, "/feature", "use one such as income, prediction"),

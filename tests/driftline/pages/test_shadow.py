@@ -20,6 +20,8 @@ from tests.driftline.pages.queries import reads_of
 from tests.markup import markup
 from tests.worlds.approvals import DAY, label, log, make_model, rows_of_a_day, truths, work
 
+pytestmark = pytest.mark.slow
+
 DAYS, ROWS = 8, 200
 
 

@@ -60,6 +60,7 @@ def source(model: Model) -> Source:
     return make_source(model, "scores").source
 
 
+@pytest.mark.slow
 def test_an_empty_list_says_what_a_source_is_for(client: Client, model: Model) -> None:
     page = markup(client.get(PATH))
 

@@ -12,6 +12,8 @@ from tests.markup import markup
 from tests.monitors.optimiser.conftest import only  # noqa: F401  used by name
 from tests.worlds.stumps import BUSY, IDLE, log, make_version
 
+pytestmark = pytest.mark.slow
+
 PAGE = "/p/bank/models/stumps/versions/1"
 
 

@@ -124,6 +124,7 @@ class TestUpload:
         assert answer.status_code == 422
         assert "colour" in markup(answer)
 
+    @pytest.mark.slow
     def test_with_scripts_only_the_form_comes_back_or_the_way_to_the_version(
         self, client: Client, model: Model
     ) -> None:
@@ -311,6 +312,7 @@ class TestChanges:
         assert ("Promote…" in markup(viewer.get(f"{PAGE}/versions"))) == is_offered
 
 
+@pytest.mark.slow
 def test_a_version_whose_scores_mean_the_opposite_is_not_promoted(client: Client, model: Model) -> None:
     Model.objects.update(task="binary")
     for positive, probability in (("1", 0.25), ("0", 0.75)):

@@ -51,6 +51,7 @@ def weekly(model: Model) -> Model:
 class TestRangesWithinAWeek:
     """A range that begins on a Thursday shows the week around it, whichever page reads it."""
 
+    @pytest.mark.slow
     def test_give_the_whole_window_on_the_page_of_a_feature(self, client: Client, weekly: Model) -> None:
         give_reference(weekly)
         log(weekly, [row for day in range(7) for row in rows_of_a_day(MONDAY + day * A_DAY, 10)])

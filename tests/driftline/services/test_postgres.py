@@ -20,6 +20,8 @@ from driftline.services.processes import ChildNotStarted, Process, holders
 from tests.embedded import launch, make_home
 from tests.small_disk import mounted_disk
 
+pytestmark = pytest.mark.slow
+
 OWNER_SCRIPT = """
 import sys, time
 from pathlib import Path

@@ -12,6 +12,8 @@ from driftline.services.processes import Child, ChildNotStarted, Process, holder
 from tests.embedded import launch, make_home
 from tests.waiting import is_running, wait_until
 
+pytestmark = pytest.mark.slow
+
 OWNER_SCRIPT = """
 import sys, time
 from pathlib import Path

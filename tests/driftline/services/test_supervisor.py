@@ -15,6 +15,8 @@ from driftline.services.paths import HomePaths
 from tests.embedded import make_home
 from tests.waiting import PATIENCE_SECONDS, is_running, wait_until
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = """
 import os, sys
 from pathlib import Path

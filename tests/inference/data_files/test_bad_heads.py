@@ -13,6 +13,8 @@ from inference.data_files.guesses import KnownModel
 from inference.data_files.preview import Preview, UnreadableHead, preview, read_head
 from inference.data_files.times import read_times
 
+pytestmark = pytest.mark.slow
+
 ROWS = 30
 
 

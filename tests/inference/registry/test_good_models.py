@@ -23,6 +23,8 @@ from inference.registry.intake import IntakeReport, parse_metadata
 from inference.signatures import Feature, TensorSpec
 from tests.inference.registry.onnx_files import inspect, model, refusal, summing_model, tensor
 
+pytestmark = pytest.mark.slow
+
 ROWS = np.random.default_rng(3).normal(size=(120, 4)).astype(np.float32)
 LATE = (ROWS[:, 0] + ROWS[:, 1] > 0).astype(int)
 

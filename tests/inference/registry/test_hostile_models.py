@@ -27,6 +27,8 @@ from tests.inference.registry.onnx_files import (
     tensor,
 )
 
+pytestmark = pytest.mark.slow
+
 
 def _zip(*names: str) -> bytes:
     buffer = io.BytesIO()

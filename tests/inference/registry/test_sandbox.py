@@ -18,6 +18,8 @@ from inference.registry.intake import IntakeLimits, IntakeRefused, inspect_artif
 from tests.inference.registry.onnx_files import endless_loop, inspect, summing_model
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parents[3]
 ATTEMPTS = """
 import json, os, resource, signal, socket, sys

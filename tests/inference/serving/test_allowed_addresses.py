@@ -16,6 +16,8 @@ from tests.inference.serving.grpc.calls import ask, infer_request, open_channel
 from tests.inference.serving.running import Server, publish, request_bytes, rows_body, running_server, token
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 SUMS = "/v2/models/sums/infer"
 BODY = rows_body([1, 2, 3])
 OFFICE, ELSEWHERE = "203.0.113.7", "198.51.100.1"

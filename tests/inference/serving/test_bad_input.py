@@ -8,6 +8,8 @@ import pytest
 from tests.inference.serving.running import Server, request_bytes, rows_body
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 SUMS = "/v2/models/sums/infer"
 ECHOES = "/v2/models/echoes/infer"
 SIZES = "/v2/models/sizes/infer"

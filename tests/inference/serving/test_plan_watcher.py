@@ -29,6 +29,8 @@ from tests.inference.onnx_models import (
 )
 from tests.inference.serving.running import publish, token
 
+pytestmark = pytest.mark.slow
+
 NEGATIVE = {"X": np.array([[-1, -2, -3]], np.float32)}
 
 

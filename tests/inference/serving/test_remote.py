@@ -31,6 +31,8 @@ from tests.inference.serving.running import (
 from tests.upstream import Asked, Upstream, response, running_upstream
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 OPTIONS = EngineOptions(outbound=OutboundRules(["127.0.0.1/32"]))
 SUMS = summing_signature(3)
 FORMS = {

@@ -13,6 +13,8 @@ from inference.serving.counts.metrics import PHASES
 from tests.inference.serving.running import Server, request_bytes, rows_body
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 UUID_7 = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")
 SUMS = "/v2/models/sums/infer"
 COINS = "/v2/models/coins/infer"

@@ -11,6 +11,8 @@ from tests.inference.serving.running import Server, request_bytes, rows_body
 from tests.ports import free_port
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 SUMS = "/v2/models/sums/infer"
 BODY = rows_body([1, 2, 3])
 LENGTH = b"content-length: %d\r\n" % len(BODY)

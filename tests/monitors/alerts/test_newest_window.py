@@ -21,6 +21,8 @@ from monitors.rules.models import Rule, Transition
 from monitors.summaries.services import summarise
 from tests.worlds.approvals import log, make_model, rows_of_a_day
 
+pytestmark = pytest.mark.slow
+
 ONE_DAY = timedelta(days=1)
 LIMIT, GOOD = 0.8, 0.9
 

@@ -24,9 +24,10 @@ from tests.waiting import wait_until
 PROGRAM = shutil.which("prometheus-alertmanager") or shutil.which("alertmanager")
 CONFIG = "route: {receiver: nobody}\nreceivers: [{name: nobody}]\n"
 
-pytestmark = pytest.mark.skipif(
-    PROGRAM is None, reason="Alertmanager is in Debian's package prometheus-alertmanager"
-)
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(PROGRAM is None, reason="Alertmanager is in Debian's package prometheus-alertmanager"),
+]
 
 
 @pytest.fixture

@@ -24,6 +24,8 @@ from tests.monitors.alerts.checking_receiver import BOT_TOKEN, FIRST_TS, ROOM
 from tests.monitors.alerts.conftest import ADA, Fire, Make, live, muted_by
 from tests.monitors.alerts.receiver import Answer, Receiver
 
+pytestmark = pytest.mark.slow
+
 POST, UPDATE = "/chat.postMessage", "/chat.update"
 
 

@@ -141,6 +141,7 @@ def test_another_reference_begins_anew(model: Model) -> None:
     assert evidence(model)[-1].value < 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [1, 7])
 def test_the_result_is_the_same_in_whatever_parts_windows_come(model: Model, n: int) -> None:
     compared(model, LONG)

@@ -22,7 +22,7 @@ from monitors.summaries.models import Summary
 from tests.inference.prediction_log.storage.aging import grow_old, pack_all
 from tests.worlds.approvals import DAY, give_reference, log, make_model, rows_of_a_day, work
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 
 LAST = DAY + timedelta(days=40)
 

@@ -17,7 +17,7 @@ from monitors.summaries.models import StaleWindow
 from monitors.summaries.services import measure_hours
 from tests.worlds.approvals import DAY, log, make_model, rows_of_a_day, work
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 
 
 @pytest.fixture

@@ -24,6 +24,8 @@ from monitors.stats.mergeable.window_summary import WindowSummary
 from monitors.summaries.models import Summary
 from tests.worlds.approvals import give_reference, make_model
 
+pytestmark = pytest.mark.slow
+
 AGES = np.random.default_rng(0).integers(18, 91, 1_000).astype(float)
 KNOWN = summarise_numbers(AGES, centre=50.0)
 

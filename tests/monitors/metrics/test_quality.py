@@ -150,6 +150,7 @@ def test_numbers_far_from_the_centre_of_their_grid_are_not_one_value() -> None:
     assert quality_of(many, days)["mode_share"].threshold == pytest.approx(0.9, abs=0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("usual", [0.05, 0.42, 0.8])
 @pytest.mark.parametrize("rows", [24, 168, 2_000])
 def test_the_most_frequent_value_of_independent_rows_stays_within_its_limit(usual: float, rows: int) -> None:

@@ -9,6 +9,8 @@ import pytest
 from monitors.metrics.points import Point
 from monitors.metrics.volume import IMPOSSIBLE, Usual, lengthen_silence
 
+pytestmark = pytest.mark.slow
+
 HOUR = timedelta(hours=1)
 FIRST = datetime(2026, 1, 1, tzinfo=UTC)
 JOBS = [6, 13]

@@ -29,6 +29,8 @@ from tests.shared_rows import rows_of_many_tests
 from tests.worlds.approvals import DAY, log, make_model, rows_of_a_day, work
 from tests.worlds.drifted import DAYS, World, furnish
 
+pytestmark = pytest.mark.slow
+
 LONG = Period(DAY - timedelta(days=2), DAY + timedelta(days=DAYS + 3))
 
 

@@ -34,7 +34,7 @@ from monitors.rules.windows import gather
 from tests.monitors.rules.oracle import BAD, DAY, GOOD, NO_DATA, AboveOne, plainly
 
 GUIDE = Path(__file__).parents[3] / "docs/guides/alerts.md"
-MANY = int(os.environ.get("DRIFTLINE_RANDOM_RULES", "150"))
+MANY = int(os.environ.get("DRIFTLINE_RANDOM_RULES", settings().max_examples))
 START = datetime(2026, 1, 1, tzinfo=UTC)
 INCOME = {"metric": "psi", "feature": "income", "threshold": 0.25}
 ACCURACY = {"metric": "accuracy", "operator": "below", "threshold": 0.8}
@@ -386,6 +386,7 @@ def judged_in_batches(rule: Rule, history: History, note: Callable[[int, Table],
     return outcomes
 
 
+@pytest.mark.slow
 @settings(max_examples=MANY, deadline=None)
 @given(TREES, histories(), st.integers(1, 3), st.integers(0, 2), st.sampled_from(["keep", "alert", "ok"]))
 def test_a_rule_with_a_condition_does_what_its_words_say(

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from monitors.rules.conditions import RuleOutcome, RuleProgress, step
 from tests.monitors.rules.oracle import BAD, BETWEEN, DAY, GOOD, NO_DATA, TERRIBLE, AboveOne, plainly
 
-MANY = int(os.environ.get("DRIFTLINE_RANDOM_RULES", "500"))  # 10,000 take a minute
+MANY = int(os.environ.get("DRIFTLINE_RANDOM_RULES", 5 * settings().max_examples))  # 10,000 take a minute
 START = datetime(2026, 1, 1, tzinfo=UTC)
 
 

@@ -31,7 +31,7 @@ from tests.inference.prediction_log.storage.aging import grow_old, pack_all
 from tests.monitors.sinks.conftest import Read, send_all, sent
 from tests.worlds.approvals import DAY, label, log, make_model, rows_of_a_day, work
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 
 ROWS = rows_of_a_day(DAY, 20)
 

@@ -26,7 +26,7 @@ from tests.inference.prediction_log.labels.closed_weeks import let_narrow_rows_g
 from tests.monitors.sinks.conftest import Read, send_all, sent
 from tests.worlds.approvals import DAY, label, log, rows_of_a_day, work
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 
 
 def record(project: Project, n: int) -> FeedEvent:

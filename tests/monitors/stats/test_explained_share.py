@@ -20,6 +20,7 @@ def adjusted_r_squared(levels: np.ndarray, label: np.ndarray) -> float:
 
 
 class TestTexts:
+    @pytest.mark.slow
     @given(seed=st.integers(0, 100), levels=st.integers(2, 8))
     def test_explain_what_a_regression_on_their_levels_does(self, seed: int, levels: int) -> None:
         rng = np.random.default_rng(seed)

@@ -52,7 +52,7 @@ from tests.worlds.approvals import (
     work,
 )
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 NOW = DAY + timedelta(days=3)
 
 

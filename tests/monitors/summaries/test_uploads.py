@@ -27,7 +27,7 @@ from monitors.summaries.uploads.models import SummaryBatch
 from monitors.summaries.uploads.services import MAX_MONTH_ROWS, SentWindow, add_batch
 from tests.worlds.approvals import DAY, give_reference, label, log, make_model, rows_of_a_day, truths, work
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 NOW = DAY + timedelta(days=3)
 
 

@@ -1,3 +1,5 @@
+import fcntl
+import os
 from collections.abc import Callable
 from io import BytesIO
 from pathlib import Path
@@ -21,8 +23,9 @@ from monitors.rules.models import Rule, Transition
 from monitors.workflows.rollouts.plan import RolloutPlan
 from monitors.workflows.services import configure_workflow
 from monitors.workflows.trainers.job import TrainingJob
-from monitors.workflows.trainers.launch import run_trainer
+from monitors.workflows.trainers.launch import read_result, run_trainer
 from monitors.workflows.trainers.report import TrainingResult
+from tests.tiers import started_for_all_tests
 from tests.worlds.turning_flights import CLASSES, DAY, FEATURES, FIRST_DAY, World, flights
 
 Fire = Callable[..., Transition]
@@ -39,10 +42,21 @@ def old_truth() -> pd.DataFrame:
 
 
 @pytest.fixture(scope="session")
-def trained(old_truth: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -> TrainingResult:
-    """A champion that learnt the old truth, made by the real trainer."""
-    folder = tmp_path_factory.mktemp("champion")
-    old_truth.to_parquet(folder / "data.parquet")
+def trained(old_truth: pd.DataFrame) -> TrainingResult:
+    """A champion that learnt the old truth, made by the real trainer once for all tests of a run."""
+    folder = Path(os.environ["DRIFTLINE_TEST_HOME"]) / "champion"
+    folder.mkdir(exist_ok=True)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not (folder / "done").exists():
+            with started_for_all_tests():
+                train_champion(old_truth, folder)
+            (folder / "done").touch()
+    return read_result(folder / "work")
+
+
+def train_champion(rows: pd.DataFrame, folder: Path) -> None:
+    rows.to_parquet(folder / "data.parquet")
     job = TrainingJob(
         data=str(folder / "data.parquet"),
         features=FEATURES,
@@ -51,7 +65,7 @@ def trained(old_truth: pd.DataFrame, tmp_path_factory: pytest.TempPathFactory) -
         positive_class="late",
         folds=2,
     )
-    return run_trainer("sklearn_logistic_regression", job, folder / "work", 600)
+    run_trainer("sklearn_logistic_regression", job, folder / "work", 600)
 
 
 @pytest.fixture(autouse=True)

@@ -10,6 +10,8 @@ import pytest
 from monitors.workflows.snapshots import HOLDOUT, TIME_TYPE, TRAIN
 from monitors.workflows.training import read_split
 
+pytestmark = pytest.mark.slow
+
 GROUPS, GROUP_ROWS = 20, 50_000
 
 

@@ -320,6 +320,7 @@ class TestTheFirstLook:
         assert not Import.objects.exists()
 
 
+@pytest.mark.slow
 class TestMemory:
     def test_a_small_file_that_holds_much_text_is_refused_row_by_row(
         self, model: Model, tmp_path: Path

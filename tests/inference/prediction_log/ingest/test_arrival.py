@@ -254,6 +254,7 @@ class TestAfterTheWindow:
         clock(f"{datetime.now(UTC):%Y-%m-%d %H:%MZ}")
         return sent
 
+    @pytest.mark.slow
     def test_no_narrow_row_is_left_and_the_invariants_hold(
         self, model: Model, rows: list[SentPrediction]
     ) -> None:
@@ -286,6 +287,7 @@ class TestAfterTheWindow:
         assert found is not None
         assert (found["version"], [copy["version"] for copy in found["shadows"]]) == ("1", ["2"])
 
+    @pytest.mark.slow
     def test_a_late_label_changes_the_metric_of_its_day(
         self, model: Model, rows: list[SentPrediction]
     ) -> None:

@@ -82,6 +82,7 @@ def one(**changes: Any) -> dict[str, Any]:
     return item | changes
 
 
+@pytest.mark.slow
 @given(st.lists(predictions, min_size=1, max_size=4))
 def test_the_slow_way_reads_what_the_fast_way_reads(items: list[dict[str, Any]]) -> None:
     body = orjson.dumps({"predictions": items})
@@ -93,6 +94,7 @@ def test_the_slow_way_reads_what_the_fast_way_reads(items: list[dict[str, Any]])
     assert found == plain(read_slowly(lines, lines=True))
 
 
+@pytest.mark.slow
 @given(st.lists(predictions, min_size=2, max_size=4))
 def test_an_item_is_hashed_alike_whatever_it_is_sent_with(items: list[dict[str, Any]]) -> None:
     together = read(orjson.dumps({"predictions": items})).columns.body_hash
@@ -102,6 +104,7 @@ def test_an_item_is_hashed_alike_whatever_it_is_sent_with(items: list[dict[str, 
     assert together.tolist() == alone
 
 
+@pytest.mark.slow
 @given(st.lists(predictions, min_size=1, max_size=3))
 def test_a_valid_batch_is_read_the_fast_way(items: list[dict[str, Any]]) -> None:
     body = orjson.dumps({"predictions": items, "sent_at": "2026-05-01T12:00:00Z"})
@@ -118,6 +121,7 @@ alike = st.lists(st.text('abc:"é\\', min_size=1, max_size=5), min_size=1, max_s
 )
 
 
+@pytest.mark.slow
 @given(alike, st.sampled_from([None, 2**63, -(10**25), True, "text"]), st.booleans())
 def test_items_of_the_same_numbers_are_read_alike_by_a_decoder_made_for_them(
     items: list[dict[str, Any]], odd: Any, lacks_one: bool
@@ -149,6 +153,7 @@ def test_a_key_of_many_given_twice_is_found_among_the_same_numbers() -> None:
     assert refused.value.code == "duplicate_key"
 
 
+@pytest.mark.slow
 @given(st.lists(predictions, min_size=1, max_size=3), st.data())
 def test_a_key_given_twice_is_always_found(items: list[dict[str, Any]], data: st.DataObject) -> None:
     body = orjson.dumps({"predictions": items})

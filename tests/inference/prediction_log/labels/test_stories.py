@@ -6,7 +6,7 @@ from driftline.invariants import check_all
 from inference.prediction_log.models import Label
 from tests.worlds.label_stories import STEPS, Story, begin_story
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 
 
 @pytest.mark.parametrize("seed", range(5))

@@ -27,7 +27,7 @@ from tests.inference.prediction_log.lake.conftest import let_time_pass, write_du
 from tests.inference.prediction_log.sources.objects.bucket_server import BucketServer, bucket_server
 from tests.worlds.approvals import DAY, log, rows_of_a_day, work
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 
 
 @pytest.fixture

@@ -50,7 +50,7 @@ from tests.inference.prediction_log.lake.reading import ids, names, query
 from tests.worlds.approvals import DAY, label, log, make_model, rows_of_a_day, truths, work
 from tests.worlds.vectors import rows_with_vectors
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 
 SECOND = DAY + timedelta(days=1)
 GUIDE = Path(__file__).resolve().parents[4] / "docs/guides/lake.md"

@@ -579,6 +579,7 @@ def poll(source: Source, stream: MemoryStream, decoder: MessageDecoder) -> list[
 
 
 class TestStream:
+    @pytest.mark.slow
     def test_decoded_messages_are_rows_and_others_are_dead_letters_as_they_came(
         self, source: Source, registry: RegistryServer, decoder: MessageDecoder, stream: MemoryStream
     ) -> None:

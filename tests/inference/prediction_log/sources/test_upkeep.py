@@ -33,6 +33,7 @@ def store(source: Source, stream: MemoryStream, *values: Any) -> None:
     store_batch(source, [stream.send(value) for value in values], now=now())
 
 
+@pytest.mark.slow
 def test_an_erasure_deletes_the_letters_that_name_the_subject_or_its_rows(
     model: Model, make_source: MakeSource, stream: MemoryStream
 ) -> None:

@@ -5,6 +5,7 @@ from typing import Any
 import hypothesis.strategies as st
 import msgspec
 import numpy as np
+import pytest
 from hypothesis import given
 
 from inference.prediction_log.ingest.store import _alike
@@ -17,6 +18,8 @@ from inference.prediction_log.spool.record import (
     encode_record,
 )
 from inference.signatures import Feature, Signature, TensorSpec
+
+pytestmark = pytest.mark.slow
 
 SIGNATURE = Signature(
     features=[Feature("a", "float"), Feature("b", "float")],

@@ -5,6 +5,8 @@ from hypothesis import strategies as st
 
 from inference.prediction_log.storage.array_literals import integer_array, text_array
 
+pytestmark = pytest.mark.slow
+
 STORABLE = st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"]), max_size=12)
 AWKWARD = st.sampled_from(["", "NULL", "null", '"', "\\", '\\"', "{}", "a,b", " ", "'", "%s", "\n"])
 

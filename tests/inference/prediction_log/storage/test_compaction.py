@@ -28,7 +28,7 @@ from monitors.metrics.models import MetricPoint
 from tests.inference.prediction_log.storage.aging import grow_old, pack_all, touch_day
 from tests.worlds.approvals import DAY, label, log, make_model, rows_of_a_day, truths, work
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 
 
 @pytest.fixture

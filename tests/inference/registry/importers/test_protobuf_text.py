@@ -30,6 +30,7 @@ class TestReadMessage:
         assert [latest.numbers("count") for latest in message.messages("latest")] == [[1], [2]]
         assert message.messages("all") == [ProtobufMessage(), ProtobufMessage()]
 
+    @pytest.mark.slow
     @settings(max_examples=40)
     @given(st.dictionaries(st.text(max_size=8), TREES, max_size=4))
     def test_reads_what_protobuf_writes(self, tree: dict[str, object]) -> None:

@@ -9,11 +9,13 @@ from inference.runtime.isolated.limits import IsolationLimits
 from inference.runtime.isolated.processes import ModelProcesses
 from inference.runtime.isolated.session import IsolatedSession
 from inference.runtime.session import Array
+from tests.tiers import starts_processes
 
 type Opens = Callable[..., IsolatedSession]
 
 
 @pytest.fixture(scope="package")
+@starts_processes
 def fork_server() -> Iterator[ModelProcesses]:
     """Processes that share one fork server, as to start one takes half a second."""
     processes = ModelProcesses()

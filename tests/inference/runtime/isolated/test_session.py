@@ -37,6 +37,8 @@ from tests.inference.onnx_models import (
 from tests.inference.runtime.isolated.conftest import Opens, sizes
 from tests.waiting import is_running, wait_until
 
+pytestmark = pytest.mark.slow
+
 ENDLESS = 400_000  # boxes: minutes
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
 THREE = {"X": np.ones((1, 3), np.float32)}

@@ -28,6 +28,7 @@ def write(arrays: list[Array]) -> tuple[bytearray, bytes]:
 
 
 class TestRoundTrip:
+    @pytest.mark.slow
     @given(st.lists(NUMBERS | TEXTS, max_size=5), st.booleans())
     def test_gives_back_every_array_as_it_was(self, arrays: list[Array], trusted: bool) -> None:
         memory, headers = write(arrays)

@@ -11,6 +11,8 @@ from tests.inference.serving.conftest import publish_everything
 from tests.inference.serving.running import Server, rows_body, running_server
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 COINS = "/v2/models/coins/infer"
 
 

@@ -21,6 +21,8 @@ from tests.inference.onnx_models import (
 from tests.inference.serving.running import Server, publish, rows_body, running_server, token
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 SUMS = "/v2/models/sums/infer"
 GOOD, BAD = rows_body([1, 2, 3]), rows_body([-1, -2, -3])
 IMPATIENT = EngineOptions(shadows=ShadowLimits(run_seconds=0.1, open_seconds=600))

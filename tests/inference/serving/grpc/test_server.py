@@ -24,6 +24,8 @@ from tests.inference.serving.running import Server, publish, running_server, tok
 from tests.ports import free_port
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def grpc_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:

@@ -25,6 +25,8 @@ from tests.inference.serving.grpc.calls import facts_of, open_channel
 from tests.inference.serving.http.published_models import logged, publish_models
 from tests.inference.serving.running import Server, running_server
 
+pytestmark = pytest.mark.slow
+
 PREDICT = "tensorflow.serving.PredictionService/Predict"
 METADATA = "tensorflow.serving.PredictionService/GetModelMetadata"
 STATUS = "tensorflow.serving.ModelService/GetModelStatus"

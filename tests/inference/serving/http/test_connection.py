@@ -4,6 +4,8 @@ import pytest
 
 from tests.inference.serving.running import Server, request_bytes, rows_body
 
+pytestmark = pytest.mark.slow
+
 SUMS = "/v2/models/sums/infer"
 BODY = rows_body([1, 2, 3])
 CHUNKED = (

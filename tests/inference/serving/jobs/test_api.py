@@ -18,6 +18,8 @@ from tests.inference.serving.running import (
 )
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 SUMS = "/v2/models/sums/infer"
 BODY = rows_body([1, 2, 3], id="mine")
 ASYNC = {"prefer": "respond-async"}

@@ -20,6 +20,8 @@ from tests.inference.serving.collector import Collector, attributes_of, collecti
 from tests.inference.serving.conftest import publish_everything
 from tests.inference.serving.running import Response, Server, rows_body, running_server
 
+pytestmark = pytest.mark.slow
+
 CALLER = "00f067aa0ba902b7"
 SUMS = "/v2/models/sums/infer"
 SMALL, LARGE, OVER_GRPC, LEFT_OUT, KEYED, UNREADABLE, GONE = (f"{number:032x}" for number in range(1, 8))

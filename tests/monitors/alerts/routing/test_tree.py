@@ -17,7 +17,7 @@ from monitors.alerts.routing.tree import AlertRoute
 from monitors.alerts.routing.yaml_text import read_tree
 from tests.monitors.alerts.routing.plain_routing import destinations, seconds
 
-EXAMPLES = int(os.environ.get("DRIFTLINE_TEST_ROUTING_EXAMPLES", "300"))
+EXAMPLES = int(os.environ.get("DRIFTLINE_TEST_ROUTING_EXAMPLES", 3 * settings().max_examples))
 """Random trees of a run; 10,000 take some minutes."""
 NAMES = ("model", "metric", "severity", "kind")
 VALUES = ("", "a", "b", "ab", "critical")

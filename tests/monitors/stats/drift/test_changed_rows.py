@@ -70,6 +70,7 @@ class TestChangedRows:
         ratios = [row.from_reference / row.from_window for row in found]
         assert ratios == sorted(ratios, reverse=True)
 
+    @pytest.mark.slow
     @given(tables, tables)
     def test_are_finite_whatever_the_rows_are(
         self, reference: NDArray[np.float64], window: NDArray[np.float64]
@@ -82,6 +83,7 @@ class TestChangedRows:
             assert np.isfinite(distances).all()
             assert row.nearest[0].distance <= row.nearest[1].distance <= row.from_reference * (1 + 1e-9)
 
+    @pytest.mark.slow
     @given(tables, tables)
     def test_do_not_depend_on_the_unit(
         self, reference: NDArray[np.float64], window: NDArray[np.float64]

@@ -5,6 +5,8 @@ import pytest
 
 from monitors.stats.drift.next_run import predict_next_run
 
+pytestmark = pytest.mark.slow
+
 COLUMNS = 3
 REFERENCES = 3_000
 

@@ -5,6 +5,8 @@ import pytest
 
 from tests.performance.quiet_days import SHAPES, Quiet, false_alarms, weeks_to_notice
 
+pytestmark = pytest.mark.slow
+
 SPREADS = (0.0, 0.2, 0.5)  # of the levels of days, in standard deviations of the rows of one
 
 

@@ -18,6 +18,7 @@ def drawn(name: str) -> NullDistributions:
 
 
 class TestStoredNull:
+    @pytest.mark.slow
     @given(arrays(np.float64, st.integers(0, 30), elements=st.floats(allow_nan=False, allow_subnormal=False)))
     def test_draws_come_back_as_far_from_zero_to_a_part_in_thirty_thousand(self, draws):
         null = NullDistributions(100, 200, {"psi": draws}, draws, runs=3, why="Judged by 3 runs.")

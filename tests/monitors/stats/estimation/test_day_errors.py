@@ -38,6 +38,7 @@ def is_held(estimate: Estimate, truth: Estimate) -> bool:
     return estimate.lower <= truth.value <= estimate.upper  # type: ignore[operator]
 
 
+@pytest.mark.slow
 def test_where_days_differ_their_own_intervals_hold_as_often_as_they_say():
     rng = np.random.default_rng(0)
     by_rows, by_days = [], []

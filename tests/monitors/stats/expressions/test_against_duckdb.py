@@ -11,6 +11,8 @@ from monitors.stats.expressions.estimates import estimate_metric
 from monitors.stats.expressions.parsing import parse_metric
 from tests.monitors.stats.expressions.random_metrics import COLUMNS, MetricWriter, sums_in_parts, table
 
+pytestmark = pytest.mark.slow
+
 TRIED = int(os.environ.get("DRIFTLINE_TEST_EXPRESSIONS", "60"))
 TOLERANCE = 1e-12  # of the sum of absolute values: what the order of adding up may move a sum by
 

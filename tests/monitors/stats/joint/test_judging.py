@@ -90,6 +90,7 @@ class TestNothingChanged:
     def test_rows_that_are_their_own_reference_cannot_be_told_apart(self, usual: Columns) -> None:
         assert separate(*pair(usual, usual)).auc.value == 0.5
 
+    @pytest.mark.slow
     def test_quiet_windows_are_rarely_flagged(self, usual: Columns, null: JointNull) -> None:
         windows = [numbers(300, seed) for seed in range(100, 120)]
 
@@ -124,6 +125,7 @@ class TestHours:
         assert ungrouped > 0.95, "an hour is known by its level once one of its rows was seen"
         assert grouped < 0.75
 
+    @pytest.mark.slow
     def test_days_of_the_reference_stand_in_for_a_window(self) -> None:
         rng = np.random.default_rng(0)
         level = np.repeat(rng.normal(size=20), 100)

@@ -29,6 +29,8 @@ from monitors.stats.mergeable.window_summary import WindowSummary, summarise_win
 from monitors.stats.performance.metrics import measure_outcomes
 from tests.monitors.stats.columns import same_numbers
 
+pytestmark = pytest.mark.slow
+
 few_values = st.lists(
     st.one_of(
         st.floats(-1e7, 1e7),

@@ -54,6 +54,7 @@ def window_of(task: str, rng: np.random.Generator, n: int) -> WindowSummary:
     )
 
 
+@pytest.mark.slow
 @given(
     task=st.sampled_from(TASKS),
     seed=st.integers(0, 10_000),

@@ -241,6 +241,7 @@ def test_columns_that_were_stored_before_wrong_types_were_counted_are_read():
     assert (restored["y"].counts, restored["y"].missing, restored["y"].wrong_type) == ({"a": 2}, 1, 0)
 
 
+@pytest.mark.slow
 @given(
     st.floats(-1e6, 1e6) | st.sampled_from([0.1, 3.0, -0.0]),
     st.sampled_from([1, 2, 300, 70_000]),
@@ -276,6 +277,7 @@ def column_of(draw_from: list[float | str | None], rows: int, seed: int) -> np.n
     return np.random.default_rng(seed).choice(np.array(draw_from, object), rows)
 
 
+@pytest.mark.slow
 @given(
     st.lists(st.tuples(st.integers(0, 40), st.integers(0, 2**16)), min_size=1, max_size=8),
     st.sampled_from(

@@ -14,6 +14,8 @@ from monitors.stats.performance.blocks import MIN_BLOCKS, jackknife_error, measu
 from monitors.stats.performance.estimate import Estimate
 from monitors.stats.performance.metrics import measure_outcomes
 
+pytestmark = pytest.mark.slow
+
 
 def hours(rng: np.random.Generator, *, alike: float, rows: Sequence[int]) -> list[OutcomeSummary]:
     """A regression's hours; errors of one hour share a part with that standard deviation."""

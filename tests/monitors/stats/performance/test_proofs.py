@@ -16,6 +16,8 @@ from monitors.stats.performance.estimate import (
 )
 from monitors.stats.performance.metrics import measure_outcomes
 
+pytestmark = pytest.mark.slow
+
 BY_CHANCE = 0.01
 WINDOWS = 2_000
 

@@ -16,6 +16,8 @@ from monitors.stats.promotion.guards import (
     log_evidence_of_more,
 )
 
+pytestmark = pytest.mark.slow
+
 CHANCE = 0.02
 
 

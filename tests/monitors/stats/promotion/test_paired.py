@@ -14,6 +14,8 @@ from monitors.stats.promotion.paired import mcnemar_e_value
 from monitors.stats.promotion.pairs import UnusablePairs
 from tests.monitors.stats.promotion.traffic import compared, traffic
 
+pytestmark = pytest.mark.slow
+
 
 class TestComparePairs:
     def test_values_are_those_of_scikit_learn(self):

@@ -8,6 +8,8 @@ from scipy import stats
 from monitors.stats.segments.growth import TimedRows, search_growth
 from tests.monitors.stats.segments.airports import rows_of
 
+pytestmark = pytest.mark.slow
+
 
 def with_column(rows: TimedRows, **columns: NDArray[np.generic]) -> TimedRows:
     return TimedRows({**rows.columns, **columns}, rows.block)

@@ -46,6 +46,7 @@ def test_leads_the_search_to_the_segment_that_the_whole_range_hides() -> None:
     assert later[0].lower > max([one.lower for one in whole], default=0.0)
 
 
+@pytest.mark.slow
 def test_is_seldom_found_where_days_only_differ() -> None:
     searches = 100
 

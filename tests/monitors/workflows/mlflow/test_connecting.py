@@ -13,6 +13,8 @@ from inference.registry.models import Model
 from monitors.workflows.mlflow.models import MlflowConnection
 from tests.monitors.workflows.mlflow.conftest import SECRET
 
+pytestmark = pytest.mark.slow
+
 SENT = {"url": "http://127.0.0.1:8900/", "registered_model": "flights", "secret": SECRET}
 
 

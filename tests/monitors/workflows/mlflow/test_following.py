@@ -22,6 +22,8 @@ from tests.monitors.workflows.mlflow.registry import Registry
 from tests.monitors.workflows.remote.service import Service
 from tests.worlds.turning_flights import World
 
+pytestmark = pytest.mark.slow
+
 
 def taken_by(connection: MlflowConnection, number: str = "1") -> MlflowVersion:
     return MlflowVersion.objects.get(model=connection.model, number=number)

@@ -36,6 +36,8 @@ from tests.monitors.workflows.remote.conftest import (
 from tests.monitors.workflows.remote.service import Service
 from tests.worlds.turning_flights import World
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(autouse=True)
 def store(tmp_path: Path, settings: Any, monkeypatch: pytest.MonkeyPatch) -> Path:

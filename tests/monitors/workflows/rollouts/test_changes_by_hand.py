@@ -13,7 +13,7 @@ from inference.registry.services import change_deployment, promote
 from monitors.workflows.rollouts.services import pause_rollout, resume_rollout, roll_back_run
 from tests.worlds.rollouts import RolloutWorld, run_after_gate
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 
 type Meanwhile = Callable[[str, str, Callable[[], object]], None]
 

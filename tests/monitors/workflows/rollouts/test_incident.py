@@ -20,7 +20,7 @@ from monitors.workflows.reporting import report_end
 from monitors.workflows.rollouts.services import roll_back_run
 from tests.worlds.rollouts import STAGED, RolloutWorld, run_after_gate
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 
 
 @pytest.fixture

@@ -23,7 +23,7 @@ from monitors.workflows.rollouts.services import pause_rollout, resume_rollout, 
 from tests.worlds.approvals import count_requests
 from tests.worlds.rollouts import STAGED, RolloutWorld, run_after_gate
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from monitors.workflows import services
 from monitors.workflows.rollouts.services import pause_rollout, resume_rollout
 from tests.worlds.rollouts import RolloutWorld, run_after_gate
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 
 WATCHED = {"steps": [], "watch_seconds": 3_600}
 

@@ -22,6 +22,8 @@ from monitors.workflows.trainers.launch import (
 )
 from tests.waiting import is_running
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def misbehaving(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], str]:

@@ -124,6 +124,7 @@ class TestParity:
         with pytest.raises(UnfaithfulConversion, match="rows differ"):
             check_parity(classifier_job, liar, liar.export(), data)
 
+    @pytest.mark.slow
     def test_samples_at_most_the_stated_rows(self, classifier_job: TrainingJob) -> None:
         data = load_training_data(classifier_job)
         model = load_trainer(SHIPPED["lightgbm"])(classifier_job, data)
@@ -203,6 +204,7 @@ class TestCatalogue:
             entry_point("os:system", allowed=["os:system"])
 
 
+@pytest.mark.slow
 def test_a_file_from_a_trainer_loads_alone(classifier_job: TrainingJob, tmp_path: Path) -> None:
     data = load_training_data(classifier_job)
     path = tmp_path / "model.onnx"

@@ -38,6 +38,7 @@ def test_is_due_next(text: str, zone: str, after: str, due: str) -> None:
     assert Schedule.parse(text, zone).next_after(utc(after)) == utc(due)
 
 
+@pytest.mark.slow
 @given(
     st.sampled_from(["*/7 * * * *", "0 */5 * * *", "5 4 * * 0", "0 12 1,15 * *"]),
     st.datetimes(datetime(2020, 1, 1), datetime(2035, 1, 1)),

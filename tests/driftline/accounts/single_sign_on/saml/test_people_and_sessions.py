@@ -55,6 +55,7 @@ def is_in(company: SamlCompany) -> bool:
 
 
 class TestTheRequest:
+    @pytest.mark.slow
     def test_says_who_asks_and_where_the_answer_goes(self, company: SamlCompany) -> None:
         answer = company.browser.get("/accounts/saml/company/login/", {"process": "connect"})
 

@@ -32,6 +32,8 @@ from tests.inference.prediction_log.sources.sql.conftest import MakeSql, open_ta
 from tests.inference.prediction_log.sources.sql.server import PASSWORD, SqlServer
 from tests.ports import free_port
 
+pytestmark = pytest.mark.slow
+
 
 def ids() -> list[str]:
     return sorted(PredictionRow.objects.values_list("prediction_id", flat=True))

@@ -515,6 +515,7 @@ class TestPlaces:
         behind = [row for row in self.ROWS if (int(row[0].replace(".", "")), int(row[1])) > place]
         return Result([moment, NUMBER, moment, NUMBER], [[row * 2 for row in behind[:2]]])
 
+    @pytest.mark.slow
     def test_are_exact_to_the_nanosecond(
         self, server: SnowflakeServer, model: Model, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -51,6 +51,7 @@ class TestNames:
 
 
 class TestAList:
+    @pytest.mark.slow
     def test_is_read_page_by_page(self, api: Api, service: Service, registry: ManyModels) -> None:
         registry.page_size = 2
         for place in range(5):
@@ -62,6 +63,7 @@ class TestAList:
         assert api("GET", f"/{number}")[1]["listed"] == 5
         assert not Model.objects.exists()
 
+    @pytest.mark.slow
     def test_has_only_the_names_that_were_asked_for(
         self, api: Api, service: Service, registry: ManyModels
     ) -> None:
@@ -73,6 +75,7 @@ class TestAList:
             "delay of trains",
         ]
 
+    @pytest.mark.slow
     def test_of_ten_thousand_models_says_how_to_ask_for_fewer(
         self, api: Api, service: Service, registry: ManyModels
     ) -> None:

@@ -18,6 +18,8 @@ from tests.monitors.workflows.mlflow.registry_imports.conftest import Api, impor
 from tests.monitors.workflows.mlflow.registry_imports.registry import MLMODEL, SKLEARN, ManyModels
 from tests.monitors.workflows.remote.service import Service
 
+pytestmark = pytest.mark.slow
+
 
 def champion_of(name: str) -> str:
     champion = Deployment.objects.get(model__name=name).champion
