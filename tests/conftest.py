@@ -42,9 +42,9 @@ def pytest_sessionstart(session: pytest.Session) -> None:
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_xdist_auto_num_workers() -> int:
-    """Run one worker more than there are processors: many tests wait for processes and servers."""
-    return (os.cpu_count() or 1) + 1
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Run a worker a processor, and one more where slow tests run: they wait for processes and servers."""
+    return (os.cpu_count() or 1) + (0 if "not slow" in config.option.markexpr else 1)
 
 
 @pytest.hookimpl(tryfirst=True)

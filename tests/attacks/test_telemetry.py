@@ -17,8 +17,6 @@ from tests.flows.installation.running import Installation
 from tests.ports import free_port
 from tests.waiting import wait_until
 
-pytestmark = pytest.mark.slow
-
 DATABASE = re.compile(r"onnxruntime\.db|/\.?cache/Microsoft|evidentlyai", re.IGNORECASE)
 ENTRIES = {
     "serving": "import inference.runtime.session",

@@ -15,8 +15,6 @@ from monitors.rules.models import Rule, Transition
 from monitors.rules.services import backtest, create_rule
 from tests.worlds.approvals import DAY, give_reference, label, log, rows_of_a_day, truths, work
 
-pytestmark = pytest.mark.slow
-
 ONE_DAY = timedelta(days=1)
 
 
@@ -55,6 +53,7 @@ class TestJudging:
         assert opened.window_start == DAY + ONE_DAY
         assert opened.detail["causes"][0]["feature"] == "income"
 
+    @pytest.mark.slow
     def test_names_broken_data_before_what_drifted(self, project: Project, model: Model) -> None:
         give_reference(model)
         rule = drift_rule(project, model, metric="missing_share", threshold=0.3)
@@ -73,6 +72,7 @@ class TestJudging:
         ]
         assert causes[0]["evidence"].startswith("missing values in income: 66.7% of rows")
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         ("metric", "rows", "order"),
         [
@@ -107,6 +107,7 @@ class TestJudging:
 
         assert kinds(rule) == []
 
+    @pytest.mark.slow
     def test_waits_for_the_windows_in_a_row_that_it_asks_for(self, project: Project, model: Model) -> None:
         give_reference(model)
         rule = drift_rule(project, model, for_windows=2)
@@ -115,6 +116,7 @@ class TestJudging:
 
         assert rule.transitions.get().window_start == DAY + 3 * ONE_DAY
 
+    @pytest.mark.slow
     def test_judging_again_changes_nothing(self, project: Project, model: Model) -> None:
         give_reference(model)
         rule = drift_rule(project, model)
@@ -129,6 +131,7 @@ class TestJudging:
         assert Transition.objects.count() >= before
 
 
+@pytest.mark.slow
 class TestANewRule:
     def test_leaves_windows_that_nobody_would_be_notified_of_to_the_back_test(
         self, project: Project, model: Model
@@ -145,6 +148,7 @@ class TestANewRule:
         )  # the last that had ended
 
 
+@pytest.mark.slow
 class TestBacktest:
     def test_tells_when_the_rule_would_have_fired(self, project: Project, model: Model) -> None:
         give_reference(model)
@@ -182,6 +186,7 @@ def test_a_wrong_rule_is_refused_by_field(
     assert not Rule.objects.exists()
 
 
+@pytest.mark.slow
 def test_a_day_whose_labels_never_come_says_nothing_and_holds_up_no_other(
     project: Project, model: Model
 ) -> None:

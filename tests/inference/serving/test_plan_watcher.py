@@ -29,8 +29,6 @@ from tests.inference.onnx_models import (
 )
 from tests.inference.serving.running import publish, token
 
-pytestmark = pytest.mark.slow
-
 NEGATIVE = {"X": np.array([[-1, -2, -3]], np.float32)}
 
 
@@ -179,6 +177,7 @@ class TestPreparing:
         keeping.deploy("1")
         keeping.ask([{"X": np.array([[boxes_that_take(1)]], np.int64)}])
 
+    @pytest.mark.slow
     def test_a_revoked_token_is_refused_while_a_version_is_rehearsed_for_long(self, keeping: Keeping) -> None:
         self.deploy_harmless(keeping)
 
@@ -193,6 +192,7 @@ class TestPreparing:
         keeping.watcher.settle()
         assert keeping.champion == "2"
 
+    @pytest.mark.slow
     def test_a_rehearsal_that_does_not_end_is_given_up_and_blamed_on_the_version(
         self, keeping: Keeping, monkeypatch: pytest.MonkeyPatch
     ) -> None:

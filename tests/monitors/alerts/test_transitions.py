@@ -18,8 +18,6 @@ from monitors.rules.models import Rule, Transition
 from monitors.rules.services import delete_rule
 from tests.monitors.alerts.conftest import DAY, Fire
 
-pytestmark = pytest.mark.slow
-
 HOUR = timedelta(hours=1)
 
 
