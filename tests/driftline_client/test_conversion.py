@@ -32,6 +32,8 @@ from driftline_client.conversion.parity import UNSEEN_CATEGORY, KindParity, Pari
 from driftline_client.conversion.table import read_table
 from driftline_client.pushing import _convert
 
+pytestmark = pytest.mark.slow
+
 NUMBERS = ["delay", "wind", "load"]
 RNG = np.random.default_rng(11)
 ROWS = RNG.normal(size=(1500, 3))

@@ -25,6 +25,8 @@ from tests.shared_rows import rows_of_many_tests
 from tests.worlds.approvals import DAY, log, make_model, work
 from tests.worlds.vectors import give_reference, rows_with_vectors
 
+pytestmark = pytest.mark.slow
+
 QUIET, MOVED = Period(DAY, DAY + timedelta(days=1)), Period(DAY + timedelta(days=1), DAY + timedelta(days=2))
 PAGE = "/models/approvals/features/photo?from=2026-01-05&to=2026-01-06"
 

@@ -12,7 +12,7 @@ from monitors.summaries.models import Summary
 from tests.inference.edge.fleet import add_agent, add_version, make_group
 from tests.worlds.approvals import work
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 
 
 def test_rows_of_devices_are_summarised_by_device_and_by_group(settings: Any, tmp_path: Path) -> None:

@@ -18,7 +18,8 @@ from monitors.rules.models import Transition
 from monitors.rules.services import create_rule
 from tests.worlds.approvals import DAY, give_reference, log, rows_of_a_day, truths, work
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.slow, pytest.mark.django_db]
+
 NOON = DAY + timedelta(hours=12)
 
 

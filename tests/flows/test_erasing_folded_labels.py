@@ -25,6 +25,8 @@ from tests.inference.prediction_log.ingest.late_rows import label_late
 from tests.inference.prediction_log.labels.closed_weeks import let_narrow_rows_go
 from tests.worlds.approvals import DAY, label, log, make_model, rows_of_a_day
 
+pytestmark = pytest.mark.slow
+
 END = DAY + timedelta(days=1)
 CANARY = "zoe.canary@example.com"
 TOLD = "canary-diagnosis"

@@ -23,6 +23,8 @@ from monitors.rules.services import create_rule
 from tests.worlds.animals import animals, tell_classes
 from tests.worlds.approvals import DAY, give_reference, label, log, rows_of_a_day, truths, work
 
+pytestmark = pytest.mark.slow
+
 NAMES = {"accuracy", "precision", "recall", "f1", "roc_auc", "log_loss", "brier"}
 
 

@@ -27,6 +27,8 @@ from tests.markup import markup
 from tests.pages_client import PagesClient
 from tests.worlds.approvals import DAY, label, log, work
 
+pytestmark = pytest.mark.slow
+
 A_DAY = timedelta(days=1)
 SPREAD = {"city": 1.0, "country": 5.0}
 

@@ -15,7 +15,8 @@ from monitors.metrics.context import DEFAULT_LAG, label_lag
 from monitors.metrics.models import MetricPoint
 from tests.worlds.approvals import DAY, log, rows_of_a_day, truths, work
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.slow, pytest.mark.django_db]
+
 ROWS = 240
 
 

@@ -18,6 +18,8 @@ from monitors.metrics.selectors import longer_points
 from tests.worlds.animals import CLASSES, animals, tell_classes
 from tests.worlds.approvals import DAY, give_reference, label, log, rows_of_a_day, truths, work
 
+pytestmark = pytest.mark.slow
+
 
 def day_points(model: Model) -> dict[tuple[str, str], MetricPoint]:
     found = MetricPoint.objects.filter(model=model, span="day", start=DAY, role="champion", version="")

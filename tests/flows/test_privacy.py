@@ -34,6 +34,8 @@ from tests.driftline.api.conftest import caller
 from tests.flows.canary import places_of
 from tests.worlds.approvals import DAY, log, make_model, rows_of_a_day, work
 
+pytestmark = pytest.mark.slow
+
 MAIL, NOTE = "zoe.canary@example.com", "canary-note"
 NEXT_DAY = DAY + timedelta(days=1)
 

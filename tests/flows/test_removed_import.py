@@ -19,7 +19,8 @@ from monitors.metrics.models import MetricPoint
 from monitors.summaries.models import Summary
 from tests.worlds.approvals import DAY, log, rows_of_a_day, work
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.slow, pytest.mark.django_db]
+
 NEXT_DAY = DAY + timedelta(days=1)
 
 

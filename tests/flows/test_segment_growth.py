@@ -24,7 +24,7 @@ A_DAY = timedelta(days=1)
 WINDOW = Period(DAY, DAY + 2 * A_DAY)
 
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 
 
 @pytest.fixture(autouse=True)

@@ -29,7 +29,7 @@ from monitors.rules.services import create_rule
 from tests.shared_rows import rows_of_many_tests
 from tests.worlds.approvals import DAY, log, make_model, rows_of_a_day, work
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 
 HOUR = timedelta(hours=1)
 ROWS = 30

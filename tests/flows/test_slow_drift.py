@@ -22,6 +22,8 @@ from tests.driftline.pages.visitors import viewer_of
 from tests.markup import markup
 from tests.worlds.approvals import DAY, give_reference, log, rows_of_a_day, work
 
+pytestmark = pytest.mark.slow
+
 A_DAY = timedelta(days=1)
 DAYS, ROWS, STEADY = 70, 200, 10
 PER_DAY, MOST = 0.045 / ROWS**0.5, 1.6 / ROWS**0.5

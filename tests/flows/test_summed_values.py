@@ -23,6 +23,8 @@ from tests.inference.prediction_log.storage.aging import grow_old, pack_all
 from tests.worlds.approvals import DAY, label, log, truths, work
 from tests.worlds.summaries import CANARY, broken_invariants, keep_values, rows_with_notes, summaries_of
 
+pytestmark = pytest.mark.slow
+
 NEXT_DAY = DAY + timedelta(days=1)
 
 

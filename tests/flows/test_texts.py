@@ -33,6 +33,8 @@ from monitors.summaries.models import Summary
 from monitors.summaries.uploads.layout import layout_of
 from tests.worlds.approvals import DAY, log, rows_of_a_day, work
 
+pytestmark = pytest.mark.slow
+
 WORDS = {
     "latin": ["good", "bad", "fast", "parcel", "again", "never"],
     "cyrillic": ["хорошо", "плохо", "быстро"],

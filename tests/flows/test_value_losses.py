@@ -22,6 +22,8 @@ from tests.pages_client import PagesClient
 from tests.shared_rows import rows_of_many_tests
 from tests.worlds.approvals import DAY, give_reference, label, log, make_model, rows_of_a_day, truths, work
 
+pytestmark = pytest.mark.slow
+
 WINDOW = Period(DAY, DAY + timedelta(days=1))
 
 

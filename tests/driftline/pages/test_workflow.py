@@ -12,6 +12,8 @@ from tests.driftline.pages.visitors import viewer_of
 from tests.markup import markup
 from tests.worlds.approvals import DAY
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def path(model: Model) -> str:

@@ -66,6 +66,7 @@ def test_each_change_is_a_new_generation(project: Project, settings: Any) -> Non
     assert plan(settings).generation > before
 
 
+@pytest.mark.slow
 def test_a_new_model_is_written_by_itself_however_many_there_are(project: Project, settings: Any) -> None:
     create_token(project=project, name="app", scopes=["infer"], actor="test")
     path = settings.HOME / "plan.json"

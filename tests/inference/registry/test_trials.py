@@ -14,6 +14,8 @@ from inference.runtime.session import OnnxSession
 from tests.inference.onnx_models import failing_model, looping_model
 from tests.inference.runtime.variants.small_models import forest, network, table
 
+pytestmark = pytest.mark.slow
+
 QUICK = structs.replace(LIMITS, load_cpu_s=4, run_cpu_s=1)
 
 

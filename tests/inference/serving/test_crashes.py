@@ -26,6 +26,8 @@ from tests.inference.serving.fatal import FATAL_FILE, FATAL_INPUT
 from tests.inference.serving.running import Server, publish, rows_body, running_server, token
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 APP = "tests.inference.serving.crashing_app:app"
 GOOD, FATAL = rows_body([1, 2, 3]), rows_body([FATAL_INPUT, 0, 0])
 

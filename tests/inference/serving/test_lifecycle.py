@@ -22,6 +22,8 @@ from tests.inference.serving.running import (
 )
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 COINS = "/v2/models/coins/infer"
 BODY = rows_body([1, 2, 3])
 REQUEST = request_bytes(COINS, BODY)

@@ -21,6 +21,8 @@ from monitors.optimiser.services import register_variant, request_optimisation
 from monitors.optimiser.work import resume_optimisation
 from tests.worlds.stumps import BUSY, IDLE, give_reference, log, make_version
 
+pytestmark = pytest.mark.slow
+
 Only = Callable[..., None]
 
 

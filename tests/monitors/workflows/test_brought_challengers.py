@@ -17,6 +17,8 @@ from monitors.workflows.models import Run
 from monitors.workflows.selectors import possible_challengers
 from tests.worlds.turning_flights import DAY, FIRST_DAY, World, flights
 
+pytestmark = pytest.mark.slow
+
 METADATA = b'{"features": [{"name": "wind"}, {"name": "load"}], "positive_class": "late"}'
 MADE_HERE = ("snapshot", "check_labels", "check_data", "train", "convert", "validate", "register")
 

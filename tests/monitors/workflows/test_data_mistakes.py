@@ -12,6 +12,8 @@ from tests.monitors.workflows.conftest import Fire
 from tests.worlds.approvals import work
 from tests.worlds.turning_flights import World
 
+pytestmark = pytest.mark.slow
+
 ADA = "ada@example.com"
 DAYS = range(5, 12)
 

@@ -11,6 +11,8 @@ from monitors.workflows.trainers.launch import memory_of_machine_mb
 from tests.monitors.workflows.conftest import Fire
 from tests.worlds.turning_flights import World
 
+pytestmark = pytest.mark.slow
+
 
 def refusal(model: Model, memory_mb: int) -> str:
     with pytest.raises(Problem) as refused:

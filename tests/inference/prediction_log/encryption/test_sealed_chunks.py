@@ -146,6 +146,7 @@ class TestSealedLog:
         call_command("export_predictions", str(tmp_path / "out"), model=model.name, stdout=StringIO())
         assert pq.read_table(tmp_path / "out")["note"].to_pylist() == [CANARY] * 11
 
+    @pytest.mark.slow
     def test_is_summarised_as_a_plain_one_is(self, model: Model, settings: Any) -> None:
         from monitors.summaries.models import Summary
 

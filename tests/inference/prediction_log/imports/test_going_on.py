@@ -34,6 +34,8 @@ from tests.inference.prediction_log.imports.files import (
     started,
 )
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,7 +32,7 @@ from tests.inference.prediction_log.lake.reading import ids, names, query
 from tests.inference.prediction_log.storage.aging import grow_old, pack_all
 from tests.worlds.approvals import DAY, log, make_model, rows_of_a_day, work
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 
 ZOE = "zoe.canary@example.com"
 LAST = DAY + timedelta(days=40)

@@ -177,6 +177,7 @@ def test_a_day_that_was_packed_holds_after_the_rest_expired(project: Project) ->
     assert not [result for result in broken if "packed" in result.statement]
 
 
+@pytest.mark.slow
 def test_a_row_that_comes_after_its_day_expired_is_added_to_its_summaries(project: Project) -> None:
     model = make_model(project)
     log_days(model, DAY, LAST)

@@ -7,6 +7,8 @@ from inference.runtime.session import ModelRefused, OnnxSession
 from inference.runtime.variants.measuring import BATCH_SIZES, MIN_TURNS, answer, time_in_turns
 from tests.inference.onnx_models import constant_number, summing_model
 
+pytestmark = pytest.mark.slow
+
 
 def test_answers_come_in_the_order_of_the_rows_whatever_the_batches() -> None:
     rows = np.arange(300, dtype=np.float32).reshape(150, 2)

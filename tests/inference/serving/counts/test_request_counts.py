@@ -14,6 +14,8 @@ from tests.inference.onnx_models import classifier_signature, constant_classifie
 from tests.inference.serving.conftest import publish_everything
 from tests.inference.serving.running import publish, rows_body, running_server, token
 
+pytestmark = pytest.mark.slow
+
 SUMS = "/v2/models/sums/infer"
 
 

@@ -21,6 +21,8 @@ from tests.monitors.workflows.pulls.conftest import Api, api_of
 from tests.monitors.workflows.pulls.site import COMMIT, TOKEN, Site
 from tests.worlds.turning_flights import World
 
+pytestmark = pytest.mark.slow
+
 HUGGING_FACE = {
     "hugging_face": {"repository": "harbour/flights", "revision": "main", "file": "onnx/model.onnx"},
     "token": TOKEN,

@@ -16,6 +16,8 @@ from tests.monitors.workflows.remote.conftest import (
     train_to_answer_nan,
 )
 
+pytestmark = pytest.mark.slow
+
 
 class TestArtifact:
     def test_again_is_a_repeat_and_another_is_refused(self, run: Run, pipeline: Pipeline) -> None:

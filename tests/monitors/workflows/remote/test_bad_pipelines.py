@@ -21,6 +21,8 @@ from tests.monitors.workflows.remote.conftest import (
 )
 from tests.monitors.workflows.remote.service import Service
 
+pytestmark = pytest.mark.slow
+
 
 def assert_champion_alone(run: Run, *, versions: int = 1) -> None:
     """Check that nothing was promoted, and that nothing but the champion gets requests."""

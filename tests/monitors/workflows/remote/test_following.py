@@ -20,6 +20,8 @@ from tests.monitors.workflows.remote.conftest import Pipeline, configure, train
 from tests.monitors.workflows.remote.service import Asked, Service
 from tests.worlds.turning_flights import World
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def prefect() -> FakeService:

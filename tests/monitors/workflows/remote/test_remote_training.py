@@ -29,6 +29,8 @@ from tests.monitors.workflows.remote.conftest import (
 from tests.monitors.workflows.remote.service import Service
 from tests.worlds.turning_flights import World
 
+pytestmark = pytest.mark.slow
+
 
 class TestRun:
     @pytest.mark.slow

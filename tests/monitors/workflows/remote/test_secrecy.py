@@ -16,6 +16,8 @@ from tests.monitors.workflows.remote.conftest import Pipeline, configure
 from tests.monitors.workflows.remote.service import Asked, Service
 from tests.worlds.turning_flights import World
 
+pytestmark = pytest.mark.slow
+
 SECRET = 't0ken/of a "service"'
 
 

@@ -28,6 +28,8 @@ from tests.monitors.workflows.remote.conftest import (
 from tests.monitors.workflows.remote.service import Service
 from tests.worlds.turning_flights import World
 
+pytestmark = pytest.mark.slow
+
 
 class TestSnapshot:
     def test_needs_reading_from_a_token_of_the_project(

@@ -24,6 +24,8 @@ from tests.monitors.workflows.remote.service import Service
 from tests.monitors.workflows.worker import die_at
 from tests.worlds.turning_flights import World
 
+pytestmark = pytest.mark.slow
+
 
 class TestStart:
     def test_has_a_key_that_the_same_number_of_another_database_has_not(

@@ -22,7 +22,7 @@ from monitors.workflows import services
 from tests.monitors.alerts.receiver import Answer, Receiver, trickle
 from tests.worlds.rollouts import STAGED, RolloutWorld, run_after_gate
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 
 HOOKED = STAGED | {"hooks": ["deploy gate"]}
 

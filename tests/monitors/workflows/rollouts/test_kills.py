@@ -18,7 +18,7 @@ from monitors.workflows.models import ACTIVE_STATES, Rollout, Run
 from monitors.workflows.rollouts.services import pause_rollout, resume_rollout, roll_back_run
 from tests.worlds.rollouts import RolloutWorld, run_after_gate
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 
 MAX_STATEMENTS = 90
 """More than a check of a rollout runs, so that some are not killed at all."""

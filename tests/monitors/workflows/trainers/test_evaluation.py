@@ -14,6 +14,8 @@ from inference.signatures import Feature, TensorSpec
 from monitors.workflows.trainers.job import Layout, TrainingJob
 from monitors.workflows.trainers.launch import run_evaluation
 
+pytestmark = pytest.mark.slow
+
 LAYOUT = Layout(
     inputs=[TensorSpec("temp", "FP32", [-1, 1])],
     outputs=[],

@@ -17,6 +17,8 @@ from monitors.workflows.models import Run, Workflow
 from monitors.workflows.triggers.due_runs import new_labels, start_due_runs, what_would_happen
 from tests.worlds.turning_flights import World
 
+pytestmark = pytest.mark.slow
+
 TICKS = int(os.environ.get("DRIFTLINE_CRON_TICKS", "12"))
 HOUR = timedelta(hours=1)
 DUE = datetime(2026, 6, 1, tzinfo=UTC)
