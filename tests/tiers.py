@@ -4,6 +4,7 @@ A test that starts or kills a process is slow, and fails where no mark says so. 
 each test that uses it. Loaded as a pytest plugin (`-p tests.tiers`).
 """
 
+import ast
 import inspect
 import multiprocessing.util
 import os
@@ -13,6 +14,7 @@ import shlex
 import sys
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from types import CodeType, FunctionType
 from typing import Any
@@ -63,7 +65,11 @@ def _names_a_start(function: FunctionType, known: dict[Any, bool]) -> bool:
     if ("subprocess" in names and names & _RUNNERS) or {"os", "fork"} <= names:
         return True
     named = [function.__globals__.get(name) for name in names]
-    ours = [one for one in named if str(getattr(one, "__module__", "")).startswith("tests.")]
+    ours = [
+        one
+        for one in named
+        if str(getattr(one, "__module__", "")).startswith(("tests.", function.__module__))
+    ]
     return any(_starts(one, known) for one in ours if inspect.isfunction(one) or inspect.isclass(one))
 
 
@@ -78,14 +84,25 @@ def _names(code: CodeType) -> Iterator[str]:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Leave out a file, without loading it, whose `pytestmark` has a mark that the run's `-m` excludes by `not`."""
-    excluded = set(re.findall(r"\bnot (\w+)", config.option.markexpr))
+    """Leave out a file, without loading it, whose `pytestmark` has a mark that the run's `-m` excludes."""
+    excluded = _excluded(config.option.markexpr)
     is_test_file = collection_path.suffix == ".py" and collection_path.name.startswith("test_")
     named = {config.invocation_params.dir / argument.split("::")[0] for argument in config.args}
     if not excluded or not is_test_file or collection_path in named:
         return None
     marks = _MODULE_MARKS.search(collection_path.read_text())
     return True if marks and excluded & set(re.findall(r"pytest\.mark\.(\w+)", marks[1])) else None
+
+
+@cache
+def _excluded(expression: str) -> set[str]:
+    """Return the marks that no test may have: the terms of `not slow and not e2e`, and none of `not slow or broker`."""
+    whole = ast.parse(expression or "all", mode="eval").body
+    terms = whole.values if isinstance(whole, ast.BoolOp) and isinstance(whole.op, ast.And) else [whole]
+    negated = [
+        term.operand for term in terms if isinstance(term, ast.UnaryOp) and isinstance(term.op, ast.Not)
+    ]
+    return {mark.id for mark in negated if isinstance(mark, ast.Name)}
 
 
 @pytest.hookimpl(tryfirst=True)
