@@ -378,6 +378,7 @@ class TestTheList:
     def api(self, db: None) -> Api:
         return caller("bank")
 
+    @pytest.mark.slow
     def test_shows_an_admins_token_what_was_done_in_its_project_alone(self, api: Api) -> None:
         stranger = caller("theirs")
         record(api.project, 3)

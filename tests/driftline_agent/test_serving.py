@@ -339,6 +339,7 @@ class TestTheServer:
 
         assert (status, "send tensors as bytes behind it" in answer["error"]) == (413, True)
 
+    @pytest.mark.slow
     def test_answers_large_tensors_of_many_programs_at_once(self, program: Program) -> None:
         program.have(embedding_model(), "1", embedding_signature())
         images = np.ones((900, 3, 4, 4, 8), "<f4")[..., 0]

@@ -21,6 +21,8 @@ from monitors.rules.models import Rule, Transition
 from tests.markup import markup
 from tests.pages_client import PagesClient
 
+pytestmark = pytest.mark.slow
+
 DAY = timedelta(days=1)
 ADA = "ada@bank.example"
 WITHOUT_SIGN_IN = [Act.ACKNOWLEDGE, Act.SNOOZE]

@@ -14,6 +14,8 @@ from tests.markup import markup
 from tests.worlds.approvals import DAY, label, log, rows_of_a_day, truths, work
 from tests.worlds.incidents import open_incident
 
+pytestmark = pytest.mark.slow
+
 ONE_DAY = timedelta(days=1)
 FIRST, SECOND = "2026-01-05", "2026-01-06"
 OF_SECOND = f"from={SECOND}&to={SECOND}"

@@ -239,6 +239,7 @@ class TestEnrolment:
 
 
 class TestReleases:
+    @pytest.mark.slow
     def test_start_and_show_how_far_they_are(self, owner: Client, project: Project) -> None:
         group = make_group(project)
         agents = add_agents(group, 3)
@@ -301,6 +302,7 @@ class TestReleases:
 
         assert "Versions in the field: 1 on 2 devices, none on 1 device." in text
 
+    @pytest.mark.slow
     def test_show_why_devices_failed_also_once_they_have_ended(self, owner: Client, project: Project) -> None:
         group = make_group(project)
         agents = add_agents(group, 2)

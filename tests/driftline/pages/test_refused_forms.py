@@ -16,6 +16,8 @@ from monitors.workflows.pulls.models import Pull
 from tests.driftline.pages.visitors import viewer_of
 from tests.worlds.every_kind import make_source
 
+pytestmark = pytest.mark.slow
+
 CONNECTION = {
     "do": "save", "url": "http://127.0.0.1:8900", "registered_model": "flights", "alias": "challenger",
 }  # fmt: skip

@@ -129,6 +129,7 @@ class TestDiagnose:
         assert find(paths, "lake of bank").text.endswith("UTC: It answered 403 AccessDenied.")
         assert "retention keeps rows" in find(paths, "lake of bank").remedy
 
+    @pytest.mark.slow
     def test_says_how_far_a_sink_is_behind_and_why(self, paths: HomePaths) -> None:
         project = Project.objects.create(slug="bank", name="Bank")
         sink = Sink.objects.create(project=project, settings={"brokers": ["kafka:9092"]})
@@ -146,6 +147,7 @@ class TestDiagnose:
         Sink.objects.update(failing_since=now(), error="The brokers do not answer.")
         assert find(paths, "sink of bank").text.endswith("UTC: The brokers do not answer.")
 
+    @pytest.mark.slow
     def test_says_how_far_a_receiver_of_the_audit_trail_is_behind_and_why(
         self, paths: HomePaths, settings: Any
     ) -> None:

@@ -15,6 +15,8 @@ from monitors.deletion import delete_version
 from monitors.feed.models import FeedEvent
 from tests.inference.edge.fleet import Agent, add_agent, add_agents, add_version, release
 
+pytestmark = pytest.mark.slow
+
 
 def now() -> datetime:
     return datetime.now(UTC)

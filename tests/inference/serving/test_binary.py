@@ -11,6 +11,8 @@ from inference.protocol.tensors import NUMPY_TYPES
 from tests.inference.serving.running import Response, Server, request_bytes, rows_body
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.slow
+
 SUMS = "/v2/models/sums/infer"
 TYPES = "/v2/models/types/infer"
 VALUES: dict[str, list[Any]] = {

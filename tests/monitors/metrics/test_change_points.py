@@ -23,7 +23,7 @@ from monitors.summaries.models import StaleWindow
 from tests.worlds.approvals import DAY, label, log, make_model, rows_of_a_day, work
 from tests.worlds.points import store_points
 
-pytestmark = pytest.mark.django_db
+pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 
 USUAL = [0.1, 0.14, 0.12, 0.08] * 6
 WORSE = [0.4, 0.44, 0.38, 0.42] * 5

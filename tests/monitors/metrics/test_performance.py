@@ -198,6 +198,7 @@ class TestChance:
     def test_of_few_days_is_not_known(self, days):
         assert "p_value" not in self.of_mae(10.0, *days)
 
+    @pytest.mark.slow
     def test_holds_days_without_drift_to_its_word(self):
         rng = np.random.default_rng(0)
 

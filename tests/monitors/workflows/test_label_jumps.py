@@ -17,6 +17,8 @@ from monitors.workflows.steps.check_labels import NEWEST
 from tests.monitors.workflows.conftest import Fire
 from tests.worlds.turning_flights import DAY, FIRST_DAY, World
 
+pytestmark = pytest.mark.slow
+
 Tell = Callable[..., None]
 HISTORY = range(5, 12)
 NEW_DAYS = range(12, 19)

@@ -45,6 +45,8 @@ from tests.inference.prediction_log.sources.objects.reading import (
     read_by,
 )
 
+pytestmark = pytest.mark.slow
+
 
 def positions(source: Source) -> dict[str, int]:
     return dict(SourcePosition.objects.filter(source=source).values_list("partition", "next_offset"))
