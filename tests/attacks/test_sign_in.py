@@ -18,7 +18,7 @@ from driftline.accounts.bootstrap import OPERATOR, bootstrap_home
 from driftline.accounts.models import ApiToken, User, digest_of
 from driftline.accounts.services import revoke_token
 
-pytestmark = [pytest.mark.slow, pytest.mark.django_db]
+pytestmark = pytest.mark.django_db
 
 PASSWORD = "correct horse battery"
 SECRET = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"

@@ -246,7 +246,6 @@ class TestRows:
         assert (batch.windows[WHOLE].rows, device.rows.dropped_rows()) == (1, 2)
 
 
-@pytest.mark.slow
 class TestAPowerCut:
     def test_at_any_statement_leaves_each_row_in_one_place(self, device: Device, tmp_path: Path) -> None:
         device.answer(*(body(float(number)) for number in range(5)))

@@ -13,8 +13,6 @@ from monitors.workflows.schemas import WorkflowOut
 from tests.monitors.workflows.conftest import Fire
 from tests.worlds.turning_flights import DAY, FIRST_DAY, World
 
-pytestmark = pytest.mark.slow
-
 
 def reason() -> str:
     return AuditEntry.objects.filter(action="run.not_started").latest("pk").after["code"]

@@ -31,7 +31,7 @@ from tests.inference.prediction_log.labels.closed_weeks import let_narrow_rows_g
 from tests.inference.prediction_log.storage.aging import grow_old, pack_all
 from tests.worlds.approvals import DAY, label, log, make_model, rows_of_a_day, send, truths, work
 
-pytestmark = [pytest.mark.slow, pytest.mark.django_db]
+pytestmark = pytest.mark.django_db
 
 END = DAY + timedelta(days=1)
 US = timedelta(microseconds=1)

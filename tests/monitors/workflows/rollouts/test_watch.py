@@ -9,7 +9,7 @@ from monitors.workflows import services
 from monitors.workflows.rollouts.services import pause_rollout, resume_rollout
 from tests.worlds.rollouts import RolloutWorld, run_after_gate
 
-pytestmark = [pytest.mark.slow, pytest.mark.django_db]
+pytestmark = pytest.mark.django_db
 
 WATCHED = {"steps": [], "watch_seconds": 3_600}
 
@@ -60,6 +60,7 @@ class TestWatch:
         assert (world.rollout.state, world.rollout.weight) == ("aborted", 0.0)
         assert world.rollout.repair["verdict"] == "worse"
 
+    @pytest.mark.slow
     def test_keeps_a_champion_that_is_as_good(self, world: RolloutWorld) -> None:
         for _ in range(4):
             world.send_pairs(600)
