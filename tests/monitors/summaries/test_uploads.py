@@ -1,7 +1,7 @@
 """Summaries that were made elsewhere count as if their rows were logged, once, and only where rows could give them."""
 
 import base64
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 import zstandard
+from django.test import override_settings
+from pytest_django import DjangoDbBlocker
 
 from driftline.accounts.models import Project
 from driftline.common.errors import Problem
@@ -25,18 +27,23 @@ from monitors.summaries.models import StaleWindow, Summary
 from monitors.summaries.uploads.layout import fix_centres, layout_of
 from monitors.summaries.uploads.models import SummaryBatch
 from monitors.summaries.uploads.services import MAX_MONTH_ROWS, SentWindow, add_batch
+from tests.shared_rows import rows_of_many_tests
 from tests.worlds.approvals import DAY, give_reference, label, log, make_model, rows_of_a_day, truths, work
 
 pytestmark = [pytest.mark.slow, pytest.mark.django_db]
 NOW = DAY + timedelta(days=3)
 
 
-@pytest.fixture
-def project() -> Project:
-    return Project.objects.create(slug="bank", name="Bank")
+@pytest.fixture(scope="module")
+def project(
+    django_db_setup: None, django_db_blocker: DjangoDbBlocker, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Project]:
+    home = tmp_path_factory.mktemp("home")
+    with rows_of_many_tests(django_db_blocker), override_settings(HOME=home):
+        yield Project.objects.create(slug="bank", name="Bank")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def logged(project: Project) -> Model:
     """A model that logs its rows, with their labels."""
     model = make_model(project, "logged")
@@ -48,12 +55,17 @@ def logged(project: Project) -> Model:
     return model
 
 
-@pytest.fixture
-def summed(logged: Model, project: Project) -> Model:
-    """A model with rows that are summarised elsewhere, on the grid of the one that logs them."""
+@pytest.fixture(scope="module")
+def whose_rows_stay_elsewhere(logged: Model, project: Project) -> Model:
     model = make_model(project, "summed")
     give_reference(model)
     return model
+
+
+@pytest.fixture
+def summed(whose_rows_stay_elsewhere: Model, db: None) -> Model:
+    """A model with rows that are summarised elsewhere, on the grid of the one that logs them."""
+    return Model.objects.get(pk=whose_rows_stay_elsewhere.pk)
 
 
 def windows_of(logged: Model) -> list[SentWindow]:
