@@ -7,7 +7,7 @@ Each line is a method, a path with the places of its URL pattern, and what it ta
     device      the code or the token of a device: everybody else is unknown, whatever token they have
     host        the token of a serving host: everybody else is unknown, whatever token they have
     scrape      anybody on this machine, else a token with scope read
-    both        a token with the scopes read and deploy, which none of one scope is
+    both        a token with two scopes, which none of one scope is
 """
 
 from typing import NamedTuple
@@ -169,7 +169,7 @@ PATCH   api/v1/tokens/<int:token_id>                                admin
 POST    api/v1/tokens/<int:token_id>/rotate                         admin
 GET     api/v1/invitations                                          admin
 POST    api/v1/invitations                                          admin
-POST    api/v1/invitations/<int:invitation_id>/resend               admin
+POST    api/v1/invitations/<int:invitation_id>/resend               both
 DELETE  api/v1/invitations/<int:invitation_id>                      admin
 GET     api/v1/config                                               read
 GET     api/v1/config/differences                                   read

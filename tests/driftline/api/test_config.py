@@ -1,12 +1,14 @@
 """A project as a document: exported, planned and applied, whole or not at all, and what was edited since is listed."""
 
-from pathlib import Path
+from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 import yaml
+from django.test import override_settings
 
-from driftline.accounts.models import AuditEntry
+from driftline.accounts.models import AuditEntry, Project
 from driftline.accounts.scopes import Scope
 from driftline.models import AppliedConfiguration
 from inference.prediction_log.lake.models import Lake, LakeFile
@@ -58,16 +60,28 @@ KAFKA: dict[str, Any] = {
 }
 
 
-@pytest.fixture(autouse=True)
-def home(tmp_path: Path, settings: Any) -> Path:
-    settings.HOME = tmp_path
-    settings.OUTBOUND_ALLOW = ["127.0.0.1/32", "203.0.113.0/24"]
-    return tmp_path
+@pytest.fixture(scope="module", autouse=True)
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    home = tmp_path_factory.mktemp("home")
+    with override_settings(HOME=home, OUTBOUND_ALLOW=["127.0.0.1/32", "203.0.113.0/24"]):
+        yield
 
 
 @pytest.fixture
-def furnished(api: Api) -> Api:
+def api(db: None) -> Api:
+    """A caller of an empty project."""
+    return caller("bare")
+
+
+@pytest.fixture
+def furnished(everything: Api, db: None) -> Api:
+    return replace(everything, project=Project.objects.get(pk=everything.project.pk))
+
+
+@pytest.fixture(scope="module")
+def everything(home: None, shared_api: Api) -> Api:
     """A project with a model that has everything that a configuration holds."""
+    api = shared_api
     model = furnish(api.project, "flights").model
     add_default_rules(project=api.project, model=model, actor="test")
     configure_workflow(
@@ -347,12 +361,12 @@ def test_silences_are_made_and_ended(api: Api, labels: dict[str, Any]) -> None:
     }
     assert apply(api, {"silences": [silence]}).status_code == 200
     assert plan(api, {"silences": [silence]}) == []
-    assert Silence.objects.get().reason == "works"
-    assert Silence.objects.get().matchers == labels.get("matchers", {})
+    made = Silence.objects.get(project=api.project)
+    assert (made.reason, made.matchers) == ("works", labels.get("matchers", {}))
 
     assert apply(api, {"silences": []}).status_code == 200
 
-    assert not Silence.objects.exists()
+    assert not Silence.objects.filter(project=api.project).exists()
 
 
 def test_what_is_edited_by_hand_is_told_and_applied_away(furnished: Api) -> None:

@@ -1,4 +1,4 @@
-"""Every failure of every address has the one shape."""
+"""Failures that no single address has are of the one shape too; `test_routes.py` walks those of each address."""
 
 from typing import Any
 
@@ -6,15 +6,12 @@ import pytest
 from django.db import OperationalError
 from django.test import Client
 
-from driftline.accounts.scopes import Scope
 from driftline.common.outbound.transport import HOP_HEADER
-from tests.driftline.api.conftest import Api, caller
+from tests.driftline.api.conftest import Api
 from tests.driftline.api.shape import assert_problem
-from tests.driftline.route_matrix import ROUTES, Route
 from tests.worlds.every_kind import World, furnish
 
 pytestmark = pytest.mark.django_db
-API_ROUTES = [route for route in ROUTES if route.takes in Scope]
 
 
 @pytest.fixture(scope="module")
@@ -27,39 +24,6 @@ def world(api: Api) -> World:
     return furnish(api.project)
 
 
-@pytest.fixture(scope="module")
-def readers(api: Api) -> Api:
-    """A token that may read, and no more."""
-    return caller("ours", "read")
-
-
-@pytest.fixture(scope="module")
-def senders(api: Api) -> Api:
-    """A token that may send predictions, and no more."""
-    return caller("ours", "log")
-
-
-@pytest.mark.parametrize("route", API_ROUTES, ids=lambda route: f"{route.method} {route.path}")
-def test_every_route_refuses_in_one_shape(
-    route: Route, api: Api, world: World, readers: Api, senders: Api
-) -> None:
-    path = "/" + world.fill(route.path).removeprefix("api/v1/")
-    weak = senders if route.takes == "read" else readers
-    nobody = Api(api.project, api.token, "dl_nothing", api.client)
-
-    failures = [
-        (nobody.send(route.method, path, b"{}"), 401),
-        (weak.send(route.method, path, b"{}"), 403),
-        (api.send(route.method, f"{path}?misspelt=1", b"{}"), 400),
-        (api.send("TRACE", path), 405),
-    ]
-    if route.method in ("POST", "PUT", "PATCH") and takes_body(route):
-        failures.append((api.send(route.method, path, b"{}", content_type="image/png"), 415))
-
-    for answer, status in failures:
-        assert_problem(answer, status)
-
-
 def test_a_webhook_of_ours_is_refused_whatever_it_carries(api: Api) -> None:
     answer = api.client.post(
         "/api/v1/models", b"{}", content_type="application/json",
@@ -68,32 +32,6 @@ def test_a_webhook_of_ours_is_refused_whatever_it_carries(api: Api) -> None:
 
     assert_problem(answer, 508)
     assert answer.json()["code"] == "loop_detected"
-
-
-def takes_body(route: Route) -> bool:
-    """Actions on an object take no body, or none is needed."""
-    verb = route.path.rsplit("/", 1)[1]
-    return verb not in (
-        "runs",
-        "resend",
-        "approve",
-        "reject",
-        "cancel",
-        "pause",
-        "resume",
-        "roll-back",
-        "acknowledge",
-        "resolve",
-        "test",
-        "replay",
-        "retry",
-        "rollback",
-        "variants",
-        "register",
-        "rotate-secret",
-        "code",
-        "revoke",
-    )
 
 
 @pytest.mark.parametrize("path", ["/api", "/api/", "/api/v1/", "/api/v2/models", "/api/v1/nothing"])

@@ -1,5 +1,6 @@
 """The list of incidents and its filters, and what callers do about an incident."""
 
+from copy import deepcopy
 from datetime import timedelta
 from typing import Any
 
@@ -15,9 +16,19 @@ from tests.worlds.every_kind import World, furnish
 pytestmark = pytest.mark.slow
 
 
+@pytest.fixture(scope="module")
+def stored_world(shared_api: Api) -> World:
+    return furnish(shared_api.project)
+
+
 @pytest.fixture
-def world(api: Api) -> World:
-    return furnish(api.project)
+def world(stored_world: World, db: None) -> World:
+    return deepcopy(stored_world)
+
+
+@pytest.fixture
+def api(shared_api: Api, db: None) -> Api:
+    return shared_api
 
 
 def test_are_listed_by_severity(api: Api, world: World) -> None:

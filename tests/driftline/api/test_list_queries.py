@@ -1,6 +1,7 @@
 """Lists run as many queries for six objects as for two."""
 
 from collections.abc import Callable
+from copy import deepcopy
 from typing import Any
 
 import pytest
@@ -113,9 +114,19 @@ OF_ARRAYS = {"/models/{name}/drift", "/models/{name}/losses", "/models/{name}/ch
 """Their items are computed from a summary, or from logged rows that are read at once."""
 
 
+@pytest.fixture(scope="module")
+def stored_world(shared_api: Api) -> World:
+    return furnish(shared_api.project)
+
+
 @pytest.fixture
-def world(api: Api) -> World:
-    return furnish(api.project)
+def world(stored_world: World, db: None) -> World:
+    return deepcopy(stored_world)
+
+
+@pytest.fixture
+def api(shared_api: Api, db: None) -> Api:
+    return shared_api
 
 
 def queries_of(api: Api, path: str) -> tuple[int, int]:
