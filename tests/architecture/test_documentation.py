@@ -10,8 +10,6 @@ README = CHECKOUT / "README.md"
 PAGES = [README, *sorted((CHECKOUT / "docs").rglob("*.md"))]
 TEXT = "\n".join(page.read_text() for page in PAGES)
 
-pages = pytest.mark.parametrize("page", PAGES, ids=[str(page.relative_to(CHECKOUT)) for page in PAGES])
-
 
 def links(page: Path) -> list[tuple[str, Path]]:
     """The text and the target of each link to a file."""
@@ -27,30 +25,32 @@ def test_each_link_of_the_readme_leads_to_a_file() -> None:
     assert [str(target) for _, target in links(README) if not target.exists()] == []
 
 
-@pages
-def test_what_a_page_names_in_a_file_is_in_it(page: Path) -> None:
-    names = [
-        (text.strip("`"), target)
-        for text, target in links(page)
-        if target.suffix == ".py" and re.fullmatch(r"`\w+`", text)
-    ]
+def test_what_a_page_names_in_a_file_is_in_it(subtests: pytest.Subtests) -> None:
+    for page in PAGES:
+        with subtests.test(str(page.relative_to(CHECKOUT))):
+            names = [
+                (text.strip("`"), target)
+                for text, target in links(page)
+                if target.suffix == ".py" and re.fullmatch(r"`\w+`", text)
+            ]
 
-    assert [
-        f"{name} in {target}"
-        for name, target in names
-        if not re.search(rf"^\s*(?:class |def |async def )?{name}\b", target.read_text(), re.MULTILINE)
-    ] == []
+            assert [
+                f"{name} in {target}"
+                for name, target in names
+                if not re.search(
+                    rf"^\s*(?:class |def |async def )?{name}\b", target.read_text(), re.MULTILINE
+                )
+            ] == []
 
 
-@pytest.mark.parametrize(
-    "target", sorted(set(re.findall(r"`(Makefile|tests/[\w/]+(?:\.py)?(?:::\w+)*)`", TEXT)))
-)
-def test_each_test_that_is_named_exists(target: str) -> None:
-    path, *names = target.split("::")
+def test_each_test_that_is_named_exists(subtests: pytest.Subtests) -> None:
+    for target in sorted(set(re.findall(r"`(Makefile|tests/[\w/]+(?:\.py)?(?:::\w+)*)`", TEXT))):
+        with subtests.test(target):
+            path, *names = target.split("::")
 
-    assert (CHECKOUT / path).exists()
-    text = (CHECKOUT / path).read_text() if names else ""
-    assert all(f"class {name}" in text or f"def {name}" in text for name in names)
+            assert (CHECKOUT / path).exists()
+            text = (CHECKOUT / path).read_text() if names else ""
+            assert all(f"class {name}" in text or f"def {name}" in text for name in names)
 
 
 def test_tests_are_named_by_their_whole_path() -> None:

@@ -20,27 +20,13 @@ PACKAGES = [
     if "migrations" not in init.parts
 ]
 
-packages = pytest.mark.parametrize(
-    "package", PACKAGES, ids=[str(package.relative_to(CHECKOUT)) for package in PACKAGES]
-)
 
+def test_each_says_what_it_is_for_and_where_to_start(subtests: pytest.Subtests) -> None:
+    for package in PACKAGES:
+        with subtests.test(str(package.relative_to(CHECKOUT))):
+            docstring = ast.get_docstring(ast.parse((package / "__init__.py").read_text())) or ""
 
-def docstring(package: Path) -> str:
-    return ast.get_docstring(ast.parse((package / "__init__.py").read_text())) or ""
-
-
-@packages
-def test_has_a_docstring_of_3_to_15_lines(package: Path) -> None:
-    assert 3 <= len(docstring(package).splitlines()) <= 15
-
-
-@packages
-def test_says_where_to_start_reading(package: Path) -> None:
-    assert re.search(r"^Start with `", docstring(package), re.M)
-
-
-@packages
-def test_names_only_files_that_exist(package: Path) -> None:
-    named = re.findall(r"`([\w/]+\.py)`", docstring(package))
-
-    assert [name for name in named if not (package / name).exists()] == []
+            assert 3 <= len(docstring.splitlines()) <= 15
+            assert re.search(r"^Start with `", docstring, re.M)
+            named = re.findall(r"`([\w/]+\.py)`", docstring)
+            assert [name for name in named if not (package / name).exists()] == []

@@ -1,6 +1,7 @@
 """Where a model of a user may be loaded: in serving, and in children behind walls, never in a worker's own process."""
 
 import ast
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,7 @@ CHILDREN_ALONE = {
 }
 
 
+@cache
 def openers() -> list[Path]:
     """List the files that name what opens a session."""
     return [path for path, tree in product_trees().items() if _names(tree) & OPENERS]

@@ -146,18 +146,19 @@ def test_its_release_is_that_of_the_program() -> None:
 
 
 # -- values ------------------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("path", [path for path, _ in leaves(default_values())], ids=".".join)
-def test_each_value_changes_what_is_rendered(path: tuple[str, ...]) -> None:
-    values = merged(default_values(), EXTERNAL if path[0] == "externalSecret" else WHOLE)
-    if path == ("worker", "replicas"):
-        values["worker"]["autoscaling"]["enabled"] = False
+def test_each_value_changes_what_is_rendered(subtests: pytest.Subtests) -> None:
+    for path, _ in leaves(default_values()):
+        with subtests.test(".".join(path)):
+            values = merged(default_values(), EXTERNAL if path[0] == "externalSecret" else WHOLE)
+            if path == ("worker", "replicas"):
+                values["worker"]["autoscaling"]["enabled"] = False
 
-    others = changed(values, path)
-    if path == ("externalSecret", "enabled"):
-        others["existingSecret"] = "driftline-secrets"
+            others = changed(values, path)
+            if path == ("externalSecret", "enabled"):
+                others["existingSecret"] = "driftline-secrets"
 
-    is_upgrade = path == ("prepare", "backup")
-    assert render(values, is_upgrade=is_upgrade) != render(others, is_upgrade=is_upgrade)
+            is_upgrade = path == ("prepare", "backup")
+            assert render(values, is_upgrade=is_upgrade) != render(others, is_upgrade=is_upgrade)
 
 
 def test_the_schema_has_the_values_and_no_others() -> None:
