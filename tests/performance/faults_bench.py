@@ -239,10 +239,12 @@ def send_labels(model: "Model", rows: pd.DataFrame) -> None:
 
 def measure(n: int, seed: int, folder: Path, messages: MessagesOfFaults | None) -> dict[str, Any]:
     from driftline.demo.flights import train_champion
-    from driftline.demo.flights_data import load_flights, shift_to
+    from driftline.demo.flights_data import shift_to
+    from tests.performance.demo_data import build_flights
 
     shift = shift_to(date.today() - timedelta(days=120))  # all of the year lies in the past
-    flights = load_flights(folder / "flights.parquet")
+    flights = build_flights()
+    flights["id"] = [f"flight-{row}" for row in range(len(flights))]
     trained = train_champion(folder / "champion", flights, shift)
     flights = with_answers(
         flights.assign(event_time=flights.event_time + shift, label_time=flights.label_time + shift), trained

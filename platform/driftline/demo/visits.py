@@ -1,18 +1,13 @@
 """Story (a): a release of the caller loses one column of one segment, and rolling back mends it.
 
-Data: the RAND Health Insurance Experiment (20,190 person-years, public domain), which the package statsmodels ships.
+Data: the RAND Health Insurance Experiment (20,190 person-years, public domain).
 Will an insured person see a doctor this year? The rows have no days; each day of the demo gets some of those held
 out in random order, so that days differ by chance alone until the fault is planted.
 """
 
-import importlib.util
 import time
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from pathlib import Path
-
-import numpy as np
-import pandas as pd
 
 from driftline.demo.drawn_story import PART, DrawnStory, StorySetting
 from driftline.demo.draws import DAY, DailyDraws, midnight, spread_over_days
@@ -26,6 +21,7 @@ from driftline.demo.setup import (
     ensure_version,
     train,
 )
+from driftline.demo.tables import read_table
 
 VISIT, NONE = "visit", "none"
 LOST_COLUMN, LOST_SEGMENT = "chronic_diseases", ("plan", "free")
@@ -55,37 +51,13 @@ SLOW_PART_S, SLOWEST_PART_S, SLOW_DAYS = 2.0, 8.0, 10
 SEED = 18
 
 
-def load_visits() -> pd.DataFrame:
-    """Read the experiment's rows in a random order, with the names and categories of the model."""
-    package = importlib.util.find_spec("statsmodels")
-    if package is None or not package.submodule_search_locations:
-        raise ModuleNotFoundError("The demo's data is not installed; run 'pip install statsmodels'.")
-    raw = pd.read_csv(Path(package.submodule_search_locations[0]) / "datasets" / "randhie" / "randhie.csv")
-    share = np.expm1(raw.lncoins).round().astype(int)
-    rated = raw[["hlthg", "hlthf", "hlthp"]].to_numpy(bool)
-    table = pd.DataFrame(
-        {
-            "plan": share.map(lambda percent: "free" if percent == 0 else f"{percent}%"),
-            "health": np.select(list(rated.T), ["good", "fair", "poor"], "excellent"),
-            "deductible": raw.idp,
-            "incentive": raw.lpi,
-            "spending_cap": raw.fmde,
-            "limited": raw.physlm,
-            "chronic_diseases": raw.disea,
-            "label": np.where(raw.mdvis > 0, VISIT, NONE),
-        }
-    )
-    table[MODEL.inputs.numbers] = table[MODEL.inputs.numbers].astype(np.float32)
-    return table.sample(frac=1, random_state=SEED, ignore_index=True)
-
-
 class Visits(DrawnStory):
     """The callers of the model, who send rows as the release prepares them that the deployment asks for."""
 
     model = MODEL
 
     def __init__(self, setting: StorySetting, *, project: str, began: datetime) -> None:
-        self._table = load_visits()
+        self._table = read_table("visits")
         held_out = self._table.iloc[TRAINING_ROWS:]
         super().__init__(
             setting,
@@ -144,7 +116,7 @@ def make_plan(project: str, began: datetime) -> ModelPlan:
         project=project,
         model=MODEL.name,
         title="A release of the caller loses a column",
-        data="RAND Health Insurance Experiment, 20,190 real rows (statsmodels, public domain); "
+        data="RAND Health Insurance Experiment, 20,190 real rows (public domain); "
         f"each day gets {ROWS_A_DAY:,} of those held out, in random order, so days differ by chance alone.",
         started_at=began,
         quiet_from=first,

@@ -108,7 +108,7 @@ def timeline(tmp_path: Path) -> Timeline:
             second.replace(hour=10),
         ],
         landings=[first.replace(hour=4), None, second.replace(hour=3), second.replace(hour=13)],
-        ids=["morning", "cancelled", "night", "next day"],
+        ids=["flight-0", "flight-1", "flight-2", "flight-3"],
     )
 
 

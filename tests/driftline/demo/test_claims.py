@@ -13,15 +13,15 @@ from driftline.demo.claims import (
     MEANING_AFTER,
     MODEL,
     NO_CLAIM,
-    build_claims,
     claim_of,
     make_plan,
 )
+from driftline.demo.tables import read_table
 
 
 @pytest.fixture(scope="module")
 def claims() -> pd.DataFrame:
-    return build_claims()
+    return read_table("claims")
 
 
 class TestData:

@@ -87,8 +87,8 @@ class TestHistory:
         start().run(history_days=2)
 
         assert sent(server) == [
-            *("morning", ["morning"], "cancelled", "night", "?"),
-            *(["night"], "next day", ["next day"], "?"),
+            *("flight-0", ["flight-0"], "flight-1", "flight-2", "?"),
+            *(["flight-2"], "flight-3", ["flight-3"], "?"),
         ]
 
     def test_labels_say_when_the_flight_landed(self, server: ScriptedServer, start: Start) -> None:
@@ -98,7 +98,7 @@ class TestHistory:
 
         (labels,) = [request.json()["labels"] for request in server.received if request.path == LABELS]
         landed = datetime(2013, 3, 4, 4, tzinfo=UTC) + SHIFT
-        assert labels == [{"id": "morning", "label": "late", "timestamp": landed.isoformat()}]
+        assert labels == [{"id": "flight-0", "label": "late", "timestamp": landed.isoformat()}]
 
     def test_the_next_day_waits_until_the_day_is_computed(self, server: ScriptedServer, start: Start) -> None:
         looks = iter([None, datetime(2013, 3, 4, 12, tzinfo=UTC), END_OF_FIRST, END_OF_SECOND])
@@ -110,8 +110,8 @@ class TestHistory:
         start().run(history_days=2)
 
         assert [what for what in sent(server) if not isinstance(what, list)] == [
-            *("morning", "cancelled", "night", "?", "?", "?"),
-            *("next day", "?"),
+            *("flight-0", "flight-1", "flight-2", "?", "?", "?"),
+            *("flight-3", "?"),
         ]
 
     def test_a_second_run_continues_with_the_day_that_was_not_finished(
@@ -123,7 +123,7 @@ class TestHistory:
 
         start().run(history_days=2)
 
-        assert sent(server) == [["night"], "next day", ["next day"], "?"]
+        assert sent(server) == [["flight-2"], "flight-3", ["flight-3"], "?"]
         progress = load_progress(tmp_path)
         assert progress is not None
         assert (progress.phase, progress.day, progress.flights_sent) == (HISTORY, 2, 4)
@@ -148,9 +148,9 @@ class TestLive:
             tmp_path / "autumn.parquet",
             departures=[LIVE_START - timedelta(hours=2), minutes(5), minutes(40)],
             landings=[minutes(6), minutes(20), minutes(90)],
-            ids=["of history", "first", "last"],
+            ids=["flight-0", "flight-1", "flight-2"],
         )
-        server.script = lambda request: Reply(status=404 if b"last" in request.body else 200)
+        server.script = lambda request: Reply(status=404 if b"flight-2" in request.body else 200)
 
         with pytest.raises(RequestRefused):
             Replay(
@@ -161,7 +161,7 @@ class TestLive:
                 tick_s=0.1,
             ).run()
 
-        assert sent(server) == ["first", ["first"], "last"]
+        assert sent(server) == ["flight-1", ["flight-1"], "flight-2"]
         (label,) = server.received[1].json()["labels"]  # type: ignore[misc]
         age = datetime.now(UTC) - datetime.fromisoformat(label["timestamp"])
         assert timedelta() < age < timedelta(seconds=30)
@@ -179,8 +179,8 @@ class TestProgress:
 
         progress = load_progress(tmp_path)
         assert progress is not None
-        assert progress.sentence().startswith(f"Flights: day 2 of 211 ({date(2013, 3, 5) + SHIFT}), ")
-        assert progress.share == 2 / 211
+        assert progress.sentence().startswith(f"Flights: day 2 of 91 ({date(2013, 3, 5) + SHIFT}), ")
+        assert progress.share == 2 / 91
 
     def test_no_file_means_no_demo(self, tmp_path: Path) -> None:
         assert load_progress(tmp_path) is None

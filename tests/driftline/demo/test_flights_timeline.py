@@ -18,11 +18,11 @@ class TestTimeline:
         assert timeline.rows_between(first_landing, SECOND) == range(3)
 
     def test_labels_come_in_order_of_landing_and_only_for_who_landed(self, timeline: Timeline) -> None:
-        assert [(f.id, f.label) for f in timeline.landed_between(FIRST, SECOND)] == [("morning", "late")]
-        assert [f.id for f in timeline.landed_between(SECOND, THIRD)] == ["night", "next day"]
+        assert [(f.id, f.label) for f in timeline.landed_between(FIRST, SECOND)] == [("flight-0", "late")]
+        assert [f.id for f in timeline.landed_between(SECOND, THIRD)] == ["flight-2", "flight-3"]
 
     def test_labels_after_a_moment_are_those_of_the_given_flights(self, timeline: Timeline) -> None:
-        assert [f.id for f in timeline.landed_after(SECOND, range(3))] == ["night"]
+        assert [f.id for f in timeline.landed_after(SECOND, range(3))] == ["flight-2"]
 
     def test_a_request_asks_with_one_input_a_feature(self, timeline: Timeline) -> None:
         cancelled = orjson.loads(next(timeline.requests(range(1, 2), shift=timedelta(weeks=1))))
@@ -42,11 +42,11 @@ class TestTimeline:
             "data": [None],
         }
         assert cancelled["parameters"] == {
-            "driftline_id": "cancelled",
+            "driftline_id": "flight-1",
             "driftline_timestamp": "2013-03-11T12:00:00+00:00",
         }
 
     def test_a_live_request_leaves_its_time_to_the_server(self, timeline: Timeline) -> None:
         live = orjson.loads(next(timeline.requests(range(1), shift=None, suffix=".2")))
 
-        assert live["parameters"] == {"driftline_id": "morning.2"}
+        assert live["parameters"] == {"driftline_id": "flight-0.2"}

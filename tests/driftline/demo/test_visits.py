@@ -6,7 +6,8 @@ import pandas as pd
 import pytest
 
 from driftline.demo.draws import DAY, DailyDraws
-from driftline.demo.visits import LOST_COLUMN, MODEL, QUIET_DAYS, load_visits, lose_column, make_plan
+from driftline.demo.tables import read_table
+from driftline.demo.visits import LOST_COLUMN, MODEL, QUIET_DAYS, lose_column, make_plan
 
 FIRST = datetime(2026, 3, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -14,7 +15,7 @@ HOUR = timedelta(hours=1)
 
 @pytest.fixture(scope="module")
 def visits() -> pd.DataFrame:
-    return load_visits()
+    return read_table("visits")
 
 
 @pytest.fixture
