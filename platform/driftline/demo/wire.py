@@ -129,8 +129,9 @@ class RequestSender:
 
     def _send_round(self, waiting: deque[bytes]) -> float:
         """Fill every connection once and read the answers; what was not accepted goes back in front."""
+        depth = min(DEPTH, -(-len(waiting) // len(self._connections)))
         shares = [
-            (connection, [waiting.popleft() for _ in range(min(DEPTH, len(waiting)))])
+            (connection, [waiting.popleft() for _ in range(min(depth, len(waiting)))])
             for connection in self._connections
             if waiting
         ]

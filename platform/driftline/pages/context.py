@@ -10,7 +10,7 @@ from django.urls import reverse
 from driftline.accounts.models import Project
 from driftline.accounts.project_prefix import links_into
 from driftline.demo.plan import ModelPlan, load_plans
-from driftline.demo.progress import HISTORY, LIVE, load_progress, load_story
+from driftline.demo.progress import load_story
 from driftline.pages.access import Visitor, visitor_of
 from driftline.pages.display import display_of
 from monitors.alerts.selectors import open_incidents
@@ -139,20 +139,14 @@ def demo_plans(project: Project) -> list[ModelPlan]:
 
 
 def demo_progress(plans: list[ModelPlan]) -> dict[str, Any] | None:
-    """Say what the replays of the demo are doing by what they plant; None where none plays."""
-    if not plans:
+    """Say what the stories of the demo are doing by what they plant; None where none plays."""
+    stories = {plan.model: load_story(settings.HOME, plan.model) for plan in plans}
+    begun = [story for story in stories.values() if story is not None]
+    if not begun:
         return None
-    flights = load_progress(settings.HOME)
-    stories = [load_story(settings.HOME, plan.model) for plan in plans]
-    lines = [story.sentence() for story in stories if story is not None]
-    if flights is not None:
-        lines.append(flights.sentence())
-    if not lines:
-        return None
+    shares = [story.share(plan) if (story := stories[plan.model]) else 0.0 for plan in plans]
     return {
-        "lines": lines,
-        "percent": round(flights.share * 100) if flights is not None else 0,
-        "has_bar": flights is not None and flights.phase == HISTORY,
-        "is_live": all(story.is_live for story in stories if story)
-        and (flights is None or flights.phase == LIVE),
+        "lines": [story.sentence() for story in begun],
+        "percent": round(100 * sum(shares) / len(shares)),
+        "is_live": len(begun) == len(plans) and all(story.is_live for story in begun),
     }

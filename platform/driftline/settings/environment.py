@@ -612,13 +612,6 @@ LOG_MAX_BYTES = Setting(
     _positive,
     "a number of bytes such as 52428800",
 )
-DEMO_MINUTES_PER_DAY = Setting(
-    "DRIFTLINE_DEMO_MINUTES_PER_DAY",
-    "10",
-    "Minutes that one flight day takes in the live part of the demo.",
-    _natural,
-    "a whole number such as 10",
-)
 
 
 def every_setting() -> Iterator[Setting[object]]:

@@ -1,18 +1,12 @@
-"""A real HTTP server on the loopback that behaves as each test scripts it, and a few flights."""
+"""A real HTTP server on the loopback that behaves as each test scripts it."""
 
 import socketserver
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
-from pathlib import Path
 
 import orjson
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
-
-from driftline.demo.flights_timeline import NUMBERS, STRINGS, Timeline
 
 
 @dataclass(frozen=True)
@@ -93,43 +87,3 @@ def server() -> Iterator[ScriptedServer]:
     scripted = ScriptedServer()
     yield scripted
     scripted.stop()
-
-
-@pytest.fixture
-def timeline(tmp_path: Path) -> Timeline:
-    """Four flights of 4 and 5 March: one lands the next day, one never."""
-    first, second = datetime(2013, 3, 4, tzinfo=UTC), datetime(2013, 3, 5, tzinfo=UTC)
-    return write_timeline(
-        tmp_path / "flights.parquet",
-        departures=[
-            first.replace(hour=1),
-            first.replace(hour=12),
-            first.replace(hour=23),
-            second.replace(hour=10),
-        ],
-        landings=[first.replace(hour=4), None, second.replace(hour=3), second.replace(hour=13)],
-        ids=["flight-0", "flight-1", "flight-2", "flight-3"],
-    )
-
-
-def write_timeline(
-    path: Path, *, departures: list[datetime], landings: list[datetime | None], ids: list[str]
-) -> Timeline:
-    """Flights as the cache holds them; labels alternate from late on, and numbers are missing where they are odd."""
-    rows = len(ids)
-    labels = [landing and ("on_time" if row % 2 else "late") for row, landing in enumerate(landings)]
-    table = pa.table(
-        {
-            **{name: ["x"] * rows for name in STRINGS},
-            **{
-                name: pa.array([None if r % 2 else r + 0.5 for r in range(rows)], pa.float32())
-                for name in NUMBERS
-            },
-            "event_time": pa.array(departures, pa.timestamp("ns", "UTC")),
-            "label_time": pa.array(landings, pa.timestamp("ns", "UTC")),
-            "label": pa.array(labels, pa.string()),
-            "id": ids,
-        }
-    )
-    pq.write_table(table, path)
-    return Timeline.read(path)

@@ -1,9 +1,9 @@
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Iterable
 from datetime import UTC, datetime
 from queue import Queue
-from threading import Event, Thread
+from threading import Thread
 from typing import Any
 
 from django.conf import settings
@@ -13,18 +13,21 @@ from django.db import connection
 from driftline.accounts.bootstrap import PROJECT, working_credentials
 from driftline.demo.api_client import Api
 from driftline.demo.claims import Claims
-from driftline.demo.drawn_story import StorySetting
-from driftline.demo.flights import play_flights
-from driftline.demo.flights_replay import TOTAL_DAYS
-from driftline.demo.flights_timeline import MODEL as FLIGHTS_MODEL
+from driftline.demo.flights import Flights
 from driftline.demo.receiver import Receiver
 from driftline.demo.setup import ensure_channels
+from driftline.demo.story import Story, StorySetting, Turn
 from driftline.demo.traffic import Traffic
 from driftline.demo.visits import Visits
 from driftline.demo.wire import RequestSender
 from driftline.services.demos import DEMOS
 
 HOST = "127.0.0.1"
+STORIES: dict[str, type[Visits] | type[Claims] | type[Flights]] = {
+    "visits": Visits,
+    "claims": Claims,
+    "flights": Flights,
+}
 
 
 class Command(BaseCommand):
@@ -33,9 +36,6 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--play", choices=DEMOS, default=DEMOS[0], help="all stories, or one of them")
-        parser.add_argument(
-            "--history-days", type=int, default=TOTAL_DAYS, help="stop the flights after so many days"
-        )
 
     def handle(self, *args: Any, **options: Any) -> None:
         signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
@@ -49,62 +49,32 @@ class Command(BaseCommand):
         receiver = Receiver(settings.HOME)
         receiver.start()
         ensure_channels(Api(HOST, settings.PORT, token), receiver)
-        stage = _Stage(token, datetime.now(UTC), options["history_days"])
-        _play(stage.play_all() if options["play"] == "all" else [stage.alone(options["play"])])
+        names = STORIES if options["play"] == "all" else [options["play"]]
+        _play(_Stage(token, datetime.now(UTC)).stories(names))
 
 
 class _Stage:
-    """The stories with what they need, in the order in which they take the machine."""
+    """Makes stories with what they need, in the order in which they take the machine."""
 
-    def __init__(self, token: str, began: datetime, history_days: int) -> None:
+    def __init__(self, token: str, began: datetime) -> None:
         self._token = token
         self._began = began
-        self._history_days = history_days
 
-    def play_all(self) -> list[Callable[[], None]]:
-        """Play the visits until their fault is in, then the claims until they are repaired, then the flights."""
-        are_visits_shown, are_claims_shown = Event(), Event()
-        return [
-            lambda: self._play_story(Visits, are_visits_shown),
-            lambda: _after(are_visits_shown, lambda: self._play_story(Claims, are_claims_shown)),
-            lambda: _after(are_claims_shown, self.play_flights),
-        ]
-
-    def alone(self, story: str) -> Callable[[], None]:
-        if story == "flights":
-            return self.play_flights
-        return lambda: self._play_story(Visits if story == "visits" else Claims, Event())
-
-    def _play_story(self, kind: type[Visits] | type[Claims], is_shown: Event) -> None:
-        api, traffic = self._callers(kind.model.name)
-        setting = StorySetting(settings.HOME, api, traffic, is_shown)
-        kind(setting, project=PROJECT, began=self._began).run()
-
-    def play_flights(self) -> None:
-        api, traffic = self._callers(FLIGHTS_MODEL)
-        play_flights(
-            home=settings.HOME,
-            api=api,
-            traffic=traffic,
-            project=PROJECT,
-            began=self._began,
-            minutes_per_day=settings.DEMO_MINUTES_PER_DAY,
-            history_days=self._history_days,
-        )
-
-    def _callers(self, model: str) -> tuple[Api, Traffic]:
-        """Give a story connections of its own: its thread shares none with another."""
-        api = Api(HOST, settings.PORT, self._token)
-        sender = RequestSender(HOST, settings.PORT, f"/v2/models/{model}/infer", self._token)
-        return api, Traffic(api=api, sender=sender, model=model)
+    def stories(self, names: Iterable[str]) -> list[Story]:
+        """Chain stories: each is set up when the one before it is, and plays when that has come to its point."""
+        turn, made = Turn.begun(), list[Story]()
+        for name in names:
+            kind = STORIES[name]
+            api = Api(HOST, settings.PORT, self._token)  # its thread shares no connection with another
+            sender = RequestSender(HOST, settings.PORT, f"/v2/models/{kind.model.name}/infer", self._token)
+            traffic = Traffic(api=api, sender=sender, model=kind.model.name)
+            setting = StorySetting(settings.HOME, api, traffic, before=turn)
+            made.append(kind(setting, project=PROJECT, began=self._began))
+            turn = setting.turn
+        return made
 
 
-def _after(earlier: Event, play: Callable[[], None]) -> None:
-    earlier.wait()
-    play()
-
-
-def _play(stories: list[Callable[[], None]]) -> None:
+def _play(stories: list[Story]) -> None:
     """Play the stories side by side; where one fails all end, and the supervisor starts the demo again."""
     ended: Queue[BaseException | None] = Queue()
     for story in stories:
@@ -114,9 +84,9 @@ def _play(stories: list[Callable[[], None]]) -> None:
             raise failure
 
 
-def _play_one(story: Callable[[], None], ended: "Queue[BaseException | None]") -> None:
+def _play_one(story: Story, ended: "Queue[BaseException | None]") -> None:
     try:
-        story()
+        story.run()
     except BaseException as failure:  # the main thread raises it
         ended.put(failure)
     else:

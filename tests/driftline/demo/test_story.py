@@ -3,17 +3,17 @@
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from threading import Event
 from typing import Any
 
+import orjson
 import pytest
 
 from driftline.demo.api_client import Api
-from driftline.demo.drawn_story import PART, StorySetting
 from driftline.demo.plan import load_plan
 from driftline.demo.progress import StoryProgress, load_story, save_story
+from driftline.demo.story import PART, StorySetting
 from driftline.demo.traffic import Traffic
-from driftline.demo.visits import LOST_COLUMN, MODEL, Visits
+from driftline.demo.visits import LABEL_LAG, LOST_COLUMN, MODEL, Visits
 from driftline.demo.wire import RequestSender
 from tests.driftline.demo.conftest import Received, Reply, ScriptedServer
 
@@ -52,10 +52,10 @@ def start(server: ScriptedServer, tmp_path: Path) -> Iterator[Callable[[], Visit
 
     def begin() -> Visits:
         traffic = Traffic(api=api, sender=sender, model=MODEL.name)
-        story = Visits(StorySetting(tmp_path, api, traffic, Event()), project="default", began=BEGAN)
+        story = Visits(StorySetting(tmp_path, api, traffic), project="default", began=BEGAN)
         if load_story(tmp_path, MODEL.name) is None:
             before = story.fault.onset - PART
-            save_story(tmp_path, StoryProgress(model=MODEL.name, until=before, doing="", rows_a_day=1_500))
+            save_story(tmp_path, StoryProgress(model=MODEL.name, until=before, doing=""))
         return story
 
     yield begin
@@ -67,7 +67,11 @@ def asked(server: ScriptedServer) -> list[dict[str, Any]]:
     """The values of the rows that were asked about since the last look, by feature."""
     bodies: list[Any] = [request.json() for request in server.received if request.path == INFER]
     server.received.clear()
-    return [{one["name"]: one["data"][0] for one in body["inputs"]} for body in bodies]
+    return [
+        dict(zip([one["name"] for one in body["inputs"]], row, strict=True))
+        for body in bodies
+        for row in zip(*(one["data"] for one in body["inputs"]), strict=True)
+    ]
 
 
 def test_the_caller_sends_whole_rows_until_the_release_and_again_after_the_roll_back(
@@ -97,7 +101,7 @@ def test_labels_follow_their_rows_and_a_stopped_story_sends_nothing_twice(
     server: ScriptedServer, deployment: Deployment, start: Callable[[], Visits]
 ) -> None:
     story = start()
-    lag, onset = story.draws.label_lag, story.fault.onset
+    lag, onset = LABEL_LAG, story.fault.onset
 
     story.play_until(onset)
     start().play_until(onset + PART)
@@ -106,12 +110,37 @@ def test_labels_follow_their_rows_and_a_stopped_story_sends_nothing_twice(
     for request in server.received:
         body: Any = request.json() if request.body else {}
         if request.path == INFER:
-            key = body["parameters"]["driftline_id"]
-            assert key not in rows
-            rows[key] = datetime.fromisoformat(body["parameters"]["driftline_timestamp"])
+            times = orjson.loads(body["parameters"]["driftline_timestamp"])
+            for place, moment in enumerate(times):
+                key = f"{body['parameters']['driftline_id']}:{place}"
+                assert key not in rows
+                rows[key] = datetime.fromisoformat(moment)
         for label in body.get("labels", []):
             known = datetime.fromisoformat(label["timestamp"])
             assert known <= onset + PART
             assert label["id"] not in rows or known - rows[label["id"]] == lag
     assert len(rows) > 600
     assert timedelta() < lag < PART
+
+
+def test_rows_that_are_asked_about_one_by_one_have_their_labels_under_their_own_ids(
+    server: ScriptedServer, deployment: Deployment, start: Callable[[], Visits], tmp_path: Path
+) -> None:
+    onset = start().fault.onset
+    save_story(tmp_path, StoryProgress(model=MODEL.name, until=onset, doing="", singly_from=onset))
+
+    start().play_until(onset + PART)
+
+    bodies: list[Any] = [request.json() for request in server.received if request.body]
+    asked = {
+        body["parameters"]["driftline_id"]: datetime.fromisoformat(
+            orjson.loads(body["parameters"]["driftline_timestamp"])[0]
+        )
+        for body in bodies
+        if "parameters" in body and "." in body["parameters"]["driftline_id"]
+    }
+    labelled = {one["id"] for body in bodies for one in body.get("labels", [])}
+    assert len(asked) > 300
+    assert {id_ for id_ in labelled if "." in id_} == {
+        id_ for id_, at in asked.items() if at + LABEL_LAG < onset + PART
+    }
