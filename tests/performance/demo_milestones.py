@@ -94,8 +94,9 @@ class Demo:
         return time.time() - self._began
 
     def stop(self) -> None:
-        os.killpg(self.process.pid, signal.SIGINT)
-        self.process.wait(120)
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGINT)
+            self.process.wait(120)
 
     def output(self) -> str:
         return self._log.read_text(errors="replace")

@@ -164,7 +164,7 @@ class Claims(Story):
     # -- what happens, and when ----------------------------------------------------------------------------------------
     def before_part(self, start: datetime) -> None:
         if self.fault.end is not None:
-            self.turn.is_shown.set()
+            self.is_shown.set()
         leaky = self.plan.challengers[0]
         if not leaky.version and start >= self.plan.quiet_from + CANDIDATE_AFTER:
             self._upload_leaky()

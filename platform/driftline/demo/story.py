@@ -6,7 +6,7 @@ the part of a day that was not finished.
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from pathlib import Path
@@ -28,41 +28,26 @@ PART = timedelta(hours=6)
 
 
 @dataclass(frozen=True)
-class Turn:
-    """How far a story has come, for the one after it: stories share the machine."""
-
-    is_set_up: Event = field(default_factory=Event)
-    is_shown: Event = field(default_factory=Event)
-    """The story has come to its point."""
-
-    @classmethod
-    def begun(cls) -> "Turn":
-        """Return the turn of nobody, for which no story waits."""
-        turn = cls()
-        turn.is_set_up.set()
-        turn.is_shown.set()
-        return turn
-
-
-@dataclass(frozen=True)
 class StorySetting:
-    """Where a story plays, and after which other."""
+    """Where a story plays: after `may_play`; it sets `is_shown` once it has come to its point."""
 
     home: Path
     api: Api
     traffic: Traffic
-    before: Turn = field(default_factory=Turn.begun)
-    turn: Turn = field(default_factory=Turn)
+    may_play: Event
+    is_shown: Event
 
 
 class Story:
     """One model's callers and those who label its rows."""
 
     model: DemoModel
+    sets_up_early = True
+    """Whether the model is made while another story plays."""
 
     def __init__(self, setting: StorySetting, *, project: str, began: datetime) -> None:
         self.home, self.api, self.traffic = setting.home, setting.api, setting.traffic
-        self.before, self.turn = setting.before, setting.turn
+        self.may_play, self.is_shown = setting.may_play, setting.is_shown
         plan = load_plan(self.home, self.model.name)
         self.plan = plan or save_plan(self.home, self.make_plan(project, began))
         self.rows = self.make_rows()
@@ -124,7 +109,7 @@ class Story:
     def run(self) -> None:
         """Bring the model to the present, and then send what comes, until the process is stopped."""
         until = self.play_until(midnight(datetime.now(UTC)))
-        self.turn.is_shown.set()
+        self.is_shown.set()
         self.ask_singly_from(until)
         while True:
             until = self._send_part(until, datetime.now(UTC))
@@ -133,12 +118,12 @@ class Story:
     def play_until(self, end: datetime) -> datetime:
         """Send what happened up to a moment, from where the story was stopped on; return up to when all is sent."""
         progress = load_story(self.home, self.model.name)
-        self.before.is_set_up.wait()
         if progress is None:
+            if not self.sets_up_early:
+                self.may_play.wait()
             self.set_up()
             progress = self._note(self.plan.quiet_from)
-        self.turn.is_set_up.set()
-        self.before.is_shown.wait()
+        self.may_play.wait()
         until, self._singly_from = progress.until, progress.singly_from
         while until < end:
             until = self._send_part(until, min(until + PART, end))

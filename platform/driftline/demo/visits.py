@@ -120,7 +120,7 @@ class Visits(Story):
     def pace(self, until: datetime) -> None:
         """Leave a reader time to roll back; before the fault and after the roll-back nothing waits."""
         if self.fault.shown_at is not None:
-            self.turn.is_shown.set()
+            self.is_shown.set()
         if self.fault.shown_at is not None and self.fault.end is None:
             is_early = until < self.fault.onset + SLOW_DAYS * DAY
             time.sleep(SLOW_PART_S if is_early else SLOWEST_PART_S)

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import orjson
@@ -50,9 +51,12 @@ def start(server: ScriptedServer, tmp_path: Path) -> Iterator[Callable[[], Visit
     api = Api("127.0.0.1", server.port, "t")
     sender = RequestSender("127.0.0.1", server.port, INFER, "t", connections=1)
 
+    at_once = Event()
+    at_once.set()
+
     def begin() -> Visits:
         traffic = Traffic(api=api, sender=sender, model=MODEL.name)
-        story = Visits(StorySetting(tmp_path, api, traffic), project="default", began=BEGAN)
+        story = Visits(StorySetting(tmp_path, api, traffic, at_once, Event()), project="default", began=BEGAN)
         if load_story(tmp_path, MODEL.name) is None:
             before = story.fault.onset - PART
             save_story(tmp_path, StoryProgress(model=MODEL.name, until=before, doing=""))

@@ -3,7 +3,7 @@ import sys
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from queue import Queue
-from threading import Thread
+from threading import Event, Thread
 from typing import Any
 
 from django.conf import settings
@@ -16,7 +16,7 @@ from driftline.demo.claims import Claims
 from driftline.demo.flights import Flights
 from driftline.demo.receiver import Receiver
 from driftline.demo.setup import ensure_channels
-from driftline.demo.story import Story, StorySetting, Turn
+from driftline.demo.story import Story, StorySetting
 from driftline.demo.traffic import Traffic
 from driftline.demo.visits import Visits
 from driftline.demo.wire import RequestSender
@@ -50,28 +50,23 @@ class Command(BaseCommand):
         receiver.start()
         ensure_channels(Api(HOST, settings.PORT, token), receiver)
         names = STORIES if options["play"] == "all" else [options["play"]]
-        _play(_Stage(token, datetime.now(UTC)).stories(names))
+        _play(_stories(names, token))
 
 
-class _Stage:
-    """Makes stories with what they need, in the order in which they take the machine."""
-
-    def __init__(self, token: str, began: datetime) -> None:
-        self._token = token
-        self._began = began
-
-    def stories(self, names: Iterable[str]) -> list[Story]:
-        """Chain stories: each is set up when the one before it is, and plays when that has come to its point."""
-        turn, made = Turn.begun(), list[Story]()
-        for name in names:
-            kind = STORIES[name]
-            api = Api(HOST, settings.PORT, self._token)  # its thread shares no connection with another
-            sender = RequestSender(HOST, settings.PORT, f"/v2/models/{kind.model.name}/infer", self._token)
-            traffic = Traffic(api=api, sender=sender, model=kind.model.name)
-            setting = StorySetting(settings.HOME, api, traffic, before=turn)
-            made.append(kind(setting, project=PROJECT, began=self._began))
-            turn = setting.turn
-        return made
+def _stories(names: Iterable[str], token: str) -> list[Story]:
+    """Make stories, each of which plays when the one before it has come to its point."""
+    began = datetime.now(UTC)
+    may_play, made = Event(), list[Story]()
+    may_play.set()
+    for name in names:
+        kind = STORIES[name]
+        api = Api(HOST, settings.PORT, token)  # its thread shares no connection with another
+        sender = RequestSender(HOST, settings.PORT, f"/v2/models/{kind.model.name}/infer", token)
+        traffic = Traffic(api=api, sender=sender, model=kind.model.name)
+        setting = StorySetting(settings.HOME, api, traffic, may_play, is_shown=Event())
+        made.append(kind(setting, project=PROJECT, began=began))
+        may_play = setting.is_shown
+    return made
 
 
 def _play(stories: list[Story]) -> None:
