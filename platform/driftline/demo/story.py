@@ -112,7 +112,9 @@ class Story:
         self.is_shown.set()
         self.ask_singly_from(until)
         while True:
-            until = self._send_part(until, datetime.now(UTC))
+            start, until = until, datetime.now(UTC)
+            self._send_part(start, until)
+            self._note(until)
             time.sleep(LIVE_TICK_S)
 
     def play_until(self, end: datetime) -> datetime:
@@ -126,7 +128,11 @@ class Story:
         self.may_play.wait()
         until, self._singly_from = progress.until, progress.singly_from
         while until < end:
-            until = self._send_part(until, min(until + PART, end))
+            start, until = until, min(until + PART, end)
+            newest = self._send_part(start, until)
+            if newest and self.waits_at(until):
+                self.traffic.wait_until_computed(newest)
+            self._note(until)
             self.pace(until)
         return until
 
@@ -134,17 +140,14 @@ class Story:
         """Ask about each row by itself from a moment on, and no longer about those of an hour at once."""
         self._singly_from = self._singly_from or moment
 
-    def _send_part(self, start: datetime, end: datetime) -> datetime:
-        """Send a part of a day, and wait until it is computed where something follows from that."""
+    def _send_part(self, start: datetime, end: datetime) -> datetime | None:
+        """Send the rows and labels of `[start, end)`; return the time of the newest row."""
         self.before_part(start)
         rows = self.rows.between(start, end)
         self.traffic.ask(list(self._requests(rows)))
         self._send_labels(start, end)
         self.after_part(end)
-        if rows and self.waits_at(end):
-            self.traffic.wait_until_computed(rows[-1].at)
-        self._note(end)
-        return end
+        return rows[-1].at if rows else None
 
     def _is_alone(self, row: StoryRow) -> bool:
         return self._singly_from is not None and row.at >= self._singly_from
