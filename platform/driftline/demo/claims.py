@@ -27,7 +27,7 @@ from driftline.demo.setup import (
     ensure_version,
     train,
 )
-from driftline.demo.story import PART, Story, StorySetting
+from driftline.demo.story import Story, StorySetting
 from driftline.demo.tables import read_table
 from monitors.workflows.trainers.report import TrainingResult
 
@@ -201,10 +201,10 @@ class Claims(Story):
         return midnight(self.fault.onset) + DAY + LABEL_LAG
 
     def waits_at(self, end: datetime) -> bool:
-        """Wait for the verdict on the leaky challenger, for the first incident, and for what the retrain comes to."""
+        """Wait for the verdict on the leaky challenger, and for what the retrain comes to."""
         if self.fault.end is not None:
             return False
-        if end == self.fault.onset or end - PART < self._noticeable_from <= end:
+        if end == self.fault.onset:
             return True
         if self._pairs_from is not None:
             return end >= self._pairs_from + PAIRS_DAYS * DAY + LABEL_LAG

@@ -105,7 +105,8 @@ class Visits(Story):
         return midnight(self.fault.onset) + DAY
 
     def waits_at(self, end: datetime) -> bool:
-        return end in (self.fault.onset, self._noticeable_from)
+        """Wait until what came before the fault is computed, and until its first day is judged, with the part after."""
+        return end in (self.fault.onset, self._noticeable_from, self._noticeable_from + PART)
 
     def prepared(self, values: Sequence[object], at: datetime) -> Sequence[object]:
         return lose_column(values) if self._is_broken else values
@@ -118,10 +119,11 @@ class Visits(Story):
         return f"rolled back on {self.fault.end:%-d %B}"
 
     def pace(self, until: datetime) -> None:
-        """Leave a reader time to roll back; before the fault and after the roll-back nothing waits."""
-        if self.fault.shown_at is not None:
-            self.is_shown.set()
-        if self.fault.shown_at is not None and self.fault.end is None:
+        """Leave a reader time to roll back; before the fault is found and after the roll-back nothing waits."""
+        if until <= self._noticeable_from:
+            return
+        self.is_shown.set()
+        if self.fault.end is None:
             is_early = until < self.fault.onset + SLOW_DAYS * DAY
             time.sleep(SLOW_PART_S if is_early else SLOWEST_PART_S)
 
