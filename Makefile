@@ -30,7 +30,8 @@
 #                         ADVISORIES=../advisory-database
 #   make bundle           a commit with its packages, installed without a network, in build/driftline-*-bundle.tar;
 #                         KEY=~/.ssh/id_ed25519 signs it
-#   make docs             the documentation, which `make run` serves under /docs/; a warning is an error
+#   make docs             the documentation, which `make run` builds once it runs, and serves under /docs/; a warning is
+#                         an error
 #   make bench            the benchmarks, printed as a table and written to bench-results.json
 #   make bench-detection  who notices which drift at the same rate of false alarms, beside NannyML, which it installs apart
 #   make bench-peers      the same load on MLServer, LitServe, TorchServe and Triton, which it installs apart
@@ -49,8 +50,7 @@ unexport PYTHONDONTWRITEBYTECODE
 .PHONY: run test test-slow e2e chaos attacks e2e-frameworks e2e-upstreams e2e-orchestrators e2e-streams e2e-sso e2e-edge e2e-image check sbom audit bundle docs bench bench-detection bench-peers setup setup-dev setup-test format requirements protocol clean
 
 run: setup
-	@$(MAKE) --no-print-directory build/docs/index.html || echo "The pages under /docs/ could not be built."
-	@exec $(PYTHON) manage.py up $(if $(filter none,$(DEMO)),,--demo $(DEMO))
+	@exec $(PYTHON) manage.py up --documentation $(if $(filter none,$(DEMO)),,--demo $(DEMO))
 
 test: setup-test
 	@exec $(PYTEST) -m "$(QUICK)" --hypothesis-profile quick $(ARGS)
@@ -107,11 +107,6 @@ bundle: setup
 docs: setup
 	@exec .ci/docs
 
-build/docs/index.html: $(shell find docs platform/driftline_agent platform/driftline_client -not -name '*.pyc') requirements.txt
-	@echo "Building the documentation ..."
-	@.ci/docs
-	@touch $@
-
 bench: setup-dev
 	@exec $(PYTHON) -m tests.performance $(ARGS)
 
@@ -145,6 +140,6 @@ protocol: setup-dev
 
 # Removes the environment and the caches; the state in var/ stays.
 clean:
-	rm -rf .venv .venv-clients .venv-clients.lock .venv-sbom .venv-sbom.lock build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache \
+	rm -rf .venv .venv-clients .venv-clients.lock .venv-docs .venv-sbom .venv-sbom.lock build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache \
 		bench-results.json bench-detection.json .bench-peers
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

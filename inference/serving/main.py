@@ -8,13 +8,13 @@ import select
 import signal
 import socket
 import struct
-import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 
-import msgspec
-
+from inference.serving import worker
 from inference.serving.crashes import forget_dead
 from inference.serving.options import EngineOptions, ServerCertificate, WorkerOptions
 from inference.serving.processes.children import STOP_SECONDS, KeptProcess, ServingProcess
@@ -35,24 +35,26 @@ def serve_forever(
     asgi_app: str | None = None,
     options: EngineOptions | None = None,
     certificate: ServerCertificate | None = None,
-    side_processes: Sequence[Sequence[str]] = (),
+    side_processes: Mapping[str, Callable[[], object]] = MappingProxyType({}),
     on_listening: Callable[[int], None] | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT; call it in the main thread.
 
     `grpc_port` is None for no gRPC; `asgi_app` is "module:attribute", None for inference alone. With a certificate
-    both ports speak TLS. Whether it is safe to listen on `host` is for the caller to decide. Side processes
-    are kept alive and stopped after the workers, so that a drain of the spool sees all they wrote.
+    both ports speak TLS. Whether it is safe to listen on `host` is for the caller to decide. Side processes, by
+    their titles, are kept alive and stopped after the workers, so that a drain of the spool sees all they wrote.
+    All are forked from this process, which has neither threads nor open connections.
     `on_listening` gets the port.
     """
     retire_dead(home)
     forget_dead(home)
     with _listen(host, port) as listener, _reserve(host, grpc_port) as grpc_address, _Wakeups() as wakeups:
-        worker = _worker_command(
+        worker_options = _worker_options(
             home, listener, asgi_app, grpc_address, options or EngineOptions(), certificate
         )
-        serving = [ServingProcess(home, worker, listener.fileno()) for _ in range(workers)]
-        beside = [KeptProcess(home, list(command)) for command in side_processes]
+        run = partial(worker.main, worker_options)
+        serving = [ServingProcess(home, run, listener.fileno()) for _ in range(workers)]
+        beside = [KeptProcess(home, run, title) for title, run in side_processes.items()]
         try:
             for process in (*serving, *beside):
                 process.start()
@@ -156,15 +158,15 @@ def _refuse_new_connections(listener: socket.socket) -> None:
         time.sleep(0.005)
 
 
-def _worker_command(
+def _worker_options(
     home: Path,
     listener: socket.socket,
     asgi_app: str | None,
     grpc_address: str | None,
     options: EngineOptions,
     certificate: ServerCertificate | None,
-) -> list[str]:
-    worker = WorkerOptions(
+) -> WorkerOptions:
+    return WorkerOptions(
         home=str(home.resolve()),
         socket_fd=listener.fileno(),
         asgi_app=asgi_app,
@@ -172,4 +174,3 @@ def _worker_command(
         certificate=certificate,
         engine=options,
     )
-    return [sys.executable, "-m", "inference.serving.worker", msgspec.json.encode(worker).decode()]

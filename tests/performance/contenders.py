@@ -41,11 +41,9 @@ serve_forever(
 )
 """
 UNLOGGED = """
-from inference.serving import main
-command_of = main._worker_command
-main._worker_command = lambda *given: [
-    "tests.performance.unlogged_worker" if word == "inference.serving.worker" else word for word in command_of(*given)
-]
+from inference.serving import worker
+from tests.performance import unlogged_worker
+worker.main = unlogged_worker.main
 """  # before SERVE: the same server without a log
 
 

@@ -34,7 +34,7 @@ from tests.ports import free_port
 from tests.waiting import wait_until
 
 ROLES = {
-    SERVING: "serving", DRAIN: "drain", TASKS: "workers", "driftline.celery beat": "scheduler", DATABASE: "PostgreSQL",
+    SERVING: "serving", DRAIN: "drain", TASKS: "workers", "celery beat": "scheduler", DATABASE: "PostgreSQL",
     "postgres: ": "PostgreSQL", "valkey": "Valkey", SERVER: "web parent", "isolated.fork_server": "model processes",
 }  # fmt: skip
 SHARES = (0.5, 0.8)

@@ -6,9 +6,10 @@ Leaves out all of it: describing a run, encoding the record, appending it and br
 from collections.abc import Sequence
 from typing import Any
 
-from inference.serving import worker
 from inference.serving.engine import batch_run
 from inference.serving.engine.journal import Journal, Settle
+from inference.serving.options import WorkerOptions
+from inference.serving.worker import main as serve
 
 
 def forget(journal: Journal, payloads: Sequence[bytes], settle: Settle) -> None:
@@ -16,7 +17,7 @@ def forget(journal: Journal, payloads: Sequence[bytes], settle: Settle) -> None:
     settle(None)
 
 
-def main() -> None:
+def main(options: WorkerOptions) -> None:
     left_out: dict[Any, dict[str, Any]] = {
         batch_run: {"describe": lambda run, outcome: None, "encode_record": lambda record: b""},
         Journal: {"write": forget},
@@ -25,8 +26,4 @@ def main() -> None:
         for name, substitute in replaced.items():
             assert hasattr(owner, name)
             setattr(owner, name, substitute)
-    worker.main()
-
-
-if __name__ == "__main__":
-    main()
+    serve(options)

@@ -5,8 +5,10 @@ inputs, the cost grows with the rows, as usual. Where it is made of their values
 """
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-import onnx
+if TYPE_CHECKING:
+    from onnx import GraphProto, NodeProto
 
 _SIZES: dict[str, tuple[int, ...]] = {
     "AffineGrid": (1,), "BlackmanWindow": (0,), "CenterCropPad": (1,), "Col2Im": (1, 2), "ConstantOfShape": (0,),
@@ -20,7 +22,7 @@ _ALWAYS = frozenset({"ImageDecoder", "Loop", "NonMaxSuppression", "StringConcat"
 _SHAPES = ("Shape", "Size")
 
 
-def has_value_costs(graph: onnx.GraphProto) -> bool:
+def has_value_costs(graph: "GraphProto") -> bool:
     """Tell whether one request's values may make a run of this graph cost far more than another's."""
     return _Walk().visit(graph, {tensor.name for tensor in graph.input} - _constants(graph))
 
@@ -30,7 +32,7 @@ def may_have_value_costs(ops: Iterable[str]) -> bool:
     return not (_SIZES.keys() | _ALWAYS).isdisjoint(ops)
 
 
-def _constants(graph: onnx.GraphProto) -> set[str]:
+def _constants(graph: "GraphProto") -> set[str]:
     return {tensor.name for tensor in graph.initializer}
 
 
@@ -40,12 +42,12 @@ class _Walk:
     def __init__(self) -> None:
         self._unsized: set[str] = set()  # tensors whose shape depends on values
 
-    def visit(self, graph: onnx.GraphProto, of_values: set[str]) -> bool:
+    def visit(self, graph: "GraphProto", of_values: set[str]) -> bool:
         """Visit a graph whose tensors `of_values` depend on the values of a request."""
         of_values = set(of_values)
         return any(self._visit_node(node, of_values) for node in graph.node)
 
-    def _visit_node(self, node: onnx.NodeProto, of_values: set[str]) -> bool:
+    def _visit_node(self, node: "NodeProto", of_values: set[str]) -> bool:
         """Tell whether a node's cost depends on values; else add what it makes of them to `of_values`."""
         depends = [name in of_values for name in node.input]
         sizes = _SIZES.get(node.op_type, ())

@@ -2,10 +2,12 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-
-import onnx
+from typing import TYPE_CHECKING
 
 from inference.runtime.session import Array
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
 
 type Feed = dict[str, Array]
 """Rows by the name of the input that takes them."""
@@ -23,4 +25,4 @@ class Sample:
     is_made_up: bool
 
 
-type Builder = Callable[[onnx.ModelProto, Sample], onnx.ModelProto]
+type Builder = Callable[["ModelProto", Sample], "ModelProto"]

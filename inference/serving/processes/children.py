@@ -5,16 +5,17 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from driftline.common.forked_process import ForkedProcess
 from driftline.common.parent_death import die_with_parent
 from inference.serving.crashes import note_death, read_state
 from inference.serving.heartbeat import KILL_SECONDS, Stillness
 from inference.serving.status.machine_memory import MemoryKills
 from inference.serving.status.status import STATUS_FOLDER, is_ready, retire
 
-ROOT = Path(__file__).resolve().parents[3]
 STOP_SECONDS = 40.0
 SUCCESSOR_SECONDS = (
     60.0  # for a successor to be ready, before the process that it replaces stops all the same
@@ -24,25 +25,25 @@ log = logging.getLogger(__name__)
 
 
 class KeptProcess:
-    """A child process that is started again when it dies."""
+    """A process that is forked from this one to run `run`, and again when it dies."""
 
-    def __init__(self, home: Path, command: list[str], *pass_fds: int) -> None:
+    def __init__(self, home: Path, run: Callable[[], object], title: str, *handles: int) -> None:
         self._home = home
-        self._command = command
-        self._pass_fds = pass_fds
-        self._process: subprocess.Popen[bytes] | None = None
+        self._run = run
+        self._title = title
+        self._handles = handles
+        self._process: ForkedProcess | None = None
         self._started_at = 0.0
         self._pause = FIRST_PAUSE_SECONDS
 
     def start(self) -> None:
         """Start the process."""
         self._started_at = time.monotonic()
-        self._process = subprocess.Popen(
-            self._command,
-            pass_fds=self._pass_fds,
-            env={**os.environ, "PYTHONPATH": _python_path()},
-            start_new_session=True,  # a terminal's Ctrl-C reaches the parent alone, which stops all in order
-            preexec_fn=partial(die_with_parent, os.getpid(), signal.SIGTERM),
+        self._process = ForkedProcess(
+            self._run,
+            self._title,
+            handles=self._handles,
+            enter=partial(die_with_parent, os.getpid(), signal.SIGTERM),
         )
 
     def keep_alive(self) -> None:
@@ -61,7 +62,7 @@ class KeptProcess:
         self._bury(self._process)
         self.start()
 
-    def _bury(self, process: "subprocess.Popen[bytes]") -> None:
+    def _bury(self, process: ForkedProcess) -> None:
         """Do what the end of a process asks for."""
 
     def ask_to_stop(self) -> None:
@@ -79,15 +80,13 @@ class KeptProcess:
 class ServingProcess(KeptProcess):
     """A serving process: ended when its event loop stands still, and replaced when it asks for that."""
 
-    def __init__(self, home: Path, command: list[str], listener: int) -> None:
+    def __init__(self, home: Path, run: Callable[[], object], listener: int) -> None:
         """Make a process that inherits the handle of the listening socket."""
-        super().__init__(home, command, listener)
+        super().__init__(home, run, "inference.serving.worker", listener)
         self._stillness = Stillness()
         self._stalled = False  # the process was killed for standing still
         self._memory_kills = MemoryKills()
-        self._replaced: list[
-            tuple[subprocess.Popen[bytes], float]
-        ] = []  # with the time at which each is killed
+        self._replaced: list[tuple[ForkedProcess, float]] = []  # with the time at which each is killed
 
     def start(self) -> None:
         self._stillness = Stillness()
@@ -133,16 +132,17 @@ class ServingProcess(KeptProcess):
     def _is_ready(self) -> bool:
         return self._process is not None and is_ready(self._home, self._process.pid)
 
-    def _bury(self, process: "subprocess.Popen[bytes]") -> None:
+    def _bury(self, process: ForkedProcess) -> None:
         """Keep the counts of a process that was killed, and blame the version that ended it."""
+        code = process.wait()
         retire(self._home / STATUS_FOLDER / f"{process.pid}.json")
         note_death(
             self._home,
             process.pid,
-            process.returncode,
+            code,
             time.time(),
             stalled=self._stalled and process is self._process,
-            starved=process.returncode == -signal.SIGKILL and self._memory_kills.have_grown(),
+            starved=code == -signal.SIGKILL and self._memory_kills.have_grown(),
         )
 
     def ask_to_stop(self) -> None:
@@ -157,21 +157,15 @@ class ServingProcess(KeptProcess):
             self._bury(process)
 
 
-def _terminate(process: "subprocess.Popen[bytes]") -> None:
+def _terminate(process: ForkedProcess) -> None:
     if process.poll() is None:
         process.terminate()
 
 
-def _wait_or_kill(process: "subprocess.Popen[bytes]", deadline: float) -> None:
+def _wait_or_kill(process: ForkedProcess, deadline: float) -> None:
     try:
         process.wait(max(deadline - time.monotonic(), 0))
     except subprocess.TimeoutExpired:
         log.error("a process did not stop and is killed", extra={"pid": process.pid})
         process.kill()
         process.wait()
-
-
-def _python_path() -> str:
-    """Name the folders of this checkout, so that children find it wherever they start."""
-    inherited = os.environ.get("PYTHONPATH", "")
-    return os.pathsep.join(filter(None, [str(ROOT), str(ROOT / "platform"), inherited]))

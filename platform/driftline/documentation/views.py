@@ -14,7 +14,8 @@ from django.views.decorators.http import require_safe
 from driftline.settings.environment import CHECKOUT
 
 BUILT_PAGES = CHECKOUT / "build" / "docs"
-# The theme, Furo, has styles in its markup and one script, which chooses between light and dark: this is its hash.
+# The theme, Furo, has styles in its markup and one script, which chooses between light and dark: this is its hash, and
+# `docs/conf.py` compares it with the script of the pages that it builds.
 POLICY: dict[str, list[str]] = {
     **settings.SECURE_CSP,  # type: ignore[dict-item]
     "script-src": [CSP.SELF, "'sha256-ySvT2PEZeueHGC1y2crNuNTfphBynFPP7i+U21fEgX0='"],
@@ -25,9 +26,9 @@ POLICY: dict[str, list[str]] = {
 @require_safe
 @csp_override(POLICY)
 def documentation(request: HttpRequest, path: str) -> HttpResponse:
-    """Give a file of the documentation to anybody, or say how to build it."""
+    """Return a file of the documentation to anybody, or say that it is not built yet."""
     if not (BUILT_PAGES / "index.html").exists():
-        return render(request, "pages/documentation.html")
+        return render(request, "pages/documentation.html", status=503)
     file = _built_file(path)
     return HttpResponse(file.read_bytes(), content_type=_content_type(file))
 

@@ -1,13 +1,15 @@
 """The processes of an installation, in one place and in the order in which they start."""
 
-import os
+import gc
 import ssl
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from driftline.services.listening import local_url
 from driftline.services.paths import HomePaths
@@ -33,6 +35,7 @@ class Installation:
     embedded_broker: bool  # False where DRIFTLINE_BROKER_URL names one
     device_nats: bool = False  # whether devices reach it over a server of NATS
     demo: str | None = None  # the demo that is set up and replayed
+    builds_documentation: bool = False
     wal_archive: Path | None = None  # where the embedded database archives its log
 
     @property
@@ -45,14 +48,16 @@ def stages(installation: Installation) -> Stages:
     """List what the installation runs."""
     return Stages(
         services=_services(installation),
+        load=load_application,
         preparations=[
-            _command("migrate", installation, "migrate", "--no-input"),
-            replace(_command("bootstrap", installation, "bootstrap"), logs_output=False),  # it prints a token
+            _manage("migrate", installation, "migrate", "--no-input", step="migrations"),
+            _manage(
+                "bootstrap", installation, "bootstrap", step="first account", logs_output=False
+            ),  # a token
         ],
-        application=_application(installation),
-        demonstration=[_command("demo", installation, "demo", "--play", installation.demo)]
-        if installation.demo
-        else [],
+        workers=_workers(installation),
+        web=_web(installation),
+        afterwards=_afterwards(installation),
     )
 
 
@@ -65,96 +70,136 @@ def _services(installation: Installation) -> list[Child]:
     return found
 
 
-def _application(installation: Installation) -> list[Child]:
-    workers = str(installation.task_workers)
+def load_application() -> None:
+    """Load what the processes run before the first is forked, and keep the collector from touching what they share."""
+    for module in _LOADED:
+        import_module(module)
+    app = import_module("driftline.celery").app
+    app.loader.import_default_modules()
+    gc.collect()
+    gc.freeze()
+
+
+_LOADED = (
+    "driftline.urls",
+    "driftline.management.commands.consume",
+    "driftline.management.commands.drain_spool",
+    "driftline.management.commands.serve",
+    "inference.serving.worker",
+    "celery.apps.beat",
+    "celery.apps.worker",
+    "celery.bin.celery",
+    "celery.concurrency.prefork",
+    "kombu.transport.redis",
+)
+
+
+def _workers(installation: Installation) -> list[Child]:
+    concurrency = ("--concurrency", str(installation.task_workers))
     return [
         _celery("scheduler", installation, "beat", "--pidfile", ""),
         _celery(
             "worker",
             installation,
             "worker",
-            "--concurrency",
-            workers,
+            *concurrency,
             "--hostname",
             "worker@%h",
             "--without-mingle",
             "--without-gossip",
         ),
-        _sources(installation),
+        _manage(
+            "sources", installation, "consume", stop_seconds=20
+        ),  # a batch is stored, and groups are left
         *([_device_gateway(installation)] if installation.device_nats else []),
-        _web(installation),  # the last to start and the first to stop: it drains while the rest still works
     ]
 
 
-def _sources(installation: Installation) -> Child:
-    return Child(
-        name="sources",
-        command=_manage("consume"),
-        environment=_environment(installation),
-        stop_seconds=20,  # a batch is stored, and groups of consumers are left
-    )
-
-
 def _device_gateway(installation: Installation) -> Child:
-    return Child(
-        name="device_gateway",
-        command=_manage("device_gateway"),
-        environment=_environment(installation),
-        stop_seconds=40,  # answers that have begun are finished
-    )
+    return _manage(
+        "device_gateway", installation, "device_gateway", stop_seconds=40
+    )  # it finishes its answers
 
 
 def _web(installation: Installation) -> Child:
-    port, grpc_port = str(installation.port), str(installation.grpc_port or 0)
-    workers = str(installation.web_workers)
-    return Child(
-        name="web",
-        command=_manage(
-            "serve",
-            "--host",
-            installation.host,
-            "--port",
-            port,
-            "--grpc-port",
-            grpc_port,
-            "--workers",
-            workers,
-        ),
-        environment=_environment(installation),
+    return _manage(
+        "web",
+        installation,
+        "serve",
+        "--host",
+        installation.host,
+        "--port",
+        str(installation.port),
+        "--grpc-port",
+        str(installation.grpc_port or 0),
+        "--workers",
+        str(installation.web_workers),
+        step="web",
         stop_seconds=100,  # it stops its workers and then drains the spool
         is_ready=lambda: _answers(f"{installation.url}/healthz"),
         ready_seconds=90,
     )
 
 
-def _command(name: str, installation: Installation, *arguments: str) -> Child:
-    return Child(name=name, command=_manage(*arguments), environment=_environment(installation))
+def _afterwards(installation: Installation) -> list[Child]:
+    found = []
+    if installation.demo:
+        found.append(_manage("demo", installation, "demo", "--play", installation.demo, ends_by_itself=True))
+    if installation.builds_documentation:
+        found.append(
+            Child(
+                name="documentation",
+                command=(str(MANAGE.parent / ".ci" / "docs"),),
+                niceness=15,
+                ends_by_itself=True,
+                restarts=False,
+            )
+        )
+    return found
+
+
+def _manage(name: str, installation: Installation, *arguments: str, **options: Any) -> Child:
+    """Describe a command of manage.py that runs in a fork."""
+    title = f"manage.py {arguments[0]}"
+    return Child(
+        name, partial(_run_command, *arguments), title, environment=_environment(installation), **options
+    )
+
+
+def _run_command(*arguments: str) -> None:
+    from django.core.management import execute_from_command_line
+
+    sys.argv = [str(MANAGE), *arguments]
+    execute_from_command_line(sys.argv)
 
 
 def _celery(name: str, installation: Installation, *arguments: str) -> Child:
-    command = (sys.executable, "-m", "celery", "-A", "driftline.celery", *arguments, "--loglevel", "INFO")
-    environment = _environment(installation)
-    return Child(name=name, command=command, environment=environment, stop_seconds=20, niceness=2)
+    return Child(
+        name,
+        partial(_run_celery, *arguments, "--loglevel", "INFO"),
+        f"celery {arguments[0]}",
+        environment=_environment(installation),
+        stop_seconds=20,
+        niceness=2,
+    )
 
 
-def _manage(*arguments: str) -> Sequence[str]:
-    return (sys.executable, str(MANAGE), *arguments)
+def _run_celery(*arguments: str) -> None:
+    sys.argv = ["celery", *arguments]
+    sys.exit(import_module("driftline.celery").app.start(list(arguments)))
 
 
 def _environment(installation: Installation) -> dict[str, str]:
-    own = {
-        "DRIFTLINE_HOME": str(installation.paths.home),
-        "DRIFTLINE_PORT": str(installation.port),
-        "PYTHONUNBUFFERED": "1",
-    }
-    if installation.demo and not os.environ.get("DRIFTLINE_OUTBOUND_ALLOW"):
-        own["DRIFTLINE_OUTBOUND_ALLOW"] = "127.0.0.1/32"  # the demo's webhooks go to a receiver beside it
-    return own
+    return {"DRIFTLINE_HOME": str(installation.paths.home), "DRIFTLINE_PORT": str(installation.port)}
 
 
 def _answers(url: str) -> bool:
-    ours = ssl.create_default_context()
-    ours.check_hostname, ours.verify_mode = False, ssl.CERT_NONE  # the certificate names the public address
+    ours = ssl.create_default_context() if url.startswith("https") else None
+    if ours is not None:
+        ours.check_hostname, ours.verify_mode = (
+            False,
+            ssl.CERT_NONE,
+        )  # the certificate names the public address
     try:
         with urllib.request.urlopen(url, timeout=2, context=ours) as response:
             return bool(response.status == 200)

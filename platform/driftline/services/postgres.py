@@ -95,6 +95,7 @@ def postgres_child(
     options = [part for name, value in settings.items() for part in ("-c", f"{name}={value}")]
     return Child(
         name="postgres",
+        step="database",
         command=(str(binaries / "postgres"), "-D", str(paths.postgres_data), *options),
         stop_signal=SIGINT,  # SIGTERM would wait for every client to leave
         stop_seconds=60,

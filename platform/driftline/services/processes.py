@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from driftline.common.forked_process import ForkedProcess
 from driftline.common.parent_death import die_with_parent
 from driftline.common.priority import lower_priority
 
@@ -33,7 +34,9 @@ class Child:
     """What to run, how to tell that it is ready, and how to stop it."""
 
     name: str
-    command: Sequence[str]
+    command: Sequence[str] | Callable[[], object]  # a program, or what a fork of this process runs
+    title: str = ""  # what `ps` shows of a fork
+    step: str = ""  # what a start calls it, where it is not `name`
     environment: Mapping[str, str] = field(default_factory=dict)  # added to ours
     stop_signal: signal.Signals = signal.SIGTERM
     stop_seconds: float = 30.0  # after these the whole process group is killed
@@ -43,6 +46,8 @@ class Child:
     is_ready: Callable[[], bool] = lambda: True
     ready_seconds: float = 60.0
     logs_output: bool = True  # False where standard output tells secrets: then only errors are logged
+    ends_by_itself: bool = False  # ending with 0 is its purpose, not a fault
+    restarts: bool = True  # False where a failure is reported and left
 
 
 class Process:
@@ -55,7 +60,7 @@ class Process:
         self._max_log_bytes = max_log_bytes
         self._lock_path = lock_folder / f"{child.name}.lock"
         self._log_path = log_folder / f"{child.name}.log"
-        self._popen: subprocess.Popen[bytes] | None = None
+        self._popen: subprocess.Popen[bytes] | ForkedProcess | None = None
 
     @property
     def pid(self) -> int | None:
@@ -105,9 +110,13 @@ class Process:
 
     def stop(self) -> int | None:
         """Ask the child to stop, wait for it, and kill what is left of its group; give its exit code."""
+        self.ask_to_stop()
+        return self.wait_stopped()
+
+    def wait_stopped(self) -> int | None:
+        """Wait for a child that was asked to stop, and kill what is left of its group; give its exit code."""
         if self._popen is None:
             return None
-        self.ask_to_stop()
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._popen.wait(self.child.stop_seconds)
         return self.clear()
@@ -170,8 +179,9 @@ class Process:
             f"{holders(self._lock_path)}; end them and start again."
         )
 
-    def _spawn(self, lock: int, log: int) -> subprocess.Popen[bytes]:
-        parent = os.getpid()
+    def _spawn(self, lock: int, log: int) -> subprocess.Popen[bytes] | ForkedProcess:
+        command, parent = self.child.command, os.getpid()
+        output = log if self.child.logs_output else subprocess.DEVNULL
 
         def enter() -> None:
             if self.child.niceness:
@@ -183,10 +193,20 @@ class Process:
             signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
         try:
+            if callable(command):
+                return ForkedProcess(
+                    command,
+                    self.child.title,
+                    handles=[lock],
+                    output=output,
+                    errors=log,
+                    environment=self.child.environment,
+                    enter=enter,
+                )
             return subprocess.Popen(
-                list(self.child.command),
+                list(command),
                 stdin=subprocess.DEVNULL,
-                stdout=log if self.child.logs_output else subprocess.DEVNULL,
+                stdout=output,
                 stderr=log,
                 env={**os.environ, **self.child.environment},
                 start_new_session=True,

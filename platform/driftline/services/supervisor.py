@@ -34,8 +34,10 @@ class Stages:
 
     services: Sequence[Child]  # what everything else needs
     preparations: Sequence[Child]  # each runs to its end before the next
-    application: Sequence[Child]
-    demonstration: Sequence[Child] = ()  # ends by itself: only a failure starts it again
+    workers: Sequence[Child]
+    web: Child  # the last to start and the first to stop: it drains while the rest still works
+    afterwards: Sequence[Child] = ()  # once everything answers
+    load: Callable[[], None] = lambda: None  # runs while the services get ready
 
 
 @dataclass
@@ -44,7 +46,6 @@ class _Kept:
 
     process: Process
     started_at: float
-    ends_by_itself: bool = False  # ending with 0 is its purpose, not a fault
     failures: int = 0  # in a row
     restart_at: float | None = None  # set while it is down
 
@@ -70,26 +71,42 @@ class Supervisor:
         """Start everything, call `announce` when it answers, and watch over it until a stop is requested."""
         try:
             with contextlib.suppress(StopRequested):
-                self._start(stages.services)
+                services = [self._start(child) for child in stages.services]
+                with self._step("programs"):
+                    stages.load()
+                for kept in services:
+                    self._wait_ready(kept)
                 for child in stages.preparations:
-                    self._run_to_end(child)
-                self._start(stages.application)
+                    with self._step(child.step or child.name):
+                        self._run_to_end(child)
+                with self._step("workers"):
+                    for child in stages.workers:
+                        self._start(child)
+                self._wait_ready(self._start(stages.web))
                 announce()
-                self._start(stages.demonstration, end_by_themselves=True)
+                for child in stages.afterwards:
+                    self._start(child)
                 self._watch()
         finally:
-            self._stop()
+            self._stop(stages)
 
-    def _start(self, children: Sequence[Child], *, end_by_themselves: bool = False) -> None:
-        """Start the children side by side and wait until each is ready."""
-        started = []
-        for child in children:
-            kept = _Kept(self._process(child), time.monotonic(), ends_by_itself=end_by_themselves)
-            self._kept.append(kept)
-            kept.process.start()
-            started.append(kept.process)
-        for process in started:
-            process.wait_ready(pause=self._pause)
+    @contextlib.contextmanager
+    def _step(self, name: str, since: float | None = None) -> Iterator[None]:
+        """Report how long a step of the start took."""
+        since = since or time.monotonic()
+        yield
+        self.say(f"  {name:<14}{time.monotonic() - since:7.1f} s")
+
+    def _start(self, child: Child) -> _Kept:
+        kept = _Kept(self._process(child), time.monotonic())
+        self._kept.append(kept)
+        kept.process.start()
+        return kept
+
+    def _wait_ready(self, kept: _Kept) -> None:
+        child = kept.process.child
+        with self._step(child.step or child.name, since=kept.started_at):
+            kept.process.wait_ready(pause=self._pause)
 
     def _run_to_end(self, child: Child) -> None:
         process = self._process(child)
@@ -139,9 +156,13 @@ class Supervisor:
             return
         kept.process.clear()
         name = kept.process.child.name
-        if code == 0 and kept.ends_by_itself:
+        if code == 0 and kept.process.child.ends_by_itself:
             self._kept.remove(kept)
             self.say(f"{name} is finished.")
+            return
+        if not kept.process.child.restarts:
+            self._kept.remove(kept)
+            self.say(f"{name} ended with {code}. {kept.process.log_tail()}")
             return
         pause = kept.plan_restart(now=now)
         self.say(f"{name} ended with {code}; it starts again in {pause:.0f} s ({kept.process.log_path}).")
@@ -161,10 +182,19 @@ class Supervisor:
         if info is not None and info.si_signo in STOP_SIGNALS:
             raise StopRequested
 
-    def _stop(self) -> None:
-        """Stop the processes in reverse order, each after those that need it, then what they left."""
-        for kept in reversed(self._kept):
-            kept.process.stop()
+    def _stop(self, stages: Stages) -> None:
+        """Stop what needs others before those: first the web, then side by side the workers, then each service."""
+        for group in (
+            stages.afterwards,
+            [stages.web],
+            stages.workers,
+            *([one] for one in reversed(stages.services)),
+        ):
+            stopping = [kept.process for kept in self._kept if kept.process.child in group]
+            for process in stopping:
+                process.ask_to_stop()
+            for process in stopping:
+                process.wait_stopped()
         self._kept.clear()
         _kill_adopted()
 

@@ -40,6 +40,7 @@ def valkey_child(paths: HomePaths) -> Child:
     arguments = [part for name, value in options.items() for part in (f"--{name}", value)]
     return Child(
         name="valkey",
+        step="broker",
         command=(str(valkey_binary()), *arguments),
         stop_seconds=20,
         prepare=lambda: _prepare(paths),

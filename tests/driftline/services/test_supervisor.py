@@ -28,18 +28,22 @@ from driftline.services.supervisor import Stages, Supervisor, signals_taken
 journal = Path(sys.argv[1]) / "journal"
 paths = home_paths(sys.argv[1])
 
-def child(name, then="exec sleep 600"):
+def child(name, then="stay", **options):
     trap = f"trap 'echo {name} stops >> {journal}; kill $!; exit 0' TERM"
     written = "echo a line of the log; " * 10
     stay = f"{trap}; {written} echo {name} $$ >> {journal}; sleep 600 & wait $!" if then == "stay" else then
     is_there = lambda: then != "stay" or f"{name} " in (journal.read_text() if journal.exists() else "")
-    return Child(name, ("sh", "-c", stay), stop_seconds=5, is_ready=is_there)
+    return Child(name, ("sh", "-c", stay), stop_seconds=5, is_ready=is_there, **options)
 
 stages = Stages(
-    services=[child("database", "stay")],
+    services=[child("database")],
     preparations=[child("migrate", f"echo migrate >> {journal}; exit " + (sys.argv[2:] or ["0"])[0])],
-    application=[child("worker", "stay"), child("web", "stay")],
-    demonstration=[child("demo", f"echo demo >> {journal}")],
+    workers=[child("worker")],
+    web=child("web"),
+    afterwards=[
+        child("docs", f"echo docs >> {journal}; exit 3", restarts=False),
+        child("demo", f"echo demo >> {journal}", ends_by_itself=True),
+    ],
 )
 with signals_taken(), own(paths, Owner(os.getpid(), "http://here", "2026-01-01T00:00:00+00:00")):
     try:
@@ -90,6 +94,7 @@ class TestRun:
     def test_starts_in_order_and_stops_in_the_reverse_order(self, paths: HomePaths) -> None:
         with supervised(paths) as supervisor:
             read_until(supervisor, "demo is finished.")
+            wait_until(lambda: "docs" in journal(paths))
 
             supervisor.send_signal(signal.SIGINT)
             code = supervisor.wait(PATIENCE_SECONDS)
@@ -99,6 +104,7 @@ class TestRun:
         assert [line.split()[0] for line in lines[:2]] == ["database", "migrate"]
         assert lines[-3:] == ["web stops", "worker stops", "database stops"]
         assert lines.count("demo") == 1
+        assert lines.count("docs") == 1
 
     def test_starts_what_was_killed_again(self, paths: HomePaths) -> None:
         with supervised(paths) as supervisor:

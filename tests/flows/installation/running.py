@@ -227,7 +227,7 @@ SERVING = "inference.serving.worker"
 SERVER = "manage.py serve"
 DRAIN = "drain_spool"
 DATABASE = "bin/postgres -D"
-TASKS = "driftline.celery worker"
+TASKS = "celery worker"
 
 
 def make_model(installation: Installation, name: str, **settings: Any) -> int:

@@ -30,7 +30,7 @@ home, port, grpc_port, workers, app, options, certificate = sys.argv[1:]
 serve_forever(
     pathlib.Path(home), "127.0.0.1", int(port), grpc_port=int(grpc_port) or None, workers=int(workers),
     asgi_app=app or None,
-    options=msgspec.json.decode(options, type=EngineOptions), side_processes=[],
+    options=msgspec.json.decode(options, type=EngineOptions),
     certificate=msgspec.json.decode(certificate, type=ServerCertificate | None),
 )
 """

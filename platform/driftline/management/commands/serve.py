@@ -1,9 +1,11 @@
-import sys
 from argparse import ArgumentParser
+from functools import partial
 from typing import Any
 
 from django.conf import settings
+from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
+from django.db import connections
 
 from driftline.backup.mark import describe_mark
 from driftline.common.outbound.targets import outbound_rules
@@ -72,12 +74,13 @@ class Command(BaseCommand):
             certificate = server_certificate()
         except UnableToListen as error:
             raise CommandError(str(error)) from error
-        side_commands = [] if only == "web" else [["drain_spool"]]
+        side_commands: list[tuple[str, ...]] = [] if only == "web" else [("drain_spool",)]
         if options["join"]:
             self._join(options["join"], only)
-            side_commands.append(["follow_plan", options["join"]])
+            side_commands.append(("follow_plan", options["join"]))
         elif only != "inference":
             publish()  # an inference server starts from the plan file alone, with the database down
+        connections.close_all()
         serve_forever(
             settings.HOME,
             options["host"],
@@ -87,7 +90,9 @@ class Command(BaseCommand):
             asgi_app=None if only == "inference" else "driftline.asgi:application",
             options=_engine_options(takes_jobs=not options["join"]),
             certificate=certificate,
-            side_processes=[[sys.executable, sys.argv[0], *command] for command in side_commands],
+            side_processes={
+                f"manage.py {command[0]}": partial(call_command, *command) for command in side_commands
+            },
         )
 
     def _join(self, url: str, only: str | None) -> None:

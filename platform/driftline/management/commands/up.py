@@ -1,6 +1,8 @@
 import os
 import socket
+import time
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from django.conf import settings
@@ -19,6 +21,7 @@ from driftline.services.postgres import NoPostgres, WrongPostgresVersion
 from driftline.services.processes import ChildNotStarted
 from driftline.services.supervisor import Supervisor, signals_taken
 from driftline.services.valkey import NoValkey
+from driftline.settings import environment as env
 
 NO_TOKEN = (
     "the first one is not valid here any more; "
@@ -35,17 +38,24 @@ class Command(BaseCommand):
             "--demo", choices=DEMOS, help="set up and play all stories of the demo, or one of them"
         )
         parser.add_argument(
+            "--documentation",
+            action="store_true",
+            help="build the pages under /docs/ once everything runs, where they changed",
+        )
+        parser.add_argument(
             "--host", default=settings.LISTEN_HOST, help="address to listen on (default DRIFTLINE_HOST)"
         )
 
     def handle(self, *args: Any, **options: Any) -> None:
-        installation = _installation(options["demo"], options["host"])
+        installation = _installation(options)
         if reason := describe_mark(installation.paths.home):
             raise CommandError(reason)
         try:
             for warning in check_listening(installation.host):
                 self.stderr.write(self.style.WARNING(warning))
-            _check_demo(installation)
+            if installation.demo:
+                _check_demo(installation)
+                _allow_receiver()
             create_folders(installation.paths)
             owner = Owner(os.getpid(), installation.url, datetime.now(UTC).isoformat(timespec="seconds"))
             with signals_taken(), own(installation.paths, owner):
@@ -73,6 +83,7 @@ class Command(BaseCommand):
     def _announce(self, installation: Installation) -> None:
         credentials = working_credentials(installation.paths.home)
         connection.close()  # the supervisor outlives many database servers
+        self._say(f"  {'login':<14}{_age_of_process():7.1f} s after the command")
         self._say("")
         self._say(f"URL:   {settings.PUBLIC_URL}")
         if installation.grpc_port is not None:
@@ -85,6 +96,11 @@ class Command(BaseCommand):
     def _say(self, line: str) -> None:
         self.stdout.write(line)
         self.stdout.flush()
+
+
+def _age_of_process() -> float:
+    ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
 
 
 def _say_login(credentials: Credentials) -> str:
@@ -106,10 +122,10 @@ class DemoNotPossible(Exception):
     """The demo would not reach this installation."""
 
 
-def _installation(demo: str | None, host: str) -> Installation:
+def _installation(options: dict[str, Any]) -> Installation:
     return Installation(
         paths=home_paths(settings.HOME),
-        host=host,
+        host=options["host"],
         port=settings.PORT,
         grpc_port=grpc_port_beside(settings.PORT, settings.GRPC_PORT),
         web_workers=settings.WEB_WORKERS,
@@ -117,17 +133,25 @@ def _installation(demo: str | None, host: str) -> Installation:
         device_nats=bool(settings.DEVICE_NATS),
         embedded_database=not settings.DATABASE_URL,
         embedded_broker=not settings.BROKER_URL,
-        demo=demo,
+        demo=options["demo"],
+        builds_documentation=options["documentation"],
         wal_archive=settings.WAL_ARCHIVE,
     )
 
 
 def _check_demo(installation: Installation) -> None:
-    if installation.demo and installation.url != f"http://127.0.0.1:{installation.port}":
+    if installation.url != f"http://127.0.0.1:{installation.port}":
         raise DemoNotPossible(
             f"The demo speaks plain HTTP to 127.0.0.1, and this server is at {installation.url}; run it without "
             "DRIFTLINE_HOST and DRIFTLINE_TLS_CERTIFICATE, or without --demo."
         )
+
+
+def _allow_receiver() -> None:
+    """Allow the webhooks of the demo to reach the receiver beside it, unless the operator says what is allowed."""
+    if not settings.OUTBOUND_ALLOW:
+        os.environ[env.OUTBOUND_ALLOW.name] = "127.0.0.1/32"
+        settings.OUTBOUND_ALLOW = env.OUTBOUND_ALLOW.read()
 
 
 def _check_ports(installation: Installation) -> None:
