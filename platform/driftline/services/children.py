@@ -144,13 +144,25 @@ def _web(installation: Installation) -> Child:
 def _afterwards(installation: Installation) -> list[Child]:
     found = []
     if installation.demo:
-        found.append(_manage("demo", installation, "demo", "--play", installation.demo, ends_by_itself=True))
+        progress = installation.paths.home / "demo"
+        found.append(
+            _manage(
+                "demo",
+                installation,
+                "demo",
+                "--play",
+                installation.demo,
+                step="demo loaded",
+                is_ready=lambda: any(progress.glob("*.json")),  # the first model is set up
+                ends_by_itself=True,
+            )
+        )
     if installation.builds_documentation:
         found.append(
             Child(
                 name="documentation",
                 command=(str(MANAGE.parent / ".ci" / "docs"),),
-                niceness=15,
+                niceness=10,
                 ends_by_itself=True,
                 restarts=False,
             )

@@ -21,6 +21,7 @@ PR_SET_CHILD_SUBREAPER = 36
 STOP_SIGNALS = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
 MAX_PAUSE_SECONDS = 30.0
 LOG_CHECK_SECONDS = 10.0  # how often the sizes of the logs are looked at
+AWAITED_SECONDS = 0.5  # how often it is asked whether something is ready that the start does not wait for
 CALM_SECONDS = 60.0  # a process that ran this long has no failures behind it
 
 
@@ -37,7 +38,7 @@ class Stages:
     workers: Sequence[Child]
     web: Child  # the last to start and the first to stop: it drains while the rest still works
     afterwards: Sequence[Child] = ()  # once everything answers
-    load: Callable[[], None] = lambda: None  # runs while the services get ready
+    load: Callable[[], None] = lambda: None  # runs once the services are ready, before anything is forked
 
 
 @dataclass
@@ -48,6 +49,7 @@ class _Kept:
     started_at: float
     failures: int = 0  # in a row
     restart_at: float | None = None  # set while it is down
+    is_awaited: bool = False  # it is reported once it is ready
 
     def plan_restart(self, *, now: float) -> float:
         """Set when to start it again, at once for the first failure, and give the seconds until then."""
@@ -71,11 +73,10 @@ class Supervisor:
         """Start everything, call `announce` when it answers, and watch over it until a stop is requested."""
         try:
             with contextlib.suppress(StopRequested):
-                services = [self._start(child) for child in stages.services]
-                with self._step("programs"):
-                    stages.load()
-                for kept in services:
+                for kept in [self._start(child) for child in stages.services]:
                     self._wait_ready(kept)
+                with self._step("application"):
+                    stages.load()
                 for child in stages.preparations:
                     with self._step(child.step or child.name):
                         self._run_to_end(child)
@@ -85,16 +86,19 @@ class Supervisor:
                 self._wait_ready(self._start(stages.web))
                 announce()
                 for child in stages.afterwards:
-                    self._start(child)
+                    self._start(child).is_awaited = bool(child.step)
                 self._watch()
         finally:
             self._stop(stages)
 
     @contextlib.contextmanager
-    def _step(self, name: str, since: float | None = None) -> Iterator[None]:
-        """Report how long a step of the start took."""
-        since = since or time.monotonic()
+    def _step(self, name: str) -> Iterator[None]:
+        since = time.monotonic()
         yield
+        self._report(name, since)
+
+    def _report(self, name: str, since: float) -> None:
+        """Report how long a step of the start took."""
         self.say(f"  {name:<14}{time.monotonic() - since:7.1f} s")
 
     def _start(self, child: Child) -> _Kept:
@@ -104,9 +108,8 @@ class Supervisor:
         return kept
 
     def _wait_ready(self, kept: _Kept) -> None:
-        child = kept.process.child
-        with self._step(child.step or child.name, since=kept.started_at):
-            kept.process.wait_ready(pause=self._pause)
+        kept.process.wait_ready(pause=self._pause)
+        self._report(kept.process.child.step or kept.process.child.name, kept.started_at)
 
     def _run_to_end(self, child: Child) -> None:
         process = self._process(child)
@@ -135,6 +138,8 @@ class Supervisor:
             self._rotate_logs()
             due = [kept.restart_at for kept in self._kept if kept.restart_at is not None]
             until_restart = min(due) - time.monotonic() if due else self.log_check_seconds
+            if any(kept.is_awaited for kept in self._kept):
+                until_restart = min(until_restart, AWAITED_SECONDS)
             self._pause(max(0.0, min(until_restart, self.log_check_seconds)))
 
     def _rotate_logs(self) -> None:
@@ -151,6 +156,9 @@ class Supervisor:
             if now >= kept.restart_at:
                 self._restart(kept, now=now)
             return
+        if kept.is_awaited and kept.process.child.is_ready():
+            self._report(kept.process.child.step, kept.started_at)
+            kept.is_awaited = False
         code = kept.process.exit_code()
         if code is None:
             return
