@@ -29,7 +29,7 @@ KINDS = {  # by what their command lines hold
     "web": SERVER,
     "serving": SERVING,
     "drain": DRAIN,
-    "scheduler": "driftline.celery beat",
+    "scheduler": "celery beat",
     WORKER: TASKS,
     WORKER_CHILD: TASKS,
     "broker": "valkey-server",
