@@ -162,7 +162,7 @@ def _afterwards(installation: Installation) -> list[Child]:
             Child(
                 name="documentation",
                 command=(str(MANAGE.parent / ".ci" / "docs"),),
-                niceness=10,
+                niceness=5,
                 ends_by_itself=True,
                 restarts=False,
             )
