@@ -75,6 +75,10 @@ class Change:
     def needed(self) -> set[str]:
         return {SCOPE_OF[self.thing], self.beside} - {""}
 
+    @property
+    def for_page(self) -> set[str]:
+        return self.needed | {self.page_beside, Scope.READ} - {""}
+
 
 def of_model(name: str, value: Any, page: str = "", **form: str) -> Change:
     return Change(
@@ -448,17 +452,23 @@ def place(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterator
             cooldown=world.rule.cooldown, notify_within=world.rule.notify_within, action="retrain",
         )  # fmt: skip
         sets = {frozenset(Scope) - {scope} for scope in Scope} | set(SCOPES_OF_ROLE.values())
+        sets |= {frozenset(change.needed) for change in CHANGES}
         sets |= {frozenset({"write"}), frozenset({"deploy"}), frozenset({"write", "deploy"})}
         tokens = {
             scopes: create_token(project=project, name="t", scopes=scopes, actor="t")[1] for scopes in sets
         }
         program = Client(raise_request_exception=False)
-        for scope in LACKING:
-            CustomRole.objects.create(
-                project=project, name=f"no-{scope}", scopes=sorted(set(Scope) - {scope})
-            )
-        people = {role: _person(project, role) for role in (*Role, *(f"no-{scope}" for scope in LACKING))}
+        roles: dict[str, set[str]] = {f"no-{scope}": set(Scope) - {scope} for scope in LACKING}
+        roles |= {role_with(change.for_page): change.for_page for change in CHANGES if change.page}
+        for name, held in roles.items():
+            CustomRole.objects.create(project=project, name=name, scopes=sorted(held))
+        people = {role: _person(project, role) for role in (*Role, *roles)}
         yield Place(world, retraining, program, people, tokens)
+
+
+def role_with(scopes: set[str]) -> str:
+    """Name the role of the project that has these scopes and no other."""
+    return "-".join(["with", *sorted(scopes)])
 
 
 def _person(project: Project, role: str) -> Client:
@@ -505,49 +515,44 @@ def is_let_in(answer: Any) -> bool:
     return bool(answer.status_code != 403)
 
 
-@pytest.mark.parametrize("change", [one for one in CHANGES if one.request], ids=str)
-def test_a_token_without_one_scope_changes_all_but_what_needs_it(place: Place, change: Change) -> None:
-    """A token with seven of the eight scopes tries each thing: it is refused where the eighth is needed, only there."""
-    let_in = {}
-    for scope in Scope:
-        answer = send(place, change, frozenset(Scope) - {scope})
-        let_in[scope] = (
-            is_let_in(answer) if answer.status_code != 404 or "DELETE" not in change.request else True
-        )
-        if answer.status_code == 403:
-            assert answer.json()["code"] == "insufficient_scope"
-            assert f'scope="{scope}"' in answer["WWW-Authenticate"]
-
-    assert let_in == {scope: scope not in change.needed for scope in Scope}
-
-
-@pytest.mark.parametrize("change", [one for one in CHANGES if one.page], ids=str)
-def test_a_person_changes_on_a_page_what_a_token_of_their_role_changes(place: Place, change: Change) -> None:
-    """People of each role send each form: the page lets in whom the table lets in, which is what the API asks too."""
-    let_in = {}
-    for role in Role:
-        answer = open_page(place, change, role)
-        let_in[role] = is_let_in(answer)
-
-    assert let_in == {role: change.needed <= SCOPES_OF_ROLE[role] for role in Role}
-
-
-@pytest.mark.parametrize("change", [one for one in CHANGES if one.page], ids=str)
-def test_a_person_in_a_role_that_lacks_one_scope_changes_all_but_what_needs_it(
-    place: Place, change: Change
+def test_a_token_changes_what_its_scopes_allow_and_lacks_one_in_vain(
+    place: Place, subtests: pytest.Subtests
 ) -> None:
-    """A role of the project with seven of the eight scopes; every role may read.
+    """A token with the scopes that a thing needs, and no other, gets through; one with all but one of them does not."""
+    for change in (one for one in CHANGES if one.request):
+        with subtests.test(str(change)):
+            for scope in change.needed:
+                refused = send(place, change, frozenset(Scope) - {scope})
+                assert not is_let_in(refused)
+                assert refused.json()["code"] == "insufficient_scope"
+                assert f'scope="{scope}"' in refused["WWW-Authenticate"]
+            allowed = send(place, change, frozenset(change.needed))
+            is_gone = allowed.status_code == 404 and "DELETE" in change.request
+            assert is_gone or is_let_in(allowed)
+
+
+def test_a_person_changes_on_a_page_what_a_token_of_their_role_changes(
+    place: Place, subtests: pytest.Subtests
+) -> None:
+    """People of each role send each form: the page lets in whom the table lets in, which is what the API asks too."""
+    for change in (one for one in CHANGES if one.page):
+        with subtests.test(str(change)):
+            let_in = {role: is_let_in(open_page(place, change, role)) for role in Role}
+
+            assert let_in == {role: change.needed <= SCOPES_OF_ROLE[role] for role in Role}
+
+
+def test_a_person_in_a_role_changes_what_its_scopes_allow_and_lacks_one_in_vain(
+    place: Place, subtests: pytest.Subtests
+) -> None:
+    """A role of the project with all but the scope that a thing needs, and one with no other; every role may read.
 
     A scope that the address of the API takes beside the one of the table is the page's to take or not.
     """
-    needed = SCOPE_OF[change.thing]
-    tried = [
-        scope for scope in LACKING if scope == needed or scope not in (change.beside, change.page_beside)
-    ]
-
-    let_in = {scope: is_let_in(open_page(place, change, f"no-{scope}")) for scope in tried}
-
-    assert let_in == {scope: scope != needed for scope in tried}
+    for change in (one for one in CHANGES if one.page and SCOPE_OF[one.thing] != Scope.READ):
+        with subtests.test(str(change)):
+            assert not is_let_in(open_page(place, change, f"no-{SCOPE_OF[change.thing]}"))
+            assert is_let_in(open_page(place, change, role_with(change.for_page)))
 
 
 def test_every_thing_of_the_table_is_attacked() -> None:
