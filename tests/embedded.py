@@ -54,12 +54,12 @@ def start_services() -> None:
     if _running or "PYTEST_XDIST_WORKER" in os.environ:
         return
     paths = home_paths(os.environ["DRIFTLINE_TEST_HOME"])
-    children = []
-    if not os.environ.get("DRIFTLINE_DATABASE_URL"):
-        children.append(postgres_child(paths, durable=False))
-    if not os.environ.get("DRIFTLINE_BROKER_URL"):
-        children.append(valkey_child(paths))
     with started_for_all_tests():
+        children = []
+        if not os.environ.get("DRIFTLINE_DATABASE_URL"):
+            children.append(postgres_child(paths, durable=False))
+        if not os.environ.get("DRIFTLINE_BROKER_URL"):
+            children.append(valkey_child(paths))
         for process in [launch(child, paths) for child in children]:
             process.wait_ready()
             _running.append(process)

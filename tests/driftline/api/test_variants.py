@@ -22,6 +22,7 @@ def version(api: Api, tmp_path: Path, settings: Any) -> Version:
     return make_version(api.project, IDLE)
 
 
+@pytest.mark.slow
 def test_a_version_is_optimised_and_a_gain_becomes_a_version(api: Api, version: Version, only: Any) -> None:  # noqa: F811
     only("trees_25", "fp16")
     log(version, IDLE)

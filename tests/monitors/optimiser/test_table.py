@@ -5,6 +5,7 @@ import pytest
 from tests.performance.optimiser_table import digits, forest, optimise, print_table
 
 
+@pytest.mark.slow
 def test_prints_what_each_variant_gains_and_costs(capsys: pytest.CaptureFixture[str]) -> None:
     learnt, held_out = digits()
     subject = forest(*learnt, trees=12)
