@@ -22,7 +22,7 @@ from monitors.rules.reach import Reach
 from monitors.rules.services import create_rule, judge, update_rule
 from monitors.summaries import services
 from monitors.summaries.services import summarise
-from tests.worlds.approvals import DAY, give_reference, label, log, rows_of_a_day, work
+from tests.worlds.approvals import DAY, FOUR_HOURS, give_reference, label, log, rows_of_a_day, work
 
 pytestmark = pytest.mark.slow
 
@@ -48,7 +48,7 @@ def send(
 ) -> None:
     """Log so many days of rows with their labels, from day number `first` on."""
     for number in range(first, first + days):
-        rows = rows_of_a_day(DAY + number * ONE_DAY, n, shift=shift)
+        rows = rows_of_a_day(DAY + number * ONE_DAY, n, shift=shift, hours=FOUR_HOURS)
         log(model, rows)
         label(model, labels_of(rows, sharpness=sharpness))
 

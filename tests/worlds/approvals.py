@@ -1,5 +1,6 @@
 """A small world for stories: a project, a model with an external version, and days of made-up traffic."""
 
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from io import BytesIO
 
@@ -27,6 +28,8 @@ from monitors.rules.services import judge
 from monitors.summaries.services import summarise
 
 DAY = datetime(2026, 1, 5, tzinfo=UTC)
+FOUR_HOURS = (0, 7, 15, 23)
+"""For tests of many days: each hour with rows has windows of its own that are measured."""
 
 
 def make_model(project: Project, name: str = "approvals") -> Model:
@@ -35,15 +38,17 @@ def make_model(project: Project, name: str = "approvals") -> Model:
     )
 
 
-def rows_of_a_day(day: datetime, n: int, *, shift: float = 0.0, seed: int = 0) -> list[SentPrediction]:
-    """Make `n` predictions spread over a day; `shift` moves the income by that many standard deviations."""
+def rows_of_a_day(
+    day: datetime, n: int, *, shift: float = 0.0, seed: int = 0, hours: Sequence[int] = range(24)
+) -> list[SentPrediction]:
+    """Make `n` predictions spread over hours of a day; `shift` moves the income by that many standard deviations."""
     rng = np.random.default_rng([seed, day.toordinal()])
     income, region = rng.normal(shift, 1, n), rng.choice(["north", "south"], n)
     probability = 1 / (1 + np.exp(-income))
     return [
         SentPrediction(
             id=f"{day:%Y%m%d}-{number}",
-            timestamp=rfc3339(day + timedelta(days=1) * (number / n)),
+            timestamp=rfc3339(_time_in(day, number / n, hours)),
             version="1",
             features={"income": float(income[number]), "region": str(region[number])},
             prediction="1" if probability[number] >= 0.5 else "0",
@@ -52,6 +57,12 @@ def rows_of_a_day(day: datetime, n: int, *, shift: float = 0.0, seed: int = 0) -
         )
         for number in range(n)
     ]
+
+
+def _time_in(day: datetime, share: float, hours: Sequence[int]) -> datetime:
+    """Return when so large a share of the hours is over."""
+    place, within = divmod(share * len(hours), 1)
+    return day + timedelta(hours=hours[int(place)] + within)
 
 
 def truths(rows: list[SentPrediction], seed: int = 1) -> list[LabelItem]:

@@ -18,7 +18,7 @@ from monitors.workflows.models import Workflow
 from monitors.workflows.selectors import agreement
 from tests.driftline.pages.queries import reads_of
 from tests.markup import markup
-from tests.worlds.approvals import DAY, label, log, make_model, rows_of_a_day, truths, work
+from tests.worlds.approvals import DAY, FOUR_HOURS, label, log, make_model, rows_of_a_day, truths, work
 
 pytestmark = pytest.mark.slow
 
@@ -41,7 +41,7 @@ def copies(rows: list[Any], *, turned: float, latency_ms: float = 3.0) -> list[A
 
 def shadow_days(model: Model, *, turned: float, days: int = DAYS, labelled: bool = True) -> None:
     for number in range(days):
-        rows = rows_of_a_day(DAY + timedelta(days=number), ROWS)
+        rows = rows_of_a_day(DAY + timedelta(days=number), ROWS, hours=FOUR_HOURS)
         log(model, rows)
         log(model, copies(rows, turned=turned))
         if labelled:
