@@ -169,8 +169,8 @@ def _find_keys(folder: Path, keys: Path | None, manifest: BackupManifest) -> Pat
 
 def _check_release(manifest: BackupManifest) -> None:
     applied = {(app, name) for app, names in manifest.migrations.items() for name in names}
-    if unfit := judge_release(applied, "The backup"):
-        raise NotRestored(str(unfit))
+    if refused := judge_release(applied, "The backup"):
+        raise NotRestored(str(refused))
 
 
 def _check_target(home: Path, manifest: BackupManifest, mark: RestoreMark | None, *, replace: bool) -> bool:
@@ -260,8 +260,8 @@ def _replay(paths: HomePaths, source: _Source, replay: LogReplay, say: Say) -> R
 
 def _check_replayed_release() -> None:
     """The release may have been upgraded between the backup and the moment."""
-    if unfit := read_pending().unfit:
-        raise NotRestored(f"{unfit.text} Install its release, and run the same command there.")
+    if refused := read_pending().refused:
+        raise NotRestored(f"{refused.text} Install its release, and run the same command there.")
 
 
 def _compare(manifest: BackupManifest, loaded: dict[str, int]) -> None:

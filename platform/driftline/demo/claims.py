@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 
 from driftline.demo.api_client import ApiRefused
-from driftline.demo.daily_rows import DAY, DailyDraws, DailyRows, StoryRow, midnight, spread_over_days
+from driftline.demo.daily_rows import DAY, DailyDraws, DailyRows, DemoRow, midnight, spread_over_days
 from driftline.demo.inference_request import ModelInputs
 from driftline.demo.plan import ModelPlan, PlantedChallenger, PlantedFault
 from driftline.demo.setup import (
@@ -27,7 +27,7 @@ from driftline.demo.setup import (
     ensure_version,
     train,
 )
-from driftline.demo.story import Story, StorySetting
+from driftline.demo.story import DemoStory, StorySetting
 from driftline.demo.tables import read_table
 from monitors.workflows.trainers.report import TrainingResult
 
@@ -92,7 +92,7 @@ LEAKY = "2"
 SEED = 18
 
 
-class Claims(Story):
+class Claims(DemoStory):
     """The callers of the model, the airline's office that labels, and a person with a better idea."""
 
     model = MODEL
@@ -210,7 +210,7 @@ class Claims(Story):
             return end >= self._pairs_from + PAIRS_DAYS * DAY + LABEL_LAG
         return end >= self.fault.onset + RETRAIN_AFTER * DAY + LABEL_LAG
 
-    def label_of(self, row: StoryRow, values: Sequence[object]) -> str:
+    def label_of(self, row: DemoRow, values: Sequence[object]) -> str:
         origin, delay = values
         return claim_of(str(origin), float(str(delay)), has_changed=row.at >= self.fault.onset)
 

@@ -21,7 +21,7 @@ HOUR_MS = 3_600_000
 
 
 @dataclass(frozen=True)
-class StoryRow:
+class DemoRow:
     """One row of one day, and the place of the table's row that it is."""
 
     at: datetime
@@ -49,22 +49,22 @@ class DailyRows(ABC):
         """Return when each row of a day comes (milliseconds of the day, ascending), its place, and its label's lag in
         milliseconds, negative where it never has one."""
 
-    def between(self, start: datetime, end: datetime) -> list[StoryRow]:
+    def between(self, start: datetime, end: datetime) -> list[DemoRow]:
         """List the rows of `[start, end)` in order of time."""
         return [row for day in _days(start, end) for row in self._day(day) if start <= row.at < end]
 
-    def labelled_between(self, start: datetime, end: datetime) -> list[StoryRow]:
+    def labelled_between(self, start: datetime, end: datetime) -> list[DemoRow]:
         """List the rows of which the label becomes known in `[start, end)`."""
         rows = self.between(start - self._max_lag, end)
         return [row for row in rows if row.known_at is not None and start <= row.known_at < end]
 
-    def values(self, rows: Sequence[StoryRow], columns: Sequence[str]) -> list[list[object]]:
+    def values(self, rows: Sequence[DemoRow], columns: Sequence[str]) -> list[list[object]]:
         """Read columns of the table's rows, as plain values."""
         places = [row.place for row in rows]
         read: list[list[object]] = self.table.loc[places, list(columns)].to_numpy(object).tolist()
         return read
 
-    def _read_day(self, day: datetime) -> list[StoryRow]:
+    def _read_day(self, day: datetime) -> list[DemoRow]:
         moments, places, lags = self.moments(day)
         rows = []
         for hour in range(24):
@@ -75,7 +75,7 @@ class DailyRows(ABC):
             ):
                 at, lag = day + int(moments[number]) * MILLISECOND, int(lags[number])
                 rows.append(
-                    StoryRow(
+                    DemoRow(
                         at=at,
                         place=int(places[number]),
                         known_at=None if lag < 0 else at + lag * MILLISECOND,

@@ -26,7 +26,7 @@ from driftline.demo.setup import (
     ensure_version,
     train,
 )
-from driftline.demo.story import PART, Story, StorySetting
+from driftline.demo.story import PART, DemoStory, StorySetting
 from driftline.demo.tables import read_table
 from monitors.workflows.trainers.report import TrainingResult
 
@@ -89,7 +89,7 @@ class FlightRows(DailyRows):
         return self._departures[first:last] - start, np.arange(first, last), self._lags[first:last]
 
 
-class Flights(Story):
+class Flights(DemoStory):
     """The callers of the model, who ask about each flight, and the airports that tell when it landed."""
 
     model = MODEL

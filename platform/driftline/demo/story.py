@@ -17,7 +17,7 @@ import msgspec
 
 from driftline.common.periods import rfc3339
 from driftline.demo.api_client import Api
-from driftline.demo.daily_rows import DailyRows, StoryRow, midnight
+from driftline.demo.daily_rows import DailyRows, DemoRow, midnight
 from driftline.demo.plan import ModelPlan, PlantedFault, load_plan, save_plan
 from driftline.demo.progress import StoryProgress, load_story, save_story
 from driftline.demo.setup import DemoModel
@@ -38,7 +38,7 @@ class StorySetting:
     is_shown: Event
 
 
-class Story:
+class DemoStory:
     """One model's callers and those who label its rows."""
 
     model: DemoModel
@@ -79,7 +79,7 @@ class Story:
         """Return a row as its caller sends it."""
         return values
 
-    def label_of(self, row: StoryRow, values: Sequence[object]) -> str:
+    def label_of(self, row: DemoRow, values: Sequence[object]) -> str:
         """Return what is said to have come of a row, from its values in `label_columns`."""
         return str(values[0])
 
@@ -149,10 +149,10 @@ class Story:
         self.after_part(end)
         return rows[-1].at if rows else None
 
-    def _is_alone(self, row: StoryRow) -> bool:
+    def _is_alone(self, row: DemoRow) -> bool:
         return self._singly_from is not None and row.at >= self._singly_from
 
-    def _requests(self, rows: Sequence[StoryRow]) -> Iterator[bytes]:
+    def _requests(self, rows: Sequence[DemoRow]) -> Iterator[bytes]:
         """Write a request about the rows of each hour, or about each row."""
         values = self.rows.values(rows, self.model.inputs.names)
         pairs = zip(rows, values, strict=True)

@@ -20,7 +20,7 @@ from driftline.demo.setup import (
     ensure_version,
     train,
 )
-from driftline.demo.story import PART, Story, StorySetting
+from driftline.demo.story import PART, DemoStory, StorySetting
 from driftline.demo.tables import read_table
 
 VISIT, NONE = "visit", "none"
@@ -51,7 +51,7 @@ SLOW_PART_S, SLOWEST_PART_S, SLOW_DAYS = 2.0, 5.0, 8
 SEED = 18
 
 
-class Visits(Story):
+class Visits(DemoStory):
     """The callers of the model, who send rows as the release prepares them that the deployment asks for."""
 
     model = MODEL

@@ -210,8 +210,8 @@ def _commits() -> Finding:
 
 def _migrations() -> Finding:
     found = read_pending()
-    if found.unfit:
-        return Finding("migrations", found.unfit.text, found.unfit.remedy)
+    if found.refused:
+        return Finding("migrations", found.refused.text, found.refused.remedy)
     missing = len(found.names)
     remedy = "Run manage.py upgrade." if missing else ""
     return Finding("migrations", f"{missing} to apply" if missing else "all applied", remedy)

@@ -40,7 +40,7 @@ _PACKAGES = {"driftline", "inference", "monitors"}
 
 
 @dataclass(frozen=True)
-class Unfit:
+class RefusedDatabase:
     """Why this code may not migrate a database, or load a backup."""
 
     text: str
@@ -58,7 +58,7 @@ class PendingMigrations:
 
     names: tuple[str, ...]
     """To be applied, in this order, each such as `inference.0043_lake_marker`."""
-    unfit: Unfit | None
+    refused: RefusedDatabase | None
     """Why nothing may be applied, if so."""
     remarks: tuple[str, ...]
     """Sentences on those that lock a large table for long, or may."""
@@ -87,20 +87,20 @@ def read_pending() -> PendingMigrations:
     large = _large_tables() if plan else {}
     return PendingMigrations(
         names=tuple(map(name_of, plan)),
-        unfit=_find_unfit(applied),
+        refused=_find_refused(applied),
         remarks=tuple(remark for migration in plan for remark in _remarks(migration, large)),
         is_new=not applied,
     )
 
 
-def read_unfit() -> Unfit | None:
+def read_refused() -> RefusedDatabase | None:
     """Return why this code may not migrate the connected database, or None."""
-    return _find_unfit(MigrationRecorder(connection).applied_migrations())
+    return _find_refused(MigrationRecorder(connection).applied_migrations())
 
 
-def _find_unfit(applied: Collection[tuple[str, str]]) -> Unfit | None:
-    if (unfit := judge_release(applied, "The database")) or _own_apps() <= {app for app, _ in applied}:
-        return unfit
+def _find_refused(applied: Collection[tuple[str, str]]) -> RefusedDatabase | None:
+    if (refused := judge_release(applied, "The database")) or _own_apps() <= {app for app, _ in applied}:
+        return refused
     with connection.cursor() as cursor:
         cursor.execute(_TABLES)
         tables = {table for (table,) in cursor.fetchall()}
@@ -111,16 +111,16 @@ def _find_unfit(applied: Collection[tuple[str, str]]) -> Unfit | None:
     }
     if not foreign:
         return None
-    return Unfit(
+    return RefusedDatabase(
         f"The database holds tables of another application, such as {min(foreign)}.",
         "Name an empty database in DRIFTLINE_DATABASE_URL.",
     )
 
 
-def judge_release(applied: Collection[tuple[str, str]], subject: str) -> Unfit | None:
+def judge_release(applied: Collection[tuple[str, str]], subject: str) -> RefusedDatabase | None:
     """Return why migrations are not those of this release or an earlier one; `subject` begins the sentence."""
     if any((app, BASELINE) not in applied for app in _own_apps() & {app for app, _ in applied}):
-        return Unfit(
+        return RefusedDatabase(
             f"{subject} was made before release 0.1.0, and cannot be upgraded.",
             "Start with an empty home and an empty database.",
         )
@@ -129,7 +129,7 @@ def judge_release(applied: Collection[tuple[str, str]], subject: str) -> Unfit |
     newer = [f"{app}.{name}" for app, name in applied if app in apps_here and (app, name) not in known]
     if not newer:
         return None
-    return Unfit(
+    return RefusedDatabase(
         f"{subject} is of a later release: this one lacks {count_migrations(len(newer))} of it, such as {newer[0]}.",
         "Install that release, or restore a backup of this one.",
     )

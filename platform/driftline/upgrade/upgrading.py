@@ -90,8 +90,8 @@ def _refuse(finding: Finding) -> None:
 
 
 def _refuse_release(pending: PendingMigrations) -> None:
-    if pending.unfit:
-        raise NotUpgraded(str(pending.unfit))
+    if pending.refused:
+        raise NotUpgraded(str(pending.refused))
     if pending.is_new:
         raise NotUpgraded(NOTHING_YET)
 

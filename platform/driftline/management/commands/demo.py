@@ -16,7 +16,7 @@ from driftline.demo.claims import Claims
 from driftline.demo.flights import Flights
 from driftline.demo.receiver import Receiver
 from driftline.demo.setup import ensure_channels
-from driftline.demo.story import Story, StorySetting
+from driftline.demo.story import DemoStory, StorySetting
 from driftline.demo.traffic import Traffic
 from driftline.demo.visits import Visits
 from driftline.demo.wire import RequestSender
@@ -53,10 +53,10 @@ class Command(BaseCommand):
         _play(_stories(names, token))
 
 
-def _stories(names: Iterable[str], token: str) -> list[Story]:
+def _stories(names: Iterable[str], token: str) -> list[DemoStory]:
     """Make stories, each of which plays when the one before it has come to its point."""
     began = datetime.now(UTC)
-    may_play, made = Event(), list[Story]()
+    may_play, made = Event(), list[DemoStory]()
     may_play.set()
     for name in names:
         kind = STORIES[name]
@@ -69,7 +69,7 @@ def _stories(names: Iterable[str], token: str) -> list[Story]:
     return made
 
 
-def _play(stories: list[Story]) -> None:
+def _play(stories: list[DemoStory]) -> None:
     """Play the stories side by side; where one fails all end, and the supervisor starts the demo again."""
     ended: Queue[BaseException | None] = Queue()
     for story in stories:
@@ -79,7 +79,7 @@ def _play(stories: list[Story]) -> None:
             raise failure
 
 
-def _play_one(story: Story, ended: "Queue[BaseException | None]") -> None:
+def _play_one(story: DemoStory, ended: "Queue[BaseException | None]") -> None:
     try:
         story.run()
     except BaseException as failure:  # the main thread raises it

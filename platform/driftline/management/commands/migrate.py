@@ -4,7 +4,7 @@ from django.core.management.base import CommandError
 from django.core.management.commands.migrate import Command as DjangoCommand
 from django.db import DEFAULT_DB_ALIAS
 
-from driftline.upgrade.pending import read_unfit
+from driftline.upgrade.pending import read_refused
 
 
 class Command(DjangoCommand):
@@ -12,6 +12,6 @@ class Command(DjangoCommand):
 
     def handle(self, *args: Any, database: str, **options: Any) -> str | None:
         """Refuse a database that is none of this code's, before anything is changed."""
-        if database == DEFAULT_DB_ALIAS and (unfit := read_unfit()):
-            raise CommandError(str(unfit))
+        if database == DEFAULT_DB_ALIAS and (refused := read_refused()):
+            raise CommandError(str(refused))
         return super().handle(*args, database=database, **options)
