@@ -9,7 +9,7 @@ from driftline.demo.wire import RequestSender
 
 LABELS_A_REQUEST = 1_000
 POLL_S = 0.5
-LIVE_TICK_S = 60.0
+LIVE_TICK_S = 120.0
 """Live rows are sent together so often: the platform computes after each arrival, and an idle demo costs little."""
 
 
