@@ -2,6 +2,7 @@
 #
 #   make run              everything, with the demo: prints the URL, a login and a token; Ctrl-C stops it
 #   make run DEMO=flights the same with the flights alone; DEMO=none with an empty platform
+#   make extra ADD=kafka  adds the packages of an extra, or of several: ADD="kafka saml"; docs/guides/extras.md lists them
 #   make test             the tests that cost little, on the embedded services; ARGS="-k promote" passes options to
 #                         pytest; it prints its ten slowest tests, and the seed of its order and examples, which
 #                         ARGS="--randomly-seed=N" repeats
@@ -47,10 +48,13 @@ SLOW := (slow or hypothesis) and not e2e and not browser
 unexport PYTHONDONTWRITEBYTECODE
 
 .DEFAULT_GOAL := run
-.PHONY: run test test-slow e2e chaos attacks e2e-frameworks e2e-upstreams e2e-orchestrators e2e-streams e2e-sso e2e-edge e2e-image check sbom audit bundle docs bench bench-detection bench-peers setup setup-dev setup-test format requirements protocol clean
+.PHONY: run extra test test-slow e2e chaos attacks e2e-frameworks e2e-upstreams e2e-orchestrators e2e-streams e2e-sso e2e-edge e2e-image check sbom audit bundle docs bench bench-detection bench-peers setup setup-dev setup-test format requirements protocol clean
 
 run: setup
 	@exec $(PYTHON) manage.py up --documentation $(if $(filter none,$(DEMO)),,--demo $(DEMO))
+
+extra:
+	@.ci/setup extra $(ADD)
 
 test: setup-test
 	@exec $(PYTEST) -m "$(QUICK)" --hypothesis-profile quick $(ARGS)

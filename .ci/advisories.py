@@ -1,4 +1,4 @@
-"""Which pinned packages of requirements.txt have known vulnerabilities, by a folder of advisories.
+"""Which pinned packages of requirements.txt and of the extras have known vulnerabilities, by a folder of advisories.
 
     .venv/bin/python .ci/advisories.py FOLDER
 
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from licences import CHECKOUT, Pin, read_pins
+from licences import Pin, every_extra, pins_of
 from packaging.utils import canonicalize_name
 from packaging.version import Version
 
@@ -106,7 +106,7 @@ def main(folder: Path) -> int:
             f"{folder} holds no advisories. Clone PyPA's advisory-database, or unpack osv.dev's export of PyPI."
         )
         return 2
-    pins = read_pins((CHECKOUT / "requirements.txt").read_text())
+    pins = pins_of(*every_extra())
     found = list(faults(pins, advisories))
     newest = max(str(advisory["modified"]) for advisory in advisories)[:10]
     print(*found, sep="\n", end="\n" if found else "")

@@ -1,4 +1,4 @@
-"""Which licence each package of requirements.txt has, and whether pyproject.toml allows it.
+"""Which licence each package of requirements.txt and of the extras has, and whether pyproject.toml allows it.
 
     .venv/bin/python .ci/licences.py
 
@@ -31,7 +31,7 @@ OF_CLASSIFIER = {
 
 @dataclass(frozen=True)
 class Pin:
-    """A line of requirements.txt: one release of a package, with the digests of its files."""
+    """A line of a list of ours: one release of a package, with the digests of its files."""
 
     name: str
     version: str
@@ -58,6 +58,17 @@ def read_pins(text: str) -> list[Pin]:
             digests = tuple(sorted(re.findall(r"--hash=sha256:([0-9a-f]{64})", line)))
             found.append(Pin(canonicalize_name(match[1]), match[2], digests))
     return found
+
+
+def pins_of(*extras: str) -> list[Pin]:
+    """Return the pins of requirements.txt and of these extras, each once."""
+    lists = [CHECKOUT / "requirements.txt", *(CHECKOUT / f".ci/extras/{extra}.txt" for extra in extras)]
+    return list(dict.fromkeys(pin for path in lists for pin in read_pins(path.read_text())))
+
+
+def every_extra() -> list[str]:
+    """List the extras by name."""
+    return sorted(path.stem for path in (CHECKOUT / ".ci/extras").glob("*.txt"))
 
 
 def read_policy(text: str) -> Policy:
@@ -137,12 +148,12 @@ def faults(pins: list[Pin], found: dict[str, Distribution], policy: Policy) -> I
         if not is_allowed(expression, policy.allowed):
             yield f"{name} is under {expression}, which [tool.driftline.licences] does not allow."
     for name in sorted(policy.stated.keys() - {pin.name for pin in pins}):
-        yield f"{name} has a stated licence and is not in requirements.txt any more."
+        yield f"{name} has a stated licence and is in no list any more."
 
 
 def main() -> int:
     """Print what is wrong; 1 where something is."""
-    pins = read_pins((CHECKOUT / "requirements.txt").read_text())
+    pins = pins_of(*every_extra())
     policy = read_policy((CHECKOUT / "pyproject.toml").read_text())
     wrong = list(faults(pins, installed(distributions()), policy))
     print("\n".join(wrong) if wrong else f"The licences of {len(pins)} pinned packages are allowed.")

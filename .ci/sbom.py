@@ -1,9 +1,10 @@
-"""Writes the software bill of materials of requirements.txt as CycloneDX 1.6 JSON, valid by its schema.
+"""Writes the software bill of materials of what is installed as CycloneDX 1.6 JSON, valid by its schema.
 
     .ci/sbom [FILE]
 
-Each package has its release, the digests of its files and its licence; what needs what is read from the packages that
-are installed. The same requirements.txt gives the same document on one platform: no time is in it.
+That is requirements.txt with the extras that were added (`make extra`). Each package has its release, the digests of
+its files and its licence; what needs what is read from the packages that are installed. The same lists give the same
+document on one platform: no time is in it.
 """
 
 import sys
@@ -21,7 +22,7 @@ from cyclonedx.model.license import LicenseAcknowledgement, LicenseExpression
 from cyclonedx.output import make_outputter
 from cyclonedx.schema import OutputFormat, SchemaVersion
 from cyclonedx.validation.json import JsonStrictValidator
-from licences import CHECKOUT, Pin, Policy, installed, licence_of, read_pins, read_policy
+from licences import CHECKOUT, Pin, Policy, installed, licence_of, pins_of, read_policy
 from packageurl import PackageURL
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
@@ -32,9 +33,18 @@ VERSION = SchemaVersion.V1_6
 def main(packages: Path, target: Path) -> None:
     """Write the document of what is pinned, with what `packages`, a folder of installed packages, says of it."""
     project_text = (CHECKOUT / "pyproject.toml").read_text()
+    added = CHECKOUT / ".venv/extras"
+    extras = added.read_text().split() if added.exists() else []
+    project = tomllib.loads(project_text)
+    asked = [
+        *project["project"]["dependencies"],
+        *project["dependency-groups"]["setup"],
+        *(one for extra in extras for one in project["project"]["optional-dependencies"][extra]),
+    ]
     bom = make_bom(
-        read_pins((CHECKOUT / "requirements.txt").read_text()),
-        tomllib.loads(project_text)["project"],
+        pins_of(*extras),
+        project["project"],
+        asked,
         read_policy(project_text),
         installed(distributions(path=[str(packages)])),
     )
@@ -46,8 +56,10 @@ def main(packages: Path, target: Path) -> None:
     print(f"{len(bom.components)} packages in {target}")
 
 
-def make_bom(pins: list[Pin], project: dict[str, Any], policy: Policy, found: dict[str, Distribution]) -> Bom:
-    """Return the document of these pins, without the time of its making."""
+def make_bom(
+    pins: list[Pin], project: dict[str, Any], asked: list[str], policy: Policy, found: dict[str, Distribution]
+) -> Bom:
+    """Return the document of these pins, which `asked` names the first of, without the time of its making."""
     digests = " ".join(digest for pin in pins for digest in pin.sha256)
     bom = Bom(serial_number=uuid5(NAMESPACE_OID, digests))
     bom.metadata.timestamp = None
@@ -64,7 +76,7 @@ def make_bom(pins: list[Pin], project: dict[str, Any], policy: Policy, found: di
         bom.components.add(component)
         of_name.setdefault(pin.name, []).append(component)
 
-    needs = _needs([*project["dependencies"], *project["optional-dependencies"]["setup"]], found)
+    needs = _needs(asked, found)
     for name, components in {"": [root], **of_name}.items():
         needed = [one for other in needs.get(name, ()) for one in of_name.get(other, ())]
         for component in components:

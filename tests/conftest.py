@@ -13,6 +13,10 @@ import pytest
 
 from tests import tiers
 from tests.embedded import CHECKOUT, start_services, start_template, stop_services, wait_for_template
+from tests.tools import HAS_TOOLS
+
+# They import Playwright.
+collect_ignore = [] if HAS_TOOLS else ["browser", "sso/test_saml.py"]
 
 # Threads of one test that wait for each other, spinning, take the processors from the tests beside it.
 for library in ("OMP", "OPENBLAS"):

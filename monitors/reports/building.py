@@ -325,6 +325,6 @@ def _record_evidence(report: Report, made: Made) -> None:
             "report": report.pk,
             "sha256_of_json": hashlib.sha256(made.json).hexdigest(),
             "sha256_of_html": hashlib.sha256(made.html.encode()).hexdigest(),
-            "sha256_of_pdf": hashlib.sha256(made.pdf).hexdigest(),
+            "sha256_of_pdf": hashlib.sha256(made.pdf).hexdigest() if made.pdf else "",
         },
     )

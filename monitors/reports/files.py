@@ -51,7 +51,7 @@ def formats_of(report: Report) -> list[ReportFormat]:
 
 
 def formats_there(report: Report) -> list[ReportFormat]:
-    """List those in which a report that is ready has a file: one of an earlier release may lack some."""
+    """List those in which a report that is ready has a file: without the extra `pdf` a pack has no PDF."""
     return [one for one in formats_of(report) if file_of(report, one).is_file()]
 
 

@@ -5,6 +5,7 @@ from typing import IO
 from django.db.models import QuerySet
 
 from driftline.common.errors import Problem, not_found
+from driftline.common.extras import PDF, require
 from driftline.common.periods import rfc3339
 from inference.registry.models import Model
 from monitors.reports import files
@@ -32,18 +33,20 @@ def right_of(report: Report) -> str:
 
 
 def open_report(report: Report, format: ReportFormat = ReportFormat.HTML) -> IO[bytes]:
-    """Open a report's file; raises Problem `report_not_ready` (409) or `report_lost` (410)."""
+    """Open a report's file; raises Problem `report_not_ready` (409), `report_lost` (410), `extra_missing` (501)."""
     if report.state != Report.State.READY:
         raise Problem(409, "report_not_ready", f"The report is {report.state}; read it again later.")
     try:
         return files.file_of(report, format).open("rb")
     except FileNotFoundError as error:
+        if format == ReportFormat.PDF:
+            require(PDF)
         raise Problem(410, "report_lost", _why_lost(report, format)) from error
 
 
 def _why_lost(report: Report, format: ReportFormat) -> str:
     if format == ReportFormat.PDF and files.formats_there(report):
-        return "This pack was made before packs were written as PDF; make it again, or take it as HTML."
+        return "This pack was made where no PDF could be written; make it again, or take it as HTML."
     return "The report's file is missing; ask for the report again."
 
 

@@ -10,20 +10,23 @@ import time
 import uuid
 from collections.abc import Callable
 from datetime import timedelta
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from django.db import InterfaceError, OperationalError, close_old_connections, transaction
 from django.db.models import F, Q
 from django.db.models.functions import Coalesce, Now
 
 from driftline.common.errors import Problem
+from driftline.common.extras import KAFKA, require
 from driftline.common.leased_work import shortened
 from driftline.common.secrets_at_rest import SecretUnreadable
 from inference.prediction_log.sources.messages import AdapterFailed
 from monitors.sinks.models import Sink, SinkStream
-from monitors.sinks.producer import SinkProducer
 from monitors.sinks.readers import READERS
 from monitors.sinks.selectors import secret_of, settings_of, streams_of
+
+if TYPE_CHECKING:
+    from monitors.sinks.producer import SinkProducer
 
 log = logging.getLogger(__name__)
 
@@ -38,10 +41,13 @@ RETRIED_AFTER_SECONDS = 30.0
 
 DATABASE_ERRORS = (OperationalError, InterfaceError)
 
-type Open = Callable[[Sink], SinkProducer]
+type Open = Callable[[Sink], "SinkProducer"]
 
 
-def _open(sink: Sink) -> SinkProducer:
+def _open(sink: Sink) -> "SinkProducer":
+    require(KAFKA)
+    from monitors.sinks.producer import SinkProducer  # Kafka's library is loaded where it is used
+
     return SinkProducer(settings_of(sink), secret_of(sink))
 
 
@@ -105,7 +111,7 @@ class SinkSender:
             self._note_failing(self._describe(error, "all streams"))
             self._pause = min(2 * self._pause, MAX_PAUSE_SECONDS)
 
-    def _send_streams(self, sink: Sink, producer: SinkProducer) -> None:
+    def _send_streams(self, sink: Sink, producer: "SinkProducer") -> None:
         while not self._stop.is_set() and self._is_current(sink) and self._hold():
             streams = streams_of(sink)
             has_sent = [
@@ -122,7 +128,7 @@ class SinkSender:
         failure = self._failures.get(stream.pk)
         return failure is None or time.monotonic() >= failure.retry_at
 
-    def _try_stream(self, sink: Sink, stream: SinkStream, producer: SinkProducer) -> bool:
+    def _try_stream(self, sink: Sink, stream: SinkStream, producer: "SinkProducer") -> bool:
         """Send one batch of a stream; where that fails the reason is kept, and the other streams are sent."""
         if not producer.is_usable:
             return False
@@ -146,7 +152,7 @@ class SinkSender:
         log.error("a sink could not send", extra={"sink": self._id, "kind": kind}, exc_info=error)
         return f"{kind}: Driftline could not send ({type(error).__name__}); its log says more."
 
-    def _send_some(self, sink: Sink, stream: SinkStream, producer: SinkProducer) -> bool:
+    def _send_some(self, sink: Sink, stream: SinkStream, producer: "SinkProducer") -> bool:
         """Send one batch of a stream and mark it as sent; False where nothing waits."""
         rate = self._rates.setdefault(stream.pk, _Rate())
         batch = READERS[stream.kind].next_batch(stream)

@@ -7,6 +7,7 @@ from django.db import transaction
 from driftline.accounts.models import Project
 from driftline.accounts.services import record_audit
 from driftline.common.errors import Problem
+from driftline.common.extras import KAFKA, require
 from driftline.common.secrets_at_rest import decrypt, encrypt_sent
 from inference.prediction_log.sources.messages import AdapterFailed
 from inference.prediction_log.sources.services import MAX_SECRET_BYTES
@@ -23,6 +24,7 @@ def set_sink(*, project: Project, settings: SinkSettings, actor: str, secret: st
     Problem (422).
     """
     check_sink(settings)
+    require(KAFKA)
     sealed = encrypt_sent(secret or "", max_length=MAX_SECRET_BYTES)
     with transaction.atomic():
         Project.objects.select_for_update(no_key=True).get(pk=project.pk)
@@ -75,9 +77,10 @@ def check_connection(*, project: Project, settings: SinkSettings, secret: str | 
     Without a secret that of the sink is used, where brokers and user are its own. Raises Problem: 422 for what could
     never work, 502 where the brokers cannot be reached.
     """
+    check_sink(settings)
+    require(KAFKA)
     from monitors.sinks.producer import SinkProducer  # Kafka's library is loaded where it is used
 
-    check_sink(settings)
     sink = find_sink(project=project)
     if secret is None:
         is_own = sink is not None and settings_of(sink).address() == settings.address()

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.slow
+from tests.tools import needs_tools
+
+pytestmark = [pytest.mark.slow, needs_tools]
 
 CHECKOUT = Path(__file__).resolve().parents[2]
 
@@ -18,6 +20,8 @@ def checkout(tmp_path: Path) -> Path:
     shutil.copytree(CHECKOUT / ".ci", tmp_path / ".ci")
     shutil.copy(CHECKOUT / "pyproject.toml", tmp_path)
     (tmp_path / ".venv").symlink_to(CHECKOUT / ".venv")
+    if (CHECKOUT / ".venv-docs").exists():  # else it is made where the test needs it
+        (tmp_path / ".venv-docs").symlink_to(CHECKOUT / ".venv-docs")
     return tmp_path
 
 

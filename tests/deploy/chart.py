@@ -75,7 +75,9 @@ EXTERNAL: dict[str, Any] = WHOLE | {
 @cache
 def load_chart() -> Any:
     """Load the chart into Helm; skips the test where no package with Helm is installed."""
-    return pytest.importorskip("helm_python").Chart.load(CHART)
+    return pytest.importorskip(
+        "helm_python", reason="Helm is not installed: `.ci/setup dev` does where there is a package"
+    ).Chart.load(CHART)
 
 
 def render(values: dict[str, Any], *, is_upgrade: bool = False) -> list[dict[str, Any]]:

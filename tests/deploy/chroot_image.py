@@ -78,7 +78,10 @@ def _build(work: Path) -> Stage:
     for name, words in instructions():
         if name == "ARG":
             key, _, default = words.partition("=")
-            arguments["${" + key + "}"] = default
+            if stage is None:
+                arguments["${" + key + "}"] = default
+            else:
+                stage.environment[key] = default.strip('"')
             continue
         if name == "FROM":
             base, _, alias = words.partition(" AS ")

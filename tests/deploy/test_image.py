@@ -28,6 +28,12 @@ def test_packages_are_installed_by_their_hashes() -> None:
     assert any("--require-hashes --requirement requirements.txt" in words for words in words_after("RUN"))
 
 
+def test_every_extra_is_in_it_unless_fewer_are_named() -> None:
+    [named] = [words for words in words_after("ARG") if words.startswith("EXTRAS=")]
+
+    assert named == f'EXTRAS="{" ".join(sorted(path.stem for path in (CHECKOUT / ".ci/extras").iterdir()))}"'
+
+
 def test_it_runs_as_a_user_of_its_own() -> None:
     [user] = words_after("USER")
 

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from driftline.common.extras import describe_missing, is_installed
 from driftline.common.secrets_at_rest import decrypt_optional
 from inference.prediction_log.sources.kafka.settings import KafkaSettings
-from inference.prediction_log.sources.kinds import SourceSettings, read_settings
+from inference.prediction_log.sources.kinds import SourceSettings, extra_of, read_settings
 from inference.prediction_log.sources.mapping import SourceMapping
-from inference.prediction_log.sources.messages import Adapter, StreamMessage
+from inference.prediction_log.sources.messages import Adapter, AdapterFailed, StreamMessage
 from inference.prediction_log.sources.models import Source
 from inference.prediction_log.sources.mqtt.settings import MqttSettings
 from inference.prediction_log.sources.nats.settings import NatsSettings
@@ -31,6 +32,8 @@ PREVIEW_SECONDS = 10.0
 def open_adapter(source: Source) -> Adapter:
     """Open the stream of a source; raises AdapterFailed and SecretUnreadable."""
     settings, secret = settings_of(source), secret_of(source)
+    if reason := missing_packages(settings):
+        raise AdapterFailed(reason)
     if isinstance(settings, KafkaSettings):
         from inference.prediction_log.sources.kafka.adapter import KafkaAdapter
 
@@ -55,7 +58,15 @@ def open_adapter(source: Source) -> Adapter:
 
 def import_adapter(source: Source) -> None:
     """Load what reads a source, so that processes forked from now on have it."""
-    import_module(f"inference.prediction_log.sources.{settings_of(source).kind}.adapter")
+    settings = settings_of(source)
+    if not missing_packages(settings):
+        import_module(f"inference.prediction_log.sources.{settings.kind}.adapter")
+
+
+def missing_packages(settings: SourceSettings) -> str:
+    """Return why a source cannot be read for want of packages, and the command that adds them; empty where it can."""
+    extra = extra_of(settings)
+    return "" if extra is None or is_installed(extra) else describe_missing(extra)
 
 
 def _decoding(adapter: Adapter, settings: KafkaSettings, registry_secret: str) -> Adapter:

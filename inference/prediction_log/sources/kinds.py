@@ -5,6 +5,7 @@ from typing import Annotated, Any
 from pydantic import Discriminator, Tag, TypeAdapter
 
 from driftline.common.bodies import TAG_MARK
+from driftline.common.extras import KAFKA, MQTT, NATS, SQL, Extra, require
 from inference.prediction_log.sources.kafka.settings import KafkaSettings, check_kafka
 from inference.prediction_log.sources.mqtt.settings import MqttSettings, check_mqtt
 from inference.prediction_log.sources.nats.settings import NatsSettings
@@ -54,6 +55,19 @@ def check_settings(settings: SourceSettings) -> None:
         check_mqtt(settings)
     else:
         check_sql(settings)
+
+
+def extra_of(settings: SourceSettings) -> Extra | None:
+    """Return the extra without which a source of these settings is not read."""
+    if isinstance(settings, SqlSettings):
+        return SQL if settings.engine == "mysql" else None
+    return {"kafka": KAFKA, "nats": NATS, "mqtt": MQTT}.get(settings.kind)
+
+
+def require_extra(settings: SourceSettings) -> None:
+    """Raise ExtraMissing (501) where the packages that read a source are not installed."""
+    if extra := extra_of(settings):
+        require(extra)
 
 
 def has_same_registry(settings: SourceSettings, others: SourceSettings) -> bool:

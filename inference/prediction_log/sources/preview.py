@@ -15,7 +15,12 @@ from inference.prediction_log.items import ItemFault
 from inference.prediction_log.rows.sent_items import Refused
 from inference.prediction_log.sources.adapters import registry_secret_of, sample, secret_of, settings_of
 from inference.prediction_log.sources.envelopes import HALVES, read_half, reader_of
-from inference.prediction_log.sources.kinds import SourceSettings, check_settings, has_same_registry
+from inference.prediction_log.sources.kinds import (
+    SourceSettings,
+    check_settings,
+    has_same_registry,
+    require_extra,
+)
 from inference.prediction_log.sources.mapping import SourceMapping
 from inference.prediction_log.sources.messages import AdapterFailed, StreamMessage
 from inference.prediction_log.sources.models import Source
@@ -55,6 +60,7 @@ def preview_stream(
     settings that could never work, 502 where the stream cannot be read now.
     """
     check_settings(settings)
+    require_extra(settings)
     if source is not None and not secret and settings_of(source).address() == settings.address():
         secret = secret_of(source)
     if source is not None and not registry_secret and has_same_registry(settings, settings_of(source)):

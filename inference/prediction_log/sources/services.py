@@ -16,7 +16,12 @@ from inference.prediction_log.rows.sent_items import Refused, check_version
 from inference.prediction_log.sources.adapters import mapping_of, settings_of
 from inference.prediction_log.sources.envelopes import HALVES
 from inference.prediction_log.sources.kafka.settings import KafkaSettings
-from inference.prediction_log.sources.kinds import SourceSettings, check_settings, has_same_registry
+from inference.prediction_log.sources.kinds import (
+    SourceSettings,
+    check_settings,
+    has_same_registry,
+    require_extra,
+)
 from inference.prediction_log.sources.mapping import SourceMapping
 from inference.prediction_log.sources.models import Source
 from inference.prediction_log.sources.mqtt.settings import MqttSettings
@@ -63,6 +68,7 @@ def create_source(
         enabled=enabled,
     )
     _check(settings, mapping, what)
+    require_extra(settings)
     _check_registry_secret(settings, registry_secret)
     if isinstance(settings, KafkaSettings):
         _check_group(settings, source)
@@ -110,6 +116,7 @@ def update_source(
 
 
 def _change_settings(source: Source, settings: SourceSettings) -> None:
+    require_extra(settings)
     before = settings_of(source)
     if settings.kind != source.kind:
         detail = f"The kind of a source stays, and this one is of {source.kind}; make another source."

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from driftline.common.errors import invalid
+from driftline.common.extras import APPRISE, describe_missing, is_installed, require
 from driftline.common.outbound.transport import Line
 from monitors.alerts.channels.apprise_requests import guard, recorded
 from monitors.alerts.channels.base import DeliveryFailed, Receipt
@@ -54,6 +55,7 @@ class AppriseChannel(ChatChannel):
         scheme = target.partition("://")[0].lower()
         if scheme not in SERVICES or len(target) > MAX_TARGET or not target.isprintable() or " " in target:
             raise invalid("/target", f"{scheme[:20]!r} is not offered; use {self.target}.")
+        require(APPRISE)
         if _plugin(target) is None:
             raise invalid(
                 "/target",
@@ -65,6 +67,8 @@ class AppriseChannel(ChatChannel):
         return orjson.dumps({"title": brief.title, "text": _text(brief)}).decode()
 
     def send(self, delivery: Delivery) -> Receipt:
+        if not is_installed(APPRISE):
+            raise DeliveryFailed(describe_missing(APPRISE))
         message = orjson.loads(delivery.body)
         return within_deadline(partial(_notify, delivery.channel.target, message["title"], message["text"]))
 

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 from django.template import Context, Engine
 
+from driftline.common.extras import PDF, is_installed
 from driftline.common.periods import rfc3339
 from monitors.reports.evidence.about_model import objectives, purpose, versions
 from monitors.reports.evidence.drawing import draw_pack
@@ -31,7 +32,10 @@ _TEMPLATES = Engine(dirs=[str(Path(__file__).parent)])
 
 @dataclass(frozen=True)
 class EvidencePack:
-    """A pack that was written; `sha256` is of the JSON, and stands on the page and in the PDF."""
+    """A pack that was written; `sha256` is of the JSON, and stands on the page and in the PDF.
+
+    `pdf` is empty where the extra for it is not installed.
+    """
 
     html: str
     json: bytes
@@ -42,7 +46,7 @@ class EvidencePack:
 def make_pack(
     subject: EvidenceSubject, *, on_progress: Callable[[float], None] = lambda share: None
 ) -> EvidencePack:
-    """Collect all sections and write the three files; `on_progress` gets the share of the sections that is done.
+    """Collect all sections and write the files; `on_progress` gets the share of the sections that is done.
 
     Nothing is locked, so two sections may differ by what arrived between them.
     """
@@ -54,7 +58,7 @@ def make_pack(
     digest = hashlib.sha256(content).hexdigest()
     drawn = draw_pack(subject, sections, digest)
     page = str(_TEMPLATES.get_template("pack.html").render(Context({"pack": drawn})))
-    return EvidencePack(page, content, write_pdf(drawn), digest)
+    return EvidencePack(page, content, write_pdf(drawn) if is_installed(PDF) else b"", digest)
 
 
 def _encode(subject: EvidenceSubject, sections: Sequence[EvidenceSection]) -> bytes:

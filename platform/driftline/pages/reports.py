@@ -11,6 +11,7 @@ from django.views.decorators.clickjacking import xframe_options_exempt
 
 from driftline.common.downloads import Download, whole_file
 from driftline.common.errors import Problem
+from driftline.common.extras import PDF, describe_missing, is_installed
 from driftline.common.periods import Period
 from driftline.pages.access import PageRequest, Visitor, page
 from driftline.pages.evidently import is_comparable, verdicts_beside
@@ -243,6 +244,7 @@ def _one(visitor: Visitor, model: Model, pk: int) -> dict[str, Any]:
         "report": report,
         "about": about(report),
         "has_pdf": report.state == Report.State.READY and ReportFormat.PDF in formats_there(report),
+        "pdf_missing": "" if is_installed(PDF) else describe_missing(PDF),
         "is_comparable": is_comparable(report),
         "may_change": visitor.may(right_of(report)),
         "may_open": visitor.may("evidence") or not report.is_evidence,

@@ -24,8 +24,10 @@ from driftline.common.attempts import MAX_ATTEMPTS
 from driftline.common.byte_sizes import format_bytes
 from driftline.common.clock import now
 from driftline.common.database.replica import describe_replica
+from driftline.common.extras import command_for
 from driftline.given_up import Piece, given_up, late
 from driftline.models import Heartbeat
+from driftline.services.missing_extras import missing_extras
 from driftline.services.ownership import current_owner
 from driftline.services.paths import OTHERS, HomePaths
 from driftline.services.postgres import NoPostgres, postgres_binaries
@@ -93,6 +95,7 @@ def diagnose(paths: HomePaths) -> Iterator[Finding]:
             yield from _lakes()
             yield from _sinks()
             yield from _audit_exports()
+            yield from _missing_extras()
 
 
 def diagnose_machine(paths: HomePaths) -> Iterator[Finding]:
@@ -455,3 +458,10 @@ def _audit_exports() -> Iterator[Finding]:
             yield Finding(subject, text, "See that manage.py consume runs, and look at its log.")
         else:
             yield Finding(subject, text)
+
+
+def _missing_extras() -> Iterator[Finding]:
+    for extra, users in missing_extras().items():
+        more = f" and {len(users) - NAMED} more" if len(users) > NAMED else ""
+        text = f"not installed, and needed by {', '.join(users[:NAMED])}{more}"
+        yield Finding(f"extra {extra.name}", text, f"Run {command_for(extra)}, and restart Driftline.")

@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
+from django.core.exceptions import ImproperlyConfigured
 from django.templatetags.static import static
 from django.utils.csp import CSP
 
 from driftline.accounts.single_sign_on.configuration import read_sign_in
+from driftline.common.extras import NATS, OTLP, describe_missing, is_installed
 from driftline.common.key_files import read_keys
 from driftline.common.secret_keys import stamp_of
 from driftline.services.urls import embedded_broker_url, embedded_database_settings
@@ -313,6 +315,9 @@ DEVICE_NATS = env.DEVICE_NATS.read()
 DEVICE_NATS_USER = env.DEVICE_NATS_USER.read()
 DEVICE_NATS_PASSWORD_FILE = env.DEVICE_NATS_PASSWORD_FILE.read()
 DEVICE_NATS_CA = env.DEVICE_NATS_CA.read()
+for _setting, _extra in ((env.OTLP_ENDPOINT, OTLP), (env.DEVICE_NATS, NATS)):
+    if _setting.read() and not is_installed(_extra):
+        raise ImproperlyConfigured(f"{_setting.name} is set. {describe_missing(_extra)}")
 METRIC_ALIASES = env.METRIC_ALIASES.read()
 LOG_MAX_BYTES = env.LOG_MAX_BYTES.read()
 

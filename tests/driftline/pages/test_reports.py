@@ -11,12 +11,14 @@ from msgspec.structs import replace
 
 from driftline.accounts.models import Membership, Project, Role
 from driftline.common.errors import Problem
+from driftline.common.extras import PDF
 from inference.registry.models import Model
 from monitors.reports.building import build
 from monitors.reports.files import ReportFormat
 from monitors.reports.models import Report
 from monitors.reports.selectors import open_report
 from monitors.reports.services import forget_old_reports
+from tests.absent_extras import hide
 from tests.driftline.pages.visitors import viewer_of
 from tests.markup import markup
 from tests.worlds.approvals import DAY, give_reference, log, rows_of_a_day, work
@@ -272,9 +274,24 @@ class TestEvidence:
         assert page["Content-Disposition"] == f'attachment; filename="approvals-evidence-{pack.pk}.html"'
         assert b'"driftline-evidence-1"' in b"".join(document)
 
-    def test_of_an_earlier_release_is_offered_without_the_pdf_that_it_lacks(
-        self, client: Client, pack: Report, home: Path
+    def test_has_no_pdf_where_its_packages_are_missing_and_the_command_instead(
+        self, client: Client, logged: Model, monkeypatch: pytest.MonkeyPatch
     ) -> None:
+        hide(monkeypatch, PDF)
+        client.post(PAGE, self.ORDER)
+        pack = Report.objects.get()
+        build(pack.pk)
+
+        shown = text(client, f"{PAGE}/{pack.pk}")
+
+        assert "Download PDF" not in shown
+        assert "run make extra ADD=pdf where Driftline is installed" in shown
+        pack.refresh_from_db()
+        with pytest.raises(Problem, match="make extra ADD=pdf") as missing:
+            open_report(pack, ReportFormat.PDF)
+        assert (missing.value.status, missing.value.code) == (501, "extra_missing")
+
+    def test_made_without_one_says_to_make_it_again(self, client: Client, pack: Report, home: Path) -> None:
         pack.refresh_from_db()
         (home / pack.path).with_suffix(".pdf").unlink()
 
@@ -282,7 +299,7 @@ class TestEvidence:
 
         assert "Download PDF" not in shown
         assert f"{PAGE}/{pack.pk}/view?download=html" in shown
-        with pytest.raises(Problem, match="made before packs were written as PDF; make it again") as lost:
+        with pytest.raises(Problem, match="made where no PDF could be written; make it again") as lost:
             open_report(pack, ReportFormat.PDF)
         assert (lost.value.status, lost.value.code) == (410, "report_lost")
 

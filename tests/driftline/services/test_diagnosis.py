@@ -17,6 +17,7 @@ from django.db.migrations.recorder import MigrationRecorder
 from driftline.accounts.models import AuditEntry, AuditExport, Project, User
 from driftline.common.byte_sizes import format_bytes
 from driftline.common.clock import now
+from driftline.common.extras import KAFKA
 from driftline.models import Heartbeat
 from driftline.services.diagnosis import Finding, diagnose
 from driftline.services.ownership import Owner, own
@@ -26,9 +27,11 @@ from inference.prediction_log.lake.models import Lake, LakeFile
 from monitors.feed.models import FeedEvent
 from monitors.feed.services import record_event
 from monitors.sinks.models import Sink, SinkStream
+from tests.absent_extras import hide
 from tests.certificates import make_certificate
 from tests.embedded import make_home
 from tests.worlds.approvals import DAY, make_model
+from tests.worlds.every_kind import make_source
 
 pytestmark = pytest.mark.django_db
 
@@ -146,6 +149,18 @@ class TestDiagnose:
 
         Sink.objects.update(failing_since=now(), error="The brokers do not answer.")
         assert find(paths, "sink of bank").text.endswith("UTC: The brokers do not answer.")
+
+    def test_names_what_needs_packages_that_are_missing_and_the_command_that_adds_them(
+        self, paths: HomePaths, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        hide(monkeypatch, KAFKA)
+        make_source(make_model(Project.objects.create(slug="bank", name="Bank")), "scores")
+
+        assert find(paths, "extra kafka") == Finding(
+            "extra kafka",
+            "not installed, and needed by source bank/scores",
+            "Run make extra ADD=kafka, and restart Driftline.",
+        )
 
     @pytest.mark.slow
     def test_says_how_far_a_receiver_of_the_audit_trail_is_behind_and_why(

@@ -1,5 +1,7 @@
 """How far our numbers lie from exact ones, and which decisions that turns: `python -m tests.performance.parity`.
 
+It reads data sets of statsmodels, which is in no list of ours: `.venv/bin/uv pip install statsmodels` first.
+
 Three tables. Drift kernels where every value has a cell of its own: the formulae alone, against SciPy. The same
 kernels and Evidently's tests on columns that the grid was not chosen on (scikit-learn's and statsmodels' data sets,
 and made-up hard ones), each with windows as the file has them and windows shifted by a little: the largest difference

@@ -1,4 +1,4 @@
-"""Connects to MariaDB or MySQL by PyMySQL, which is an extra; the address that was checked is called."""
+"""Connects to MariaDB or MySQL by PyMySQL, of the extra `sql`; the address that was checked is called."""
 
 import socket
 import ssl
@@ -6,12 +6,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-try:
-    import pymysql
-    from pymysql.constants import ER
-    from pymysql.cursors import SSCursor
-except ImportError:
-    pymysql = None  # type: ignore[assignment]
+import pymysql
+from pymysql.constants import ER
+from pymysql.cursors import SSCursor
 
 from inference.prediction_log.sources.messages import AdapterFailed
 from inference.prediction_log.sources.sql.database import CONNECT_SECONDS, FETCHED_AT_ONCE, STATEMENT_SECONDS
@@ -28,8 +25,6 @@ class MysqlDatabase:
     is_billed = False
 
     def __init__(self, settings: SqlSettings, secret: str, address: str, *, deadline: float) -> None:
-        if pymysql is None:
-            raise AdapterFailed("MariaDB and MySQL need the package PyMySQL; install driftline[mysql].")
         with _failures():
             self._connection = pymysql.connect(
                 host=settings.host,

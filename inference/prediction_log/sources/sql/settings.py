@@ -33,7 +33,7 @@ class SqlSettings(ServerSettings):
     kind: Literal["sql"] = "sql"
     engine: Literal["postgresql", "mysql", "bigquery", "snowflake"] = Field(
         default="postgresql",
-        description="mysql is MariaDB too; it needs the package driftline[mysql]. Of bigquery, host is "
+        description="mysql is MariaDB too; it needs the extra sql. Of bigquery, host is "
         "bigquery.googleapis.com, database the project, schema_name the dataset, user the e-mail address of a service "
         "account, and the secret its JSON key. Of snowflake, host is that of the account, such as "
         "acme-main.snowflakecomputing.com, and the secret a private key of the user: PEM, RSA, not encrypted",

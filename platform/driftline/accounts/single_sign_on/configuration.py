@@ -13,6 +13,7 @@ from msgspec import Meta, Struct
 
 from driftline.accounts.scopes import SCOPES_OF_ROLE
 from driftline.common.errors import Problem
+from driftline.common.extras import SAML, command_for, describe_missing, is_installed
 from driftline.common.yaml_text import NumberReader, read_yaml
 
 VARIABLE = "DRIFTLINE_SIGN_IN_FILE"
@@ -237,13 +238,12 @@ def _is_confidential(address: str) -> bool:
 
 def _with_metadata(path: Path, one: ProviderSettings) -> ProviderSettings:
     """Read the metadata that a file has; what is at an address is fetched when somebody signs in."""
+    if not is_installed(SAML):
+        raise _wrong(path, describe_missing(SAML))
     try:
         from driftline.accounts.single_sign_on.saml.metadata import read_metadata
     except Exception as error:  # xmlsec makes one of its own beside an lxml with another libxml2
-        raise _wrong(
-            path,
-            f"{one.id} signs in by SAML, for which packages are missing: install driftline[saml] ({error})",
-        ) from error
+        raise _wrong(path, f"the packages for SAML do not load: {error}; run {command_for(SAML)}") from error
     saml = one.saml
     if saml is None or not saml.metadata_file:
         return one

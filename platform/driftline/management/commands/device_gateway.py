@@ -1,14 +1,16 @@
 import asyncio
 import logging
 import signal
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from driftline_agent.errors import AgentError
 from driftline_agent.server_client import check_url, is_nats
-from inference.edge.nats_gateway import DeviceGateway, NatsServer
+
+if TYPE_CHECKING:
+    from inference.edge.nats_gateway import DeviceGateway, NatsServer
 
 
 class Command(BaseCommand):
@@ -31,11 +33,15 @@ class Command(BaseCommand):
             raise CommandError(str(error)) from error
         if is_nats(url):
             raise CommandError(f"{url} is a server of NATS; --to is the web server.")
+        from inference.edge.nats_gateway import DeviceGateway  # loads the packages of the extra nats
+
         logging.getLogger("httpx").setLevel(logging.WARNING)
         asyncio.run(_run(DeviceGateway(_server(), url, authority=settings.TLS_CERTIFICATE)))
 
 
-def _server() -> NatsServer:
+def _server() -> "NatsServer":
+    from inference.edge.nats_gateway import NatsServer
+
     file = settings.DEVICE_NATS_PASSWORD_FILE
     try:
         password = file.read_text().strip() if file else ""
@@ -44,7 +50,7 @@ def _server() -> NatsServer:
     return NatsServer(settings.DEVICE_NATS, settings.DEVICE_NATS_USER, password, settings.DEVICE_NATS_CA)
 
 
-async def _run(gateway: DeviceGateway) -> None:
+async def _run(gateway: "DeviceGateway") -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)

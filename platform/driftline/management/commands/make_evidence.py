@@ -8,6 +8,7 @@ from driftline.accounts.services import record_audit
 from driftline.common.clock import now
 from driftline.common.durable_files import write_file
 from driftline.common.errors import Problem
+from driftline.common.extras import PDF, describe_missing
 from driftline.common.periods import Period
 from driftline.management.import_command import add_model_arguments, find_model
 from driftline.management.moments import read_moment
@@ -53,7 +54,8 @@ class Command(BaseCommand):
             folder.mkdir(parents=True, exist_ok=True)
             write_file(page, pack.html.encode(), mode=0o600)
             write_file(document, pack.json, mode=0o600)
-            write_file(paper, pack.pdf, mode=0o600)
+            if pack.pdf:
+                write_file(paper, pack.pdf, mode=0o600)
         except OSError as error:
             raise CommandError(f"The files cannot be written: {error}.") from error
         record_audit(
@@ -64,9 +66,12 @@ class Command(BaseCommand):
             after={
                 "sha256_of_json": pack.sha256,
                 "sha256_of_html": hashlib.sha256(pack.html.encode()).hexdigest(),
-                "sha256_of_pdf": hashlib.sha256(pack.pdf).hexdigest(),
+                "sha256_of_pdf": hashlib.sha256(pack.pdf).hexdigest() if pack.pdf else "",
             },
         )
+        if not pack.pdf:
+            self.stderr.write(describe_missing(PDF))
+        made = [file.name for file in (page, document, paper) if file.exists()]
         self.stdout.write(
-            f"3 files in {folder}: {name}.html, {name}.json and {name}.pdf; SHA-256 of the JSON {pack.sha256}."
+            f"{len(made)} files in {folder}: {', '.join(made)}; SHA-256 of the JSON {pack.sha256}."
         )

@@ -8,6 +8,8 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 
 from driftline.accounts.single_sign_on.configuration import PASSWORDS_ALONE, Grant, read_sign_in
+from driftline.common import extras
+from tests.absent_extras import hide
 from tests.driftline.accounts.single_sign_on.saml.assertions import metadata, signer
 
 GOOD = """
@@ -157,12 +159,21 @@ def test_metadata_may_be_at_an_address_where_nobody_on_the_way_changes_it(
     assert read.metadata_url == address
 
 
-def test_saml_without_its_packages_stops_the_start_with_their_name(
+def test_saml_without_its_packages_stops_the_start_with_the_command_that_adds_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hide(monkeypatch, extras.SAML)
+
+    with pytest.raises(ImproperlyConfigured, match="run make extra ADD=saml"):
+        read_sign_in(file_of(tmp_path, SAML))
+
+
+def test_packages_for_saml_that_do_not_load_stop_the_start(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "driftline.accounts.single_sign_on.saml.metadata", None)
 
-    with pytest.raises(ImproperlyConfigured, match=r"install driftline\[saml\]"):
+    with pytest.raises(ImproperlyConfigured, match="the packages for SAML do not load"):
         read_sign_in(file_of(tmp_path, SAML))
 
 

@@ -8,6 +8,7 @@ import pytest
 from django.db import InterfaceError, OperationalError
 
 from driftline.common.errors import Problem
+from driftline.common.extras import KAFKA
 from inference.prediction_log.models import PredictionRow
 from inference.prediction_log.sources import beat, consuming, dead_letters
 from inference.prediction_log.sources.consuming import SourceConsumption
@@ -18,6 +19,7 @@ from inference.prediction_log.sources.selectors import statuses_of
 from inference.prediction_log.sources.services import delete_source, set_enabled, update_source
 from inference.prediction_log.sources.storing import Stored, store_batch
 from inference.registry.models import Model
+from tests.absent_extras import hide
 from tests.inference.prediction_log.sources.conftest import MakeSource
 from tests.inference.prediction_log.sources.streams import MemoryAdapter, MemoryStream, prediction
 
@@ -153,6 +155,21 @@ def test_the_broker_may_be_away_for_a_while(
 
     assert set(seen) == {"The broker is away."}
     assert ids() == EVERY_ID
+
+
+def test_a_source_whose_packages_were_removed_says_which_command_adds_them(
+    source: Source, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hide(monkeypatch, KAFKA)
+    seen: list[str] = []
+
+    def noted() -> bool:
+        seen.extend(SourceConsumer.objects.values_list("error", flat=True))
+        return any(seen)
+
+    SourceConsumption(source.pk, Stop(noted)).run()
+
+    assert "run make extra ADD=kafka where Driftline is installed" in seen[-1]
 
 
 def test_an_error_with_characters_that_no_text_holds_is_shown_and_survived(
