@@ -14,6 +14,14 @@ def main() -> None:
         execute_from_command_line(sys.argv)
     except ImproperlyConfigured as error:
         sys.exit(str(error))  # it says what to write; a traceback would hide it
+    except ModuleNotFoundError as error:
+        from importlib.util import find_spec
+
+        if find_spec("allauth"):
+            raise
+        sys.exit(
+            f"This command needs {error.name}, and only the packages of a serving host are installed: run .ci/setup."
+        )
 
 
 if __name__ == "__main__":

@@ -5,4 +5,10 @@ class MonitorsConfig(AppConfig):
     name = "monitors"
 
     def ready(self) -> None:
-        from monitors import receivers  # noqa: F401  connects the monitors to the signals and hooks of earlier stages
+        from django.conf import settings
+
+        # They connect the monitors to the signals and hooks of earlier stages.
+        from monitors import log_receivers  # noqa: F401
+
+        if settings.HAS_PAGES:
+            from monitors import receivers  # noqa: F401

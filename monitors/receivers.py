@@ -1,6 +1,8 @@
-"""Connects the monitors to the signals and hooks of the stages before them: one function for each signal."""
+"""Connects the monitors to the signals and hooks of the stages before them: one function for each signal.
 
-from collections.abc import Sequence
+`log_receivers.py` has those that a serving host needs too.
+"""
+
 from datetime import datetime
 from typing import Any
 
@@ -12,15 +14,12 @@ from driftline.common.clock import now
 from driftline.common.errors import Problem
 from driftline.common.leased_work import LeasedWork
 from driftline.common.signals import work_failed
-from driftline.common.task_queue import Task, enqueue
-from driftline.common.work import PAUSE_SECONDS
 from inference.edge.models import Release
 from inference.edge.signals import release_aborted
 from inference.prediction_log.erasure.hooks import list_later_steps
 from inference.prediction_log.models import PredictionChunk
 from inference.prediction_log.queries.selectors import LogFrame
-from inference.prediction_log.signals import periods_touched, requests_counted, rows_erased
-from inference.prediction_log.storage.hooks import is_sent_by_sink
+from inference.prediction_log.signals import rows_erased
 from inference.registry.hooks import list_callbacks, list_dependents
 from inference.registry.models import Dataset, Deployment, DeploymentChange, Model, Version
 from inference.registry.signals import (
@@ -65,11 +64,9 @@ from monitors.rules.selectors import enabled_rules
 from monitors.rules.services import follow_monitor, refuse_while_watched
 from monitors.rules.signals import model_judged, rule_deleted
 from monitors.sinks import points
-from monitors.sinks import selectors as sinks
 from monitors.summaries.services import (
     forget_segments,
     measure_again,
-    measure_hours,
     rebuild_model,
     subtract_rows,
 )
@@ -85,18 +82,7 @@ limits_of_people.provide(enabled_rules)
 list_later_steps.provide(lambda: STEPS)
 list_dependents.provide(dependents_of)
 list_active_work.provide(active_work)
-is_sent_by_sink.provide(sinks.is_sent_by_sink)
 note_stored.provide(points.note_stored)
-
-
-@receiver(periods_touched)
-def summarise_touched(*, model_id: int, **_: Any) -> None:
-    enqueue(Task.SUMMARISE, pause_seconds=PAUSE_SECONDS, model_id=model_id)
-
-
-@receiver(requests_counted)
-def measure_counted(*, model_id: int, hours: Sequence[datetime], **_: Any) -> None:
-    measure_hours(model_id=model_id, hours=hours)
 
 
 @receiver(rows_erased)

@@ -60,6 +60,11 @@ class SinkStream(models.Model):
         return f"{self.kind} of {self.sink}"
 
 
+def is_sent_by_sink(model_id: int, kind: str) -> bool:
+    """Return whether a sink sends what is stored of a model of this kind."""
+    return SinkStream.objects.filter(kind=kind, sink__project__models=model_id).exists()
+
+
 class UnsentPoints(models.Model):
     """A row of metric points that was stored and is still to be sent, written in the commit that stores it."""
 

@@ -10,8 +10,7 @@ from inference.prediction_log.models import size_of
 from monitors.metrics.limits import PointJudge
 from monitors.metrics.models import MetricPoint, PackedPoints
 from monitors.metrics.schemas import PointOut
-from monitors.sinks.models import SinkStream, StreamKind, UnsentPoints
-from monitors.sinks.selectors import is_sent_by_sink
+from monitors.sinks.models import SinkStream, StreamKind, UnsentPoints, is_sent_by_sink
 from monitors.sinks.streams import Backlog, SinkBatch, SinkMessage, StreamReader, message_of, nothing_to_begin
 
 MAX_POINT_ROWS = 200

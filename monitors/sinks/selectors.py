@@ -51,11 +51,6 @@ def secret_of(sink: Sink) -> str:
     return decrypt(sink.secret) if sink.secret else ""
 
 
-def is_sent_by_sink(model_id: int, kind: str) -> bool:
-    """Return whether a sink sends what is stored of a model of this kind."""
-    return SinkStream.objects.filter(kind=kind, sink__project__models=model_id).exists()
-
-
 def streams_of(sink: Sink) -> list[SinkStream]:
     """List the streams of a sink in the order in which they are shown and sent."""
     places = {kind: place for place, kind in enumerate(StreamKind.values)}

@@ -8,9 +8,17 @@ class DriftlineConfig(AppConfig):
 
     def ready(self) -> None:
         from celery.signals import task_prerun
+        from django.conf import settings
         from django.core.signals import request_started
 
         from driftline.common.secret_keys import follow_secret_keys
+
+        request_started.connect(follow_secret_keys)
+        task_prerun.connect(follow_secret_keys)
+        from driftline import celery  # noqa: F401  configures the broker of tasks
+
+        if not settings.HAS_PAGES:
+            return
         from monitors.alerts import hooks
         from monitors.alerts.questions import ask_webhook, webhook_names
         from monitors.workflows import hooks as workflow_hooks
@@ -21,8 +29,5 @@ class DriftlineConfig(AppConfig):
         workflow_hooks.list_webhooks.provide(webhook_names)
         workflow_hooks.ask_webhook.provide(ask_webhook)
 
-        request_started.connect(follow_secret_keys)
-        task_prerun.connect(follow_secret_keys)
-
-        # They configure the broker of tasks, register the checks, and audit work that fails.
-        from driftline import celery, checks, long_work  # noqa: F401
+        # They register the checks, and audit work that fails.
+        from driftline import checks, long_work  # noqa: F401

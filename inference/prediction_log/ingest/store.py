@@ -34,7 +34,6 @@ from inference.prediction_log.spool.record import LoggedBatch, Record, RequestCo
 from inference.prediction_log.storage import binary_copy, narrow_rows
 from inference.registry.models import Model, Version
 from inference.registry.selectors import privacy_of, signature_of, unlearnt_signature
-from inference.registry.services import external_version
 from inference.registry.vector_dimensions import dimensions_of, remember_dimensions
 from inference.signatures import Signature
 
@@ -237,6 +236,8 @@ def _parts_of(place: int, request: _Request) -> Iterator[_Part]:
 
 
 def _make_version(model: Model, name: str) -> _Version:
+    from inference.registry.services import external_version  # loads ONNX, which a serving host lacks
+
     made = external_version(model=model, version=name)  # or found, where another request made it meanwhile
     return _Version(made.pk, msgspec.convert(made.signature, Signature) if made.signature else None)
 

@@ -7,4 +7,7 @@ class AccountsConfig(AppConfig):
     verbose_name = "People, projects and tokens"
 
     def ready(self) -> None:
-        from driftline.accounts import sign_in_audit  # noqa: F401  connects its receivers
+        from django.conf import settings
+
+        if settings.HAS_PAGES:
+            from driftline.accounts import sign_in_audit  # noqa: F401  connects its receivers

@@ -7,13 +7,15 @@ a list of ten thousand points.
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import numpy as np
 from msgspec import Meta, Struct
-from pydantic import GetCoreSchemaHandler
-from pydantic_core import CoreSchema, core_schema
+
+if TYPE_CHECKING:
+    from pydantic import GetCoreSchemaHandler
+    from pydantic_core import CoreSchema
 
 Time = Annotated[datetime, Meta(tz=True)]
 """A moment, written as RFC 3339 in UTC."""
@@ -23,8 +25,10 @@ class ResponseBody(Struct, frozen=True):
     """An object of an answer; a field that is UNSET is left out."""
 
     @classmethod
-    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+    def __get_pydantic_core_schema__(cls, source: Any, handler: "GetCoreSchemaHandler") -> "CoreSchema":
         """Let django-ninja pass answers on as they are."""
+        from pydantic_core import core_schema  # a serving host has none
+
         return core_schema.any_schema()
 
 

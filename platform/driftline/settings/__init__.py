@@ -170,11 +170,27 @@ TEMPLATES = [
 STATIC_URL = "/static/"
 STATICFILES_DIRS = [
     env.CHECKOUT / "templates" / "static",
-    ("plotly", Path(find_spec("plotly").origin).parent / "package_data"),  # type: ignore[union-attr, arg-type]
+    *(
+        ("plotly", Path(spec.origin).parent / "package_data")
+        for spec in [find_spec("plotly")]
+        if spec and spec.origin
+    ),
 ]
 WHITENOISE_USE_FINDERS = (
     True  # no collectstatic step and no STATIC_ROOT: finders' files are indexed at the start
 )
+HAS_PAGES = find_spec("allauth") is not None
+if not HAS_PAGES:  # a serving host with the packages of requirements-serving.txt
+    INSTALLED_APPS = [
+        "driftline.accounts",
+        "inference",
+        "monitors",
+        "driftline",
+        "django.contrib.auth",
+        "django.contrib.contenttypes",
+        "django.contrib.sessions",
+    ]
+    MIDDLEWARE, TEMPLATES, ROOT_URLCONF = [], [], ""
 USE_TZ = True
 TIME_ZONE = "UTC"
 LANGUAGE_CODE = "en-gb"
@@ -184,7 +200,7 @@ FORMAT_MODULE_PATH = "driftline.common.formats"
 AUTH_USER_MODEL = "accounts.User"
 AUTHENTICATION_BACKENDS = [
     "django.contrib.auth.backends.ModelBackend",
-    "allauth.account.auth_backends.AuthenticationBackend",
+    *(["allauth.account.auth_backends.AuthenticationBackend"] if HAS_PAGES else ()),
 ]
 PASSWORD_HASHERS = [
     "driftline.accounts.hashers.BoundedArgon2",

@@ -8,7 +8,6 @@ from django.core.management.base import BaseCommand
 from driftline.common.priority import lower_priority
 from inference.prediction_log.erasure.spool import overwrite_until
 from inference.prediction_log.ingest.drain import drain_until
-from monitors.alerts.job_callbacks import hand_over_until
 
 NICENESS = 2  # to the serving processes, beside which it is started
 
@@ -24,7 +23,10 @@ class Command(BaseCommand):
         stop = threading.Event()
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())
-        threading.Thread(target=hand_over_until, args=(settings.HOME, stop), daemon=True).start()
+        if settings.HAS_PAGES:  # else this is a serving host, which takes no jobs
+            from monitors.alerts.job_callbacks import hand_over_until
+
+            threading.Thread(target=hand_over_until, args=(settings.HOME, stop), daemon=True).start()
         if settings.HOST_TOKEN:  # erasures on the main server cannot reach this disk
             overwrite = threading.Thread(target=overwrite_until, args=(settings.HOME, stop), daemon=True)
             overwrite.start()

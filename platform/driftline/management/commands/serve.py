@@ -13,7 +13,6 @@ from driftline.common.ports import grpc_port_beside
 from driftline.observability.trace_settings import trace_options
 from driftline.services.listening import UnableToListen, check_listening, server_certificate
 from inference.hosts.joining import join
-from inference.registry.publishing import publish
 from inference.runtime.isolated.limits import IsolationLimits
 from inference.serving.job_limits import MAX_OPEN_JOBS, JobLimits
 from inference.serving.main import serve_forever
@@ -68,6 +67,8 @@ class Command(BaseCommand):
         only = options["only"]
         if reason := describe_mark(settings.HOME):
             raise CommandError(reason)
+        if only != "inference" and not settings.HAS_PAGES:
+            raise CommandError("Only the packages of a serving host are installed: add --only inference.")
         try:
             for warning in check_listening(options["host"]):
                 self.stderr.write(self.style.WARNING(warning))
@@ -79,6 +80,8 @@ class Command(BaseCommand):
             self._join(options["join"], only)
             side_commands.append(("follow_plan", options["join"]))
         elif only != "inference":
+            from inference.registry.publishing import publish  # loads ONNX
+
             publish()  # an inference server starts from the plan file alone, with the database down
         connections.close_all()
         serve_forever(

@@ -1,0 +1,26 @@
+"""Connects the monitors to what the log sends where rows are stored, on a serving host too."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+
+from django.dispatch import receiver
+
+from driftline.common.task_queue import Task, enqueue
+from driftline.common.work import PAUSE_SECONDS
+from inference.prediction_log.signals import periods_touched, requests_counted
+from inference.prediction_log.storage import hooks
+from monitors.sinks.models import is_sent_by_sink
+from monitors.summaries.services import measure_hours
+
+hooks.is_sent_by_sink.provide(is_sent_by_sink)
+
+
+@receiver(periods_touched)
+def summarise_touched(*, model_id: int, **_: Any) -> None:
+    enqueue(Task.SUMMARISE, pause_seconds=PAUSE_SECONDS, model_id=model_id)
+
+
+@receiver(requests_counted)
+def measure_counted(*, model_id: int, hours: Sequence[datetime], **_: Any) -> None:
+    measure_hours(model_id=model_id, hours=hours)
