@@ -1,12 +1,9 @@
 """A source that is behind is noticed by a rule, and one that is merely busy or paused is not."""
 
 from datetime import datetime, timedelta
-from importlib import import_module
 from typing import Any
 
 import pytest
-from django.apps import apps
-from django.db import connection
 
 from driftline.accounts.models import Project
 from driftline.common.clock import now
@@ -141,28 +138,6 @@ class TestLag:
         archive_model(model=model, is_archived=True, actor="ada")
         archive_model(model=model, is_archived=False, actor="ada")
         assert seconds_behind(model, now()) < UNREAD_AFTER.total_seconds()
-
-    def test_of_sources_of_before_it_was_measured_begins_with_the_upgrade(
-        self, model: Model, source: Source
-    ) -> None:
-        Source.objects.filter(pk=source.pk).update(read_at=None)
-
-        import_module("inference.migrations.0037_times_of_sources").note_reads(apps, None)
-
-        assert seconds_behind(model, now()) < UNREAD_AFTER.total_seconds()
-
-    def test_sources_can_be_made_by_processes_of_before_the_upgrade(self, source: Source) -> None:
-        fields = [
-            field.column for field in Source._meta.concrete_fields if field.column not in ("id", "name")
-        ]
-        known = ", ".join(f'"{name}"' for name in fields if name not in ("registry_secret", "read_at"))
-
-        with connection.cursor() as cursor:
-            cursor.execute(
-                f"INSERT INTO inference_source (name, {known}) SELECT 'copy', {known} FROM inference_source"
-            )
-
-        assert bytes(Source.objects.get(name="copy").registry_secret) == b""
 
     def test_begins_when_a_consumer_first_sees_messages_wait(self, source: Source) -> None:
         begin_partition(source.pk, "t/2", 0)

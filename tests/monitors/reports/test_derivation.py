@@ -452,12 +452,14 @@ class TestPrediction:
         log(version, BUSY, rows=20, labelled=False)
         return version
 
+    @pytest.mark.slow
     def test_is_equal_to_what_its_file_answers(self, version: Version) -> None:
         lines, ended_well = explain("p3", model="stumps")
 
         assert ended_well
         assert lines[-1] == "1 equal, 0 differ, 0 cannot be derived."
 
+    @pytest.mark.slow
     def test_differs_where_the_log_has_another_answer(self, version: Version) -> None:
         other = make_other_answer(version)
 

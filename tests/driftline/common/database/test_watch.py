@@ -76,6 +76,7 @@ def answered_backends(application: str) -> list[int]:
         return [pid for (pid,) in cursor.fetchall()]
 
 
+@pytest.mark.slow
 def test_ends_a_statement_that_a_frozen_server_never_answers(
     watch: DatabaseWatch, stopped: set[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,6 +1,5 @@
 """Labels of predictions without narrow rows weigh a few bytes beside them, and are read and corrected there."""
 
-import importlib
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,7 +9,6 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from django.core.management import call_command
-from django.db import connection
 
 from driftline.accounts.models import Project
 from driftline.invariants import check_all
@@ -260,30 +258,3 @@ def test_writers_of_the_same_labels_in_opposite_orders_do_not_block_each_other(m
     assert Label.objects.filter(is_current=True).count() == 62
     written = sum(status != "duplicate" for status in statuses)
     assert Label.objects.count() == written
-
-
-def test_labels_and_narrow_rows_of_the_release_before_are_kept(model: Model) -> None:
-    sent = rows_of_a_day(DAY, 3)
-    log(model, sent)
-    label_late(model, sent[0].id, "0")
-    label_late(model, sent[0].id, "1")
-    label_late(model, "never-sent", "1")
-    connection.check_constraints()
-    before = list(Label.objects.order_by("given_id", "revision").values())
-    migration = importlib.import_module("inference.migrations.0010_light_labels")
-    with connection.cursor() as cursor:
-        cursor.execute(migration._ROWS_BACKWARDS)
-        cursor.execute(migration._LABELS_BACKWARDS)
-        cursor.execute("SELECT given_id, revision, prediction_id FROM inference_label ORDER BY id")
-        assert cursor.fetchall() == [
-            (sent[0].id, 1, sent[0].id),
-            (sent[0].id, 2, sent[0].id),
-            ("never-sent", 1, ""),
-        ]
-
-        cursor.execute(migration._LABELS)
-        cursor.execute(migration._ROWS_FORWARDS)
-
-    assert list(Label.objects.order_by("given_id", "revision").values()) == before
-    assert history(model, sent[0].id) == [("0", 1, False), ("1", 2, True)]
-    assert [one.status for one in send(model, sent).results] == ["duplicate"] * 3
