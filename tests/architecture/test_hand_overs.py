@@ -54,6 +54,7 @@ class TestTasks:
     def test_the_clock_sends_tasks_of_the_enum_only(self) -> None:
         assert {entry["task"] for entry in app.conf.beat_schedule.values()} <= set(Task)
 
+    @pytest.mark.slow
     def test_no_source_names_a_task_by_a_literal(self) -> None:
         names = {str(task) for task in Task}
 
@@ -124,6 +125,7 @@ class TestHooks:
     def test_each_is_provided_when_django_starts(self) -> None:
         assert [name for name, hook in module_variables(Hook).items() if not hook.is_provided] == []
 
+    @pytest.mark.slow
     def test_nothing_else_is_assigned_from_outside_its_module(self) -> None:
         found = [
             f"{module}:{line}" for module, tree in modules().items() for line in outside_assignments(tree)

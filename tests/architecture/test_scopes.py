@@ -70,6 +70,7 @@ def test_a_planted_literal_is_found(source: str) -> None:
     assert list(literal_scopes(ast.parse(source)))
 
 
+@pytest.mark.slow
 def test_no_source_names_a_scope_by_a_literal() -> None:
     sources = {
         path: tree

@@ -3,6 +3,8 @@
 import ast
 from pathlib import Path
 
+import pytest
+
 TESTS = Path(__file__).resolve().parents[1]
 CLOCKS = {"monotonic", "perf_counter", "process_time", "monotonic_ns", "perf_counter_ns"}
 UNITS = ("_s", "_ms", "_seconds")
@@ -60,6 +62,7 @@ assert took > 0
     assert short_durations(ast.parse(planted)) == [3, 5, 6]
 
 
+@pytest.mark.slow
 def test_no_test_asserts_that_something_was_quick() -> None:
     found = [
         f"{path.relative_to(TESTS.parent)}:{line}"

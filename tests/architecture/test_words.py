@@ -105,18 +105,21 @@ def near_modules(paths: Iterable[str]) -> set[tuple[str, str, str]]:
 
 
 class TestTheTree:
+    @pytest.mark.slow
     def test_has_no_name_that_is_a_banned_word(self) -> None:
         assert banned_names(sources()) == set()
 
     def test_has_no_two_public_classes_of_one_name(self) -> None:
         assert shared_classes(sources()) == {}
 
+    @pytest.mark.slow
     def test_names_bounds_max_and_min(self) -> None:
         assert strange_bounds(sources()) == set()
 
     def test_has_no_two_modules_side_by_side_that_differ_in_one_letter(self) -> None:
         assert near_modules(path for path, _ in sources()) == set()
 
+    @pytest.mark.slow
     def test_names_a_thing_and_not_its_number_in_a_plan(self) -> None:
         folders = [*PRODUCT, ROOT / "docs", ROOT / "templates", ROOT / "tests"]
         texts = [

@@ -151,6 +151,7 @@ class TestReading:
 
 
 class TestWorkers:
+    @pytest.mark.slow
     def test_summarise_and_measure_the_other_windows(
         self, model: Model, rows: dict[Any, list[SentPrediction]]
     ) -> None:
@@ -164,6 +165,7 @@ class TestWorkers:
         assert MetricPoint.objects.filter(span="day", start=NEXT_DAY, metric="accuracy").exists()
         assert not Summary.objects.filter(span="day", start=DAY, segment="", rows__gt=0).exists()
 
+    @pytest.mark.slow
     def test_keep_what_was_summarised_before_the_damage(
         self, model: Model, rows: dict[Any, list[SentPrediction]]
     ) -> None:
@@ -175,6 +177,7 @@ class TestWorkers:
 
         assert Summary.objects.get(span="day", start=DAY, segment="").rows == ROWS
 
+    @pytest.mark.slow
     def test_drop_the_other_rows_of_a_model_that_keeps_none_any_more(
         self, model: Model, rows: dict[Any, list[SentPrediction]]
     ) -> None:
@@ -253,6 +256,7 @@ class TestOperator:
         assert not opens.holds
         assert opens.counts == f"1 of 2 do not: {chunk.pk} (approvals 1, 40 champion rows of 2026-01-05)"
 
+    @pytest.mark.slow
     def test_is_shown_its_name_by_the_doctor_once_a_worker_met_it(
         self, model: Model, rows: dict[Any, list[SentPrediction]], tmp_path: Path
     ) -> None:
@@ -264,6 +268,7 @@ class TestOperator:
         assert f"{chunk.pk} (approvals 1, 40 champion rows of 2026-01-05)" in finding.text
         assert "backup" in finding.remedy
 
+    @pytest.mark.slow
     def test_puts_it_back_and_reads_it_again(
         self, api: Api, model: Model, rows: dict[Any, list[SentPrediction]]
     ) -> None:

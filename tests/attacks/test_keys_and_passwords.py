@@ -41,6 +41,7 @@ class TestPasswords:
 
         assert user.password.startswith("argon2$argon2id$v=19$m=47104,t=1,p=1$")
 
+    @pytest.mark.slow
     def test_of_earlier_days_still_open_and_are_hashed_anew(self) -> None:
         user = User.objects.create_user("ada@bank.example")
         user.password = make_password(PASSWORD, hasher="pbkdf2_sha256")

@@ -14,6 +14,7 @@ from django.core.management import CommandError, call_command
 import driftline_client
 from driftline.management.commands import serve, up
 from inference.protocol import inference_service_pb2 as messages
+from inference.registry import publishing
 from inference.serving.options import ServerCertificate
 from tests.certificates import make_certificate
 from tests.inference.serving.conftest import publish_everything
@@ -28,7 +29,7 @@ EXPOSED_HOSTS = ["0.0.0.0", "::", "", "192.0.2.1", "2001:db8::1", "driftline.exa
 def started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
     """The hosts on which a server would listen now: nothing here opens a port to the network."""
     hosts: list[str] = []
-    monkeypatch.setattr(serve, "publish", lambda: None)
+    monkeypatch.setattr(publishing, "publish", lambda: None)
     monkeypatch.setattr(serve, "serve_forever", lambda home, host, port, **_: hosts.append(host))
     monkeypatch.setattr(
         up.Command, "_run", lambda command, installation: hosts.append(getattr(installation, "host", "?"))

@@ -531,6 +531,7 @@ def test_a_token_changes_what_its_scopes_allow_and_lacks_one_in_vain(
             assert is_gone or is_let_in(allowed)
 
 
+@pytest.mark.slow
 def test_a_person_changes_on_a_page_what_a_token_of_their_role_changes(
     place: Place, subtests: pytest.Subtests
 ) -> None:
@@ -542,6 +543,7 @@ def test_a_person_changes_on_a_page_what_a_token_of_their_role_changes(
             assert let_in == {role: change.needed <= SCOPES_OF_ROLE[role] for role in Role}
 
 
+@pytest.mark.slow
 def test_a_person_in_a_role_changes_what_its_scopes_allow_and_lacks_one_in_vain(
     place: Place, subtests: pytest.Subtests
 ) -> None:

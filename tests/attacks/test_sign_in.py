@@ -92,6 +92,7 @@ class TestTheDoorOfTheAdmin:
         assert client.get("/admin/").status_code == 302
         assert client.get("/settings/tokens").status_code == 302
 
+    @pytest.mark.slow
     def test_a_password_and_its_code_open_it(self, operator: User) -> None:
         with_totp(operator)
         client = Client()
@@ -257,6 +258,7 @@ class TestLockingOut:
 
         assert not is_in(try_password(operator, PASSWORD, client=browser, REMOTE_ADDR=ELSEWHERE))
 
+    @pytest.mark.slow
     def test_the_owner_gets_in_by_a_reset_link_while_a_stranger_keeps_guessing(self, operator: User) -> None:
         for number in range(MANY):
             try_password(operator, f"guess {number}", REMOTE_ADDR=f"203.0.113.{number}")

@@ -148,6 +148,7 @@ def test_its_release_is_that_of_the_program() -> None:
 
 
 # -- values ------------------------------------------------------------------------------------------------------------
+@pytest.mark.slow
 def test_each_value_changes_what_is_rendered(subtests: pytest.Subtests) -> None:
     for path, _ in leaves(default_values()):
         with subtests.test(".".join(path)):

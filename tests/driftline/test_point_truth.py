@@ -232,6 +232,7 @@ def api(worlds: list[World], db: None) -> Any:
 
 
 class TestAPoint:
+    @pytest.mark.slow
     def test_says_the_same_on_the_page_in_the_api_and_in_files(
         self, worlds: list[World], client: Client, api: Any
     ) -> None:
@@ -257,6 +258,7 @@ class TestAPoint:
             compared += len(must)
         assert compared >= 1_000
 
+    @pytest.mark.slow
     def test_says_the_same_in_its_incident_and_in_every_message(
         self, worlds: list[World], client: Client, api: Any
     ) -> None:

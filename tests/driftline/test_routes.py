@@ -281,6 +281,7 @@ class TestRoutesOfTheApi:
                     assert picture.status_code == 415
                     assert_refusal(route, picture)
 
+    @pytest.mark.slow
     def test_of_the_public_answer_everybody(
         self,
         world: World,
@@ -372,6 +373,7 @@ class TestMetricsRoutes:
 
 
 class TestPages:
+    @pytest.mark.slow
     def test_let_in_exactly_who_may(self, world: World, people: People, subtests: pytest.Subtests) -> None:
         """Each page by the least role that may and the greatest that may not, and by everybody else.
 
@@ -449,6 +451,7 @@ def test_a_page_refuses_a_form_of_another_site(people: People, world: World) -> 
 
 
 class TestPagesOfOthers:
+    @pytest.mark.slow
     def test_accounts_of_providers_are_for_their_tokens(
         self, people: People, subtests: pytest.Subtests
     ) -> None:
@@ -468,6 +471,7 @@ class TestPagesOfOthers:
 
                 assert by_session | by_token == {401}
 
+    @pytest.mark.slow
     def test_admin_is_for_staff(self, people: People, subtests: pytest.Subtests) -> None:
         open_to_all = {"admin/login/", "admin/logout/", "admin/jsi18n/"}
         for path in sorted(path for path in plain_paths(ADMIN) if "^" not in path):
@@ -476,6 +480,7 @@ class TestPagesOfOthers:
 
                 assert found == {302} or (path in open_to_all and max(found) < 500)
 
+    @pytest.mark.slow
     def test_accounts_never_fail(self, people: People, subtests: pytest.Subtests) -> None:
         for path in sorted(plain_paths(ACCOUNTS)):
             with subtests.test(path), undone():

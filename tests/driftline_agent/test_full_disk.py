@@ -35,6 +35,7 @@ def test_an_update_waits_for_room(device: PlayedDevice, monkeypatch: pytest.Monk
     assert (device.version(), device.updater.outcome()) == ("2", (2, ""))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "error", [OSError(errno.ENOSPC, "No space left on device"), TypeError("a defect")], ids=["disk", "defect"]
 )

@@ -31,6 +31,7 @@ class TestAsyncModelHandle:
         assert server.items("labels") == [{"id": key, "label": "on time"}]
         assert flights.counts() == Counts(sent=2)
 
+    @pytest.mark.slow
     async def test_asks_for_many_answers_at_once(
         self, server: Recorder, flights: aio.AsyncModelHandle
     ) -> None:

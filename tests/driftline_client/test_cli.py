@@ -72,6 +72,7 @@ class TestLogin:
         assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
         assert list(path.parent.iterdir()) == [path]
 
+    @pytest.mark.slow
     def test_serves_programs_too(self, logged_in: Shell, platform: Platform) -> None:
         with driftline_client.model("flights", version="1", task="binary", strict=True) as flights:
             flights.log(features={"delay": 4.0}, prediction="late")
@@ -164,6 +165,7 @@ class TestFiles:
 
         monkeypatch.setattr("driftline_client.files.sleep", turn)
 
+    @pytest.mark.slow
     def test_of_predictions_and_labels_are_logged(
         self, logged_in: Shell, platform: Platform, tmp_path: Path, worker: None
     ) -> None:
@@ -181,6 +183,7 @@ class TestFiles:
         kept = platform.get("/models/flights/predictions/a")
         assert (kept["features"], kept["labels"][0]["value"]) == ({"delay": 4.5}, "late")
 
+    @pytest.mark.slow
     def test_with_bad_rows_end_with_a_code_and_say_where_they_are(
         self, logged_in: Shell, tmp_path: Path, worker: None
     ) -> None:
@@ -196,6 +199,7 @@ class TestFiles:
         assert "/bad-rows" in ended.out
         assert json.loads(again.out)["existing"] is True
 
+    @pytest.mark.slow
     def test_that_the_server_refuses_name_the_column(self, logged_in: Shell, tmp_path: Path) -> None:
         (tmp_path / "rows.csv").write_text("timestamp,delay\n2026-01-01T00:00:00Z,1\n")
 
@@ -203,6 +207,7 @@ class TestFiles:
 
         assert (ended.code, "'prediction' is missing" in ended.err) == (1, True)
 
+    @pytest.mark.slow
     def test_with_columns_of_other_names_are_shown_as_guessed_and_imported_once_that_is_confirmed(
         self, logged_in: Shell, platform: Platform, tmp_path: Path, worker: None
     ) -> None:
@@ -227,6 +232,7 @@ class TestFiles:
         kept = platform.get("/models/flights/predictions/f-3")
         assert (kept["features"], kept["version"], kept["labels"][0]["value"]) == ({"delay": 3.5}, "7", "1")
 
+    @pytest.mark.slow
     def test_that_can_be_understood_in_no_way_say_why(
         self, logged_in: Shell, platform: Platform, tmp_path: Path
     ) -> None:
@@ -241,6 +247,7 @@ class TestFiles:
 
 
 class TestModels:
+    @pytest.mark.slow
     def test_are_a_table_and_a_document(self, logged_in: Shell, platform: Platform) -> None:
         assert "There are no models" in logged_in("models").out
         with platform.open("flights") as flights:
@@ -267,6 +274,7 @@ class TestIncidents:
             ]
             incident.save()
 
+    @pytest.mark.slow
     def test_are_the_unresolved_ones_newest_first(self, logged_in: Shell, incidents: None) -> None:
         shown = json.loads(logged_in("incidents", "--model", "flights", "--json").out)["items"]
         all_of_them = json.loads(logged_in("incidents", "--all", "--json").out)["items"]
@@ -302,6 +310,7 @@ class TestConfig:
         assert exported.out.startswith("version: 1\nchannels:\n  mail:\n    kind: email\n")
         assert (planned.code, planned.out) == (0, "Nothing differs.\n")
 
+    @pytest.mark.slow
     def test_is_planned_and_applied(self, logged_in: Shell, tmp_path: Path, platform: Platform) -> None:
         rules = "{r: {metric: accuracy, threshold: 0.75}, new: {metric: label_coverage, threshold: 0.1}}"
         (tmp_path / "rules.yaml").write_text(f"models: {{flights: {{rules: {rules}}}}}")

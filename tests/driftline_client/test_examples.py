@@ -43,6 +43,7 @@ class TestFastApiApp:
         monkeypatch.setattr(fastapi_app, "BUFFER", str(tmp_path / "buffer"))
         return fastapi_app.app
 
+    @pytest.mark.slow
     async def test_logs_what_it_answers_and_what_came_of_it(self, app: Any, platform: Platform) -> None:
         transport = httpx.ASGITransport(app)
         async with (

@@ -15,6 +15,7 @@ from tests.driftline_client.server import Answer, Recorder
 
 
 class TestLogFrame:
+    @pytest.mark.slow
     @pytest.mark.parametrize("frame", [FLIGHTS, pa.Table.from_pandas(FLIGHTS)], ids=["pandas", "arrow"])
     def test_keeps_every_column_as_what_it_is_told_to_be(self, platform: Platform, frame: Any) -> None:
         with platform.open("flights") as flights:
@@ -30,6 +31,7 @@ class TestLogFrame:
         second = platform.get("/models/flights/predictions/102")
         assert second["features"] == {"delay": None, "hour": None, "carrier": "UA", "early": 0}
 
+    @pytest.mark.slow
     def test_again_keeps_no_row_twice(self, platform: Platform) -> None:
         with platform.open("flights") as flights:
             flights.log_frame(FLIGHTS, **TOLD)
@@ -38,6 +40,7 @@ class TestLogFrame:
 
         assert (again.accepted, again.duplicates, again.statuses) == (0, 3, ["duplicate"] * 3)
 
+    @pytest.mark.slow
     def test_makes_ordered_ids_and_takes_every_other_column_for_a_feature(self, platform: Platform) -> None:
         frame = pd.DataFrame({"a": range(2_500), "answer": [n % 2 for n in range(2_500)]})
         done: list[tuple[int, int]] = []
@@ -53,6 +56,7 @@ class TestLogFrame:
         last = platform.get(f"/models/numbers/predictions/{result.ids[-1]}")
         assert (last["features"], last["timestamp"]) == ({"a": 2_499}, "2026-01-31T12:00:00Z")
 
+    @pytest.mark.slow
     def test_tells_of_each_row_that_is_refused_here_or_there(self, platform: Platform) -> None:
         frame = pd.DataFrame(
             {"a": [1.0, np.inf, 2.0, 3.0], "score": [0.5, 0.5, 1.5, 0.5], "answer": [1, 1, 1, None]}
@@ -103,6 +107,7 @@ class TestLogFrame:
         assert first["tags"] == {"airport": "JFK"}
         assert first["probabilities"] == {"late": 0.75, "on time": 0.25}
 
+    @pytest.mark.slow
     def test_can_be_gone_on_with_after_an_interruption(
         self,
         platform: Platform,
@@ -129,6 +134,7 @@ class TestLogFrame:
 
 
 class TestLabelFrame:
+    @pytest.mark.slow
     def test_labels_the_rows_by_their_ids(self, platform: Platform) -> None:
         truth = pd.DataFrame({"key": [101.0, 102.0, None, 999], "truth": ["late", "late", "late", None]})
 

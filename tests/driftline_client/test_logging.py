@@ -203,6 +203,7 @@ class TestDelivery:
         assert [item["id"] for item in back.items("predictions")] == [key]
         handle.close()
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("spelled", ["60", "Fri, 31 Dec 2100 23:59:59 GMT"])
     def test_waits_as_long_as_the_server_asks_also_when_told_to_hurry(
         self, server: Recorder, flights: ModelHandle, spelled: str

@@ -41,6 +41,7 @@ def push(live_server: Any, home: Path) -> Any:
 
 
 class TestPush:
+    @pytest.mark.slow
     def test_makes_a_version_that_answers_as_the_model_does(self, push: Any, home: Path) -> None:
         model = LogisticRegression().fit(FRAME, LATE)
 
@@ -56,6 +57,7 @@ class TestPush:
         answers = session.run({"X": FRAME.to_numpy(np.float32)}, ["probabilities"])[0]
         assert np.allclose(answers, model.predict_proba(FRAME), atol=1e-5)
 
+    @pytest.mark.slow
     def test_keeps_what_it_knows_of_the_models_making(self, push: Any) -> None:
         model = LinearRegression().fit(FRAME, FRAME.delay * 3)
         push("minutes", model, FRAME, task="regression")
@@ -75,6 +77,7 @@ class TestPush:
         assert lineage["parity"]["share_differing_given"] == 0
         assert lineage["parity"]["rows"] == 600
 
+    @pytest.mark.slow
     def test_the_same_model_again_is_the_same_version(self, push: Any) -> None:
         model = LogisticRegression().fit(FRAME, LATE)
         push("flights", model, FRAME, task="binary")

@@ -33,6 +33,7 @@ def flights(platform: Platform) -> Any:
 
 
 class TestReference:
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         "write",
         [
@@ -51,6 +52,7 @@ class TestReference:
         assert (found.version, found.rows) == ("1", 300)
         assert set(found.columns) == {"delay", "carrier", "label", "prediction"}
 
+    @pytest.mark.slow
     def test_goes_as_csv_where_pandas_has_no_pyarrow(
         self, flights: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -67,18 +69,21 @@ class TestReference:
 
         return ends
 
+    @pytest.mark.slow
     def test_is_waited_for(self, flights: Any, worker: Any) -> None:
         worker(state="ready")
 
         assert flights.reference(TRAINING).state == "building"
         assert flights.reference(TRAINING, wait_s=20).state == "ready"
 
+    @pytest.mark.slow
     def test_that_fails_meanwhile_is_told(self, flights: Any, worker: Any) -> None:
         worker(state="failed", error="The column delay is empty.")
 
         with pytest.raises(DriftlineError, match="column delay is empty"):
             flights.reference(TRAINING, wait_s=20)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         ("source", "words"),
         [
@@ -96,6 +101,7 @@ class TestReference:
 class TestSendFile:
     SEMICOLONS = "row;approved;delay\n" + "\n".join(f"r{n};{n % 2};{n},5" for n in range(40))
 
+    @pytest.mark.slow
     def test_maps_the_columns_of_a_file_as_people_have_it(self, flights: Any, tmp_path: Path) -> None:
         path = tmp_path / "training.csv"
         path.write_text(self.SEMICOLONS, encoding="utf-16")
@@ -105,6 +111,7 @@ class TestSendFile:
         assert stored["reference"]["columns"] == ["delay", "label"]
         assert stored["reference"]["rows"] == 40
 
+    @pytest.mark.slow
     def test_says_what_is_wrong_and_leaves_nothing_behind(self, flights: Any, tmp_path: Path) -> None:
         path = tmp_path / "training.csv"
         path.write_text(self.SEMICOLONS)

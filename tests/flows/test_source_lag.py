@@ -158,6 +158,7 @@ class TestLag:
 
 
 class TestRule:
+    @pytest.mark.slow
     def test_fires_while_a_source_is_behind_and_recovers(self, model: Model, source: Source) -> None:
         add_default_rules(project=model.project, model=model, actor="ada")
         rule = model.rules.get(metric="ingest_lag")

@@ -286,6 +286,7 @@ class TestTheFirstPage:
         assert (disk.size.name, disk.size.rows, disk.size.log_bytes > 1_000) == (world.model.name, 60, True)
         assert "No rule has fired in 30 days" in page.content.decode()
 
+    @pytest.mark.slow
     def test_measures_the_disk_once_in_some_minutes(self, operator: Client, world: World) -> None:
         def growth() -> str:
             [line] = [

@@ -64,6 +64,7 @@ def test_an_account_that_is_switched_off_has_no_way_in_at_once(operator: Client)
     assert not UserSession.objects.exists()
 
 
+@pytest.mark.slow
 def test_who_is_made_an_operator_on_the_command_line_signs_in_and_opens_the_admin(
     person: User, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -228,6 +228,7 @@ def test_of_an_incident_is_found_after_its_title_changed(operator: Client, model
     assert actions_of(operator, incident) == ["incident.comment"]
 
 
+@pytest.mark.slow
 def test_of_a_lake_and_a_sink_has_their_settings(
     operator: Client, project: Project, settings: Any, tmp_path: Path
 ) -> None:
@@ -263,6 +264,7 @@ def test_every_kind_of_row_is_named_by_actions_that_are_written_or_is_known_not_
     }
 
 
+@pytest.mark.slow
 def test_opens_for_a_row_of_every_kind(operator: Client, project: Project) -> None:
     furnish(project)
     rows = [row for model in admin.site._registry if (row := model._default_manager.first()) is not None]

@@ -47,6 +47,7 @@ def test_any_bytes_are_answered(body: bytes, kind: str, encoding: str, path: str
     assert answer.status_code in (200, 400, 413, 415, 422)
 
 
+@pytest.mark.slow
 @FEW
 @given(changes=st.lists(mutated, min_size=1, max_size=4))
 def test_any_items_are_counted(changes: list[dict[str, Any]], api: Api, flights: Model) -> None:
@@ -72,6 +73,7 @@ good_predictions = st.builds(
 bad_items = values | st.builds(lambda change: GOOD | change, mutated)
 
 
+@pytest.mark.slow
 @FEW
 @given(
     batch=st.lists(good_labels | good_predictions | bad_items, min_size=1, max_size=8),
@@ -125,6 +127,7 @@ def as_json(value: Any) -> bytes:
         return json.dumps(value, allow_nan=False).encode()
 
 
+@pytest.mark.slow
 @FEW
 @given(name=st.text(max_size=20), query=st.text(max_size=20))
 def test_any_name_and_query_are_answered(name: str, query: str, api: Api) -> None:

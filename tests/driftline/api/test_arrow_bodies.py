@@ -259,6 +259,7 @@ def test_places_outside_a_dictionary_are_refused(api: Api, flights: Model) -> No
     assert refusal(api, as_stream(replaced("carrier", words)))[:2] == (400, "malformed_arrow")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("compression", [None, "lz4", "zstd"])
 def test_any_damage_is_refused_or_read_and_never_a_fault_of_the_server(
     api: Api, flights: Model, compression: str | None

@@ -143,6 +143,7 @@ def text_of(document: dict[str, Any] | str) -> bytes:
     return (document if isinstance(document, str) else yaml.safe_dump(document, sort_keys=False)).encode()
 
 
+@pytest.mark.slow
 def test_what_is_exported_and_applied_to_an_empty_project_is_exported_again(furnished: Api) -> None:
     document = furnished.get("/config").content.decode()
     empty = caller("empty")
@@ -166,6 +167,7 @@ def test_what_is_exported_changes_nothing_where_it_came_from(furnished: Api) -> 
     assert plan(furnished, exported(furnished)) == []
 
 
+@pytest.mark.slow
 def test_secrets_are_not_exported_and_a_channel_without_its_target_is_off_until_it_has_one(
     furnished: Api,
 ) -> None:
@@ -289,6 +291,7 @@ def test_rules_go_before_the_segments_that_they_watch_and_come_after_them(furnis
     assert list(Segment.objects.values_list("name", flat=True)) == ["low"]
 
 
+@pytest.mark.slow
 def test_a_pipeline_is_exported_without_its_secret_and_applied_where_that_is_set_apart(
     furnished: Api,
 ) -> None:

@@ -176,6 +176,7 @@ class TestPreview:
         assert roles(shown) == {"x": "feature", "items": "ignored", "r": "ignored"}
         assert shown["rows"] == [["1"], ["2"]]
 
+    @pytest.mark.slow
     def test_shows_three_thousand_columns(self, api: Api) -> None:
         names = ",".join(f"c{n}" for n in range(3_000))
         values = "\n".join(",".join(str(n * row % 7) for n in range(3_000)) for row in range(30))

@@ -36,6 +36,7 @@ def test_a_project_beyond_its_rows_a_second_is_answered_429(
     assert api.get(f"{PATH}/late").status_code == 404
 
 
+@pytest.mark.slow
 def test_while_commits_stand_still_the_answer_is_503(
     api: Api, flights: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:

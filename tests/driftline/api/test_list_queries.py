@@ -174,6 +174,7 @@ def test_predictions_that_came_together_are_read_together(api: Api) -> None:
     assert for_six == for_two
 
 
+@pytest.mark.slow
 def test_every_list_is_among_these() -> None:
     lists = {
         path.removeprefix("/api/v1")

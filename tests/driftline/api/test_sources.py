@@ -307,6 +307,7 @@ class TestObjects:
 
         assert fault(moved) == (422, "/settings/bucket")
 
+    @pytest.mark.slow
     def test_ten_rows_of_the_newest_object_are_shown(
         self, api: Api, model: Any, settings: Any, tmp_path: Path
     ) -> None:

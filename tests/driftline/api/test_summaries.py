@@ -35,6 +35,7 @@ def windows(model: Model) -> list[dict[str, Any]]:
     ]
 
 
+@pytest.mark.slow
 def test_a_job_asks_for_the_layout(api: Any, approvals: Model) -> None:
     answer = api.post("/models/approvals/summaries/layout", {"version": "1"})
 
@@ -47,6 +48,7 @@ def test_a_job_asks_for_the_layout(api: Any, approvals: Model) -> None:
     assert (found["task"], found["positive_class"], found["missing"]) == ("binary", "1", [])
 
 
+@pytest.mark.slow
 def test_a_batch_is_added_once(api: Any, approvals: Model) -> None:
     body = {"batch": "2026-01-05", "windows": windows(approvals)}
 
@@ -59,6 +61,7 @@ def test_a_batch_is_added_once(api: Any, approvals: Model) -> None:
     assert day.rows == 480  # those that were logged, and the batch
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "pointer"),
     [
@@ -82,6 +85,7 @@ def test_a_wrong_window_is_named(api: Any, approvals: Model, change: dict[str, A
     assert pointer in {one["pointer"] for one in answer.json()["errors"]}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("batch", ["", "a b", "ü", "x" * 201])
 def test_a_name_that_is_none_is_refused(api: Any, approvals: Model, batch: str) -> None:
     answer = api.send("PUT", "/models/approvals/summaries", {"batch": batch, "windows": windows(approvals)})
@@ -89,6 +93,7 @@ def test_a_name_that_is_none_is_refused(api: Any, approvals: Model, batch: str) 
     assert answer.status_code == 422
 
 
+@pytest.mark.slow
 def test_a_batch_may_be_larger_than_other_bodies(api: Any, approvals: Model) -> None:
     first, *_ = windows(approvals)
 
@@ -101,6 +106,7 @@ def test_a_batch_may_be_larger_than_other_bodies(api: Any, approvals: Model) -> 
     assert (answer.status_code, answer.json()["code"]) == (422, "unreadable_summary")
 
 
+@pytest.mark.slow
 def test_a_stranger_finds_no_model(stranger: Any, approvals: Model) -> None:
     layout = stranger.post("/models/approvals/summaries/layout", {"version": "1"})
     batch = stranger.send("PUT", "/models/approvals/summaries", {"batch": "b", "windows": windows(approvals)})

@@ -156,6 +156,7 @@ class TestDisk:
 
 
 class TestWhereItIsSaid:
+    @pytest.mark.slow
     def test_is_the_command_and_the_page_once_the_hourly_tick_has_measured_it(self, log: Path) -> None:
         before = said_by_doctor()
 

@@ -48,6 +48,7 @@ def test_enqueuing_does_not_wait_for_a_broker_that_says_nothing(
     assert tries[0] != threading.get_ident()
 
 
+@pytest.mark.slow
 def test_tries_again_after_a_while(mute_broker: None, monkeypatch: pytest.MonkeyPatch) -> None:
     moment, tries = 0.0, list[int]()
     sender = SendingThread(lambda: moment)

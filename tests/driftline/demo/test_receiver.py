@@ -39,6 +39,7 @@ def post(receiver: Receiver, body: str, secret: str) -> int:
 
 
 class TestReceiver:
+    @pytest.mark.slow
     def test_a_signed_body_is_kept(self, receiver: Receiver, tmp_path: Path) -> None:
         receiver.keep_secret(SECRET)
 
@@ -47,6 +48,7 @@ class TestReceiver:
         lines = (tmp_path / "demo" / "webhooks.jsonl").read_text().splitlines()
         assert [json.loads(line) for line in lines] == [{"id": "msg_1", "body": {"type": "incident.opened"}}]
 
+    @pytest.mark.slow
     def test_another_secret_is_refused(self, receiver: Receiver, tmp_path: Path) -> None:
         receiver.keep_secret(SECRET)
 
@@ -54,6 +56,7 @@ class TestReceiver:
 
         assert not (tmp_path / "demo" / "webhooks.jsonl").exists()
 
+    @pytest.mark.slow
     def test_the_port_stays_the_same_for_a_home(self, tmp_path: Path) -> None:
         first = Receiver(tmp_path)
         url = first.url

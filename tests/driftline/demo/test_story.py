@@ -78,6 +78,7 @@ def asked(server: ScriptedServer) -> list[dict[str, Any]]:
     ]
 
 
+@pytest.mark.slow
 def test_the_caller_sends_whole_rows_until_the_release_and_again_after_the_roll_back(
     server: ScriptedServer, deployment: Deployment, start: Callable[[], Visits], tmp_path: Path
 ) -> None:
@@ -101,6 +102,7 @@ def test_the_caller_sends_whole_rows_until_the_release_and_again_after_the_roll_
     assert plan.faults[0].end == onset + PART
 
 
+@pytest.mark.slow
 def test_labels_follow_their_rows_and_a_stopped_story_sends_nothing_twice(
     server: ScriptedServer, deployment: Deployment, start: Callable[[], Visits]
 ) -> None:
@@ -127,6 +129,7 @@ def test_labels_follow_their_rows_and_a_stopped_story_sends_nothing_twice(
     assert timedelta() < lag < PART
 
 
+@pytest.mark.slow
 def test_rows_that_are_asked_about_one_by_one_have_their_labels_under_their_own_ids(
     server: ScriptedServer, deployment: Deployment, start: Callable[[], Visits], tmp_path: Path
 ) -> None:

@@ -23,6 +23,7 @@ def bodies_of(server: ScriptedServer) -> Counter[bytes]:
 
 
 class TestSend:
+    @pytest.mark.slow
     def test_sends_each_body_once_with_the_token(self, server: ScriptedServer, sender: RequestSender) -> None:
         sender.send(BODIES)
 
@@ -32,6 +33,7 @@ class TestSend:
             ("POST", "/v2/models/m/infer")
         }
 
+    @pytest.mark.slow
     def test_connections_that_the_server_closes_lose_nothing(
         self, server: ScriptedServer, sender: RequestSender
     ) -> None:
@@ -44,6 +46,7 @@ class TestSend:
 
         assert set(bodies_of(server)) == set(BODIES)
 
+    @pytest.mark.slow
     def test_requests_without_an_answer_are_sent_again(
         self, server: ScriptedServer, sender: RequestSender
     ) -> None:
@@ -56,6 +59,7 @@ class TestSend:
         assert set(times_sent) == set(BODIES)
         assert max(times_sent.values()) == 2
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("status", [429, 503])
     def test_a_busy_answer_is_asked_again_after_its_pause(
         self, server: ScriptedServer, sender: RequestSender, status: int
@@ -83,6 +87,7 @@ class TestSend:
         with pytest.raises(RequestRefused, match=r"404.*no model of that name"):
             sender.send(BODIES)
 
+    @pytest.mark.slow
     def test_waits_for_a_server_that_is_away(self, server: ScriptedServer) -> None:
         away = RequestSender("127.0.0.1", server.port, "/v2", "t", connections=1)
         numbers = count()

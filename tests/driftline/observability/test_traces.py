@@ -100,6 +100,7 @@ def impossible() -> None:
 
 
 class TestTasks:
+    @pytest.mark.slow
     def test_belong_to_the_trace_of_the_request_that_enqueued_them(self, collector: Collector) -> None:
         app = Celery("traced", broker="memory://", backend="cache+memory://", set_as_current=False)
         app.conf.update(worker_hijack_root_logger=False, broker_transport_options={"polling_interval": 0.02})

@@ -57,6 +57,7 @@ def promoted(incident: Incident) -> Model:
 
 
 class TestWayBack:
+    @pytest.mark.slow
     def test_an_incident_after_a_promotion_offers_to_roll_back_and_asks_first(
         self, client: Client, incident: Incident, promoted: Model, owner: User
     ) -> None:

@@ -50,6 +50,7 @@ class TestPerformance:
         assert "no predictions in this range" in tile
         assert "no labels yet" not in tile
 
+    @pytest.mark.slow
     def test_says_that_a_label_came_which_is_too_few(self, client: Client, model: Model) -> None:
         rows = rows_of_a_day(DAY, 30)
         log(model, [*rows, *rows_of_a_day(DAY + 2 * A_DAY, 1)])
@@ -61,6 +62,7 @@ class TestPerformance:
         assert "1 label, too few to judge" in tile
         assert tile.startswith("insufficient")
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(("raised", "status"), [(0, "ok"), (2, "warning")])
     def test_is_not_fine_where_other_metrics_than_the_main_one_are_beyond_their_limits(
         self, client: Client, model: Model, raised: int, status: str

@@ -36,6 +36,7 @@ def rule(project: Project, model: Model, *, name: str = "slow", **fields: Any) -
 
 
 class TestTheSentence:
+    @pytest.mark.slow
     def test_says_that_p99_is_within_its_objective(self, client: Client, model: Model) -> None:
         update_model(model=model, actor="test", objectives={"latency_p99_ms": 50, "label_lag_hours": 0})
         log(model, rows_of_a_day(DAY, 300))
@@ -48,6 +49,7 @@ class TestTheSentence:
         assert "All 300 requests in this range succeeded." in page
         assert "of 300 in this range 0 did (0.00%), so 100% of the error budget is left" in page
 
+    @pytest.mark.slow
     def test_writes_seconds_as_whole_milliseconds(self, client: Client, model: Model) -> None:
         update_model(model=model, actor="test", objectives={"latency_p99_ms": 2_000, "label_lag_hours": 0})
         log(model, [replace(row, latency_ms=1_500.0) for row in rows_of_a_day(DAY, 300)])
@@ -59,6 +61,7 @@ class TestTheSentence:
         assert "99 % of answers took at most 1,500 ms on 5 Jan 2026." in page
         assert "1 % of answers may take longer than 2,000 ms" in page
 
+    @pytest.mark.slow
     def test_says_of_history_that_its_requests_came_on_another_day(
         self, client: Client, model: Model
     ) -> None:
@@ -72,6 +75,7 @@ class TestTheSentence:
         assert "30 predictions of this range are missing here: they were sent on other days" in page
         assert "are missing here" not in page_of(client, model, "?from=2026-01-06&to=2026-01-06")
 
+    @pytest.mark.slow
     def test_is_beside_the_share_of_copies_that_shadows_dropped(self, client: Client, model: Model) -> None:
         log(model, rows_of_a_day(DAY, 30))
         work(model)
@@ -90,6 +94,7 @@ class TestTheSentence:
 
         assert len([sql for sql in reads_of(Summary, asked) if "payload" in sql]) == 1
 
+    @pytest.mark.slow
     def test_says_since_when_p99_is_beyond_its_objective(self, client: Client, model: Model) -> None:
         update_model(model=model, actor="test", objectives={"latency_p99_ms": 1, "label_lag_hours": 0})
         for number in range(2):
@@ -104,6 +109,7 @@ class TestTheSentence:
         )
         assert "100.0 times the error budget" in page
 
+    @pytest.mark.slow
     def test_keeps_its_limit_where_a_rule_wants_more_rows_than_came(
         self, client: Client, project: Project, model: Model
     ) -> None:
@@ -114,6 +120,7 @@ class TestTheSentence:
 
         assert "p99 is 2 ms on 5 Jan 2026, objective 50 ms: fine." in page_of(client, model)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(("threshold", "said"), [(1, "1 ms: fine."), (5, "of 5 ms since 5 Jan 2026.")])
     def test_follows_a_rule_that_asks_for_a_value_below(
         self, client: Client, project: Project, model: Model, threshold: float, said: str
@@ -135,6 +142,7 @@ class TestTheSentence:
 
         assert "beyond the objective of 1 ms since 5 Jan 2026." in page_of(client, model)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("severities", [("critical", "warning"), ("warning", "critical")])
     def test_tells_the_most_severe_limit_of_two_that_are_breached(
         self, client: Client, project: Project, model: Model, severities: tuple[str, str]

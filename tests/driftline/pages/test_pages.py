@@ -114,6 +114,7 @@ class TestAModelThatDrifted:
 
         assert said in verdict.of_model(model).text
 
+    @pytest.mark.slow
     def test_says_of_windows_that_drifted_no_more_than_that_they_add_up_to_no_slow_drift(
         self, client: Client, model: Model
     ) -> None:
@@ -163,6 +164,7 @@ class TestAModelThatDrifted:
         assert f"1 of {every}" in page
         assert f"{1 / every:.0%} of features drifted on 10 Jan 2026" in page
 
+    @pytest.mark.slow
     def test_says_that_a_metric_is_back_while_its_incident_is_still_open(self, model: Model) -> None:
         incident = Incident.objects.get()
         Rule.objects.update(recover_windows=3)
@@ -233,6 +235,7 @@ class TestAModelThatDrifted:
 
 
 class TestTheSentence:
+    @pytest.mark.slow
     def test_names_what_drifted_although_no_rule_asks_for_it(self, project: Project, model: Model) -> None:
         give_reference(model)
         log(model, rows_of_a_day(DAY, 300, shift=2.0))
@@ -260,6 +263,7 @@ class TestTheSentence:
         assert "has no reference" in said.text
         assert "Nobody is notified" in said.text
 
+    @pytest.mark.slow
     def test_says_what_a_model_waits_for_that_is_learning(self, model: Model) -> None:
         give_reference(model)
         log(model, rows_of_a_day(DAY, 24) + rows_of_a_day(DAY + timedelta(days=1), 24))
@@ -270,6 +274,7 @@ class TestTheSentence:
         assert said.status == "learning"
         assert "drift has 24 of 50 rows in 1 day" in said.text
 
+    @pytest.mark.slow
     def test_says_that_a_model_is_all_right_where_its_newest_window_was_judged(self, model: Model) -> None:
         give_reference(model)
         log(model, rows_of_a_day(DAY, 300))
@@ -300,6 +305,7 @@ class TestTheSentence:
         assert verdict.of_project(silent).status == "not_monitored"
 
 
+@pytest.mark.slow
 def test_a_rules_limit_judges_a_value_where_people_made_one(
     client: Client, project: Project, model: Model
 ) -> None:

@@ -5,6 +5,7 @@ import re
 from datetime import timedelta
 from io import BytesIO
 
+import pytest
 from django.test import Client
 
 from driftline.common.periods import rfc3339
@@ -26,6 +27,7 @@ def text_of(client: Client, model: Model) -> str:
     return re.sub(r"\s+", " ", html.unescape(re.sub(r"<[^>]+>", " ", page)))
 
 
+@pytest.mark.slow
 def test_before_labels_come_the_page_says_what_is_estimated_and_from_what(
     client: Client, model: Model
 ) -> None:
@@ -41,6 +43,7 @@ def test_before_labels_come_the_page_says_what_is_estimated_and_from_what(
     assert "no labels yet" in said
 
 
+@pytest.mark.slow
 def test_an_estimate_that_did_not_come_true_is_said_to_be_one(client: Client, model: Model) -> None:
     give_reference(model)
     days = [rows_of_a_day(DAY + timedelta(days=number), 150) for number in range(6)]
@@ -60,6 +63,7 @@ def test_an_estimate_that_did_not_come_true_is_said_to_be_one(client: Client, mo
     assert "Unreliable" in said
 
 
+@pytest.mark.slow
 def test_every_metric_of_a_classifier_is_there_with_its_interval_and_method(
     client: Client, model: Model
 ) -> None:
@@ -77,6 +81,7 @@ def test_every_metric_of_a_classifier_is_there_with_its_interval_and_method(
     assert "Estimated without labels" not in said  # there is no reference
 
 
+@pytest.mark.slow
 def test_zero_labels_are_told_beside_the_percentage_error(client: Client, model: Model) -> None:
     load = create_model(
         project=model.project, name="load", task="regression", actor="test", objectives={"label_lag_hours": 0}
@@ -101,6 +106,7 @@ def test_zero_labels_are_told_beside_the_percentage_error(client: Client, model:
     assert "20 zero labels left out" in said
 
 
+@pytest.mark.slow
 def test_the_errors_of_a_regression_lie_over_those_of_its_reference(client: Client, model: Model) -> None:
     load = create_model(
         project=model.project, name="load", task="regression", actor="test", objectives={"label_lag_hours": 0}
@@ -127,6 +133,7 @@ def test_the_errors_of_a_regression_lie_over_those_of_its_reference(client: Clie
     assert "Absolute error: median 1 in the reference, 3 now, on 140 rows." in text_of(client, load)
 
 
+@pytest.mark.slow
 def test_a_change_of_the_error_is_marked_on_its_day_and_told_as_a_sentence(
     client: Client, model: Model
 ) -> None:

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import plotly.graph_objects as go
+import pytest
 
 from driftline.pages.charts import Chart, ChartLine, Dot, Mark
 from driftline.pages.plotly_figures import figure_of
@@ -24,6 +25,7 @@ def named(drawn: go.Figure, name: str) -> Any:
     return next(trace for trace in drawn.data if trace.name == name)
 
 
+@pytest.mark.slow
 def test_a_gap_stays_a_gap() -> None:
     drawn = named(figure(ChartLine("champion", [dot(0, 0.7), dot(1, 0.8), dot(3, 0.6)])), "champion")
 

@@ -58,6 +58,7 @@ class TestAnAddressWithoutProject:
 
         assert browser.get("/models/scores/")["Location"] == "/p/shop/models/scores/"
 
+    @pytest.mark.slow
     def test_leads_to_the_project_of_an_incident_and_of_a_token(self, browser: Client, shop: Project) -> None:
         furnish(shop)
         incident, token = Incident.objects.get(project=shop), ApiToken.objects.get(project=shop)
@@ -106,6 +107,7 @@ class TestAnAddressWithProject:
 
         assert answer["Location"] == "/accounts/login/?next=/p/bank/models/"
 
+    @pytest.mark.slow
     def test_shows_its_project_whatever_another_tab_shows(
         self, browser: Client, model: Model, shop: Project
     ) -> None:

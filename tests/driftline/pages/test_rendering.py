@@ -18,6 +18,7 @@ def measured(model: Model) -> Model:
     return model
 
 
+@pytest.mark.slow
 def test_a_chart_is_given_to_plotly_as_it_stands_on_the_page(client: Client, measured: Model) -> None:
     page = f"/models/{measured.name}/latency"
     assert "chart=count&amp;as=figure" in client.get(page).text
@@ -28,6 +29,7 @@ def test_a_chart_is_given_to_plotly_as_it_stands_on_the_page(client: Client, mea
     assert [(trace["type"], sum(trace["y"])) for trace in figure["data"]] == [("bar", 300)]
 
 
+@pytest.mark.slow
 def test_a_chart_is_a_table_with_its_windows(client: Client, measured: Model) -> None:
     answer = client.get(f"/models/{measured.name}/latency", {"chart": "count", "as": "csv"})
 
@@ -37,6 +39,7 @@ def test_a_chart_is_a_table_with_its_windows(client: Client, measured: Model) ->
     assert sum(float(row["predictions: value"]) for row in rows) == 300
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("chart", "form", "status"), [("nothing", "csv", 404), ("count", "png", 400)])
 def test_what_there_is_not_is_refused(
     client: Client, measured: Model, chart: str, form: str, status: int

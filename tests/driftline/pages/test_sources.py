@@ -223,6 +223,7 @@ class TestObjects:
     def form(self, model: Model, bucket: BucketServer) -> dict[str, str]:
         return self.FORM | {"model": model.name, "bucket": "scores", "endpoint": bucket.address}
 
+    @pytest.mark.slow
     def test_the_form_shows_rows_of_the_newest_object_and_makes_the_source(
         self, client: Client, bucket: BucketServer, form: dict[str, str]
     ) -> None:
@@ -244,6 +245,7 @@ class TestObjects:
         )
         assert decrypt(made.secret) == "s3cret"
 
+    @pytest.mark.slow
     def test_the_key_of_a_service_account_opens_a_bucket_of_google(
         self, client: Client, settings: Any, tmp_path: Path, form: dict[str, str]
     ) -> None:
@@ -260,6 +262,7 @@ class TestObjects:
         assert made.settings["service"] == "gcs"
         assert decrypt(made.secret) == form["secret"]
 
+    @pytest.mark.slow
     def test_the_page_says_how_many_objects_are_to_be_read(
         self, client: Client, form: dict[str, str]
     ) -> None:
@@ -273,6 +276,7 @@ class TestObjects:
         assert "1,000 objects" in markup(client.get(PATH))
         assert 'value="*.csv"' in client.get(f"{PATH}/{made.pk}").content.decode()
 
+    @pytest.mark.slow
     def test_a_change_is_saved_and_a_folder_that_is_not_allowed_is_said(
         self, client: Client, form: dict[str, str]
     ) -> None:

@@ -222,6 +222,7 @@ class TestChanges:
         model.deployment.refresh_from_db()
         assert (weight, model.deployment.canary) == (0.025, None)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("action", ["promote&version=3", "promote&version=2", "rollback"])
     def test_another_champion_says_that_it_ends_the_canary(
         self, client: Client, model: Model, action: str

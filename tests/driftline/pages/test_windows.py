@@ -229,6 +229,7 @@ class TestHours:
         assert client.get(f"/models/approvals/features/income?day={day}").status_code == 400
 
 
+@pytest.mark.slow
 def test_a_deployment_is_marked_in_the_week_that_holds_it(client: Client, weekly: Model) -> None:
     give_reference(weekly)
     log(weekly, rows_of_a_day(MONDAY - 2 * A_WEEK, 2))

@@ -32,6 +32,7 @@ from tests.inference.hosts.joined import JoinedHost
 from tests.waiting import wait_until
 
 
+@pytest.mark.slow
 def test_a_host_gets_models_with_their_files_tokens_and_keys(
     host: JoinedHost, add_version: AddVersion, model: Model, main_home: Path
 ) -> None:
@@ -49,6 +50,7 @@ def test_a_host_gets_models_with_their_files_tokens_and_keys(
     assert AuditEntry.objects.get(action="version.download").actor == "serving host serving-2"
 
 
+@pytest.mark.slow
 def test_a_promotion_and_a_revoked_token_hold_with_the_next_pull(
     host: JoinedHost, add_version: AddVersion, model: Model
 ) -> None:
@@ -65,6 +67,7 @@ def test_a_promotion_and_a_revoked_token_hold_with_the_next_pull(
     assert host.plan.tokens == []
 
 
+@pytest.mark.slow
 def test_a_model_whose_new_file_does_not_come_answers_as_before_and_the_host_says_so_until_it_comes(
     host: JoinedHost, add_version: AddVersion, model: Model, main_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -108,6 +111,7 @@ def test_a_file_that_was_changed_on_its_way_is_not_served(
     assert not (host.home / version.path).exists()
 
 
+@pytest.mark.slow
 def test_a_download_that_breaks_off_is_a_failure_as_any_other(host: JoinedHost) -> None:
     with _server_that_breaks_off() as url:
         server = MainServer(url, HostToken.parse(host.token), host.home)
@@ -178,6 +182,7 @@ def test_an_unchanged_plan_is_not_sent_again(host: JoinedHost, add_version: AddV
     assert host.server.pull() is None
 
 
+@pytest.mark.slow
 def test_a_revoked_host_gets_nothing_and_serves_on_with_what_it_has(
     host: JoinedHost, add_version: AddVersion
 ) -> None:
@@ -213,6 +218,7 @@ def test_a_token_is_not_sent_in_the_clear(host: JoinedHost) -> None:
         MainServer("http://driftline.example", HostToken.parse(host.token), host.home)
 
 
+@pytest.mark.slow
 def test_a_promotion_waits_for_the_processes_of_hosts(
     host: JoinedHost, add_version: AddVersion, model: Model, main_home: Path
 ) -> None:

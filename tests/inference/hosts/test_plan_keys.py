@@ -48,6 +48,7 @@ def test_a_rotation_is_followed_with_the_next_pull(host: JoinedHost, add_version
     assert (host.home / "host_plan_key").stat().st_mode & 0o077 == 0
 
 
+@pytest.mark.slow
 def test_rotations_while_a_host_was_away_are_followed_also_after_restarts(
     host: JoinedHost, join: Join, add_version: AddVersion
 ) -> None:

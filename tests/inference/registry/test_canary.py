@@ -171,6 +171,7 @@ class TestSplitOf:
         assert split is not None
         assert split.champion == 0
 
+    @pytest.mark.slow
     def test_counts_both_sides_over_one_period_when_they_are_packed_at_different_times(
         self, model: Model, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -187,6 +188,7 @@ class TestSplitOf:
             assert abs(split.champion - split.canary) <= 20, split
             assert 150 <= split.champion + split.canary <= 600
 
+    @pytest.mark.slow
     def test_counts_few_rows_of_one_side_over_the_period_of_the_other(
         self, model: Model, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -105,6 +105,7 @@ class TestRehearsal:
         assert keeping.champion == "1"
         assert "cannot answer 1 recent rows" in table.stale_models[1]
 
+    @pytest.mark.slow
     def test_keeps_the_champion_where_the_next_hangs_on_recent_rows(
         self, keeping: Keeping, monkeypatch: pytest.MonkeyPatch
     ) -> None:

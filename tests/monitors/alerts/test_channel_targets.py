@@ -99,6 +99,7 @@ class TestMasking:
         assert webhook.target not in text
         assert mask_target(webhook.target) in text
 
+    @pytest.mark.slow
     def test_the_admin_does_not_show_it(self, webhook: Channel) -> None:
         Channel.objects.update(target=SLACK)
         client = Client()

@@ -87,6 +87,7 @@ def states() -> list[tuple[str, str]]:
 
 
 class TestIncidentsOfOneMoment:
+    @pytest.mark.slow
     def test_are_one_message_that_names_each(
         self, fire_for: FireFor, group_by: Callable[..., None], email: Channel
     ) -> None:
@@ -101,6 +102,7 @@ class TestIncidentsOfOneMoment:
         assert all(f"/incidents/{one.pk}" in text for one in incidents)
         assert states() == [("incident.opened", "grouped")] * 3 + [("incidents.grouped", "sent")]
 
+    @pytest.mark.slow
     def test_are_apart_where_the_labels_differ(
         self, fire_for: FireFor, group_by: Callable[..., None], email: Channel
     ) -> None:
@@ -128,6 +130,7 @@ class TestIncidentsOfOneMoment:
         let_time_pass(MINUTE)
         assert send() == [f"[warning] {incident.title} (opened, INC-{incident.pk})"]
 
+    @pytest.mark.slow
     def test_begin_with_the_worst(
         self, fire_for: FireFor, group_by: Callable[..., None], email: Channel
     ) -> None:
@@ -142,6 +145,7 @@ class TestIncidentsOfOneMoment:
 
 
 class TestLaterIncidents:
+    @pytest.mark.slow
     def test_wait_for_the_interval_and_share_the_next_message_with_the_ends(
         self, fire_for: FireFor, group_by: Callable[..., None], email: Channel
     ) -> None:
@@ -187,6 +191,7 @@ class TestLaterIncidents:
 
 
 class TestSending:
+    @pytest.mark.slow
     def test_a_message_that_fails_is_sent_again_as_it_was(
         self, fire_for: FireFor, group_by: Callable[..., None], email: Channel, settings: Any
     ) -> None:
@@ -254,6 +259,7 @@ class TestSending:
         let_time_pass(MINUTE)
         assert send() == [f"[warning] {incident.title} (resolved, INC-{incident.pk})"]
 
+    @pytest.mark.slow
     def test_muted_hours_hold_for_groups_too(
         self, fire_for: FireFor, group_by: Callable[..., None], email: Channel, project: Project
     ) -> None:
@@ -293,6 +299,7 @@ class TestProgramsAndServices:
         written = Delivery.objects.filter(event="incident.opened")
         assert list(written.values_list("group", flat=True)) == ["", ""]
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("kind", ["slack", "teams", "discord", "apprise"])
     def test_chats_take_the_message_about_several(
         self, kind: str, fire_for: FireFor, group_by: Callable[..., None], make: Make

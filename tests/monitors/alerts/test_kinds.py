@@ -64,6 +64,7 @@ class TestEachKind:
         delivery.refresh_from_db()
         assert (delivery.state, delivery.reason) == ("sent", "")
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("text", [SPECIAL, "&" * 200, "飛" * 200, "[" * 200])
     def test_takes_any_text(
         self, kind: str, make: Make, fire: Fire, rule: Rule, person: User, now: datetime, text: str

@@ -82,6 +82,7 @@ class TestSending:
         assert "busy!" in tried.answer
         assert tried.duration_ms >= 0
 
+    @pytest.mark.slow
     @pytest.mark.django_db(transaction=True)
     def test_workers_that_race_send_each_delivery_once(
         self, project: Project, webhook: Channel, receiver: Receiver
@@ -129,6 +130,7 @@ class TestRetrying:
         waits = Delivery.objects.annotate(now=Now()).values_list("next_attempt_at", "now")[0]
         assert 3 * SECOND < waits[0] - waits[1] <= 6 * SECOND
 
+    @pytest.mark.slow
     def test_gives_up_after_a_day_and_the_channel_shows_it(
         self, delivery: Delivery, receiver: Receiver
     ) -> None:
@@ -163,6 +165,7 @@ class TestRetrying:
         due, now = Delivery.objects.annotate(now=Now()).values_list("next_attempt_at", "now")[0]
         assert timedelta(minutes=119) < due - now <= timedelta(hours=2)
 
+    @pytest.mark.slow
     def test_a_slow_receiver_holds_up_no_other(
         self,
         delivery: Delivery,
@@ -199,6 +202,7 @@ class TestRetrying:
 
 
 class TestCrashing:
+    @pytest.mark.slow
     def test_between_sending_and_marking_repeats_the_same_id_and_body(
         self, webhook: Channel, receiver: Receiver, fire: Fire
     ) -> None:

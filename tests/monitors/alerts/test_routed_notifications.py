@@ -434,6 +434,7 @@ class TestInhibition:
             ]
         }
 
+    @pytest.mark.slow
     def test_withholds_what_another_incident_explains_until_that_is_over(
         self, route: Route, rules: dict[str, Any], fire: Fire, drift: Rule, mail: Channel, at: datetime
     ) -> None:

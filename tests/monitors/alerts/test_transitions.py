@@ -90,6 +90,7 @@ class TestOpening:
         assert opened.alerts_done_at is not None
         assert (Incident.objects.count(), Delivery.objects.count()) == (1, 1)
 
+    @pytest.mark.slow
     @pytest.mark.django_db(transaction=True)
     def test_happens_once_when_workers_race(self, fire: Fire, email: Channel) -> None:
         opened = fire()

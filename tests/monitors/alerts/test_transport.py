@@ -250,6 +250,7 @@ class TestTls:
 
         assert (receipt.status, asked) == (200, ["hook.example"])
 
+    @pytest.mark.slow
     def test_a_slow_handshake_is_cut_off_at_the_deadline(self, settings: Any) -> None:
         settings.OUTBOUND_ALLOW = ["127.0.0.1/32"]
         with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(DeliveryFailed, match="timeout"):

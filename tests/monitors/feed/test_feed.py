@@ -80,6 +80,7 @@ class TestOrder:
         assert (quick.text, [event.text for event in rest]) == ("quick", ["slow"])
         assert rest[0].pk < quick.pk
 
+    @pytest.mark.slow
     @pytest.mark.django_db(transaction=True)
     def test_gives_each_event_once_to_readers_beside_writers(self, project: Project) -> None:
         together = Barrier(WRITERS + 2)

@@ -73,6 +73,7 @@ class TestPoints:
         assert coverage["0"].lower == 0.0
         assert 0 < (coverage["0"].upper or 0) < 0.3
 
+    @pytest.mark.slow
     def test_a_lag_beyond_the_objective_is_a_warning(self, model: Model) -> None:
         update_model(model=model, actor="test", objectives={"label_lag_hours": 2})
         label_ones(model, 2_000, lag=timedelta(hours=3))
@@ -127,6 +128,7 @@ def test_a_model_whose_labels_never_came_has_no_lag(model: Model) -> None:
     assert {point.value for point in points(model, "label_coverage_by_class").values()} == {0.0}
 
 
+@pytest.mark.slow
 def test_they_are_read_over_http_by_class_and_shown_on_the_page(model: Model, settings: Any) -> None:
     label_ones(model, 40, lag=timedelta(hours=3))
     _, token = create_token(project=model.project, name="t", scopes=["read"], actor="test")

@@ -170,6 +170,7 @@ class TestIncident:
 
 
 class TestIncidentOfSeveralWindows:
+    @pytest.mark.slow
     def test_differs_where_the_last_window_of_the_rule_is_not_beyond_its_threshold(
         self, project: Project
     ) -> None:
@@ -186,6 +187,7 @@ class TestIncidentOfSeveralWindows:
 
         assert any(line.startswith("DIFFERS  the rule 'moved' fires") for line in lines)
 
+    @pytest.mark.slow
     def test_is_equal_where_a_window_of_the_streak_said_nothing(self, project: Project) -> None:
         incident = drift_of_income(project, quiet=1, moved=3).incidents.get()
         alert = Alert.objects.get()
@@ -202,6 +204,7 @@ class TestIncidentOfSeveralWindows:
         assert any(line.startswith("equal    the rule 'moved' fires") for line in lines)
 
 
+@pytest.mark.slow
 def test_a_week_of_which_a_month_stands_for_some_days_cannot_be_derived(project: Project) -> None:
     """A month's rows are not those of a week that reaches into it, whatever they say."""
     model = make_model(project)

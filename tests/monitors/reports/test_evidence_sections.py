@@ -91,6 +91,7 @@ class TestRowsOfThePeriod:
         assert rows(section, "Versions")[0]["rows"] == 24
         assert any("from 2026-01-05 00:00 to 2026-01-07 00:00 UTC" in one for one in section.sentences)
 
+    @pytest.mark.slow
     def test_are_those_of_the_whole_month_where_its_days_were_dropped(self, model: Model) -> None:
         for day, n in ((DAY, 24), (DAY + 15 * A_DAY, 10), (FEBRUARY, 7)):
             log(model, rows_of_a_day(day, n))
@@ -219,6 +220,7 @@ class TestListsThatAreTooLong:
 
         assert (len(made.rows), made.left_out) == (MAX_TABLE_ROWS, 5)
 
+    @pytest.mark.slow
     def test_of_incidents_count_the_events_and_messages_of_those_left_out(self, model: Model) -> None:
         common = {"project": model.project, "model": model, "severity": "warning", "since": DAY}
         made = Incident.objects.bulk_create(
@@ -238,6 +240,7 @@ class TestListsThatAreTooLong:
 
         assert [one.left_out for one in section.tables] == [5, 5, 5]
 
+    @pytest.mark.slow
     def test_of_runs_count_the_steps_and_reasons_of_those_left_out(self, model: Model) -> None:
         champion = model.versions.create(version="1")
         made = Run.objects.bulk_create(

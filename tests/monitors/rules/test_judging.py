@@ -149,6 +149,7 @@ class TestABackTest:
 
 
 class TestWhetherRulesCanFire:
+    @pytest.mark.slow
     def test_is_found_out_by_as_many_questions_for_many_models_as_for_one(self, model: Model) -> None:
         project = model.project
 

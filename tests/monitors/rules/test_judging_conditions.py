@@ -223,6 +223,7 @@ class TestChangingACondition:
 
 
 class TestACriticalThreshold:
+    @pytest.mark.slow
     def test_makes_an_open_incident_critical_and_tells_those_who_know_of_it(self, model: Model) -> None:
         create_channel(
             project=model.project,

@@ -58,6 +58,7 @@ def send_days(model: Model, days: int, *, leave_out: int = 0) -> None:
 
 
 class TestModelsToJudge:
+    @pytest.mark.slow
     def test_are_those_whose_window_closed_since_their_rule_looked(self, project: Project) -> None:
         watched, unwatched = make_model(project), make_model(project, "unwatched")
         watch(watched, "count")
@@ -75,6 +76,7 @@ class TestModelsToJudge:
 
         assert models_to_judge(timezone.now()) == set()
 
+    @pytest.mark.slow
     def test_are_not_those_whose_rule_is_off(self, project: Project) -> None:
         model = make_model(project)
         watch(model, "count", enabled=False)
@@ -82,6 +84,7 @@ class TestModelsToJudge:
 
         assert models_to_judge(AFTER_A_DAY) == set()
 
+    @pytest.mark.slow
     def test_are_found_for_one_feature_and_for_all_of_them(self, project: Project) -> None:
         one, every, none = (make_model(project, name) for name in ("one", "every", "none"))
         for model, feature in ((one, "income"), (every, "*"), (none, "unknown")):
@@ -100,6 +103,7 @@ class TestModelsToJudge:
 
         assert models_to_judge(AFTER_A_DAY) == set()
 
+    @pytest.mark.slow
     def test_leave_out_what_is_archived(self, project: Project) -> None:
         model = make_model(project)
         watch(model, "count")
@@ -110,6 +114,7 @@ class TestModelsToJudge:
 
         assert models_to_judge(AFTER_A_DAY) == set()
 
+    @pytest.mark.slow
     def test_wait_until_labels_have_ripened(self, project: Project) -> None:
         model = create_model(
             project=project, name="slow", task="binary", actor="test", objectives={"label_lag_hours": 24}

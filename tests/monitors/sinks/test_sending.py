@@ -37,6 +37,7 @@ pytestmark = pytest.mark.django_db
 ROWS = rows_of_a_day(DAY, 20)
 
 
+@pytest.mark.slow
 def test_while_no_broker_answers_the_sink_says_so_and_nothing_is_lost(
     project: Project, model: Model, kafka: SinkSettings, read: Read, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -59,6 +60,7 @@ def test_while_no_broker_answers_the_sink_says_so_and_nothing_is_lost(
     assert len(read("predictions")) == 20
 
 
+@pytest.mark.slow
 def test_messages_that_are_not_acknowledged_in_time_are_sent_again(
     project: Project, model: Model, kafka: SinkSettings, read: Read
 ) -> None:
@@ -84,6 +86,7 @@ def test_messages_that_are_not_acknowledged_in_time_are_sent_again(
     assert {message.value["id"] for message in read("predictions")} == {row.id for row in ROWS}
 
 
+@pytest.mark.slow
 def test_a_stream_that_fails_does_not_stop_the_others(
     model: Model, sink: Sink, kafka: SinkSettings, read: Read, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -106,6 +109,7 @@ def test_a_stream_that_fails_does_not_stop_the_others(
     assert [message.value["id"] for message in read("predictions")] == [ROWS[0].id]
 
 
+@pytest.mark.slow
 def test_a_sink_that_is_changed_sends_nothing_more_to_where_it_was(
     project: Project, model: Model, sink: Sink, kafka: SinkSettings, read: Read
 ) -> None:
@@ -161,6 +165,7 @@ def test_a_cluster_that_names_a_broker_which_must_not_be_called_gets_nothing(
     assert read("predictions") == []
 
 
+@pytest.mark.slow
 def test_an_idle_producer_notices_that_a_broker_must_not_be_called_any_more(
     sink: Sink, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -200,6 +205,7 @@ def test_a_sink_that_was_deleted_ends_its_loop(sink: Sink) -> None:
     assert connection.is_usable()
 
 
+@pytest.mark.slow
 def test_a_producer_that_was_closed_leaves_no_thread(sink: Sink) -> None:
     gc.collect()
     gc.disable()

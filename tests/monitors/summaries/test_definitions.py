@@ -41,6 +41,7 @@ def day(number: int) -> list[Any]:
     return rows_of_a_day(DAY + timedelta(days=number), 120)
 
 
+@pytest.mark.slow
 def test_late_labels_of_several_days_are_counted(model: Model) -> None:
     for number in range(DAYS):
         label(model, truths(day(number)))
@@ -54,6 +55,7 @@ def test_late_labels_of_several_days_are_counted(model: Model) -> None:
     assert costs.exclude(value=None).count() == DAYS
 
 
+@pytest.mark.slow
 def test_several_days_are_summarised_again(model: Model) -> None:
     hours = [DAY + timedelta(days=number, hours=9) for number in range(DAYS)]
     version = model.versions.get()

@@ -179,6 +179,7 @@ class TestPerson:
 
 
 class TestWorkflowSettings:
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         ("changes", "pointer"),
         [

@@ -71,6 +71,7 @@ def send_by(sender: AuditSender) -> None:
         pass
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("answer", [200, 400, 413])
 def test_an_entry_that_a_collector_rejects_waits_alone_after_those_before_it(
     record: Record, settings: Any, answer: int

@@ -71,6 +71,7 @@ def test_a_datagram_that_would_be_too_long_comes_without_its_changes_and_says_so
 
 
 # -- the receivers -----------------------------------------------------------------------------------------------------
+@pytest.mark.slow
 @pytest.mark.parametrize("scheme", ["tcp", "tls"])
 def test_every_entry_comes_once_in_order_with_what_it_changed(
     record: Record, settings: Any, tmp_path: Path, scheme: str

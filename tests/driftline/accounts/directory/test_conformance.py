@@ -30,6 +30,7 @@ def client_of_another_maker(directory: Directory, settings: Any) -> Iterator[Any
         signal.connect(close_old_connections)
 
 
+@pytest.mark.slow
 def test_a_checker_of_the_standards_has_nothing_to_complain_of(client_of_another_maker: Any) -> None:
     results = check_server(client_of_another_maker)
 

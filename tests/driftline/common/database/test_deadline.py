@@ -37,6 +37,7 @@ def test_ends_a_statement_that_takes_too_long_and_the_transaction_goes_on() -> N
     assert list(Project.objects.values_list("slug", flat=True)) == ["kept"]
 
 
+@pytest.mark.slow
 def test_counts_all_statements_together() -> None:
     with pytest.raises(TimeoutError):
         sleep_often()

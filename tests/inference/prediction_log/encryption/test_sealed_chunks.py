@@ -128,6 +128,7 @@ def broken() -> list[str]:
 
 
 class TestSealedLog:
+    @pytest.mark.slow
     def test_shows_nothing_and_is_read_in_every_way(self, model: Model, home: Path, tmp_path: Path) -> None:
         log(model, rows())
         writer = SpoolWriter(home, "serving", seals=True)

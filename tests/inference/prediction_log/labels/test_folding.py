@@ -69,6 +69,7 @@ def history(model: Model, id_: str) -> list[tuple[str, int, bool]]:
 
 
 class TestFoldedLabels:
+    @pytest.mark.slow
     def test_have_no_row_of_their_own_any_more(self, model: Model, rows: list[SentPrediction]) -> None:
         work(model)
 

@@ -60,6 +60,7 @@ def again(project: Project, folder: Path, prefix: str = "") -> Lake:
     return set_lake(project=project, settings=LakeSettings(folder=str(folder), prefix=prefix), actor="ada")
 
 
+@pytest.mark.slow
 def test_a_marker_names_the_lake_beside_its_files(due: Model, lake: Lake, folder: Path) -> None:
     write_due()
 
@@ -67,6 +68,7 @@ def test_a_marker_names_the_lake_beside_its_files(due: Model, lake: Lake, folder
     assert json.loads((folder / MARKER).read_text()) == {"lake": str(lake.token)}
 
 
+@pytest.mark.slow
 def test_a_lake_that_is_set_again_never_replaces_the_files_of_the_one_that_was_stopped(
     project: Project, expired: Model, folder: Path
 ) -> None:
@@ -85,6 +87,7 @@ def test_a_lake_that_is_set_again_never_replaces_the_files_of_the_one_that_was_s
     assert "name another prefix" in lake.error
 
 
+@pytest.mark.slow
 def test_another_prefix_takes_what_the_log_holds(project: Project, expired: Model, folder: Path) -> None:
     again(project, folder, "second")
     let_time_pass()
@@ -94,6 +97,7 @@ def test_another_prefix_takes_what_the_log_holds(project: Project, expired: Mode
     assert ids(folder / "second") == [f"20260214-{number}" for number in range(5)]
 
 
+@pytest.mark.slow
 def test_a_mount_point_without_its_disk_is_neither_written_to_nor_taken_for_an_empty_lake(
     project: Project, expired: Model, lake: Lake, folder: Path, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -116,6 +120,7 @@ def test_a_mount_point_without_its_disk_is_neither_written_to_nor_taken_for_an_e
     assert not list(folder.iterdir())
 
 
+@pytest.mark.slow
 def test_a_lake_that_moves_takes_the_lease_of_a_worker_that_opened_the_old_place(
     project: Project, due: Model, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -30,6 +30,8 @@ from tests.inference.prediction_log.sources.streams import prediction
 from tests.ports import free_port
 from tests.waiting import wait_until
 
+pytestmark = pytest.mark.slow  # most wait for a broker's timeouts
+
 PARTITIONS = 4  # as the mock makes them
 
 

@@ -85,6 +85,7 @@ async def answers(pieces: list[bytes], engine: Any, *, known: bool) -> tuple[byt
     return wire.sent, wire.closed, engine.requests
 
 
+@pytest.mark.slow
 @given(
     st.lists(st.sampled_from([PLAIN, PLAIN, PLAIN, *ODD]), min_size=1, max_size=6),
     st.lists(st.integers(0, 1500), max_size=4),

@@ -74,6 +74,7 @@ def said(route: AlertRoute) -> dict[str, Any]:
 
 
 class TestAnyTree:
+    @pytest.mark.slow
     @settings(max_examples=EXAMPLES, deadline=None)
     @given(root=roots, alerts=st.lists(labels, min_size=1, max_size=5))
     def test_sends_an_incident_where_the_model_of_a_few_lines_does(
@@ -94,6 +95,7 @@ class TestAnyTree:
             ]
             assert [said(chain[-1]) for chain in tree.resolve(one)] == expected
 
+    @pytest.mark.slow
     @settings(max_examples=EXAMPLES // 3, deadline=None)
     @given(root=roots)
     def test_reads_the_same_after_it_was_written_as_yaml(self, root: dict[str, Any]) -> None:

@@ -94,6 +94,7 @@ class TestAgainstEvidentlyItself:
         # Far from its line a p-value may be off by this much: ranks inside a grid cell are not known.
         assert furthest["ks"] < 0.1
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("rows", [600, 3_000])
     @pytest.mark.parametrize("count", [1, 2, 3, 30])
     def test_categories_to_the_last_digit(self, rows, count):

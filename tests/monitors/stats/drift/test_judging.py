@@ -1,5 +1,6 @@
 import msgspec
 import numpy as np
+import pytest
 
 from monitors.stats.drift.distances import CATEGORICAL, kernels_for
 from monitors.stats.drift.judging import judge_alone, judge_drift
@@ -10,6 +11,7 @@ from monitors.stats.mergeable.sketches import summarise_categories, summarise_nu
 FEATURES = [f"feature {i}" for i in range(20)]
 
 
+@pytest.mark.slow
 def test_one_moved_feature_of_twenty_is_found_and_the_others_rest():
     rng = np.random.default_rng(0)
     references = {
@@ -32,6 +34,7 @@ def test_one_moved_feature_of_twenty_is_found_and_the_others_rest():
     assert false_alarms <= 6
 
 
+@pytest.mark.slow
 def test_a_feature_judged_alone_is_judged_as_among_all_or_not_at_all():
     rng = np.random.default_rng(0)
     references = {

@@ -70,6 +70,7 @@ def world(request: pytest.FixtureRequest) -> World:
 
 
 class TestJudgedVectors:
+    @pytest.mark.slow
     def test_that_are_quiet_are_seldom_called_drifted(self, world: World) -> None:
         rng = np.random.default_rng(2)
 
@@ -121,6 +122,7 @@ class TestSimes:
 
 
 class TestMeanShift:
+    @pytest.mark.slow
     def test_estimates_the_distance_of_the_means_in_units_of_the_spread(self) -> None:
         """16 directions tell it to about a fifth: the mean over many shifts is right."""
         rng = np.random.default_rng(7)
@@ -137,6 +139,7 @@ class TestMeanShift:
 
         assert np.mean(ratios) == pytest.approx(1.0, abs=0.15)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("draw", [even, narrow])
     def test_has_a_p_value_that_holds_for_any_covariance(self, draw: Draw) -> None:
         rng = np.random.default_rng(8)

@@ -104,6 +104,7 @@ def test_perfectly_calibrated_scores_estimate_the_expectation():
     assert {name: e.value for name, e in estimated.items()} == pytest.approx(realised, abs=0.01)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sharpness", [1.0, 2.0])
 def test_intervals_hold_the_realised_metric_of_shifted_windows_as_often_as_they_say(sharpness):
     rng = np.random.default_rng(0)

@@ -79,6 +79,7 @@ class TestLearntErrors:
         assert again.days["mae"].errors.tolist() == stored.days["mae"].errors.tolist()
         assert again.days["mae"].errors.size == 30
 
+    @pytest.mark.slow
     def test_allow_for_days_whose_errors_go_together(self) -> None:
         rng = np.random.default_rng(3)
         features, truth, answer = parcels(rng, 6_000)

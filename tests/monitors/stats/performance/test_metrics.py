@@ -52,6 +52,7 @@ class TestBinary:
             metrics.average_precision_score(truth, score), abs=1e-12
         )
 
+    @pytest.mark.slow
     def test_intervals_cover_the_truth_about_as_often_as_they_say(self):
         rng = np.random.default_rng(0)
         _, many = scored(rng, 400_000)
@@ -190,6 +191,7 @@ class TestMulticlass:
 
         assert (measured["accuracy"].n, measured["brier"].n, measured["ece"].n) == (2, 1, 1)
 
+    @pytest.mark.slow
     def test_intervals_of_averages_cover_the_truth_about_as_often_as_they_say(self):
         rng = np.random.default_rng(0)
         truth, answer, _ = animals(rng, 200_000)

@@ -36,6 +36,7 @@ def ranked(places: list[int], n: int) -> list[tuple[float, float]]:
     return [(float(n - place), float(place + 1 in places)) for place in range(n)]
 
 
+@pytest.mark.slow
 @settings(max_examples=30)
 @given(st.lists(QUERY, min_size=1, max_size=4))
 def test_ndcg_and_average_precision_are_those_of_scikit_learn(queries):

@@ -45,6 +45,7 @@ def rows_of(
 
 
 class TestFalseDiscoveries:
+    @pytest.mark.slow
     def test_are_no_more_than_the_stated_rate_where_nothing_got_worse(self) -> None:
         searches, false = 80, 0
         for seed in range(searches):

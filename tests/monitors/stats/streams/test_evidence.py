@@ -78,6 +78,7 @@ class TestQuiet:
 
         assert sum(alarms) <= 1
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("days", [14, 60, 400])
     @pytest.mark.parametrize("level", [0.0, 0.5])
     def test_days_keep_it_against_a_reference_of_days(self, days: int, level: float) -> None:

@@ -46,6 +46,7 @@ class TestRowsThatAreNotFound:
         count_requests(world.model, hour, role="canary", answered=250)
         return world
 
+    @pytest.mark.slow
     def test_hold_the_share_until_a_person_decides(self, world: RolloutWorld) -> None:
         world.check()
 
@@ -75,6 +76,7 @@ class TestPublishing:
 
         assert (world.run.state, world.rollout.checked) == ("waiting", 0)
 
+    @pytest.mark.slow
     def test_late_begins_the_step_again(self, world: RolloutWorld) -> None:
         long_before = now() - timedelta(minutes=1)
         Deployment.objects.filter(model=world.model).update(canary_since=long_before)
@@ -95,6 +97,7 @@ class TestPublishing:
         assert world.rollout.checks[-1]["requests"] == 15
 
 
+@pytest.mark.slow
 def test_errors_that_pass_do_not_add_up_over_the_days_of_a_rollout(
     world: RolloutWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:

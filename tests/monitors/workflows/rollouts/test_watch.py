@@ -34,6 +34,7 @@ class TestWatch:
             "the watch of 1 h: 0 labelled pairs with version 1 as reverse shadow"
         )
 
+    @pytest.mark.slow
     def test_measures_the_repair_and_ends_when_its_time_is_over(self, world: RolloutWorld) -> None:
         world.send_pairs(600, old_is_wrong=0.3)
         world.check()
@@ -50,6 +51,7 @@ class TestWatch:
         assert repair["new"] < repair["old"]
         assert repair["upper"] < 0
 
+    @pytest.mark.slow
     def test_rolls_back_what_is_worse_on_the_same_requests(self, world: RolloutWorld) -> None:
         world.send_pairs(600, new_is_wrong=0.3)
 
@@ -69,6 +71,7 @@ class TestWatch:
         assert world.run.state == "promoted"  # with the workflow's largest number of pairs
         assert world.rollout.repair["verdict"] == "no clear difference"
 
+    @pytest.mark.slow
     def test_waits_for_the_labels_of_its_time(self, world: RolloutWorld) -> None:
         world.model.objectives = {"label_lag_hours": 48}
         world.model.save()
@@ -82,6 +85,7 @@ class TestWatch:
         world.check()
         assert world.run.state == "promoted"
 
+    @pytest.mark.slow
     def test_without_a_label_ends_without_a_repair(self, world: RolloutWorld) -> None:
         world.let_pass(4_000)
 
@@ -91,6 +95,7 @@ class TestWatch:
 
 
 class TestPeople:
+    @pytest.mark.slow
     def test_may_end_the_watch(self, world: RolloutWorld) -> None:
         resume_rollout(run=world.run, actor="ada@bank.example")
 
@@ -106,6 +111,7 @@ class TestPeople:
         with pytest.raises(Problem, match="has promoted its challenger"):
             services.cancel(run=world.run, actor="ada@bank.example")
 
+    @pytest.mark.slow
     def test_end_it_by_taking_the_old_champion_out_of_the_shadows(self, world: RolloutWorld) -> None:
         set_shadows(model=world.model, versions=[], expected_generation=None, actor="ada")
 

@@ -185,6 +185,7 @@ def stream_info(**state: Any) -> bytes:
 ODD = "answers as no server of NATS does"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("answer", "says"),
     [
