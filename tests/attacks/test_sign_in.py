@@ -122,6 +122,7 @@ class TestTheDoorOfTheAdmin:
 
 
 class TestGuessing:
+    @pytest.mark.slow
     def test_one_account_is_guarded_whatever_the_addresses(self, operator: User) -> None:
         """Guesses, each from another address, and then the right password from one more."""
         for number in range(MANY):
@@ -144,6 +145,7 @@ class TestGuessing:
 
         assert not is_in(try_password(User(email="operator@bank.example"), PASSWORD, REMOTE_ADDR=ELSEWHERE))
 
+    @pytest.mark.slow
     def test_a_code_is_not_guessed_either(self, operator: User) -> None:
         """Somebody who knows the password tries codes from ever new addresses."""
         with_totp(operator)
@@ -165,6 +167,7 @@ class TestGuessing:
 
         assert not _signs_in(operator, code)
 
+    @pytest.mark.slow
     def test_is_counted_by_all_processes_together(self, operator: User) -> None:
         """Each serving process had counts of its own: with four, an account had four times as many tries."""
         for number in range(MANY):
@@ -190,6 +193,7 @@ def _forget_what_this_process_remembers() -> None:
 
 
 class TestLockingOut:
+    @pytest.mark.slow
     def test_a_stranger_behind_the_proxy_does_not_lock_everybody_out(
         self, operator: User, colleague: User, settings: Any
     ) -> None:
@@ -202,6 +206,7 @@ class TestLockingOut:
 
         assert is_in(try_password(colleague, PASSWORD, REMOTE_ADDR=PROXY, HTTP_X_FORWARDED_FOR=ELSEWHERE))
 
+    @pytest.mark.slow
     def test_made_up_forwarding_does_not_make_a_new_client(
         self, operator: User, colleague: User, settings: Any
     ) -> None:
@@ -232,6 +237,7 @@ class TestLockingOut:
 
         assert not is_in(refused)
 
+    @pytest.mark.slow
     def test_the_owner_gets_in_with_a_browser_that_was_in_before(self, operator: User) -> None:
         """A stranger sends wrong passwords without end, even from the owner's own network."""
         browser = try_password(operator, PASSWORD, REMOTE_ADDR=ELSEWHERE)
@@ -249,6 +255,7 @@ class TestLockingOut:
 
         assert not is_in(try_password(operator, PASSWORD, client=browser))
 
+    @pytest.mark.slow
     def test_being_in_before_helps_with_no_other_account(self, operator: User, colleague: User) -> None:
         """A member uses the browser in which they are known to try the operator's passwords."""
         browser = try_password(colleague, PASSWORD)

@@ -247,7 +247,6 @@ class TestRows:
 
 
 class TestAPowerCut:
-    @pytest.mark.slow
     def test_at_any_statement_leaves_each_row_in_one_place(self, device: Device, tmp_path: Path) -> None:
         device.answer(*(body(float(number)) for number in range(5)))
         device.summariser.add_rows()

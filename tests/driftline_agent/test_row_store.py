@@ -87,6 +87,7 @@ class TestTheBound:
         assert rows.dropped_rows() == 6_000 - len(waiting)
         assert path.stat().st_size <= ROOM
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("whole", [2, 10, 20])
     def test_keeps_the_newest_rows_also_where_some_are_only_added_up(self, whole: int, path: Path) -> None:
         rows = opened(path)
@@ -111,6 +112,7 @@ class TestTheBound:
         assert len(batch) == rows.unsent_rows()
         assert rows.dropped_rows() == 0
 
+    @pytest.mark.slow
     def test_holds_for_the_file_and_its_log_together_all_the_time(self, path: Path) -> None:
         rows = opened(path)
 

@@ -282,6 +282,7 @@ class TestIncidents:
         assert [incident["status"] for incident in shown] == ["acknowledged", "open"]
         assert [incident["status"] for incident in all_of_them] == ["resolved", "acknowledged", "open"]
 
+    @pytest.mark.slow
     def test_name_their_causes_and_give_the_terminal_no_orders(
         self, logged_in: Shell, incidents: None
     ) -> None:
@@ -301,6 +302,7 @@ class TestConfig:
     def model(self, platform: Platform) -> None:
         furnish(Project.objects.get())
 
+    @pytest.mark.slow
     def test_is_exported_and_says_that_nothing_differs(self, logged_in: Shell, tmp_path: Path) -> None:
         exported = logged_in("config", "export")
         (tmp_path / "driftline.yaml").write_text(exported.out)
@@ -329,6 +331,7 @@ class TestConfig:
             "new": 0.1,
         }
 
+    @pytest.mark.slow
     def test_takes_secrets_from_the_environment(
         self, logged_in: Shell, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, platform: Platform
     ) -> None:

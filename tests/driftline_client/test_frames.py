@@ -146,6 +146,7 @@ class TestLabelFrame:
         (label,) = platform.get("/models/flights/predictions/102")["labels"]
         assert label["value"] == "late"
 
+    @pytest.mark.slow
     def test_may_come_before_the_predictions_and_with_its_own_time(self, platform: Platform) -> None:
         truth = pa.table({"key": ["a"], "truth": [1], "seen": [NOON + timedelta(days=1)]})
 

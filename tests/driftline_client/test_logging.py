@@ -190,6 +190,7 @@ class TestDelivery:
         assert [item["id"] for item in server.items("predictions")] == [key] * 3
         assert flights.counts() == Counts(sent=1)
 
+    @pytest.mark.slow
     def test_sends_again_once_the_server_is_back(self) -> None:
         with running_server() as gone:
             port = int(gone.url.rsplit(":", 1)[1])
@@ -216,6 +217,7 @@ class TestDelivery:
 
         assert len(server.requests) == 1
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("spelled", ["nan", "-60", "soon"])
     def test_waits_by_its_own_measure_where_the_server_asks_for_no_time(
         self, server: Recorder, spelled: str

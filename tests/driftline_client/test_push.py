@@ -93,6 +93,7 @@ class TestPush:
         assert caught.value.status == 404
         assert not Model.objects.exists()
 
+    @pytest.mark.slow
     def test_a_refusal_of_the_intake_is_passed_on(self, push: Any) -> None:
         three = np.where(FRAME.delay > 1, "very late", LATE)
 

@@ -40,7 +40,6 @@ def kinds(rule: Rule) -> list[str]:
 
 
 class TestJudging:
-    @pytest.mark.slow
     def test_opens_when_the_window_has_closed_and_resolves_when_it_is_over(
         self, project: Project, model: Model
     ) -> None:
@@ -100,7 +99,6 @@ class TestJudging:
 
         assert [cause["kind"] for cause in causes] == order
 
-    @pytest.mark.slow
     def test_never_judges_a_day_that_is_still_being_sent(self, project: Project, model: Model) -> None:
         give_reference(model)
         rule = drift_rule(project, model)

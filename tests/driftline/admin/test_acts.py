@@ -134,6 +134,7 @@ def test_what_cannot_be_done_is_said(operator: Client, world: World) -> None:
     assert "is disabled (Disabled by ada); enable it first" in page
 
 
+@pytest.mark.slow
 def test_a_day_is_rebuilt(operator: Client, world: World) -> None:
     log(world.model, rows_of_a_day(datetime(2026, 1, 8, tzinfo=UTC), 60))
     work(world.model)
@@ -267,6 +268,7 @@ def test_staff_that_may_only_look_finds_no_button_and_is_refused(world: World) -
 
 
 class TestTheFirstPage:
+    @pytest.mark.slow
     def test_says_what_needs_somebody(self, operator: Client, world: World) -> None:
         Delivery.objects.update(state=Delivery.State.FAILED)
         Heartbeat.objects.all().delete()
@@ -277,6 +279,7 @@ class TestTheFirstPage:
         assert lines["Messages"].says.startswith("1 failed")
         assert (lines["Workers"].needs_somebody, lines["Last backup"].needs_somebody) == (True, True)
 
+    @pytest.mark.slow
     def test_names_the_model_that_takes_the_disk(self, operator: Client, world: World) -> None:
         log(world.model, rows_of_a_day(datetime(2026, 1, 8, tzinfo=UTC), 60))
 

@@ -74,6 +74,7 @@ class TestPeople:
         Membership.objects.create(project=api.project, user=user, role=Role.VIEWER)
         return user
 
+    @pytest.mark.slow
     def test_read_their_first_project_or_the_one_they_name(self, person: User, flights: Model) -> None:
         create_project(slug="second", name="Second", owner=person)
         client = Client()

@@ -254,6 +254,7 @@ def test_what_a_document_does_not_mention_stays(furnished: Api) -> None:
     assert exported(furnished) == before
 
 
+@pytest.mark.slow
 def test_a_document_is_applied_whole_or_not_at_all(furnished: Api) -> None:
     document = exported(furnished)
     document["models"]["flights"]["description"] = "changed"
@@ -319,6 +320,7 @@ def test_a_pipeline_is_exported_without_its_secret_and_applied_where_that_is_set
     assert_problem(apply(empty, document), 422, "unknown_field")
 
 
+@pytest.mark.slow
 def test_a_custom_metric_comes_and_goes_with_the_margin_and_the_rule_that_name_it(furnished: Api) -> None:
     document = exported(furnished)
     model = document["models"]["flights"]
@@ -372,6 +374,7 @@ def test_silences_are_made_and_ended(api: Api, labels: dict[str, Any]) -> None:
     assert not Silence.objects.filter(project=api.project).exists()
 
 
+@pytest.mark.slow
 def test_what_is_edited_by_hand_is_told_and_applied_away(furnished: Api) -> None:
     assert furnished.get("/config/differences").json() == {
         "applied_at": None,

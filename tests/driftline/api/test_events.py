@@ -249,6 +249,7 @@ def other_threads(transactional_db: None) -> Iterator[ThreadPoolExecutor]:
             done.result(60)
 
 
+@pytest.mark.slow
 def test_halves_that_come_at_once_are_joined_exactly_once(
     other_threads: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
 ) -> None:

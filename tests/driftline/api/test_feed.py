@@ -42,6 +42,7 @@ class TestEvents:
         assert disabled["url"].endswith("/p/ours/settings/channels")
         assert "inbox@example.com" not in str(disabled["data"])
 
+    @pytest.mark.slow
     def test_tell_of_an_incidents_timeline(self, api: Api) -> None:
         incident = furnish(api.project).incident
         after = api.get("/events?limit=1000").json()["next"]

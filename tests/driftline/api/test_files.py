@@ -237,6 +237,7 @@ class TestConfirm:
         assert not list(home.glob("imports/*"))
         assert AuditEntry.objects.filter(action="reference.store").count() == 1
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "cp1252"])
     def test_predictions_with_labels_are_imported(self, encoding: str, api: Api, home: Path) -> None:
         file = upload(api, training(encoding=encoding))["id"]

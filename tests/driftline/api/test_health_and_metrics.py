@@ -145,6 +145,7 @@ class TestMetrics:
         assert [seen[name] for seen in (found_dead, retired, not_quite_retired, reborn)] == [10, 10, 10, 15]
         assert found_dead["driftline_serving_processes[]"] == retired["driftline_serving_processes[]"] == 1
 
+    @pytest.mark.slow
     def test_are_all_described(self, home: Path, api: Api, flights: Model, settings: Any) -> None:
         settings.METRIC_ALIASES = ["triton", "tensorflow-serving"]
         furnish(api.project, "lent")

@@ -144,6 +144,7 @@ def test_says_what_django_says(
     }
 
 
+@pytest.mark.slow
 def test_keeps_what_it_accepts(threads: RequestPools, api: Api, flights: Model) -> None:
     status, told, answer = ask(threads, PATH, batch("a", "b"), **sent_with(api))
 

@@ -29,11 +29,13 @@ def walk(api: Api, path: str) -> list[dict[str, Any]]:
             return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("limit", [1, 3, 7, 1_000_000_000])
 def test_every_row_is_on_exactly_one_page(limit: int, api: Api, rules: list[str]) -> None:
     assert [rule["name"] for rule in walk(api, f"/rules?limit={limit}")] == rules
 
 
+@pytest.mark.slow
 def test_rows_added_meanwhile_do_not_shift_the_pages(api: Api, rules: list[str]) -> None:
     first = api.get("/rules?limit=4").json()
     api.post("/rules", {"model": "flights", "name": "added", "metric": "f1", "threshold": 1})

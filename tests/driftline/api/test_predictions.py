@@ -52,6 +52,7 @@ def numbers(found: list[dict[str, Any]]) -> list[int]:
     return [int(item["id"][1:]) for item in found]
 
 
+@pytest.mark.slow
 def test_pages_hold_everything_once_the_newest_first(api: Api, ids: list[str]) -> None:
     assert [item["id"] for item in walk(api)] == ids
 

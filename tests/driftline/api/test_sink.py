@@ -88,6 +88,7 @@ def test_refuses_what_could_never_work(api: Api, changed: dict[str, Any], pointe
     assert not Sink.objects.exists()
 
 
+@pytest.mark.slow
 def test_trying_it_stores_nothing_and_says_why_brokers_cannot_be_reached(
     api: Api, monkeypatch: pytest.MonkeyPatch
 ) -> None:

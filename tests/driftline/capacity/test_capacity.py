@@ -151,6 +151,7 @@ class TestDisk:
 
 
 class TestLargestModels:
+    @pytest.mark.slow
     def test_come_first_with_the_bytes_of_their_log_and_summaries(self, model: Model) -> None:
         today = floor(now(), "day")
         small = make_model(model.project, "small")

@@ -108,6 +108,7 @@ class TestGrowth:
 
         assert "; 6.0 MB of log a day, over 8 hours of it; " in described()
 
+    @pytest.mark.slow
     def test_is_that_of_the_last_week(self, log: Path) -> None:
         write_segment(log, 1, hours_before_noon=30 * 24)
         write_segment(log, 2, hours_before_noon=8 * 24, mib=50)
@@ -169,6 +170,7 @@ class TestWhereItIsSaid:
         assert page["Log archive"].startswith("0 bytes at ")
         assert page["Disk of log archive"].endswith("how fast it fills is not known yet")
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         "setting", [{"WAL_ARCHIVE": None}, {"DATABASE_URL": "postgres://db.example/driftline"}]
     )

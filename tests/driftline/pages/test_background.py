@@ -65,6 +65,7 @@ def test_dismisses_it(client: Client, search: SegmentSearch) -> None:
     assert given_up.given_up() == []
 
 
+@pytest.mark.slow
 def test_hides_and_refuses_what_another_project_has(client: Client, model: Model) -> None:
     stranger = Project.objects.create(slug="stranger", name="Stranger")
     theirs = make_search(

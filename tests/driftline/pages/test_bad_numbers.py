@@ -57,6 +57,7 @@ def refused(client: Client, path: str, form: dict[str, Any], field: str) -> tupl
     return answer.status_code, "error" in block + after
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("field", "bad"),
     each_of(
@@ -71,6 +72,7 @@ def test_of_a_rule(client: Client, known: Model, field: str, bad: str) -> None:
     assert not Rule.objects.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("field", "bad"), each_of(*SETTINGS, *WORKFLOW))
 def test_of_the_settings_of_a_model(client: Client, known: Model, field: str, bad: str) -> None:
     before = known.objectives
@@ -94,6 +96,7 @@ def test_of_a_token(client: Client, known: Model, field: str, bad: str) -> None:
     assert not known.project.tokens.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("field", "bad"), each_of("tolerance", "least", "most", "missing_share"))
 def test_of_what_is_expected(client: Client, known: Model, field: str, bad: str) -> None:
     path = reverse("expectation", args=[known.name, "income"])
@@ -103,6 +106,7 @@ def test_of_what_is_expected(client: Client, known: Model, field: str, bad: str)
     assert not known.expectations.exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("bad", BAD)
 @pytest.mark.parametrize(
     ("kind", "field"), [("trailing", "days"), ("trailing", "gap_days"), ("same_hours", "weeks")]

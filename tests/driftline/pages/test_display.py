@@ -27,6 +27,7 @@ def test_pages_are_in_the_theme_that_was_chosen(client: Client) -> None:
     assert 'data-theme="dark"' in markup(client.get("/models/"))
 
 
+@pytest.mark.slow
 def test_moments_are_written_in_the_chosen_zone_with_utc_beside_them(client: Client, model: Model) -> None:
     log(model, rows_of_a_day(DAY, 1))
     page = reverse("predictions", args=[model.name])

@@ -29,6 +29,7 @@ class TestPredictions:
 
         assert "There is no reference to compare with." in page_of(client).split("<h2>Predictions</h2>")[1]
 
+    @pytest.mark.slow
     def test_are_missing_from_the_range_and_not_from_the_reference(
         self, client: Client, model: Model
     ) -> None:

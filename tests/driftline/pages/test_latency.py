@@ -131,6 +131,7 @@ class TestTheSentence:
 
         assert said in page_of(client, model)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize("severities", [("critical", "warning"), ("warning", "critical")])
     def test_tells_the_limit_that_is_breached_of_two_rules(
         self, client: Client, project: Project, model: Model, severities: tuple[str, str]
@@ -155,6 +156,7 @@ class TestTheSentence:
 
         assert "beyond the objective of 1.5 ms" in page_of(client, model)
 
+    @pytest.mark.slow
     def test_tells_the_faults_of_the_range_by_kind(self, client: Client, model: Model) -> None:
         log(model, rows_of_a_day(DAY, 300))
         count_requests(model, DAY, answered=97, invalid=2, overloaded=1)

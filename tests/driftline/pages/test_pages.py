@@ -77,6 +77,7 @@ class TestAModelThatDrifted:
         table = page.split("<tbody>")[1].split("</tbody>")[0]
         assert {name for name in ("income", "region") if f"/features/{name}" in table} == shown
 
+    @pytest.mark.slow
     def test_tells_the_day_and_the_numbers_of_the_table_below_it(self, client: Client, model: Model) -> None:
         newest = MetricPoint.objects.filter(model=model, metric="psi", feature="income").latest("start")
         value, limit = format_pair(newest.value, Rule.objects.get().threshold)
@@ -146,6 +147,7 @@ class TestAModelThatDrifted:
         assert list(faults.by_window.values()) == [0, 0, 0, quality.filter(start=before).count(), 0, 1]
         assert "missing values in income: 30.0%" in page
 
+    @pytest.mark.slow
     def test_counts_the_features_that_drifted_each_day(self, client: Client, model: Model) -> None:
         psi = MetricPoint.objects.filter(model=model, metric="psi", span="day", version="", segment="")
         features = set(psi.values_list("feature", flat=True)) - {"prediction", "score"}
@@ -378,6 +380,7 @@ class TestEmptyStates:
 
         assert answer.status_code == 200
 
+    @pytest.mark.slow
     def test_a_model_without_rules_gets_the_default_ones_at_one_press(
         self, client: Client, model: Model
     ) -> None:
@@ -445,6 +448,7 @@ class TestWhoSeesWhat:
         )
 
 
+@pytest.mark.slow
 def test_references_come_alone_for_the_part_that_lives(client: Client, model: Model) -> None:
     give_reference(model)
 

@@ -78,6 +78,7 @@ def test_keeps_the_secret_where_none_is_entered_and_forgets_it_for_another_addre
     assert bytes(workflow_of(model).remote_secret) == b""
 
 
+@pytest.mark.slow
 def test_proposes_to_train_with_a_pipeline_only_where_that_is_stored(
     client: Client, model: Model, path: str
 ) -> None:

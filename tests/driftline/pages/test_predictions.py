@@ -80,6 +80,7 @@ def test_a_chosen_range_is_kept_from_the_other_tabs(client: Client, rows: list[A
     assert "Show all" in page
 
 
+@pytest.mark.slow
 def test_looking_leaves_a_trace_and_finding_nothing_leaves_none(client: Client, rows: list[Any]) -> None:
     text_of(client, f"{PATH}?segment=region:west")
     text_of(client, f"{PATH}?labelled=false")

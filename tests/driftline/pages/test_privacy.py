@@ -37,6 +37,7 @@ def test_asks_for_a_confirmation(client: Client, model: Model) -> None:
     assert not Erasure.objects.exists()
 
 
+@pytest.mark.slow
 def test_shows_how_far_it_is_and_what_was_erased_but_never_whom(
     client: Client, model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -135,6 +135,7 @@ class TestAnAddressWithProject:
         }
         assert outside == {"/p/shop/", "/docs/", "/api/v1/docs"}
 
+    @pytest.mark.slow
     def test_switches_by_a_link(self, browser: Client, model: Model, shop: Project) -> None:
         shown = browser.get("/p/bank/models/").content.decode()
         (switch,) = re.findall(r'<details class="project">(.*?)</details>', shown, re.DOTALL)
@@ -146,6 +147,7 @@ class TestAnAddressWithProject:
         assert browser.get("/p/bank")["Location"] == "/p/bank/"
         assert browser.get(f"/p/bank/models/{model.name}")["Location"] == f"/p/bank/models/{model.name}/"
 
+    @pytest.mark.slow
     def test_holds_nothing_that_belongs_to_no_project(self, browser: Client) -> None:
         outside = [str(route.pattern) for route in get_resolver().url_patterns if not is_of_pages(route)]
 

@@ -91,6 +91,7 @@ def test_says_what_is_wrong_at_its_field(client: Client, path: str, sent: dict[s
     assert not Pull.objects.exists()
 
 
+@pytest.mark.slow
 def test_shows_what_went_wrong_and_tries_it_again_or_cancels_it(
     client: Client, model: Model, path: str
 ) -> None:

@@ -126,6 +126,7 @@ class TestAnIncident:
         handle_transition(fired.pk)
         return Incident.objects.get()
 
+    @pytest.mark.slow
     def test_says_when_the_next_reminder_comes_and_that_none_does(
         self, client: Client, incident: Incident
     ) -> None:

@@ -159,6 +159,7 @@ class TestMaking:
 
 
 class TestIncident:
+    @pytest.mark.slow
     def test_leads_to_a_form_that_is_filled_in_and_previewed(
         self, client: Client, incident: Incident
     ) -> None:

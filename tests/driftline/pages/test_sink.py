@@ -59,6 +59,7 @@ def test_what_is_refused_stands_at_its_field(client: Client, model: Model) -> No
     assert not Sink.objects.exists()
 
 
+@pytest.mark.slow
 def test_the_connection_can_be_tried_before_it_is_saved(
     client: Client, model: Model, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -180,6 +180,7 @@ class TestChanges:
         assert (row.actor, row.before["champion"], row.after["champion"]) == (owner.email, "1", "2")
         assert model.deployment_changes.get(kind="promote").reason == "it is better"
 
+    @pytest.mark.slow
     def test_rolling_back_brings_the_one_of_before(self, client: Client, model: Model) -> None:
         change(client, model, "do=promote&version=2")
         asked = markup(client.get(f"{PAGE}/deployment?do=rollback"))
@@ -208,6 +209,7 @@ class TestChanges:
 
         assert (began, model.deployment.shadows.count()) == (["2"], 0)
 
+    @pytest.mark.slow
     def test_a_version_answers_a_share_until_the_canary_is_ended(self, client: Client, model: Model) -> None:
         asked = markup(client.get(f"{PAGE}/deployment?do=canary&version=2"))
         begun = markup(change(client, model, "do=canary&version=2", percent="2.5", key="subject"))
@@ -249,6 +251,7 @@ class TestChanges:
         assert told["canary"]["weight"] == 0.025
         assert "Version 2 is a canary and has answered no request yet." in part
 
+    @pytest.mark.slow
     def test_promoting_the_champion_again_leaves_the_canary(self, client: Client, model: Model) -> None:
         change(client, model, "do=canary&version=2", percent="2.5", key="subject")
 

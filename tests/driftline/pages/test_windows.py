@@ -140,6 +140,7 @@ class TestTheSpanOfTheMonitor:
 
         assert drawn == [5.0, 2.0, 5.0]
 
+    @pytest.mark.slow
     def test_names_rolling_windows_on_the_heat_map(self, client: Client, model: Model) -> None:
         give_reference(model)
         judge_by(model, "7d", "drift")
@@ -186,6 +187,7 @@ class TestMonitorsOfDifferentSpans:
         assert "30%" in quality
         assert "the week of 5 Jan 2026" in page.split("<h2>Drift")[1].split("</h2>")[0]
 
+    @pytest.mark.slow
     def test_the_heat_map_of_quality_leads_to_its_own_day(self, client: Client, mixed: Model) -> None:
         give_reference(mixed)
 
@@ -214,6 +216,7 @@ class TestHours:
         assert "day=2026-01-05T05:00:00Z" in walk
         assert "day=2026-01-05T07:00:00Z" in walk
 
+    @pytest.mark.slow
     def test_have_cells_that_lead_to_their_own_hour(self, client: Client, model: Model) -> None:
         give_reference(model)
         judge_by(model, "hour", "drift")

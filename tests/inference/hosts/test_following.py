@@ -99,6 +99,7 @@ def _promote(model: Model) -> None:
     promote(model=model, version="2", expected_generation=generation, actor="test")
 
 
+@pytest.mark.slow
 def test_a_file_that_was_changed_on_its_way_is_not_served(
     host: JoinedHost, add_version: AddVersion, main_home: Path
 ) -> None:
@@ -257,6 +258,7 @@ def test_a_status_that_is_none_is_refused_and_changes_no_page(host: JoinedHost, 
     assert list(live_reports(main_home)) == []
 
 
+@pytest.mark.slow
 def test_a_second_machine_with_the_same_token_is_refused_while_the_first_one_is_there_and_logs_it(
     host: JoinedHost, join: Join, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -294,6 +296,7 @@ def test_a_key_that_sealed_what_still_waits_stays_behind_the_new_one(tmp_path: P
     assert (tmp_path / KEY_FILE).read_text().split() == ["third", "first"]
 
 
+@pytest.mark.slow
 def test_files_of_versions_that_are_gone_are_removed_after_a_day(
     host: JoinedHost, add_version: AddVersion, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -37,6 +37,7 @@ def rotate(times: int = 1) -> None:
         call_command("rotate_key", "edge_key")
 
 
+@pytest.mark.slow
 def test_a_rotation_is_followed_with_the_next_pull(host: JoinedHost, add_version: AddVersion) -> None:
     rotate()
     add_version()
@@ -89,6 +90,7 @@ def test_another_token_begins_with_its_own_key(host: JoinedHost, settings: Any, 
     assert anew.follower.failure == ""
 
 
+@pytest.mark.slow
 def test_a_pin_that_was_spoilt_is_found_again_from_the_key_of_the_token(host: JoinedHost, join: Join) -> None:
     rotate(3)
     host.follower.follow()

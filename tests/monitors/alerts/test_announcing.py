@@ -200,6 +200,7 @@ class TestRunThatWaits:
         assert payload["run"]["verdict"]["decision"] == "promote"
         assert payload["event_id"] == FeedEvent.objects.get().event_id
 
+    @pytest.mark.slow
     def test_is_answered_at_a_link_by_a_person_with_the_role_alone(
         self, webhook: Channel, run: Run, receiver: Receiver, project: Project, person: User
     ) -> None:

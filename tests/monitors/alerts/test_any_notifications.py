@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import Any
 
+import pytest
 from django.db import transaction
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -97,6 +98,7 @@ def act(story: Story, what: str, fire: Fire, person: User) -> None:
         services.resolve(incident=incident, actor=ADA, now=story.at)
 
 
+@pytest.mark.slow
 @settings(
     max_examples=20,
     deadline=None,

@@ -49,6 +49,7 @@ def part(message: EmailMessage, kind: str) -> str:
 
 
 class TestOpening:
+    @pytest.mark.slow
     def test_has_the_subject_and_headers_of_an_alert(self, fire: Fire, email: Channel, mailbox: Path) -> None:
         handling.handle_transition(fire().pk)
 
@@ -114,6 +115,7 @@ class TestOpening:
             assert said in text
             assert said in html
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         ("kind", "fields", "said"),
         [
@@ -210,6 +212,7 @@ class TestActs:
 
 
 class TestThread:
+    @pytest.mark.slow
     def test_later_messages_of_an_incident_refer_to_the_same_root(
         self, fire: Fire, email: Channel, mailbox: Path
     ) -> None:
@@ -230,6 +233,7 @@ class TestThread:
 
         assert first["Message-ID"] == again["Message-ID"]
 
+    @pytest.mark.slow
     def test_the_last_message_tells_how_long_and_how_bad_it_was(
         self, fire: Fire, email: Channel, model: Model, mailbox: Path, now: Any
     ) -> None:

@@ -112,6 +112,7 @@ class TestIncidentsOfOneMoment:
         let_time_pass(MINUTE)
         assert send() == ["[warning] 2 incidents: 2 opened"] * 2
 
+    @pytest.mark.slow
     def test_need_to_share_nothing_where_the_list_is_empty(
         self, fire_for: FireFor, group_by: Callable[..., None], email: Channel
     ) -> None:
@@ -165,6 +166,7 @@ class TestLaterIncidents:
         assert send() == ["[warning] 2 incidents: 1 opened, 1 ended"]
         assert f"INC-{first.pk} ended" in outbox_of_mail.outbox[-1].body
 
+    @pytest.mark.slow
     def test_that_change_before_the_first_message_are_said_as_opened(
         self, fire_for: FireFor, group_by: Callable[..., None], email: Channel
     ) -> None:
@@ -179,6 +181,7 @@ class TestLaterIncidents:
         assert send() == ["[warning] 2 incidents: 2 opened"]
         assert f"INC-{first.pk} opened" in outbox_of_mail.outbox[-1].body
 
+    @pytest.mark.slow
     def test_that_end_before_the_message_are_said_once(
         self, fire_for: FireFor, group_by: Callable[..., None], email: Channel
     ) -> None:
@@ -214,6 +217,7 @@ class TestSending:
         let_time_pass(5 * MINUTE)
         assert send() == [f"[warning] {later.title} (opened, INC-{later.pk})"]
 
+    @pytest.mark.slow
     def test_a_message_of_a_channel_that_is_turned_off_is_not_taken_for_sent(
         self, fire_for: FireFor, group_by: Callable[..., None], email: Channel
     ) -> None:
@@ -224,6 +228,7 @@ class TestSending:
         channel_services.update_channel(channel=email, actor=ADA, enabled=False)
         assert {state for _, state in states()} == {"suppressed"}
 
+    @pytest.mark.slow
     def test_a_worker_that_dies_after_joining_leaves_one_message_to_send(
         self, fire_for: FireFor, group_by: Callable[..., None], email: Channel
     ) -> None:
@@ -238,6 +243,7 @@ class TestSending:
         assert send() == ["[warning] 2 incidents: 2 opened"]
         assert send() == []
 
+    @pytest.mark.slow
     def test_sending_one_again_by_hand_sends_the_message_about_it_alone(
         self, fire_for: FireFor, group_by: Callable[..., None], email: Channel
     ) -> None:
@@ -248,6 +254,7 @@ class TestSending:
         outbox.requeue(incident.deliveries.get())
         assert send() == [f"[warning] {incident.title} (opened, INC-{incident.pk})"]
 
+    @pytest.mark.slow
     def test_a_change_stays_behind_the_opening_that_still_waits(
         self, fire_for: FireFor, group_by: Callable[..., None], email: Channel
     ) -> None:
@@ -284,6 +291,7 @@ def test_the_labels_to_group_by_are_those_that_incidents_have(fire_for: FireFor)
 
 
 class TestProgramsAndServices:
+    @pytest.mark.slow
     @pytest.mark.parametrize("kind", ["pagerduty", "opsgenie", "alertmanager", "webhook", "slack bot"])
     def test_get_each_incident_by_itself(
         self, kind: str, fire_for: FireFor, group_by: Callable[..., None], make: Make, project: Project

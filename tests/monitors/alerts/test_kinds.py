@@ -30,6 +30,7 @@ def sent(receiver: Receiver) -> list[Any]:
 
 @pytest.mark.parametrize("kind", CHECKS)
 class TestEachKind:
+    @pytest.mark.slow
     def test_takes_an_incident_from_its_opening_to_its_end(
         self, kind: str, make: Make, fire: Fire, person: User, now: datetime
     ) -> None:
@@ -47,6 +48,7 @@ class TestEachKind:
             (event, "sent", "") for event in events
         ]
 
+    @pytest.mark.slow
     def test_takes_a_reminder(self, kind: str, make: Make, fire: Fire) -> None:
         make(kind)
         handling.handle_transition(fire().pk)
@@ -113,6 +115,7 @@ class TestEachKind:
         url = f"/p/airport/incidents/{Incident.objects.get().pk}"
         assert url in receiver.received[0].body.decode()
 
+    @pytest.mark.slow
     def test_pauses_all_that_waits_for_a_receiver_that_limits_the_rate(
         self, kind: str, make: Make, fire: Fire, receiver: Receiver
     ) -> None:
@@ -217,6 +220,7 @@ class TestTeams:
 
 
 class TestPagers:
+    @pytest.mark.slow
     def test_pagerduty_triggers_acknowledges_and_resolves_one_alert(
         self, make: Make, fire: Fire, receiver: Receiver, person: User, now: datetime
     ) -> None:
@@ -230,6 +234,7 @@ class TestPagers:
         ]  # fmt: skip
         assert sent(receiver)[0]["payload"]["severity"] == "critical"
 
+    @pytest.mark.slow
     def test_opsgenie_creates_acknowledges_and_closes_one_alert(
         self, make: Make, fire: Fire, receiver: Receiver, person: User, now: datetime
     ) -> None:

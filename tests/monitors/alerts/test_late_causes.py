@@ -57,6 +57,7 @@ def test_the_incident_gets_them_once(fired: Transition, monkeypatch: pytest.Monk
     assert incident.events.get(kind="causes").text == "Likely causes: origin"
 
 
+@pytest.mark.slow
 def test_the_sweep_asks_for_them_where_the_message_was_lost(
     fired: Transition, monkeypatch: pytest.MonkeyPatch, now: datetime
 ) -> None:
@@ -69,6 +70,7 @@ def test_the_sweep_asks_for_them_where_the_message_was_lost(
     assert ("monitors.rank_causes", {"incident_id": Incident.objects.get().pk}) in sent
 
 
+@pytest.mark.slow
 def test_are_left_out_where_they_cannot_be_ranked_at_all(
     fired: Transition, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -105,6 +105,7 @@ class TestSending:
 
 
 class TestRetrying:
+    @pytest.mark.slow
     def test_goes_on_until_the_receiver_takes_it_with_the_same_id_and_bytes(
         self, delivery: Delivery, receiver: Receiver
     ) -> None:

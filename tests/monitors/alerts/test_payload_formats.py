@@ -166,6 +166,7 @@ class TestTemplate:
         assert [one["severity"] for one in body["alerts"]] == ["critical"]
         assert (body["first"], body["none"]) == ("critical", None)
 
+    @pytest.mark.slow
     def test_takes_no_text_of_a_feature_for_a_placeholder_or_for_json(
         self, webhook: Channel, fire: Fire, receiver: Receiver
     ) -> None:

@@ -82,6 +82,7 @@ class TestWithoutATree:
 
         assert sent(mail) == sent(pager) == ["opened"]
 
+    @pytest.mark.slow
     def test_a_critical_incident_is_reminded_of_once_a_day(
         self, opened: Callable[[], Incident], mail: Channel, at: datetime
     ) -> None:
@@ -212,6 +213,7 @@ class TestGroupWait:
 
 
 class TestGroupInterval:
+    @pytest.mark.slow
     def test_keeps_a_distance_between_messages(
         self, route: Route, opened: Callable[[], Incident], fire: Fire, mail: Channel, at: datetime
     ) -> None:
@@ -343,6 +345,7 @@ class TestEscalation:
 
         assert (sent(mail), sent(pager)) == ([], ["opened"])
 
+    @pytest.mark.slow
     def test_lets_those_who_were_notified_know_of_the_end(
         self, route: Route, opened: Callable[[], Incident], mail: Channel, pager: Channel, at: datetime
     ) -> None:

@@ -120,6 +120,7 @@ class TestOpening:
         assert opened.alerts_done_at is None
         assert (Incident.objects.count(), Delivery.objects.count()) == (0, 0)
 
+    @pytest.mark.slow
     def test_that_cannot_be_handled_holds_up_no_other_rule(
         self, fire: Fire, rule: Rule, email: Channel, monkeypatch: pytest.MonkeyPatch
     ) -> None:
@@ -234,6 +235,7 @@ class TestGoingOn:
         ]
         assert states() == {"incident.opened": "pending"}
 
+    @pytest.mark.slow
     def test_tells_a_channel_from_which_the_opening_was_withheld(self, fire: Fire, email: Channel) -> None:
         handling.handle_transition(fire(age=3 * DAY).pk)
 
@@ -245,6 +247,7 @@ class TestGoingOn:
         ]
         assert "is 0.7, above 0.55" in Delivery.objects.get(state="pending").body
 
+    @pytest.mark.slow
     def test_opens_anew_what_a_person_resolved_too_early(
         self, fire: Fire, email: Channel, now: datetime
     ) -> None:

@@ -52,6 +52,7 @@ def points(model: Model, metric: str) -> dict[str, MetricPoint]:
 
 
 class TestPoints:
+    @pytest.mark.slow
     def test_the_lag_is_that_from_prediction_to_label(self, model: Model) -> None:
         label_ones(model, 40, lag=timedelta(hours=3))
 
@@ -88,6 +89,7 @@ class TestPoints:
         assert (late.status, late.threshold) == ("warning", 2 * HOUR_S)
         assert (median.status, median.threshold) == ("ok", None)
 
+    @pytest.mark.slow
     def test_they_are_unripe_until_labels_have_had_their_time(self, model: Model) -> None:
         update_model(model=model, actor="test", objectives={"label_lag_hours": 48})
         label_ones(model, 40, lag=timedelta(hours=3))

@@ -63,6 +63,7 @@ def rows(section: EvidenceSection, title: str) -> Any:
 
 
 class TestRowsOfThePeriod:
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         ("start", "end", "answered"),
         [(NOON, A_DAY + NOON, 12), (-A_DAY, NOON, 12), (timedelta(hours=3), timedelta(hours=5), 2)],
@@ -81,6 +82,7 @@ class TestRowsOfThePeriod:
         assert version["rows"] == answered
         assert f"{DAY:%Y-%m-%d}" not in days_without
 
+    @pytest.mark.slow
     def test_are_those_of_the_whole_day_where_its_hours_were_dropped(self, model: Model) -> None:
         log(model, rows_of_a_day(DAY, 24))
         work(model)
@@ -123,6 +125,7 @@ class TestRowsOfThePeriod:
         assert counted["requests"] == 10**10 + 10**11
         assert any("Requests are counted by the hour" in one for one in section.sentences)
 
+    @pytest.mark.slow
     def test_that_cannot_be_read_are_counted_also_on_a_day_that_the_period_cuts(self, model: Model) -> None:
         log(model, rows_of_a_day(DAY, 24))
         work(model)

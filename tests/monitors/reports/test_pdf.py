@@ -48,6 +48,7 @@ def test_has_the_title_the_sections_and_the_digest() -> None:
     assert DIGEST in text.replace("\n", "")
 
 
+@pytest.mark.slow
 def test_is_tagged_for_screen_readers_in_a_language() -> None:
     root = PdfReader(BytesIO(write_pdf(pack(table("psi"))))).root_object
 

@@ -45,6 +45,7 @@ def proven(model: Model, value: float, *, day: int) -> MetricPoint:
 
 
 class TestAnIncident:
+    @pytest.mark.slow
     def test_was_at_its_worst_in_a_window_of_few_rows_that_proved_the_breach(self, model: Model) -> None:
         watch(model)
 
@@ -115,6 +116,7 @@ class TestARuleWaits:
 
         assert rule.transitions.count() == opened
 
+    @pytest.mark.slow
     def test_by_as_many_questions_for_many_rules_as_for_one(self, model: Model) -> None:
         log(model, rows_of_a_day(DAY, 1))
         work(model)

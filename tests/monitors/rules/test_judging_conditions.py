@@ -306,6 +306,7 @@ class TestAState:
         written = RuleOut.of(rule)
         return written.state, written.state_reason
 
+    @pytest.mark.slow
     def test_is_named_with_a_reason_window_by_window(self, logged: Model) -> None:
         rule = from_the_beginning(watch(logged, for_windows=2, recover_windows=2))
         seen = [self.state_of(rule)]

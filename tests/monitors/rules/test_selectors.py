@@ -68,6 +68,7 @@ class TestModelsToJudge:
         assert models_to_judge(AFTER_A_DAY + ONE_DAY - A_MOMENT) == set()
         assert models_to_judge(AFTER_A_DAY + ONE_DAY) == {watched.pk}
 
+    @pytest.mark.slow
     def test_are_not_those_whose_events_stand_still_while_history_is_sent(self, project: Project) -> None:
         model = make_model(project)
         watch(model, "count")
@@ -94,6 +95,7 @@ class TestModelsToJudge:
 
         assert models_to_judge(AFTER_A_DAY) == {one.pk, every.pk}
 
+    @pytest.mark.slow
     def test_wait_while_the_closed_window_is_still_measured(self, project: Project) -> None:
         model = make_model(project)
         watch(model, "count")
@@ -126,6 +128,7 @@ class TestModelsToJudge:
         assert models_to_judge(first_ripe - A_MOMENT) == set()
         assert models_to_judge(first_ripe) == {model.pk}
 
+    @pytest.mark.slow
     def test_wait_for_a_rule_of_every_window_while_that_is_still_measured(self, project: Project) -> None:
         model = make_model(project)
         watch(model, "count", no_data="ok")
@@ -137,6 +140,7 @@ class TestModelsToJudge:
 
         assert models_to_judge(AFTER_A_DAY) == set()
 
+    @pytest.mark.slow
     def test_are_found_by_as_many_queries_for_many_rules_as_for_one(self, project: Project) -> None:
         model = make_model(project)
         watch(model, "count", no_data="ok")

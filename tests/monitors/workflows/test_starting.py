@@ -33,6 +33,7 @@ def broken_data(model: Model, fire: Fire, *, severity: str = "critical") -> None
 
 
 class TestTransition:
+    @pytest.mark.slow
     def test_starts_a_run_with_its_steps_and_names_the_rule(self, model: Model, fire: Fire) -> None:
         transition = fire()
 
@@ -48,6 +49,7 @@ class TestTransition:
         ]  # fmt: skip
         assert run.needs == ""
 
+    @pytest.mark.slow
     def test_handled_twice_starts_one_run(self, model: Model, fire: Fire) -> None:
         transition = fire()
 
@@ -68,6 +70,7 @@ class TestTransition:
         assert transition.workflows_done_at is not None
         assert not AuditEntry.objects.filter(action="run.not_started").exists()
 
+    @pytest.mark.slow
     def test_is_left_to_a_person_when_autonomy_is_suggest(self, model: Model, fire: Fire) -> None:
         model.autonomy = "suggest"
         model.save()
@@ -77,6 +80,7 @@ class TestTransition:
         assert reason() == "suggested_only"
         assert not Transition.objects.filter(workflows_done_at=None).exists()
 
+    @pytest.mark.slow
     def test_joins_the_run_that_is_under_way(self, model: Model, fire: Fire) -> None:
         services.configure_workflow(model=model, actor="ada", max_runs_a_day=5)
         services.handle_transition(fire().pk)
@@ -86,6 +90,7 @@ class TestTransition:
         assert Run.objects.count() == 1
         assert reason() == "run_active"
 
+    @pytest.mark.slow
     def test_starts_no_more_runs_a_day_than_the_workflow_allows(self, model: Model, fire: Fire) -> None:
         first = services.handle_transition(fire().pk)
         assert first is not None
@@ -102,11 +107,13 @@ class TestTransition:
 
         assert reason() == "broken_data"
 
+    @pytest.mark.slow
     def test_starts_one_while_data_quality_only_warns(self, model: Model, fire: Fire) -> None:
         broken_data(model, fire, severity="warning")
 
         assert services.handle_transition(fire().pk) is not None
 
+    @pytest.mark.slow
     def test_starts_one_when_the_broken_data_lie_before_the_training_window(
         self, model: Model, fire: Fire
     ) -> None:
@@ -115,6 +122,7 @@ class TestTransition:
 
         assert services.handle_transition(fire(day=12).pk) is not None
 
+    @pytest.mark.slow
     def test_needs_a_champion_with_an_artifact(self, model: Model, fire: Fire) -> None:
         model.deployment.champion = Version.objects.create(model=model, version="theirs")
         model.deployment.save()
@@ -125,6 +133,7 @@ class TestTransition:
 
 
 class TestPerson:
+    @pytest.mark.slow
     def test_starts_a_run_on_the_newest_data(self, world: World) -> None:
         world.send_day(5, rows=10)
 
@@ -132,6 +141,7 @@ class TestPerson:
 
         assert FIRST_DAY + 5 * DAY < run.data_until < FIRST_DAY + 6 * DAY
 
+    @pytest.mark.slow
     def test_cannot_start_a_run_on_broken_data_either(self, world: World, fire: Fire) -> None:
         world.send_day(5, rows=10)
         broken_data(world.model, fire)
@@ -142,6 +152,7 @@ class TestPerson:
         assert refusal.value.code == "broken_data"
         assert not Run.objects.exists()
 
+    @pytest.mark.slow
     def test_cannot_start_a_second_run(self, world: World) -> None:
         world.send_day(5, rows=10)
         services.start_run(model=world.model, trigger="ada", actor="ada")
@@ -151,6 +162,7 @@ class TestPerson:
 
         assert (refusal.value.status, refusal.value.code) == (409, "run_active")
 
+    @pytest.mark.slow
     def test_cannot_approve_a_run_that_waits_for_nobody(self, model: Model, fire: Fire) -> None:
         run = services.handle_transition(fire().pk)
         assert run is not None
@@ -158,6 +170,7 @@ class TestPerson:
         with pytest.raises(Problem, match="nobody has to approve"):
             services.approve(run=run, actor="ada")
 
+    @pytest.mark.slow
     def test_cannot_end_a_run_twice(self, model: Model, fire: Fire) -> None:
         run = services.handle_transition(fire().pk)
         assert run is not None
@@ -166,6 +179,7 @@ class TestPerson:
         with pytest.raises(Problem, match="is cancelled already"):
             services.reject(run=run, actor="ada")
 
+    @pytest.mark.slow
     def test_learns_how_many_rows_are_missing(self, model: Model, fire: Fire) -> None:
         services.configure_workflow(model=model, actor="ada", min_training_rows=5000)
         run = services.handle_transition(fire().pk)

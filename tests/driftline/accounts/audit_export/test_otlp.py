@@ -18,6 +18,7 @@ from tests.driftline.accounts.audit_export.otlp_collector import OtlpCollector, 
 from tests.ports import free_port
 
 
+@pytest.mark.slow
 def test_every_entry_comes_once_in_order_with_what_it_changed(record: Record, settings: Any) -> None:
     entries = record(250)
 

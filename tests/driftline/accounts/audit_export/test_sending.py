@@ -120,6 +120,7 @@ def test_an_entry_that_is_committed_late_is_sent_after_those_that_were_not(
     assert [message.fields["id"] for message in server.messages] == [str(early.pk), str(late)]  # type: ignore[union-attr]
 
 
+@pytest.mark.slow
 @pytest.mark.django_db(transaction=True)
 def test_what_waited_for_a_receiver_that_was_away_is_sent_when_it_is_back(
     record: Record, settings: Any, monkeypatch: pytest.MonkeyPatch

@@ -144,6 +144,7 @@ def test_a_receiver_that_ends_tcp_in_order_after_tls_has_what_it_read(
     assert AuditExport.objects.get().position == 3
 
 
+@pytest.mark.slow
 def test_a_receiver_that_resets_tls_within_a_batch_gets_the_batch_again(
     record: Record, settings: Any, tmp_path: Path
 ) -> None:
@@ -191,6 +192,7 @@ def test_a_receiver_of_an_unknown_authority_gets_nothing(
     assert not server.messages
 
 
+@pytest.mark.slow
 def test_a_receiver_that_keeps_the_connection_open_is_not_believed(
     record: Record, settings: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -217,6 +217,7 @@ class TestUsers:
 
 
 class TestSwitchingOff:
+    @pytest.mark.slow
     @pytest.mark.parametrize("value", [False, "False"])
     def test_signs_out_everywhere_and_refuses_the_persons_tokens(
         self, directory: Directory, fraud: Project, value: Any

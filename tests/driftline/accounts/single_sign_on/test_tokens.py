@@ -140,6 +140,7 @@ class TestTheWayBack:
 
         assert "belongs to no sign-in" in company.refusal(company.come_back(code=CODE, state=state))
 
+    @pytest.mark.slow
     def test_a_second_time(self, company: Company) -> None:
         state = company.start()["state"]
         company.come_back(code=CODE, state=state)

@@ -27,6 +27,7 @@ def sleep_often() -> None:
             ask("SELECT pg_sleep(0.05)")
 
 
+@pytest.mark.slow
 def test_ends_a_statement_that_takes_too_long_and_the_transaction_goes_on() -> None:
     with transaction.atomic():
         Project.objects.create(slug="kept", name="Kept")

@@ -279,6 +279,7 @@ def test_any_bytes_are_faults_or_a_problem(body: bytes, lines: bool) -> None:
             assert not isinstance(batch, PredictionBatch) or not len(batch.columns)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("items", "value"), [(1_200, 1.0), (600, [1.0, 2.0])])
 def test_items_with_no_names_in_common_are_refused_before_they_fill_the_memory(
     items: int, value: object

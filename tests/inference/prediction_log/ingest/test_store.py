@@ -75,6 +75,7 @@ def test_an_id_that_both_send_is_kept_once(model: Model) -> None:
     assert sorted(item.status for found in results for item in found) == ["accepted", "conflict"]
 
 
+@pytest.mark.slow
 @pytest.mark.django_db(transaction=True)
 def test_a_model_that_is_locked_holds_no_other_model_up(model: Model) -> None:
     other = make_model(model.project, "other")

@@ -133,6 +133,7 @@ class TestFoldedLabels:
         assert frame_of(model=model, start=DAY, end=END).label[0] == other
         assert fold_labels() == 0
 
+    @pytest.mark.slow
     def test_go_with_their_day(self, model: Model, rows: list[SentPrediction]) -> None:
         late = rows_of_a_day(DAY + timedelta(days=40), 3)
         label_late(model, rows[1].id, "1")
@@ -204,6 +205,7 @@ def test_a_label_stays_in_its_row_while_its_prediction_has_one(model: Model) -> 
     assert Label.objects.count() == 4
 
 
+@pytest.mark.slow
 def test_they_weigh_a_few_bytes() -> None:
     dice = np.random.default_rng(1)
     told = [
@@ -232,6 +234,7 @@ def test_numbers_and_client_ids_come_back_as_they_were_told() -> None:
     assert not read.is_current.any()
 
 
+@pytest.mark.slow
 @pytest.mark.django_db(transaction=True)
 def test_writers_of_the_same_labels_in_opposite_orders_do_not_block_each_other(model: Model) -> None:
     sent = rows_of_a_day(DAY, 60)

@@ -60,7 +60,6 @@ def again(project: Project, folder: Path, prefix: str = "") -> Lake:
     return set_lake(project=project, settings=LakeSettings(folder=str(folder), prefix=prefix), actor="ada")
 
 
-@pytest.mark.slow
 def test_a_marker_names_the_lake_beside_its_files(due: Model, lake: Lake, folder: Path) -> None:
     write_due()
 
@@ -68,7 +67,6 @@ def test_a_marker_names_the_lake_beside_its_files(due: Model, lake: Lake, folder
     assert json.loads((folder / MARKER).read_text()) == {"lake": str(lake.token)}
 
 
-@pytest.mark.slow
 def test_a_lake_that_is_set_again_never_replaces_the_files_of_the_one_that_was_stopped(
     project: Project, expired: Model, folder: Path
 ) -> None:

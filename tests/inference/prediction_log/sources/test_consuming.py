@@ -92,6 +92,7 @@ def test_every_message_is_stored_once_and_acknowledged(source: Source, stream: M
     assert stream.acknowledged == {"t/0": 6, "t/1": 5}
 
 
+@pytest.mark.slow
 def test_another_consumer_goes_on_where_one_was_killed(source: Source, stream: MemoryStream) -> None:
     consume(source, stream, until=lambda: SourcePosition.objects.filter(next_offset__gt=0).exists())
     assert 0 < len(ids()) < ROWS

@@ -398,6 +398,7 @@ class TestRetries:
         assert sum_.tolist() == [[3.0], [7.0]]
         assert counts == {"retried": 1, "answered": 1}
 
+    @pytest.mark.slow
     def test_repeats_a_tenth_of_the_calls_at_most(self, open_session: Opens, counts: Counter[str]) -> None:
         def fail_every_other(asked: Asked) -> bytes:
             return response(b"", 502) if len(upstream.asked) % 2 else sums(asked)

@@ -74,6 +74,7 @@ def test_a_feature_of_rare_levels_alone_does_not_look_drifted_day_after_day():
     assert sum(p_value < 0.05 for p_value in p_values) <= 9
 
 
+@pytest.mark.slow
 def test_windows_of_many_levels_do_not_drift_because_the_reference_saw_few_of_them():
     rng = np.random.default_rng(3)
     names = np.array([f"product {i}" for i in range(300)], object)

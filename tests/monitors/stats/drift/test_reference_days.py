@@ -41,6 +41,7 @@ def dated(parts: Sequence[Mapping[str, NumericSummary | CategoricalSummary]]) ->
 
 
 class TestDaysThatDiffer:
+    @pytest.mark.slow
     def test_quiet_days_stay_below_the_5_percent_line_about_95_percent_of_the_time(self):
         rng = np.random.default_rng(1)
         references, days = reference_of(rng, spread=0.5)

@@ -80,6 +80,7 @@ class TestJudgedVectors:
         assert sum(one.drifted for one in judged) <= stats.binom.ppf(0.999, 300, 0.01)
         assert sum(one.p_value <= 0.05 for one in judged) <= stats.binom.ppf(0.999, 300, 0.05)
 
+    @pytest.mark.slow
     def test_that_shifted_by_half_of_their_spread_are_noticed(self, world: World) -> None:
         rng = np.random.default_rng(4)
         sample = world.draw(rng, 2_000)

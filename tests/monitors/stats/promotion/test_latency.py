@@ -61,6 +61,7 @@ def test_in_whole_milliseconds_are_as_certain_as_finer_ones() -> None:
     assert np.mean([at_least(latency) > 1.0 for latency in samples]) < 0.03
 
 
+@pytest.mark.slow
 def test_are_longer_than_the_bound_says_in_less_than_one_of_a_hundred_samples() -> None:
     random = np.random.default_rng(9)
     true_p99 = -np.log(0.01)

@@ -54,6 +54,7 @@ class TestFalseDiscoveries:
 
         assert stats.binomtest(false, searches, 0.05, alternative="greater").pvalue > 0.05
 
+    @pytest.mark.slow
     def test_are_no_more_than_the_stated_rate_beside_a_true_one(self) -> None:
         shares = []
         for seed in range(25):

@@ -71,6 +71,7 @@ class TestQuiet:
 
         assert sum(alarms) <= 1  # of 12,000 windows
 
+    @pytest.mark.slow
     def test_streams_that_are_the_same_keep_it_too(self) -> None:
         rng = np.random.default_rng(0)
 

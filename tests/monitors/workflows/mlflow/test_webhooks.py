@@ -76,6 +76,7 @@ def test_are_signed_as_mlflow_signs() -> None:
     assert found == "v1,a8NhTbSRvGMMgFzL0QhDd0KzjIehB6zHePsPo/S/imA="
 
 
+@pytest.mark.slow
 def test_that_set_the_followed_alias_have_mlflow_asked_at_once(connection: MlflowConnection) -> None:
     status, answer = send(connection)
 
@@ -85,6 +86,7 @@ def test_that_set_the_followed_alias_have_mlflow_asked_at_once(connection: Mlflo
     assert connection.webhook_at is not None
 
 
+@pytest.mark.slow
 def test_do_nothing_when_they_are_replayed(connection: MlflowConnection) -> None:
     send(connection)
     MlflowConnection.objects.update(next_poll_at=None)
@@ -96,6 +98,7 @@ def test_do_nothing_when_they_are_replayed(connection: MlflowConnection) -> None
     assert MlflowDelivery.objects.count() == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "changed",
     [
@@ -118,6 +121,7 @@ def test_that_are_forged_are_refused(connection: MlflowConnection, changed: dict
     assert not MlflowDelivery.objects.exists()
 
 
+@pytest.mark.slow
 def test_with_another_body_than_was_signed_are_refused(connection: MlflowConnection) -> None:
     status, _ = send(connection, body=json.dumps(EVENT | {"action": "deleted"}).encode())
 
@@ -131,6 +135,7 @@ def test_of_another_time_are_refused(connection: MlflowConnection, minutes: int)
     assert status == 401
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("ago", "expected"), [(timedelta(hours=23), 200), (timedelta(hours=25), 401)])
 def test_with_a_secret_that_was_replaced_are_taken_for_a_day(
     connection: MlflowConnection, ago: timedelta, expected: int
@@ -162,6 +167,7 @@ def test_to_an_address_that_is_none_are_refused_alike(connection: MlflowConnecti
     assert (status, answer["code"]) == (401, "invalid_signature")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "event",
     [

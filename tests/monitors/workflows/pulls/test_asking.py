@@ -95,6 +95,7 @@ def test_one_that_failed_is_cancelled_with_its_token(api: Api) -> None:
     assert api("POST", f"/{asked['id']}/cancel")[0] == 409
 
 
+@pytest.mark.slow
 def test_many_that_wait_are_enough(api: Api) -> None:
     statuses = [api("POST", body={"url": URL})[0] for _ in range(MAX_WAITING + 1)]
 

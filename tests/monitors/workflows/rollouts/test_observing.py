@@ -58,6 +58,7 @@ class TestRowsThatAreNotFound:
         world.check()
         assert (world.rollout.state, world.run.needs) == ("paused", "person")
 
+    @pytest.mark.slow
     def test_hold_nothing_where_the_model_keeps_none(self, world: RolloutWorld) -> None:
         Model.objects.filter(pk=world.model.pk).update(rows_kept=RowsKept.NONE)
 

@@ -34,7 +34,6 @@ class TestWatch:
             "the watch of 1 h: 0 labelled pairs with version 1 as reverse shadow"
         )
 
-    @pytest.mark.slow
     def test_measures_the_repair_and_ends_when_its_time_is_over(self, world: RolloutWorld) -> None:
         world.send_pairs(600, old_is_wrong=0.3)
         world.check()
@@ -51,7 +50,6 @@ class TestWatch:
         assert repair["new"] < repair["old"]
         assert repair["upper"] < 0
 
-    @pytest.mark.slow
     def test_rolls_back_what_is_worse_on_the_same_requests(self, world: RolloutWorld) -> None:
         world.send_pairs(600, new_is_wrong=0.3)
 
@@ -107,6 +105,7 @@ class TestPeople:
         with pytest.raises(Problem, match="end the watch or roll it back"):
             pause_rollout(run=world.run, actor="ada@bank.example")
 
+    @pytest.mark.slow
     def test_cannot_cancel_what_has_promoted(self, world: RolloutWorld) -> None:
         with pytest.raises(Problem, match="has promoted its challenger"):
             services.cancel(run=world.run, actor="ada@bank.example")

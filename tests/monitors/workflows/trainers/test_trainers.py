@@ -98,6 +98,7 @@ class TestClasses:
         labels = session.run(["label"], onnx_inputs(job, data.frame))[0]
         assert np.mean(labels == data.label) > 0.75
 
+    @pytest.mark.slow
     def test_three_classes_convert(self, snapshot: pd.DataFrame, classifier_job: TrainingJob) -> None:
         three = np.where(snapshot.temp > 20, "hot", np.where(snapshot.temp < 10, "cold", "mild"))
         snapshot.assign(label=three).to_parquet(classifier_job.data)

@@ -415,6 +415,7 @@ class TestTheProvidersWord:
 
         assert "was used already" in self.leave(query).content.decode()
 
+    @pytest.mark.slow
     def test_is_not_taken_from_a_stranger(self, company: SamlCompany) -> None:
         company.sign_in()
         honest = in_query(logout_request(name_id="eve-2"), signer())

@@ -102,6 +102,7 @@ def test_what_is_no_server_of_nats_is_said() -> None:
         NatsConnection(where(server=address, tls="none"), "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("allowed", [[], ["127.0.0.1/32"]])
 def test_a_strangers_port_looks_the_same_closed_or_silent(
     settings: Any, monkeypatch: pytest.MonkeyPatch, allowed: list[str]
@@ -219,6 +220,7 @@ def test_a_greeting_of_other_types_is_a_failure_with_a_reason(info: dict[str, An
         connected.fetch(0.1)
 
 
+@pytest.mark.slow
 def test_pythons_own_timeout_within_a_question_means_that_nothing_came(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -199,6 +199,7 @@ class TestToken:
 
         assert "400 invalid_grant; check this server's clock, and that the key still exists." in said
 
+    @pytest.mark.slow
     def test_is_refused_alike_by_a_port_that_is_closed_or_silent(
         self, server: GoogleServer, monkeypatch: pytest.MonkeyPatch
     ) -> None:

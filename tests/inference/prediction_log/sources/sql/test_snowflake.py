@@ -342,6 +342,7 @@ class TestAnswers:
         with pytest.raises(AdapterFailed, match="longer than a page of rows"):
             read(server)
 
+    @pytest.mark.slow
     @pytest.mark.parametrize(
         "document",
         [

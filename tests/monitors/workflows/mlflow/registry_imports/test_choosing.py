@@ -111,6 +111,7 @@ class TestAList:
 
         assert "the same one again" in found["error"]
 
+    @pytest.mark.slow
     def test_of_a_server_that_is_no_mlflow_is_not_made(self, api: Api, service: Service) -> None:
         service.rules = lambda asked: (200, {"registered_models": {"name": "x"}})
 
@@ -126,6 +127,7 @@ class TestAChoice:
             registry.add(name)
         return listed(api, service)
 
+    @pytest.mark.slow
     def test_of_all_leaves_out_what_has_no_name_here(self, api: Api, number: int) -> None:
         assert api("POST", f"/{number}/start")[1] == {"started": 1}
 
@@ -203,6 +205,7 @@ def test_a_registry_that_could_never_be_asked_is_refused_at_its_field(
     assert not RegistryImport.objects.exists()
 
 
+@pytest.mark.slow
 def test_imports_of_another_project_are_not_seen(api: Api, service: Service, registry: ManyModels) -> None:
     registry.add("flights")
     number = listed(api, service)
