@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from tests.flows.installation.clients import Asking, AskingWithKey, Load, Loggin
 from tests.flows.installation.conftest import Tell
 from tests.flows.installation.ledger import assert_ledger_holds
 from tests.flows.installation.running import MANAGE, Installation, make_model
+from tests.ports import free_port
 from tests.worlds.next_release import SETTINGS
 
 pytestmark = [pytest.mark.installation, pytest.mark.e2e]
@@ -19,15 +21,26 @@ pytestmark = [pytest.mark.installation, pytest.mark.e2e]
 MODEL = "upgraded"
 
 
+@pytest.fixture
+def installed(tmp_path: Path) -> Iterator[Installation]:
+    """An installation that no other test shares: it does not come back from the next release."""
+    installation = Installation(tmp_path / "home", free_port())
+    try:
+        installation.start()
+        yield installation
+    finally:
+        installation.end()
+
+
 def test_no_inference_fails_and_no_row_is_lost_also_by_a_kill(
-    installation: Installation, tmp_path: Path, tell: Tell
+    installed: Installation, tmp_path: Path, tell: Tell
 ) -> None:
-    next_release = Installation(installation.home, installation.port)
+    next_release = Installation(installed.home, installed.port)
     next_release.environment["DJANGO_SETTINGS_MODULE"] = SETTINGS
-    model_id = make_model(installation, MODEL)
+    model_id = make_model(installed, MODEL)
     folder = tmp_path / "backup"
     try:
-        with Load(installation, MODEL, asking=Asking, keyed=AskingWithKey, logging=Logging) as load:
+        with Load(installed, MODEL, asking=Asking, keyed=AskingWithKey, logging=Logging) as load:
             load.await_more(20)
             kill_upgrade(next_release, folder)
             load.await_more(20)
@@ -35,7 +48,7 @@ def test_no_inference_fails_and_no_row_is_lost_also_by_a_kill(
             assert upgraded.returncode == 0, upgraded.stdout + upgraded.stderr
             load.await_more(20)
             asked, logged = load.ledger(Asking, AskingWithKey), load.ledger(Logging)
-            installation.stop()
+            installed.stop()
             next_release.start()
             load.await_more(20)
         counts = assert_ledger_holds(next_release, model_id, load)
@@ -44,9 +57,7 @@ def test_no_inference_fails_and_no_row_is_lost_also_by_a_kill(
         next_release.end()
 
     assert read_manifest(folder).migrations["inference"] == ["0001_initial"]
-    assert (
-        f"at http://127.0.0.1:{installation.port}: `manage.py down`, then `manage.py up`" in upgraded.stdout
-    )
+    assert f"at http://127.0.0.1:{installed.port}: `manage.py down`, then `manage.py up`" in upgraded.stdout
     assert (asked.refused, asked.unanswered, asked.turned_away) == ({}, 0, 0)
     assert (logged.unanswered, logged.turned_away) == (0, 0)
     tell(
