@@ -75,12 +75,16 @@ class Consumers:
 
     def stop(self, number: int) -> int:
         """Send SIGTERM, and return the exit code."""
-        pids = self._processes_of(number) or [self._running[number].pid]
+        wait_until(lambda: self._reads(number), what=f"the start of consumer {number}")
         process = self._running.pop(number)
-        beats = SourceConsumer.objects.filter(host__endswith=f" {pids[0]}")
-        wait_until(beats.exists, what=f"the start of consumer {number}")
         process.send_signal(signal.SIGTERM)
         return process.wait(60)
+
+    def _reads(self, number: int) -> bool:
+        """Tell whether one of its processes reads by now; they are listed anew, since killed ones are replaced."""
+        pids = self._processes_of(number) or [self._running[number].pid]
+        hosts = SourceConsumer.objects.values_list("host", flat=True)
+        return any(host.endswith(f" {pid}") for host in hosts for pid in pids)
 
     def memory_mib(self, number: int) -> float:
         """Return what a consumer holds in memory at present."""
