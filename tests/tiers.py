@@ -26,10 +26,13 @@ OF_OTHER_TIERS = {
 }  # fmt: skip
 """The marks of tests that `make test` leaves out."""
 MAY_START = {*OF_OTHER_TIERS, "cheap_process"}
+WRITTEN = {*OF_OTHER_TIERS, "broker"} - {"slow"}
+"""The marks that a test has only where its file says so."""
 MANY_SECONDS = 2.0
 """The processor time above which the summary names a test that is not slow."""
 
 _MODULE_MARKS = re.compile(r"^pytestmark = (.*?)(?=^\S|\Z)", re.MULTILINE | re.DOTALL)
+_MARK = re.compile(r"pytest\.mark\.(\w+)")
 _RUNNERS = {"Popen", "run", "call", "check_call", "check_output"}
 
 
@@ -84,25 +87,31 @@ def _names(code: CodeType) -> Iterator[str]:
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Leave out a file, without loading it, whose `pytestmark` has a mark that the run's `-m` excludes."""
-    excluded = _excluded(config.option.markexpr)
+    """Leave out a file, without loading it, of which the run's `-m` wants no test."""
+    required, excluded = _terms(config.option.markexpr)
     is_test_file = collection_path.suffix == ".py" and collection_path.name.startswith("test_")
     named = {config.invocation_params.dir / argument.split("::")[0] for argument in config.args}
-    if not excluded or not is_test_file or collection_path in named:
+    if not (required or excluded) or not is_test_file or collection_path in named:
         return None
-    marks = _MODULE_MARKS.search(collection_path.read_text())
-    return True if marks and excluded & set(re.findall(r"pytest\.mark\.(\w+)", marks[1])) else None
+    text = collection_path.read_text()
+    of_module = _MODULE_MARKS.search(text)
+    has_none = any(f"mark.{mark}" not in text for mark in required)
+    return True if has_none or (of_module and excluded & set(_MARK.findall(of_module[1]))) else None
 
 
 @cache
-def _excluded(expression: str) -> set[str]:
-    """Return the marks that no test may have: the terms of `not slow and not e2e`, and none of `not slow or broker`."""
+def _terms(expression: str) -> tuple[set[str], set[str]]:
+    """Return the marks that each test must have, of those that stand in its file, and those that none may have.
+
+    `e2e and not slow` requires one and excludes the other; `slow or broker` requires none.
+    """
     whole = ast.parse(expression or "all", mode="eval").body
     terms = whole.values if isinstance(whole, ast.BoolOp) and isinstance(whole.op, ast.And) else [whole]
+    required = {term.id for term in terms if isinstance(term, ast.Name)}
     negated = [
         term.operand for term in terms if isinstance(term, ast.UnaryOp) and isinstance(term.op, ast.Not)
     ]
-    return {mark.id for mark in negated if isinstance(mark, ast.Name)}
+    return required & WRITTEN, {mark.id for mark in negated if isinstance(mark, ast.Name)}
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -3,5 +3,5 @@
 DJANGO_SETTINGS_MODULE=tests.worlds.next_release.settings manage.py upgrade
 """
 
-MIGRATIONS = {"inference": "tests.worlds.next_release.inference_migrations"}
+MIGRATIONS = {"inference": "tests.worlds.next_release.inference"}
 SETTINGS = "tests.worlds.next_release.settings"
