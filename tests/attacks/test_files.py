@@ -21,6 +21,7 @@ from driftline.accounts.models import Project, User
 from driftline.accounts.services import create_project
 from driftline.common.clock import now
 from driftline.pages import snippets
+from driftline.pages.snippets import Example
 from driftline.services.paths import NOBODY
 from inference.registry.services import external_version
 from inference.runtime.session import ModelRefused, load_session
@@ -201,7 +202,7 @@ class TestSnippets:
 
     @pytest.mark.parametrize("name", NAMES)
     def test_a_name_is_data_to_the_shell(self, name: str, tmp_path: Path) -> None:
-        snippet = snippets.log_a_prediction("http://here/api/v1/models/m", {name: 1.5})
+        snippet = snippets.log_a_prediction("http://here/api/v1/models/m", Example({name: 1.5}))
 
         script = f'curl() {{ for word in "$@"; do last=$word; done; printf %s "$last"; }}\n{snippet}'
         printed = subprocess.run(
@@ -213,7 +214,7 @@ class TestSnippets:
 
     @pytest.mark.parametrize("name", NAMES)
     def test_a_name_is_data_to_python(self, name: str) -> None:
-        tree = ast.parse(snippets.log_from_python("http://here", "m", {name: "a"}))
+        tree = ast.parse(snippets.log_from_python("http://here", "m", Example({name: "a"})))
 
         calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
         [features] = [word.value for call in calls for word in call.keywords if word.arg == "features"]

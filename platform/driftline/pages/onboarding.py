@@ -11,6 +11,7 @@ from django.urls import reverse
 from driftline.documentation.views import client_wheel
 from driftline.pages import queries, snippets
 from driftline.pages.access import PageRequest, page
+from driftline.pages.snippets import Example
 from inference.prediction_log.labels.selectors import first_label
 from inference.prediction_log.queries.selectors import newest_event
 from inference.registry.models import Model
@@ -20,6 +21,7 @@ from monitors.rules.models import Rule
 
 LANGUAGES = ("curl", "python", "csv")
 EXAMPLE = "my-model"
+MAX_FEATURES = 10
 
 
 @dataclass(frozen=True)
@@ -49,6 +51,7 @@ def start(request: PageRequest) -> HttpResponse:
         "language": language if language in LANGUAGES else "curl",
         "languages": [("curl", "curl"), ("python", "Python"), ("csv", "CSV")],
         "snippets": _snippets(model),
+        "champion": model.deployment.champion if model else None,
     }
     part = request.GET.get("part")
     return render(request, "partials/start_tasks.html" if part == "tasks" else "pages/start.html", context)
@@ -107,25 +110,26 @@ def _reference_detail(reference: Reference | None) -> str:
 
 
 def _snippets(model: Model | None) -> dict[str, str]:
-    name, features = model.name if model else EXAMPLE, _features(model)
+    name, example = model.name if model else EXAMPLE, _example(model)
     url = f"{settings.PUBLIC_URL}/api/v1/models/{name}"
     return {
-        "prediction": snippets.log_a_prediction(url, features),
-        "label": snippets.send_a_label(url),
+        "prediction": snippets.log_a_prediction(url, example),
+        "label": snippets.send_a_label(url, example),
         "reference": snippets.send_a_file("PUT", f"{url}/reference", "training.csv"),
         "install": snippets.install_client(settings.PUBLIC_URL, client_wheel()),
         "commands": snippets.log_from_shell(settings.PUBLIC_URL, name),
-        "python": snippets.log_from_python(settings.PUBLIC_URL, name, features),
+        "python": snippets.log_from_python(settings.PUBLIC_URL, name, example),
         "predictions_file": snippets.send_a_file("POST", f"{url}/imports/predictions", "newer.csv"),
         "labels_file": snippets.send_a_file("POST", f"{url}/imports/labels", "labels.csv"),
     }
 
 
-def _features(model: Model | None) -> dict[str, str | float]:
-    """Example values for the snippets, by the names that the model's features really have."""
+def _example(model: Model | None) -> Example:
+    """Return a whole prediction for a model without versions, and the names to fill in for one that has them."""
     champion = model.deployment.champion if model else None
-    known = ((champion.signature or {}).get("features") or [])[:3] if champion else []
-    values: dict[str, str | float] = {
-        feature["name"]: "a" if feature["type"] == "string" else 1.5 for feature in known
-    }
-    return values or {"income": 52000, "region": "north"}
+    if champion is None:
+        return Example({"income": 52000, "region": "north"})
+    features = (champion.signature or {}).get("features") or []
+    return snippets.example_to_fill_in(
+        champion.version, {one["name"]: one["type"] != "string" for one in features[:MAX_FEATURES]}
+    )

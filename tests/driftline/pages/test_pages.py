@@ -1,6 +1,9 @@
 """What pages say: the sentence at the top, the range in the URL, empty states, and whose objects are seen."""
 
+import html
+import json
 import re
+import shlex
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
@@ -19,6 +22,7 @@ from driftline.pages.timerange import range_of
 from driftline.pages.verdict import Phrase, Statement
 from inference.prediction_log.models import PredictionChunk
 from inference.registry.models import Model
+from inference.registry.services import external_version
 from monitors.alerts.models import Alert, Incident
 from monitors.metrics.models import MetricPoint
 from monitors.rules.models import Rule
@@ -413,6 +417,23 @@ class TestEmptyStates:
         self, client: Client, project: Project
     ) -> None:
         assert client.get("/").url == "/p/bank/start/"  # type: ignore[attr-defined]
+
+    def test_the_lines_to_copy_log_nothing_to_a_model_in_use_before_they_are_filled_in(
+        self, client: Client, model: Model
+    ) -> None:
+        version = external_version(model=model, version="2026-11")
+        version.signature = {
+            "features": [{"name": "carrier", "type": "string"}, {"name": "dep", "type": "float"}]
+        }
+        version.save(update_fields=["signature"])
+
+        page = html.unescape(markup(client.get(f"/start/?model={model.name}")))
+
+        [command] = re.findall(r'<pre id="snippet-1">(.*?)</pre>', page, re.DOTALL)
+        body = shlex.split(command)[-1]
+        assert '"version": "2026-11", "features": {"carrier": "<text>", "dep": <number>}' in body
+        with pytest.raises(json.JSONDecodeError):
+            json.loads(body)
 
     @pytest.mark.django_db
     def test_a_person_without_a_project_is_told_so(self) -> None:
