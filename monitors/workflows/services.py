@@ -569,6 +569,7 @@ def _wake(run: Run) -> None:
     found = count_labelled(wanted_pairs(run, run.steps.get(name="shadow").evidence["since"]))
     waits = Run.objects.filter(pk=run.pk, state=RunState.WAITING, needs=TRAFFIC)
     if found < wanted:
-        waits.exclude(waiting_for=progress(found, wanted)).update(waiting_for=progress(found, wanted))
+        text = progress(found, wanted, run.model)
+        waits.exclude(waiting_for=text).update(waiting_for=text)
     elif waits.update(state=RunState.RUNNING, needs="", waiting_for="", generation=F("generation") + 1):
         enqueue(Task.ADVANCE_RUN, run_id=run.pk)

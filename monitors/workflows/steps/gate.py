@@ -48,7 +48,9 @@ def gate(context: RunContext) -> StepOutcome:
     next_look = evidence.get("wanted", context.workflow.pairs)
     found = count_labelled(wanted)
     if found < next_look:
-        return waiting(progress(found, next_look), needs=TRAFFIC, evidence={"wanted": next_look})
+        return waiting(
+            progress(found, next_look, context.model), needs=TRAFFIC, evidence={"wanted": next_look}
+        )
     comparison = compare_wanted(wanted, context.signature, context.workflow)
     if comparison is None:
         raise StepFailed(f"None of the {found:,} pairs has probabilities from both versions to compare.")
@@ -77,7 +79,9 @@ def _answer(
     if found < context.workflow.max_pairs:
         next_look = min(next_look, context.workflow.max_pairs)
     evidence["wanted"] = next_look
-    return waiting(progress(found, next_look), needs=TRAFFIC, evidence=evidence, verdict=verdict_json)
+    return waiting(
+        progress(found, next_look, context.model), needs=TRAFFIC, evidence=evidence, verdict=verdict_json
+    )
 
 
 def _promote_unless_in_doubt(

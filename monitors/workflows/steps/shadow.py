@@ -1,10 +1,13 @@
 """The step `shadow`: copy live requests to the challenger until enough of the pairs have their label."""
 
+from datetime import timedelta
+
 from driftline.common.periods import parse_timestamp, rfc3339
 from inference.prediction_log.queries.selectors import newest_event
 from inference.prediction_log.rows_kept import refuse_without_rows
-from inference.registry.models import Deployment
+from inference.registry.models import Deployment, Model
 from inference.registry.services import set_shadows
+from monitors.metrics.context import label_lag
 from monitors.workflows.context import Evidence, RunContext, StepFailed, StepOutcome, done, waiting
 from monitors.workflows.models import Run
 from monitors.workflows.pairs import PairsWanted, count_labelled
@@ -18,18 +21,27 @@ def shadow(context: RunContext) -> StepOutcome:
     pairs = context.workflow.pairs
     if "since" not in context.step.evidence:
         return waiting(
-            progress(0, pairs), needs=TRAFFIC, evidence={"wanted": pairs, "pairs": 0}, effect=_start
+            progress(0, pairs, context.model),
+            needs=TRAFFIC,
+            evidence={"wanted": pairs, "pairs": 0},
+            effect=_start,
         )
     found = count_labelled(wanted_pairs(context.run, context.step.evidence["since"]))
     evidence = {"wanted": pairs, "pairs": found}
     if found < pairs:
-        return waiting(progress(found, pairs), needs=TRAFFIC, evidence=evidence)
+        return waiting(progress(found, pairs, context.model), needs=TRAFFIC, evidence=evidence)
     return done(evidence)
 
 
-def progress(found: int, wanted: int) -> str:
-    """Say how far the waiting has come."""
-    return f"{found:,} of {wanted:,} labelled pairs"
+def progress(found: int, wanted: int, model: Model) -> str:
+    """Write how far the waiting has come, and from when pairs count."""
+    hours = label_lag(model) / timedelta(hours=1)
+    when = (
+        f", each counted once its label has had {round(hours, 1):g} h to arrive (a setting of the model)"
+        if hours
+        else ""
+    )
+    return f"{found:,} of {wanted:,} labelled pairs{when}"
 
 
 def wanted_pairs(run: Run, since: str) -> PairsWanted:

@@ -208,9 +208,10 @@ class TestRunOfAModelWhoseWorldTurned:
         services.wake_runs(turned_world.model)
 
         run.refresh_from_db()
-        found = int(run.waiting_for.split(" of ")[0])
+        found, rest = run.waiting_for.split(" of ", 1)
         assert run.state == "waiting"
-        assert 290 <= found <= 310
+        assert 290 <= int(found) <= 310
+        assert "each counted once its label has had 24 h to arrive" in rest
 
     @pytest.mark.e2e
     def test_ends_when_somebody_else_changed_the_champion(self, turned_world: World, fire: Fire) -> None:
