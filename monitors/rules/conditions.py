@@ -25,11 +25,12 @@ class NoDataPolicy(StrEnum):
 
 
 class Condition(Protocol):
-    for_windows: int
     recover_windows: int
     cooldown: timedelta
     no_data: str
 
+    @property
+    def needed_windows(self) -> int: ...
     @property
     def among_windows(self) -> int: ...
 
@@ -88,7 +89,7 @@ def step(rule: Condition, before: RuleProgress, window: JudgedWindow) -> RuleSte
         return _while_firing(rule, seen, window, is_breached=is_breached, is_good=is_good)
     recent = _still_of_use(rule, before.recent + ("x" if is_breached else "."))
     streak = recent.count("x")
-    if is_breached and streak >= rule.for_windows:
+    if is_breached and streak >= rule.needed_windows:
         opened = replace(
             seen, name="firing", streak=0, acted_until=window.end, recent="", is_critical=window.is_critical
         )
@@ -105,7 +106,7 @@ def _still_of_use(rule: Condition, recent: str) -> str:
     """Drop the oldest windows that no longer can be among those that fire together: too long ago, or with too many
     good ones after them."""
     recent = recent[-rule.among_windows :]
-    while recent.count(".") > rule.among_windows - rule.for_windows:
+    while recent.count(".") > rule.among_windows - rule.needed_windows:
         recent = recent.partition(".")[2]
     return recent.lstrip(".")
 

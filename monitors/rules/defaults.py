@@ -6,7 +6,6 @@ from typing import Any
 
 from driftline.accounts.models import Project
 from inference.registry.models import Model
-from monitors.definitions.models import MonitorKind
 from monitors.definitions.monitors import AUTO
 from monitors.metrics.catalogue import METRICS
 from monitors.metrics.evidence import LIMIT as EVIDENCE_LIMIT
@@ -23,9 +22,7 @@ LATE = timedelta(hours=1)
 
 def default_rules(model: Model) -> list[dict[str, Any]]:
     """List the fields of the rules that a model should have; symptoms page, drift alone is worth a notice."""
-    drift = model.monitors.filter(kind=MonitorKind.DRIFT).first()
-    is_daily = drift is None or drift.span in ("hour", "day")
-    rules = (*_of_any_model(is_daily=is_daily), *_of_sources(model), *_of_objectives(model.objectives))
+    rules = (*_of_any_model(), *_of_sources(model), *_of_objectives(model.objectives))
     return [{"span": AUTO, "for_windows": 1} | fields for fields in rules]
 
 
@@ -43,7 +40,7 @@ def add_default_rules(*, project: Project, model: Model, actor: str) -> list[Rul
     ]
 
 
-def _of_any_model(*, is_daily: bool) -> Iterator[dict[str, Any]]:
+def _of_any_model() -> Iterator[dict[str, Any]]:
     yield {
         "name": "Data quality failure",
         "metric": "faulty_features",
@@ -54,7 +51,7 @@ def _of_any_model(*, is_daily: bool) -> Iterator[dict[str, Any]]:
         "name": "Feature drift",
         "metric": "drifted_features",
         "threshold": 0,
-        "for_windows": DRIFTING_DAYS if is_daily else 1,  # a week is as long as it takes to be sure
+        "for_windows": DRIFTING_DAYS,
         "cooldown": QUIET,
         "severity": Severity.NOTICE,
     }

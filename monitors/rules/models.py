@@ -10,8 +10,9 @@ from django.db import models
 from django.db.models.functions import Now
 
 from driftline.accounts.models import Project
-from driftline.common.periods import Period, counted, earlier, is_window
+from driftline.common.periods import Period, counted, earlier, is_window, longest, overlap
 from inference.registry.models import Model
+from monitors.definitions.monitors import AUTO
 from monitors.metrics.catalogue import METRICS
 from monitors.metrics.models import MetricPoint
 from monitors.rules.condition_trees import (
@@ -32,6 +33,7 @@ _PLAIN = (
 )  # fmt: skip
 _DURATIONS = ("cooldown", "notify_within")
 """The fields of a rule's snapshot."""
+_DAY = timedelta(days=1)
 
 
 class Severity(models.TextChoices):
@@ -178,15 +180,28 @@ class Rule(models.Model):
         return value <= self.recovery_threshold if is_above else value >= self.recovery_threshold
 
     @property
+    def needed_windows(self) -> int:
+        """How many of the judged windows have to be beyond the threshold for the rule to fire."""
+        return self._in_judged_windows(self.for_windows)
+
+    @property
     def among_windows(self) -> int:
-        """Among how many windows in a row `for_windows` have to be beyond the threshold."""
-        return self.of_windows or self.for_windows
+        """Among how many windows in a row `needed_windows` have to be beyond the threshold."""
+        return self._in_judged_windows(self.of_windows or self.for_windows)
+
+    def _in_judged_windows(self, windows: int) -> int:
+        """Return how many judged windows so many windows are: for a rule on `auto` they are days where its monitor
+        judges by the week or the month."""
+        if self.span != AUTO:
+            return windows
+        step = longest(self.judged_span) - overlap(self.judged_span)
+        return -(-windows * _DAY // max(step, _DAY))
 
     @property
     def asked_windows(self) -> str:
         """How many windows have to be beyond the threshold, in words: `2 days`, or `3 of 5 days`."""
         among = counted(self.among_windows, self.judged_span)
-        return among if self.among_windows == self.for_windows else f"{self.for_windows} of {among}"
+        return among if self.among_windows == self.needed_windows else f"{self.needed_windows} of {among}"
 
     def breaks(self, point: MetricPoint) -> bool | None:
         """Tell whether a point is beyond the threshold; None where it has no value or too few rows to be judged."""
@@ -317,7 +332,8 @@ class Transition(models.Model):
         """
         if since := self.detail.get("since"):
             return datetime.fromisoformat(since)
-        span, more = self.rule.judged_span, self.rule.among_windows - 1
+        rule, span = self.rule, self.rule.judged_span
         if is_window(Period(self.window_start, self.window_end), span):
-            return earlier(self.window_start, span, more)
+            return earlier(self.window_start, span, rule.among_windows - 1)
+        more = (rule.of_windows or rule.for_windows) - 1
         return self.window_start - more * (self.window_end - self.window_start)

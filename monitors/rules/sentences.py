@@ -18,7 +18,7 @@ from monitors.rules.models import Rule
 
 def sentence_of(rule: Rule) -> str:
     """Say what a rule does."""
-    windows = rule.asked_windows if rule.of_windows else in_a_row(rule.for_windows, rule.judged_span)
+    windows = rule.asked_windows if rule.of_windows else in_a_row(rule.needed_windows, rule.judged_span)
     rows = f" of at least {rule.min_rows:,} rows" if rule.min_rows > 1 else ""
     good = in_a_row(rule.recover_windows, rule.judged_span, "good ")
     back = "" if rule.recovery_threshold is None else f" back at {format_number(rule.recovery_threshold)}"

@@ -17,7 +17,8 @@ from monitors.definitions.monitors import choose_span, fit_span
 from monitors.metrics.models import MetricPoint
 from monitors.metrics.selectors import longer_points
 from monitors.metrics.services import measure
-from monitors.rules.models import Rule
+from monitors.rules.defaults import add_default_rules
+from monitors.rules.models import Rule, Transition
 from monitors.rules.reach import Reach
 from monitors.rules.services import create_rule, judge, update_rule
 from monitors.summaries import services
@@ -95,6 +96,20 @@ class TestFewRowsADay:
         assert not moved.transitions.exists()
         moved.state.refresh_from_db()
         assert moved.state.judged_until == DAY + 21 * ONE_DAY  # the fourth week has an hour to go
+
+    def test_the_default_rules_made_before_the_first_row_hear_of_drift_after_one_week(
+        self, project: Project, model: Model
+    ) -> None:
+        add_default_rules(project=project, model=model, actor="test")
+        give_reference(model)
+        send(model, 14)
+        send(model, 8, first=14, shift=2.0)
+
+        work(model)
+
+        opened = Transition.objects.get(rule__name="Feature drift", kind="opened")
+        assert (opened.window_start, opened.window_end) == (DAY + 2 * ONE_WEEK, DAY + 3 * ONE_WEEK)
+        assert not model.transitions.filter(window_end__lte=DAY + 2 * ONE_WEEK).exists()
 
     def test_the_whole_imported_history_is_measured_by_the_week(self, project: Project, model: Model) -> None:
         give_reference(model)

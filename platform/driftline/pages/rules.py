@@ -107,7 +107,9 @@ class RuleForm(forms.Form):
     critical_threshold = forms.FloatField(
         required=False, label="Critical beyond", help_text="Empty: it never gets critical."
     )
-    for_windows = forms.IntegerField(min_value=1, label="Windows beyond it")
+    for_windows = forms.IntegerField(
+        min_value=1, label="Windows beyond it", help_text="With auto: days, where weeks or months are judged."
+    )
     of_windows = forms.IntegerField(
         min_value=1,
         required=False,

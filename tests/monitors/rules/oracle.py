@@ -17,6 +17,10 @@ class AboveOne:
     no_data: str = "keep"
 
     @property
+    def needed_windows(self) -> int:
+        return self.for_windows
+
+    @property
     def among_windows(self) -> int:
         return self.of_windows or self.for_windows
 

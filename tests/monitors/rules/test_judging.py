@@ -78,11 +78,29 @@ class TestAnIncident:
 
     def test_of_months_in_a_row_began_with_the_first_of_them(self) -> None:
         opened = Transition(
-            rule=Rule(judged_span="month", for_windows=3),
+            rule=Rule(span="month", judged_span="month", for_windows=3),
             window_start=datetime(2026, 3, 1, tzinfo=UTC), window_end=datetime(2026, 4, 1, tzinfo=UTC),
         )  # fmt: skip
 
         assert opened.since == datetime(2026, 1, 1, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    ("span", "judged_span", "asked"),
+    [
+        ("auto", "day", "8 of 10 days"),
+        ("auto", "week", "2 weeks"),
+        ("auto", "month", "1 month"),
+        ("auto", "28d", "8 of 10 windows of 28 days"),
+        ("week", "week", "8 of 10 weeks"),
+    ],
+)
+def test_a_rule_that_follows_its_monitor_waits_for_as_many_days_in_longer_windows(
+    span: str, judged_span: str, asked: str
+) -> None:
+    rule = Rule(span=span, judged_span=judged_span, for_windows=8, of_windows=10)
+
+    assert rule.asked_windows == asked
 
 
 class TestARuleOverEveryFeature:

@@ -149,7 +149,7 @@ def _why(story: Story, channel: Channel) -> str:
     if sentence_of_run(story.incident.opening):
         return one_line(f"You get this because a challenger was rolled back, and {takes}")
     rule = story.rule
-    windows = rule.asked_windows if rule.of_windows else in_a_row(rule.for_windows, rule.judged_span)
+    windows = rule.asked_windows if rule.of_windows else in_a_row(rule.needed_windows, rule.judged_span)
     return one_line(
         f"You get this because the rule {rule.name} ({measured(story.transition)} {rule.operator} "
         f"{format_number(rule.threshold)} for {windows}) fired, and {takes}"
