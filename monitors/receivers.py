@@ -23,6 +23,7 @@ from inference.prediction_log.signals import rows_erased
 from inference.registry.hooks import list_callbacks, list_dependents
 from inference.registry.models import Dataset, Deployment, DeploymentChange, Model, Version
 from inference.registry.signals import (
+    classes_changed,
     dataset_rewritten,
     deployment_changed,
     model_created,
@@ -108,6 +109,12 @@ def rebuild_references(*, dataset: Dataset, **_: Any) -> None:
 @receiver(privacy_changed)
 def hide_features(*, model: Model, **_: Any) -> None:
     hide(model)
+
+
+@receiver(classes_changed)
+def judge_classes_again(*, version: Version, **_: Any) -> None:
+    build_files_again(version.model)
+    rebuild_model(version.model_id, Q(version=version))
 
 
 @receiver(text_features_changed)

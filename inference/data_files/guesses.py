@@ -77,6 +77,7 @@ class KnownModel(Struct, frozen=True):
     features: dict[str, bool] = {}
     """Whether each feature that its versions declare is a number."""
     classes: list[str] = []
+    positive_class: str | None = None
     has_all_features: bool = False
     """Whether it has no others, as one that is served; what others were logged or learnt from may bring more."""
 

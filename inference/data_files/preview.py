@@ -47,6 +47,7 @@ from inference.data_files.guesses import (
     guess_kind,
     warnings_of,
 )
+from inference.data_files.scored_class import class_texts, find_scored_class, with_type
 from inference.data_files.times import MOMENT, time_zones
 from inference.data_files.vectors import is_vector
 from inference.vector_names import whole_of
@@ -93,6 +94,10 @@ class Preview(Struct, frozen=True):
     warnings: list[str]
     stored_names: list[str]
     rows: list[list[str | None]]
+    classes: list[str] = []
+    """The classes that its probability may be of, where that can be chosen."""
+    positive_class: str | None = None
+    """The one that it seems to be of."""
 
 
 # -- the first rows ----------------------------------------------------------------------------------------------------
@@ -293,12 +298,39 @@ def preview(
     kind = kind or guess_kind(guesses)
     reading = reading_of(head.format, guesses, time_zone=time_zone, date_order=date_order)
     stored = rewrite(head.table.slice(0, SHOWN_ROWS), reading_for(reading, kind))
+    classes, positive_class = _classes(head.table, reading, known, kind)
     warnings = [*head.doubts, *_warnings(head, guesses, known, kind)]
     try:
         check_reading(reading_for(reading, kind), kind, head.table.column_names)
     except WrongReading as wrong:
         warnings.append(wrong.detail)
-    return Preview(kind, reading, guesses, warnings, stored.column_names, list(_shown(stored)))
+    if classes and known.positive_class not in (None, positive_class):
+        warnings.append(
+            f"So far {known.positive_class!r} is the positive class; the probabilities of this file seem to be of "
+            f"{positive_class!r}."
+        )
+    rows = list(_shown(stored))
+    return Preview(kind, reading, guesses, warnings, stored.column_names, rows, classes, positive_class)
+
+
+def _classes(
+    table: pa.Table, reading: FileReading, known: KnownModel, kind: FileKind
+) -> tuple[list[str], str | None]:
+    """Return the classes that a reference's probability may be of, and the one that its rows show it to be of."""
+    if kind != FileKind.REFERENCE or known.task != "binary" or known.has_all_features:
+        return [], None
+    roles = (ColumnRole.PREDICTION, ColumnRole.LABEL)
+    names = [
+        name for name, role in reading.columns.items() if role in roles or role == ColumnRole.PROBABILITY
+    ]
+    stored = rewrite(table.select(names), reading)
+    if ColumnRole.PROBABILITY not in stored.column_names:
+        return [], None
+    outcomes = [class_texts(with_type(stored[role])) for role in roles if role in stored.column_names]
+    probabilities = with_type(stored[ColumnRole.PROBABILITY])
+    scored = find_scored_class(outcomes, probabilities) if pa.types.is_floating(probabilities.type) else None
+    seen = {text for column in outcomes for text in pc.unique(column).to_pylist() if text is not None}
+    return sorted(seen.union(known.classes)), scored or known.positive_class
 
 
 def _refuse_unknown(roles: Mapping[str, ColumnRole], names: list[str]) -> None:

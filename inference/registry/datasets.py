@@ -27,14 +27,16 @@ from inference.data_files.columns import FileReading, rewrite
 from inference.data_files.formats import FileFormat, UnreadableText, column_names
 from inference.data_files.guesses import KnownModel
 from inference.data_files.preview import MISSING, UnreadableHead, transcode
+from inference.data_files.scored_class import class_texts, find_scored_class
 from inference.data_files.unseen import reading_as_named, refuse_doubtful_columns
 from inference.data_files.vectors import is_vector, lengths_of, matrix_of, oversized_lists
 from inference.registry.hooks import list_dependents
 from inference.registry.models import Dataset, Model, ModelTask, Version
+from inference.registry.positive_class import check_positive_class, with_positive_class
 from inference.registry.publishing import publish_on_commit
 from inference.registry.selectors import signature_of
 from inference.registry.services import external_version, is_version_name, refuse_taken_parts
-from inference.registry.signals import reference_stored, signature_learnt_again
+from inference.registry.signals import classes_changed, reference_stored, signature_learnt_again
 from inference.registry.vector_dimensions import dimensions_of, remember_dimensions
 from inference.signatures import Feature, Signature
 from inference.vector_names import MAX_DIMENSION, MIN_DIMENSION
@@ -50,13 +52,14 @@ RESERVED = ("id", "timestamp", "label", "prediction", "probability")
 
 def store_reference(
     *, model: Model, version: str | None, stream: IO[bytes], content_type: str, actor: str,
-    reading: FileReading | None = None, replace: bool = False,
+    reading: FileReading | None = None, replace: bool = False, positive_class: str = "",
 ) -> Dataset:  # fmt: skip
     """Keep an uploaded reference of `version` (the champion when None) and tell the monitors about it.
 
     Columns: the version's features, and optionally id, timestamp, label, prediction, probability or
     probability_<class>; with a `reading` what that says of them. An external version learns its features from this
-    file, and with `replace` does so again although something depends on those that it has.
+    file, and with `replace` does so again although something depends on those that it has. Its `positive_class` is
+    the class that the probabilities are of; where none is named, the rows of its first file show which.
     """
     owner = _version(model, version)
     named = version or "1"
@@ -69,7 +72,7 @@ def store_reference(
         refuse_taken_parts(
             [name for name in model.text_features if name in table.column_names], table.column_names, "/"
         )
-        signature = _signature(model, owner, table, replace=replace)
+        signature = _signature(model, owner, table, positive_class, replace=replace)
         table = _conform(table, signature)
     path, sha256 = write_table(table)
     return _record(model, owner or named, signature, table, path, sha256, actor, dimensions)
@@ -92,17 +95,19 @@ def _certain(
     return found
 
 
-def _signature(model: Model, owner: Version | None, table: pa.Table, *, replace: bool) -> Signature:
+def _signature(
+    model: Model, owner: Version | None, table: pa.Table, positive_class: str, *, replace: bool
+) -> Signature:
     """Return the version's signature; one that was learnt from a reference is learnt anew from columns that differ.
 
     Raises Problem where something depends on the features that would go.
     """
     if owner is None or owner.signature is None:
-        return _learn_signature(model, table)
-    known = signature_of(owner)
+        return _learn_signature(model, table, positive_class)
+    known = with_positive_class(owner, positive_class) if positive_class else signature_of(owner)
     if not owner.is_external or _has_features(table, known):
         return known
-    learnt = _learn_signature(model, table)
+    learnt = _learn_signature(model, table, positive_class, known.positive_class)
     lost = sorted({one.name for one in known.features} - {one.name for one in learnt.features})
     if dependents := list_dependents(owner, lost) if not replace else []:
         what = f"lacks {', '.join(map(repr, lost[:5]))}" if lost else "has columns of other types"
@@ -421,7 +426,9 @@ def _is_reserved(name: str) -> bool:
     return name in RESERVED or name.startswith("probability_")
 
 
-def _learn_signature(model: Model, table: pa.Table) -> Signature:
+def _learn_signature(
+    model: Model, table: pa.Table, positive_class: str, former_positive: str | None = None
+) -> Signature:
     """Take every column that has no meaning of its own as a feature; whole numbers stay numbers."""
     features = [
         Feature(name=field.name, type="float" if _is_number(field.type) else "string")
@@ -440,7 +447,7 @@ def _learn_signature(model: Model, table: pa.Table) -> Signature:
         prediction_output=None,
         probabilities_output=None,
         classes=classes,
-        positive_class=_positive(classes) if model.task == ModelTask.BINARY else None,
+        positive_class=_positive_class(model, table, classes, positive_class, former_positive),
         missing={},
         task=model.task,
     )
@@ -455,33 +462,35 @@ def _is_number(kind: pa.DataType) -> bool:
     )
 
 
-_EXACT = 2.0**53  # below it a float64 tells each whole number from the next
-
-
 def _classes(model: Model, table: pa.Table) -> list[str]:
     if model.task not in (ModelTask.BINARY, ModelTask.MULTICLASS):
         return []
     seen: set[str] = set()
     for name in ("label", "prediction"):
         if name in table.column_names:
-            seen |= {text for text in pc.unique(_as_text(table[name])).to_pylist() if text is not None}
+            seen |= {text for text in pc.unique(class_texts(table[name])).to_pylist() if text is not None}
     if any("\0" in text for text in seen):
         raise invalid("/label", "A class may hold no NUL.", "invalid_text")
     return sorted(seen)
 
 
-def _positive(classes: list[str]) -> str | None:
-    return classes[-1] if classes else None
+def _positive_class(
+    model: Model, table: pa.Table, classes: list[str], chosen: str, former: str | None
+) -> str | None:
+    if chosen:
+        check_positive_class(chosen, task=model.task, classes=classes)
+        return chosen
+    if model.task != ModelTask.BINARY or not classes:
+        return None
+    return former if former in classes else _scored_class(table) or classes[-1]
 
 
-def _as_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Write labels as people would: 1.0 as 1, true as 1."""
-    if pa.types.is_floating(column.type):
-        is_whole = pc.and_(pc.less(pc.abs(column), _EXACT), pc.equal(column, pc.floor(column)))
-        column = column.cast(pa.int64()) if pc.all(is_whole).as_py() else column
-    if pa.types.is_boolean(column.type):
-        column = column.cast(pa.int8())
-    return column.cast(pa.string())
+def _scored_class(table: pa.Table) -> str | None:
+    """Return the class that the rows show the column `probability` to be of."""
+    if "probability" not in table.column_names:
+        return None
+    outcomes = [class_texts(table[name]) for name in ("prediction", "label") if name in table.column_names]
+    return find_scored_class(outcomes, _cast(table["probability"], "probability", "f8"))
 
 
 def _conform(table: pa.Table, signature: Signature) -> pa.Table:
@@ -499,7 +508,7 @@ def _conform(table: pa.Table, signature: Signature) -> pa.Table:
     classified = signature.task in (ModelTask.BINARY, ModelTask.MULTICLASS)
     for name in ("label", "prediction"):
         if name in own:
-            columns[name] = _as_text(own[name]) if classified else _cast(own[name], name, "f8")
+            columns[name] = class_texts(own[name]) if classified else _cast(own[name], name, "f8")
     for name, column in own.items():
         if name == "id":
             columns[name] = column.cast(pa.string())
@@ -548,13 +557,15 @@ def _record(
 ) -> Dataset:
     with transaction.atomic():
         version = owner if isinstance(owner, Version) else external_version(model=model, version=owner)
-        is_first = version.signature is None
-        if is_first or signature_of(version) != signature:
+        is_first, before = version.signature is None, signature_of(version)
+        if is_first or before != signature:
             version.signature = msgspec.to_builtins(signature)
             version.save(update_fields=["signature"])
             publish_on_commit(model)
             if not is_first:
                 signature_learnt_again.send(sender=Version, version=version)
+            if (before.classes, before.positive_class) != (signature.classes, signature.positive_class):
+                classes_changed.send(sender=Version, version=version)
         remember_dimensions(version.pk, dimensions)
         dataset = _dataset(model, version, "reference", table, path, sha256)
         record_audit(

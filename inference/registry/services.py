@@ -39,6 +39,7 @@ from inference.registry.models import (
     SchemaPolicy,
     Version,
 )
+from inference.registry.positive_class import choose_positive_class
 from inference.registry.publishing import publish_on_commit
 from inference.registry.selectors import get_version, privacies, signature_of
 from inference.registry.signals import (
@@ -168,8 +169,8 @@ def check_model_name(name: str) -> None:
 def update_model(*, model: Model, actor: str, **changes: Any) -> Model:
     """Change a description, owner, tags, autonomy, objectives, retention, schema policy, the privacy of named features,
     which rows are kept (with `none` those that are stored are dropped once they are summarised), of which share of
-    images a thumbnail is, or the task, which what is logged and served is read by, so that it stays from the first
-    version on.
+    images a thumbnail is, the positive class of the champion, or the task, which what is logged and served is read by,
+    so that it stays from the first version on.
     """
     if changes.get("task", model.task) != model.task:
         _check_choice("/task", changes["task"], ModelTask.values)
@@ -193,11 +194,20 @@ def update_model(*, model: Model, actor: str, **changes: Any) -> Model:
         changes["text_features"] = _check_text_features(changes["text_features"])
         _check_text_parts(model, changes["text_features"])
     _check_thumbnail_share(changes.get("thumbnail_share", 0.0))
+    positive_class = changes.pop("positive_class", None)
     with transaction.atomic():
+        if positive_class is not None:
+            champion = _locked(model, None).champion
+            if champion is None:
+                raise Problem(
+                    409, "no_champion", f"{model.name} has no version yet; upload a reference first."
+                )
+            choose_positive_class(version=champion, positive_class=positive_class, actor=actor)
         if "privacy" in changes:
             model.privacy = Model.objects.select_for_update().get(pk=model.pk).privacy
             changes["privacy"] = _merge_privacy(model.privacy, changes["privacy"])
-        _store_changes(model, actor, changes)
+        if changes:
+            _store_changes(model, actor, changes)
     return model
 
 

@@ -7,6 +7,7 @@ version_created = Signal()  # version, actor
 deployment_changed = Signal()  # deployment, change
 reference_stored = Signal()  # dataset
 signature_learnt_again = Signal()  # version, of which a new reference has other columns
+classes_changed = Signal()  # version, which has other classes or another positive class
 privacy_changed = Signal()  # model
 text_features_changed = Signal()  # model
 rows_no_longer_kept = Signal()  # model

@@ -46,13 +46,18 @@ _UPLOAD = {"requestBody": {"required": True, "content": {CSV: _FILE, PARQUET[0]:
     response={202: ReferenceOut},
 )
 def put_reference(
-    request: HttpRequest, name: str, version: str = Query("", max_length=64), replace: bool = False
+    request: HttpRequest,
+    name: str,
+    version: str = Query("", max_length=64),
+    replace: bool = False,
+    positive_class: str = Query("", max_length=200),
 ) -> Status[ReferenceOut]:
     """Store the data that windows are compared with, as CSV or Parquet; the champion's when no version is named.
 
     Columns are the features, and optionally id, timestamp, label, prediction, probability or probability_<class>. A
     version that is answered elsewhere has the features of its newest file; where something depends on one that a new
     file lacks, that is listed (409) and `replace` confirms it. What is doubtful is refused: see `POST .../files`.
+    `positive_class` is the class that the column probability is of; without it the rows of the first file show which.
     """
     caller = caller_of(request)
     model = get_model(project=caller.project, name=name)
@@ -65,6 +70,7 @@ def put_reference(
         content_type=kind,
         actor=caller.actor,
         replace=replace,
+        positive_class=positive_class,
     )
     reference = Reference.objects.filter(dataset=dataset).select_related("dataset", "version").latest("pk")
     return Status(202, ReferenceOut.of(reference))

@@ -5,6 +5,7 @@ from typing import Annotated, Any, NotRequired, Self, TypedDict
 from msgspec import UNSET, UnsetType, field
 
 from driftline.common.responses import ResponseBody, Time, one_of
+from inference.registry.selectors import signature_of
 from monitors.definitions.models import Monitor, MonitorKind, Reference, Segment
 from monitors.definitions.monitors import AUTO
 
@@ -54,6 +55,7 @@ class ReferenceOut(ChosenReferenceOut, frozen=True, kw_only=True):
     since: Time | None
     rows: int | None
     columns: list[str]
+    positive_class: str | None
     start_of_rows: Time | None = field(name="start")
     end_of_rows: Time | None = field(name="end")
     sha256: str | None
@@ -74,6 +76,7 @@ class ReferenceOut(ChosenReferenceOut, frozen=True, kw_only=True):
             since=reference.since,
             rows=dataset.rows if dataset else None,
             columns=dataset.columns if dataset else [],
+            positive_class=signature_of(reference.version).positive_class,
             start_of_rows=dataset.start if dataset else None,
             end_of_rows=dataset.end if dataset else None,
             sha256=dataset.sha256 if dataset else None,

@@ -25,6 +25,7 @@ SELECTIVE_GAP = 0.05
 SELECTIVE_ROWS = 20  # answers of a class from which the share that has a label says something
 MIN_USUAL_DAYS = 5  # of a reference, from which their spread is known well enough to count with
 COMPLETE_COVERAGE = 0.99  # from which on no label is waited for any more
+CHANCE_AUC = 0.5  # of a score that knows nothing; below it the other class has the higher ones
 CLASSES_APART = 50  # the classes of which most rows were labelled; the rest is seen only in the averages
 
 
@@ -92,7 +93,8 @@ def performance_points(
 ) -> list[Point]:
     """Measure the task's metrics on labelled rows, or `only` one of them, and the share of rows that have a label.
 
-    The limit of a metric is the worse end of what single days of the reference showed. `blocks` are the outcomes
+    The limit of a metric is the worse end of what single days of the reference showed; an AUC whose interval lies below
+    0.5 is beyond it, whatever the reference showed. `blocks` are the outcomes
     of the shorter windows that this one consists of: intervals then allow for rows of one hour being alike. The
     points of a class (`class_recall` and its like) have it as their feature. With a `reference_id` points say what
     `evidence.py` goes by.
@@ -126,6 +128,9 @@ def _point(
     metric: str, estimate: Estimate, status: str, usual: dict[str, dict[str, float]], detail: dict[str, Any]
 ) -> Point:
     limit, is_beyond = limit_of(metric, usual, estimate)
+    if metric == "roc_auc" and estimate.value is not None and estimate.value < CHANCE_AUC:
+        detail = detail | {"below_chance": True}
+        is_beyond = is_beyond or (estimate.upper is not None and estimate.upper < CHANCE_AUC)
     if estimate.value is None:
         status = PointStatus.NO_DATA
     elif status == PointStatus.OK and is_beyond:

@@ -67,9 +67,17 @@ def follow_import(
 
 
 def upload(
-    client: httpx.Client, method: str, to: Destination, file: IO[bytes], media_type: str, *, name: str = ""
+    client: httpx.Client,
+    method: str,
+    to: Destination,
+    file: IO[bytes],
+    media_type: str,
+    *,
+    name: str = "",
+    **more: str,
 ) -> dict[str, Any]:
-    """Send an open file, with its `name` as a part of a form, and return the API's answer."""
+    """Send an open file, with its `name` as a part of a form and `more` parameters, and return the API's answer."""
+    parameters = to.parameters | {key: value for key, value in more.items() if value}
     headers = {"Content-Type": media_type, "Content-Length": str(os.fstat(file.fileno()).st_size)}
     body: dict[str, Any] = {"content": file, "headers": headers}
     if name:
@@ -77,7 +85,7 @@ def upload(
 
     def send() -> httpx.Response:
         file.seek(0)
-        return client.request(method, to.path, params=to.parameters, timeout=UPLOAD_SECONDS, **body)
+        return client.request(method, to.path, params=parameters, timeout=UPLOAD_SECONDS, **body)
 
     try:
         answer = making_model(client, to.model, to.task, send)

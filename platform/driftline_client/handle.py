@@ -166,16 +166,18 @@ class ModelHandle:
             sending = Sending(courier, self._labels, self._backoff, patience_s, progress)
             return log_labels(frame, columns, sending)
 
-    def reference(self, source: Any, *, version: str | None = None, wait_s: float = 0.0) -> Reference:
+    def reference(
+        self, source: Any, *, version: str | None = None, wait_s: float = 0.0, positive_class: str = ""
+    ) -> Reference:
         """Upload the data that a version was trained on, by the path of a CSV or Parquet file or as a frame.
 
         Columns are the features, and optionally id, timestamp, label, prediction, probability or
-        probability_<class>. Driftline then makes a reference of it, for which `wait_s` waits. The token needs the
-        scope `write`, and `read` to wait.
+        probability_<class>; `positive_class` is the class that `probability` is of. Driftline then makes a reference of
+        it, for which `wait_s` waits. The token needs the scope `write`, and `read` to wait.
         """
         with self.new_client() as client:
             to = Destination(self._reference_path, self.name, self._task, version or self.version)
-            return upload_reference(client, to, source, wait_s)
+            return upload_reference(client, to, source, wait_s, positive_class)
 
     def send_file(
         self,
@@ -189,8 +191,8 @@ class ModelHandle:
         """Send a CSV of any delimiter and encoding, or Parquet, of a `reference`, `predictions` or `labels`.
 
         `columns` maps columns to what they are ({"approved": "label", "row": "ignored"}); the others are guessed.
-        `choice` may hold `time_zone`, `date_order`, `format`, `replace` and `force`. Raises DriftlineError; else
-        returns the reference that is built, or the import that was started.
+        `choice` may hold `time_zone`, `date_order`, `format`, `positive_class`, `replace` and `force`. Raises
+        DriftlineError; else returns the reference that is built, or the import that was started.
         """
         with self.new_client() as client:
             to = Destination(self._path, self.name, self._task, None)

@@ -33,10 +33,12 @@ class Reference:
         return cls(**{name: answer[name] for name in cls.__dataclass_fields__})
 
 
-def upload_reference(client: httpx.Client, to: Destination, source: Any, wait_s: float) -> Reference:
+def upload_reference(
+    client: httpx.Client, to: Destination, source: Any, wait_s: float, positive_class: str = ""
+) -> Reference:
     """Send a file or a frame, and wait up to `wait_s` until Driftline has made a reference of it."""
     with _opened(source) as (file, kind):
-        reference = Reference.read(upload(client, "PUT", to, file, kind))
+        reference = Reference.read(upload(client, "PUT", to, file, kind, positive_class=positive_class))
     deadline = monotonic() + wait_s
     while reference.state == "building" and monotonic() < deadline:
         sleep(POLL_SECONDS)

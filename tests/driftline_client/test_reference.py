@@ -53,6 +53,12 @@ class TestReference:
         assert set(found.columns) == {"delay", "carrier", "label", "prediction"}
 
     @pytest.mark.slow
+    def test_says_which_class_its_probability_is_of(self, flights: Any) -> None:
+        flights.reference(TRAINING.assign(probability=0.5), positive_class="0")
+
+        assert Reference.objects.get().version.signature["positive_class"] == "0"
+
+    @pytest.mark.slow
     def test_goes_as_csv_where_pandas_has_no_pyarrow(
         self, flights: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:

@@ -32,11 +32,12 @@ class ConfirmedFile:
 
 def confirm_file(
     *, file: UploadedFile, choice: ReadingChoice, version: str, sender: FileSender, replace: bool = False,
-    force: bool = False, allow: Callable[[FileKind, FileLayout | None], None] = lambda kind, layout: None,
+    positive_class: str = "", force: bool = False,
+    allow: Callable[[FileKind, FileLayout | None], None] = lambda kind, layout: None,
 ) -> ConfirmedFile:  # fmt: skip
     """Store a file as its preview showed it; where it is refused it still waits, and nothing is stored.
 
-    `allow` may refuse what the file brings; `replace` and `force` are as for references and imports.
+    `allow` may refuse what the file brings; `replace`, `positive_class` and `force` are as for references and imports.
     """
     kind, reading = staging.read_as(file, choice)
     allow(kind, None)
@@ -44,7 +45,9 @@ def confirm_file(
     with transaction.atomic():
         staging.lock_waiting(file)
         stored = (
-            _store_reference(file, path, reading, version, sender, replace=replace)
+            _store_reference(
+                file, path, reading, version, sender, replace=replace, positive_class=positive_class
+            )
             if kind == FileKind.REFERENCE
             else _start_import(file, path, kind, reading, version, sender, force=force, allow=allow)
         )
@@ -54,13 +57,14 @@ def confirm_file(
 
 
 def _store_reference(
-    file: UploadedFile, path: Path, reading: FileReading, version: str, sender: FileSender, *, replace: bool
-) -> ConfirmedFile:
+    file: UploadedFile, path: Path, reading: FileReading, version: str, sender: FileSender, *, replace: bool,
+    positive_class: str,
+) -> ConfirmedFile:  # fmt: skip
     with path.open("rb") as stream:
         dataset = store_reference(
             model=file.model, version=version or None, stream=stream, actor=sender.actor, replace=replace,
             content_type=PARQUET if reading.format.kind == "parquet" else "text/csv",
-            reading=reading_for(reading, FileKind.REFERENCE),
+            reading=reading_for(reading, FileKind.REFERENCE), positive_class=positive_class,
         )  # fmt: skip
     return ConfirmedFile(FileKind.REFERENCE, dataset=dataset)
 

@@ -174,13 +174,15 @@ def known_model(model: Model) -> KnownModel:
     """Gather what is known of the columns of a model's files."""
     features: dict[str, bool] = {}
     classes: list[str] = []
+    positive_class: str | None = None
     is_served = False
     for version in model.versions.exclude(signature__isnull=True).order_by("pk"):
         signature = signature_of(version)
         features |= {feature.name: feature.type != "string" for feature in signature.features}
-        classes = list(signature.classes) or classes
+        if signature.classes:
+            classes, positive_class = list(signature.classes), signature.positive_class
         is_served = not version.is_external
-    return KnownModel(model.task, features, classes, has_all_features=is_served)
+    return KnownModel(model.task, features, classes, positive_class, has_all_features=is_served)
 
 
 def _format_before(before: FileReading | None, file: UploadedFile) -> dict[str, Any]:

@@ -1,6 +1,6 @@
 """What a model's own settings refuse of items that are right by themselves: types, a strict schema, retention."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
@@ -27,14 +27,25 @@ type _Mask = NDArray[np.bool_]
 
 
 def find_refused(
-    model: Model, columns: SentColumns, declared: Mapping[str, Signature], now: datetime
+    model: Model,
+    columns: SentColumns,
+    declared: Mapping[str, Signature],
+    now: datetime,
+    served: Collection[str] = (),
 ) -> dict[int, ItemFault]:
-    """Find the items that the model does not take, by their places; `declared` is by version, where it is known."""
+    """Find the items that the model does not take, by their places; `declared` is by version, where it is known.
+
+    The features and classes of the versions that are `served` are fixed, whatever the model's schema policy is.
+    """
     faults = _Faults(columns)
     for name, signature in declared.items():
-        of_version = columns.versions == name
-        if model.schema_policy == SchemaPolicy.STRICT:
-            _refuse_other_features(columns, of_version, signature, faults)
+        of_version, is_strict = columns.versions == name, model.schema_policy == SchemaPolicy.STRICT
+        if is_strict or (name in served and signature.features):
+            _refuse_unknown_features(columns, of_version, signature, faults)
+        if is_strict:
+            _refuse_missing_features(columns, of_version, signature, faults)
+        if name in served and signature.classes:
+            _refuse_unknown_classes(columns, of_version, signature, faults)
         made = [Feature(name, "float") for name in columns.features if signature.makes(name)]
         _refuse_wrong_types(columns, np.flatnonzero(of_version), [*signature.features, *made], faults)
     _refuse_expired(model, columns, now, faults)
@@ -61,15 +72,22 @@ class _Faults:
 
 
 # -- the schema --------------------------------------------------------------------------------------------------------
-def _refuse_other_features(columns: SentColumns, rows: _Mask, signature: Signature, faults: _Faults) -> None:
-    """Refuse items that have other features than the signature; null is a value that is missing, not a feature."""
-    names = {feature.name for feature in signature.features}
-    for name in columns.features.keys() - names:
+def _refuse_unknown_features(
+    columns: SentColumns, rows: _Mask, signature: Signature, faults: _Faults
+) -> None:
+    """Refuse items that have features that the signature has not."""
+    for name in columns.features.keys() - {feature.name for feature in signature.features}:
         if signature.makes(name):
             continue
-        detail = f"The version declares no feature {printable(name)!r}, and the model's schema is strict."
+        detail = f"The version declares no feature {printable(name)!r}."
         faults.add_feature(np.flatnonzero(rows & _has(columns, name)), "unknown_feature", detail, name)
-    for name in sorted(names):
+
+
+def _refuse_missing_features(
+    columns: SentColumns, rows: _Mask, signature: Signature, faults: _Faults
+) -> None:
+    """Refuse items that lack a feature of the signature; null is a value that is missing, not a feature."""
+    for name in sorted(feature.name for feature in signature.features):
         detail = f"The feature {name!r} is missing, and the model's schema is strict; send null for no value."
         faults.add_feature(np.flatnonzero(rows & ~_has(columns, name)), "missing_feature", detail, name)
 
@@ -79,6 +97,26 @@ def _has(columns: SentColumns, name: str) -> _Mask:
         return np.zeros(len(columns), bool)
     absent = columns.absent.get(name)
     return np.ones(len(columns), bool) if absent is None else ~absent
+
+
+def _refuse_unknown_classes(columns: SentColumns, rows: _Mask, signature: Signature, faults: _Faults) -> None:
+    """Refuse items that predict, or give a probability to, what is none of the signature's classes."""
+    classes = frozenset(signature.classes)
+
+    def refuse(places: Iterable[int], name: str, at: str) -> None:
+        known = ", ".join(map(repr, signature.classes[:10]))
+        for row in places:
+            detail = f"{printable(name)!r} is no class of the version; its classes are {known}."
+            faults.add(row, "unknown_class", detail, at)
+
+    for name in set(columns.predictions[rows]) - classes:
+        refuse(np.flatnonzero(rows & (columns.predictions == name)), name, "/prediction")
+    if columns.probabilities is None or columns.probabilities.dtype != object:
+        return
+    for row in np.flatnonzero(rows):
+        given = columns.probabilities[row]
+        for name in given.keys() - classes if isinstance(given, dict) else ():
+            refuse([int(row)], name, f"/probabilities/{escape_pointer(name)}")
 
 
 # -- vectors -----------------------------------------------------------------------------------------------------------

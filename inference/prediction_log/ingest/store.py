@@ -98,6 +98,7 @@ class _Version:
     pk: int
     declared: Signature | None
     has_vectors: bool = False
+    is_served: bool = False
 
     def signature(self, task: str) -> Signature:
         return self.declared or unlearnt_signature(task)
@@ -138,7 +139,8 @@ def log_predictions(
     faults = batch.faults
     if len(batch.columns):
         declared = {name: known.declared for name, known in versions.items() if known.declared}
-        faults = faults | find_refused(model, batch.columns, declared, now)
+        served = {name for name, known in versions.items() if known.is_served}
+        faults = faults | find_refused(model, batch.columns, declared, now, served)
         if batch.columns.dimensions or any(known.has_vectors for known in versions.values()):
             keys = {name: known.pk for name, known in versions.items()}
             faults |= find_misfit_vectors(batch.columns, keys, dimensions_of(keys.values()))
@@ -169,12 +171,12 @@ def _find_versions(model: Model, names: set[str]) -> dict[str, _Version]:
     # written out: making it from a query set, and objects of its rows, costs six times as much as asking it
     with connection.cursor() as cursor:
         cursor.execute(
-            "SELECT version, id, signature, EXISTS (SELECT FROM inference_vectorfeature v WHERE v.version_id = w.id) "
-            "FROM inference_version w WHERE model_id = %s AND version = ANY(%s)",
+            "SELECT version, id, signature, EXISTS (SELECT FROM inference_vectorfeature v WHERE v.version_id = w.id), "
+            "sha256 <> '' OR endpoint IS NOT NULL FROM inference_version w WHERE model_id = %s AND version = ANY(%s)",
             [model.pk, sorted(names)],
         )
         found = cursor.fetchall()
-    return {name: _Version(pk, _declared(stored), has_vectors) for name, pk, stored, has_vectors in found}
+    return {name: _Version(pk, _declared(stored), *flags) for name, pk, stored, *flags in found}
 
 
 @lru_cache(maxsize=256)

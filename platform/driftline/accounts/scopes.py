@@ -63,6 +63,7 @@ SCOPE_OF: Mapping[str, Scope] = {  # the scope that each change needs
     "model.tags": Scope.WRITE,
     "model.schema_policy": Scope.WRITE,
     "model.text_features": Scope.WRITE,
+    "model.positive_class": Scope.WRITE,
     "model.segments": Scope.WRITE,
     "model.archived": Scope.WRITE,
     "model.delete": Scope.ADMIN,

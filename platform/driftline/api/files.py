@@ -84,7 +84,10 @@ class FileColumnOut(ResponseBody, frozen=True):
 
 
 class FilePreviewOut(WaitingFileOut, frozen=True):
-    """A file as it would be stored: `rows` are the first ones, with a value for each of `stored_columns`."""
+    """A file as it would be stored: `rows` are the first ones, with a value for each of `stored_columns`.
+
+    The probability of a reference may be that of one of its `classes`; its rows show which, the `positive_class`.
+    """
 
     kind: Annotated[str, one_of(FileKind)]
     format: FileFormatOut
@@ -92,6 +95,8 @@ class FilePreviewOut(WaitingFileOut, frozen=True):
     date_order: Annotated[str, one_of(["day_first", "month_first"])] | None
     columns: list[FileColumnOut]
     warnings: list[str]
+    classes: list[str]
+    positive_class: str | None
     stored_columns: list[str]
     rows: list[list[str | None]]
 
@@ -112,6 +117,8 @@ class FilePreviewOut(WaitingFileOut, frozen=True):
                 for one in shown.columns
             ],
             warnings=shown.warnings,
+            classes=shown.classes,
+            positive_class=shown.positive_class,
             stored_columns=shown.stored_names,
             rows=shown.rows,
         )
@@ -156,6 +163,11 @@ class FileConfirmation(FileChoice):
     version: str = Field("", max_length=64, description="of rows that name none; the champion when empty")
     force: bool = Field(False, description="import it once more, if the same file was imported before")
     replace: bool = Field(False, description="replace a reference although something depends on its columns")
+    positive_class: str = Field(
+        "",
+        max_length=200,
+        description="the class that a reference's probability is of; as its rows show when empty",
+    )
 
 
 class StoredFileOut(ResponseBody, frozen=True):
@@ -233,6 +245,7 @@ def confirm(
         version=body.version,
         sender=FileSender(caller.actor, caller.source),
         replace=body.replace,
+        positive_class=body.positive_class,
         force=body.force,
         allow=lambda kind, layout: _allow(caller, kind, layout),
     )

@@ -173,6 +173,7 @@ class ModelChanges(RetentionChanges):
             "rows_kept",
             "text_features",
             "thumbnail_share",
+            "positive_class",
         }
         return self.model_dump(include=kept & self.model_fields_set, exclude_unset=True)
 
@@ -183,6 +184,11 @@ class ModelChanges(RetentionChanges):
 
 class ChangedModel(ModelChanges):
     task: str = Field("binary", max_length=10, description="changes only while the model has no version")
+    positive_class: str = Field(
+        "",
+        max_length=200,
+        description="of the champion, where another server answers: what its probability is of",
+    )
 
 
 class NewModel(ModelChanges):

@@ -65,6 +65,7 @@ class ModelOut(ResponseBody, frozen=True):
     thumbnail_share: float
     segments: list[str]
     champion: str | None
+    positive_class: str | None
     generation: int
     computed_until: Time | None
     newest_event: Time | None
@@ -97,6 +98,7 @@ class ModelOut(ResponseBody, frozen=True):
             thumbnail_share=model.thumbnail_share,
             segments=sorted(segment.feature for segment in model.segment_features.all()),
             champion=champion.version if champion else None,
+            positive_class=(champion.signature or {}).get("positive_class") if champion else None,
             generation=model.deployment.generation,
             computed_until=progress.computed_until,
             newest_event=progress.newest,

@@ -1,11 +1,11 @@
 """A file that was uploaded, as it will be stored: its columns are chosen here, and nothing is stored before that."""
 
 import zlib
-from typing import Any
+from typing import Any, cast
 
 from django import forms
 from django.contrib import messages
-from django.http import HttpResponse
+from django.http import HttpResponse, QueryDict
 from django.shortcuts import redirect, render
 from django.urls import reverse
 
@@ -79,6 +79,12 @@ class ReadingForm(forms.Form):
         required=False,
         label="Dates such as 01/02/2026",
         choices=[("", "As found"), ("day_first", "Day first"), ("month_first", "Month first")],
+    )
+    positive_class = forms.CharField(
+        max_length=200,
+        required=False,
+        label="Its probability is that of",
+        help_text="Performance is measured for this class; from now on it counts as positive for the version.",
     )
     encoding = forms.ChoiceField(choices=_ENCODINGS)
     delimiter = forms.ChoiceField(choices=_DELIMITERS)
@@ -190,6 +196,7 @@ def _confirm(
         sender=FileSender(request.visitor.actor),
         force=values["force"],
         replace=values["replace"],
+        positive_class=values["positive_class"],
         allow=lambda kind, layout: _allow(request, kind, layout),
     )
 
@@ -211,9 +218,11 @@ def _show(
         explain(form, problem)
         shown = staging.preview_file(found, ReadingChoice(kind=choice.kind))
     columns = _columns(shown)
+    form = form or ReadingForm(initial=_initial(shown))
+    _offer_classes(form, shown)
     frame |= {
         "file": found,
-        "form": form or ReadingForm(initial=_initial(shown)),
+        "form": form,
         "shown": shown,
         "columns": columns,
         "names": _digest([column.name for column in shown.columns]),
@@ -226,8 +235,19 @@ def _show(
         "zones": _ZONES,
         "is_remembered": any(column.why.startswith("As chosen") for column in shown.columns),
     }
-    is_wrong = bool(form and form.errors)
-    return render(request, "pages/file.html", frame, status=422 if is_wrong else 200)
+    return render(request, "pages/file.html", frame, status=422 if form.errors else 200)
+
+
+def _offer_classes(form: ReadingForm, shown: Preview) -> None:
+    """Offer the classes of the file; what its rows show is chosen where the page did not ask before."""
+    names = shown.classes if shown.positive_class else ["", *shown.classes]
+    form.fields["positive_class"].widget = forms.Select(
+        choices=[(name, name or "Not known") for name in names]
+    )
+    if form.is_bound and "positive_class" not in form.data:
+        sent = cast(QueryDict, form.data).copy()
+        sent["positive_class"] = shown.positive_class or ""
+        form.data = sent
 
 
 def _columns(shown: Preview) -> list[tuple[int, ColumnGuess]]:
@@ -243,6 +263,7 @@ def _initial(shown: Preview) -> dict[str, Any]:
     found = shown.reading.format
     return {
         "kind": shown.kind,
+        "positive_class": shown.positive_class,
         "time_zone": shown.reading.time_zone,
         "date_order": shown.reading.date_order or "",
         "encoding": found.encoding,

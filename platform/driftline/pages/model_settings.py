@@ -60,11 +60,9 @@ def _save(model: Model, parts: dict[str, Any], actor: str) -> None:
 
 def _facts(model: Model) -> dict[str, Any]:
     """Give what the page says and does not change."""
-    champion = model.deployment.champion
     return {
         "lake": find_lake(project=model.project),
         "in_lake": content_of_model(model),
-        "positive_class": (champion.signature or {}).get("positive_class") if champion else None,
         "segment_features": sorted(model.segment_features.values_list("feature", flat=True)),
         "segment_names": sorted(model.segments.values_list("name", flat=True)),
         "custom_metrics": sorted(model.custom_metrics.values_list("name", flat=True)),

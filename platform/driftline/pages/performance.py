@@ -218,6 +218,8 @@ def _method(point: MetricPoint) -> str:
         method = f"jackknife over {detail['blocks']} {'hours' if point.span == 'day' else 'days'}"
     if detail.get("zero_labels"):
         method += f"; {detail['zero_labels']:,} zero labels left out"
+    if detail.get("below_chance"):
+        method += f"; {BELOW_CHANCE}"
     if point.status == "not_informative":
         method += (
             f"{'; ' if method else ''}no value could be beyond this limit: days of the reference were as bad"
@@ -369,6 +371,11 @@ def _duration(seconds: float | None) -> timedelta | None:
     return timedelta(seconds=seconds) if seconds is not None else None
 
 
+BELOW_CHANCE = (
+    "below 0.5, as if the probability were that of the other class: see the positive class in Settings"
+)
+
+
 def _summary(shown: tuple[str, ...], points: dict[str, list[MetricPoint]], outcomes: queries.Outcomes) -> str:
     """Name the main metric, its interval, since when it is beyond its limit, and how many labels say so."""
     series = points.get(shown[0], [])
@@ -390,4 +397,6 @@ def _summary(shown: tuple[str, ...], points: dict[str, list[MetricPoint]], outco
         since = newest.since
         text += f", limit {newest.threshold:.3f}"
         text += f"; beyond it without a break since {since:%-d %b %Y}" if since else "; within it"
+    if (newest.detail or {}).get("below_chance"):
+        text += f"; {BELOW_CHANCE}"
     return f"{text}. {outcomes.labelled:,} of {outcomes.rows:,} predictions have a label."

@@ -46,7 +46,7 @@ class SettingsPart(forms.Form):
 
     def stored(self) -> dict[str, Any]:
         """Give the present value of each field."""
-        return {name: getattr(self.model, name) for name in self.base_fields}
+        return {name: getattr(self.model, name, None) for name in self.base_fields}
 
     def prepare(self) -> None:
         """Bring the fields to the model."""
@@ -79,6 +79,11 @@ class AboutForm(SettingsPart):
         help_text="Words to find it by, with spaces between: fraud team:payments.",
     )
     task = forms.ChoiceField(choices=ModelTask.choices, required=False)
+    positive_class = forms.ChoiceField(
+        required=False,
+        help_text="The class that the logged probability is of. Another one has the reference and all windows computed "
+        "again.",
+    )
     schema_policy = forms.ChoiceField(
         choices=SchemaPolicy.choices,
         required=False,
@@ -94,7 +99,13 @@ class AboutForm(SettingsPart):
 
     def stored(self) -> dict[str, Any]:
         texts = ", ".join(self.model.text_features)
-        return super().stored() | {"tags": " ".join(self.model.tags), "text_features": texts}
+        champion = self.model.deployment.champion
+        self.signature = signature_of(champion) if champion and champion.signature else None
+        return super().stored() | {
+            "tags": " ".join(self.model.tags),
+            "text_features": texts,
+            "positive_class": self.signature and self.signature.positive_class,
+        }
 
     def prepare(self) -> None:
         if self.model.versions.exists():
@@ -102,6 +113,19 @@ class AboutForm(SettingsPart):
             self.fields["task"].help_text = "It stays from the first version on, as answers are read by it."
         else:
             self.fields["task"].help_text = "It can be changed until the first version is there."
+        self._prepare_positive_class()
+
+    def _prepare_positive_class(self) -> None:
+        """Offer the champion's classes; a version that is served has declared which of them is the positive one."""
+        if self.model.task != ModelTask.BINARY or self.signature is None:
+            del self.fields["positive_class"]
+            return
+        field = cast(forms.ChoiceField, self.fields["positive_class"])
+        field.choices = [(name, name) for name in self.signature.classes]
+        champion = self.model.deployment.champion
+        if champion is not None and not champion.is_external:
+            field.disabled = True
+            field.help_text = "As the champion declares: each version names its own when it is uploaded."
 
     def clean_text_features(self) -> list[str]:
         return [name.strip() for name in str(self.cleaned_data["text_features"]).split(",") if name.strip()]

@@ -77,7 +77,7 @@ def labels(options: argparse.Namespace) -> int:
 def reference(options: argparse.Namespace) -> int:
     """Upload a reference."""
     with driftline_client.model(options.model, task=options.task, version=options.version) as model:
-        made = model.reference(options.file, wait_s=REFERENCE_SECONDS)
+        made = model.reference(options.file, wait_s=REFERENCE_SECONDS, positive_class=options.positive_class)
     if options.json:
         print_json(vars(made))
     else:

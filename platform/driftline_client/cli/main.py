@@ -127,6 +127,11 @@ def _parser() -> argparse.ArgumentParser:
     _add_file(reference)
     reference.add_argument("--version", help="version that was trained on it; the champion by default")
     reference.add_argument(
+        "--positive-class",
+        default="",
+        help="class that the column probability is of; as its rows show by default",
+    )
+    reference.add_argument(
         "--task", choices=TASKS, help="create the model with this task where there is none"
     )
 

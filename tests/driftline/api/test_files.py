@@ -459,3 +459,31 @@ class TestFilesThatNobodyLooksAt:
 
         assert answer.status_code == 202
         assert [one["name"] for one in Version.objects.get().signature["features"]] == ["x"]
+
+
+class TestPositiveClass:
+    LOANS = b"income,label,probability\n" + b"\n".join(
+        b"%d,%s,0.%d" % (900 + n % 7, b"fraud" if n % 2 else b"legit", 9 if n % 2 else 1) for n in range(60)
+    )
+
+    def test_is_shown_as_the_rows_show_it_and_stored_as_it_is_confirmed(self, api: Api) -> None:
+        shown = upload(api, self.LOANS)
+
+        stored = api.post(f"{FILES}/{shown['id']}/confirm", {"positive_class": "legit"}).json()
+
+        assert (shown["classes"], shown["positive_class"]) == (["fraud", "legit"], "fraud")
+        assert stored["reference"]["positive_class"] == "legit"
+        assert api.get("/models/flights").json()["positive_class"] == "legit"
+
+    def test_comes_with_a_reference_and_is_changed_with_the_model(self, api: Api) -> None:
+        made = api.send(
+            "PUT", "/models/flights/reference?positive_class=legit", self.LOANS, content_type=CSV
+        ).json()
+
+        changed = api.send("PATCH", "/models/flights", {"positive_class": "fraud"})
+        refused = api.send("PATCH", "/models/flights", {"positive_class": "theft"})
+
+        assert made["positive_class"] == "legit"
+        assert changed.json()["positive_class"] == "fraud"
+        assert_problem(refused, 422)
+        assert AuditEntry.objects.filter(action="version.update").count() == 1

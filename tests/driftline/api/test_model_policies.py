@@ -113,6 +113,41 @@ def test_a_lenient_model_takes_other_features_and_refuses_wrong_types(api: Api, 
     assert api.get(f"{PATH}/more").json()["features"]["gate"] == 7
 
 
+class TestServedVersion:
+    """Of a version that has an artifact features and classes are known; a lenient model is so with what is not."""
+
+    @pytest.fixture(autouse=True)
+    def served(self, declared: Version) -> None:
+        declared.sha256 = "a" * 64
+        declared.save()
+
+    def test_refuses_classes_and_features_that_it_has_not(self, api: Api) -> None:
+        right = {"age": 3}
+        items = [
+            item("right", right) | {"probabilities": {"0": 0.4, "1": 0.6}},
+            item("class", right) | {"prediction": "banana"},
+            item("probability", right) | {"probabilities": {"0": 0.4, "banana": 0.6}},
+            item("feature", right | {"gate": 7}),
+        ]
+
+        answer = api.post(PATH, {"predictions": items})
+
+        assert sorted(faults(answer)) == [
+            ("class", "unknown_class", "/predictions/1/prediction"),
+            ("feature", "unknown_feature", "/predictions/3/features/gate"),
+            ("probability", "unknown_class", "/predictions/2/probabilities/banana"),
+        ]
+        assert answer.json()["accepted"] == 1
+
+    def test_takes_any_feature_where_its_input_names_none(self, api: Api, declared: Version) -> None:
+        declared.signature["features"] = []
+        declared.save()
+
+        answer = api.post(PATH, {"predictions": [item("image", {"age": 3})]})
+
+        assert answer.json()["accepted"] == 1
+
+
 def test_a_strict_model_takes_a_version_whose_features_nobody_has_declared(api: Api, flights: Model) -> None:
     api.send("PATCH", "/models/flights", {"schema_policy": "strict"})
 

@@ -195,3 +195,52 @@ def test_a_viewer_looks_and_does_not_confirm(client: Client, model: Model, path:
 
     assert client.get(path).status_code == 200
     assert client.post(path, {"do": "confirm"}).status_code == 403
+
+
+LOANS = "income,decision,said,score\n" + "\n".join(
+    f"{900 + n % 7},{'ja' if n % 2 else 'nein'},{'ja' if n % 2 else 'nein'},{0.9 if n % 2 else 0.1}"
+    for n in range(60)
+)
+
+
+class TestPositiveClass:
+    """One number is the probability of one class; which one it is, is asked before anything is measured by it."""
+
+    @pytest.fixture
+    def page(self, client: Client, model: Model) -> tuple[str, dict[str, str]]:
+        """The preview of a file with probabilities of `ja`, and what a browser would send of it."""
+        path = str(send(client, model, LOANS, "reference")["Location"])
+        shown = markup(client.get(path))
+        roles = {"decision": "label", "said": "prediction", "score": "probability"}
+        chosen = choices(shown) | {role_of(shown, name): role for name, role in roles.items()}
+        return path, choices(markup(client.post(path, chosen | {"do": "preview"})))
+
+    def test_is_asked_and_preselected_by_what_the_rows_show(
+        self, client: Client, model: Model, page: tuple[str, dict[str, str]]
+    ) -> None:
+        path, sent = page
+
+        client.post(path, sent | {"do": "confirm"})
+
+        assert sent["positive_class"] == "ja"
+        assert model.versions.get().signature["positive_class"] == "ja"
+
+    def test_is_what_a_person_chose(
+        self, client: Client, model: Model, page: tuple[str, dict[str, str]]
+    ) -> None:
+        path, sent = page
+
+        client.post(path, sent | {"positive_class": "nein", "do": "confirm"})
+
+        assert model.versions.get().signature["positive_class"] == "nein"
+
+    def test_is_refused_at_its_field_where_it_is_no_class(
+        self, client: Client, model: Model, page: tuple[str, dict[str, str]]
+    ) -> None:
+        path, sent = page
+
+        answer = client.post(path, sent | {"positive_class": "vielleicht", "do": "confirm"})
+
+        assert answer.status_code == 422
+        assert "the classes are 'ja' and 'nein'" in unescape(markup(answer))
+        assert not Dataset.objects.exists()

@@ -15,7 +15,7 @@ from inference.registry.services import create_model
 from tests.driftline.pages.visitors import viewer_of
 from tests.markup import markup
 from tests.pages_client import PagesClient
-from tests.worlds.approvals import DAY, log, rows_of_a_day, work
+from tests.worlds.approvals import DAY, give_reference, log, rows_of_a_day, work
 
 pytestmark = pytest.mark.slow
 
@@ -243,3 +243,28 @@ def test_an_editor_describes_a_model_and_is_offered_no_more(model: Model, path: 
     assert (taken.status_code, refused.status_code) == (302, 403)
     model.refresh_from_db()
     assert (model.description, model.objectives) == ("d", {"label_lag_hours": 0})
+
+
+class TestPositiveClass:
+    def test_of_a_version_that_is_only_logged_is_changed(
+        self, client: Client, model: Model, path: str
+    ) -> None:
+        give_reference(model)
+        offered = re.search(
+            r'<select name="positive_class".*?</select>', client.get(path).content.decode(), re.DOTALL
+        )
+
+        client.post(path, {"positive_class": "0"})
+
+        assert re.findall(r'value="(\w)"', offered[0]) == ["0", "1"]  # type: ignore[index]
+        assert model.versions.get().signature["positive_class"] == "0"
+
+    def test_of_a_version_that_is_served_is_what_it_declared(
+        self, client: Client, model: Model, path: str
+    ) -> None:
+        give_reference(model)
+        model.versions.update(sha256="a" * 64)
+
+        client.post(path, {"positive_class": "0"})
+
+        assert model.versions.get().signature["positive_class"] == "1"

@@ -12,6 +12,7 @@ from monitors.metrics.points import Point
 from monitors.stats.mergeable.outcomes import (
     OutcomeSummary,
     merge_outcomes,
+    summarise_binary_outcomes,
     summarise_multiclass_outcomes,
     summarise_regression_outcomes,
 )
@@ -86,6 +87,19 @@ def test_a_bias_beyond_either_end_of_the_usual_is_a_warning(bias, status, limit)
 )
 def test_a_metric_is_judged_in_its_own_direction(metric, usual, status):
     assert points_of(off_by(3.0), usual={metric: usual})[metric, ""].status == status
+
+
+@pytest.mark.parametrize(("strength", "status"), [(-2.0, "warning"), (-0.02, "ok"), (2.0, "ok")])
+def test_an_auc_below_chance_is_a_warning_whatever_the_reference_showed(strength, status):
+    rng = np.random.default_rng(0)
+    truth = rng.random(400) < 0.5
+    score = 1 / (1 + np.exp(-strength * (truth - 0.5) - rng.normal(0, 0.3, 400)))
+    outcome = summarise_binary_outcomes(truth, score > 0.5, score)
+
+    point = points_of(outcome, usual={"roc_auc": {"mean": 0.2, "low": 0.0, "high": 0.3}})["roc_auc", ""]
+
+    assert point.status == status
+    assert point.detail.get("below_chance", False) == (point.value < 0.5)
 
 
 def test_a_reference_of_one_day_leaves_room_for_chance_and_for_no_more():
