@@ -130,7 +130,7 @@ class Alert(models.Model):
     window_start = models.DateTimeField(help_text="event time: of the window in which it fired")
     window_end = models.DateTimeField(help_text="event time")
     value = models.FloatField(null=True)
-    n = models.IntegerField()
+    n = models.BigIntegerField()
     threshold = models.FloatField()
     detail = models.JSONField(default=dict, help_text="what was known when it fired")
     last_window_end = models.DateTimeField(help_text="event time: of the newest window noted")

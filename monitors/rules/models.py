@@ -290,7 +290,7 @@ class Transition(models.Model):
     window_start = models.DateTimeField()
     window_end = models.DateTimeField()
     value = models.FloatField(null=True)
-    n = models.IntegerField()
+    n = models.BigIntegerField()
     threshold = models.FloatField()
     detail = models.JSONField(default=dict, help_text="what was known when it happened")
     at = models.DateTimeField(db_default=Now())

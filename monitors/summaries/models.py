@@ -20,8 +20,8 @@ class Summary(models.Model):
     span = models.CharField(max_length=5, choices=[("hour", "Hour"), ("day", "Day"), ("month", "Month")])
     start = models.DateTimeField()
     segment = models.CharField(max_length=200, blank=True, help_text="feature:value, empty for all rows")
-    rows = models.IntegerField()
-    labelled = models.IntegerField(default=0)
+    rows = models.BigIntegerField()
+    labelled = models.BigIntegerField(default=0)
     payload = models.BinaryField(help_text="encoded WindowSummary")
     blocks = models.BinaryField(
         null=True,

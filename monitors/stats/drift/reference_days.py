@@ -38,6 +38,8 @@ MAX_SHARE = 0.25
 _CATCHING = 0.15
 # A run stands in for a window if it has this share of its rows, or of those of the middling run where that has fewer.
 _MIN_SHARE_OF_ROWS = 0.5
+# Of runs of more rows numpy draws none; what chance adds to as many is far below any limit.
+_MAX_DRAWN_ROWS = 10**9
 
 type DaySummary = tuple[date, Mapping[str, NumericSummary | CategoricalSummary]]
 
@@ -144,10 +146,12 @@ def draw_windows(
     """Draw windows of `n` rows from a reference's own runs of days: the other days of each, and the window.
 
     Each run stands in for the window equally often. It gives `n` of its rows, drawn without replacement; where it has
-    fewer, its shares count as `n` rows: it then keeps the noise of its own size, which errs on the side of calm.
+    fewer, or too many to draw from, its shares count as `n` rows: it then keeps the noise of its own size, which errs
+    on the side of calm.
     """
     rest = days.counts.sum(axis=0) - runs.counts
-    enough = runs.counts.sum(axis=1) > n
+    rows = runs.counts.sum(axis=1)
+    enough = (rows > n) & (rows < _MAX_DRAWN_ROWS)
     repeats = max(draws // len(runs.counts), 1) if enough.any() else 1
     windows = [
         rng.multivariate_hypergeometric(run.astype(np.int64), n, size=repeats, method="marginals")

@@ -30,6 +30,9 @@ from monitors.stats.mergeable.sketches import (
 from monitors.stats.mergeable.window_summary import ColumnSummary, UnreadableSummary, WindowSummary
 
 MAX_LEVEL_LENGTH = 1_000
+MAX_HOUR_ROWS = (
+    10**12
+)  # those of a year of such hours are below 2^53, up to which a float has each whole number
 _TOLERANCE = 1e-5  # of a sum: cell means are stored as float32
 _OUTCOMES = {
     "binary": BinaryOutcomeSummary,
@@ -79,8 +82,8 @@ def find_fault(summary: WindowSummary, layout: SummaryLayout) -> str:
 
 def _faults(summary: WindowSummary, layout: SummaryLayout) -> Iterator[str]:
     rows = summary.rows
-    if not 0 < rows < 1 << 31:
-        yield f"it counts {rows} rows; a window has 1 to 2,147,483,647"
+    if not 0 < rows <= MAX_HOUR_ROWS:
+        yield f"it counts {rows} rows; an hour has 1 to {MAX_HOUR_ROWS:,}"
     if summary.features.keys() != layout.features.keys():
         other = sorted(summary.features.keys() ^ layout.features.keys())[0]
         has = "has no column" if other in layout.features else "has a column"

@@ -13,10 +13,9 @@ from datetime import date, datetime, timedelta
 from typing import Any, NamedTuple
 
 from django.db import transaction
-from django.db.models import Sum
 
 from driftline.common.errors import Problem, invalid
-from driftline.common.periods import day_of, floor, following, rfc3339
+from driftline.common.periods import day_of, floor, rfc3339
 from inference.prediction_log.labels.services import lock_summaries
 from inference.prediction_log.models import PredictionRole, SummedDay
 from inference.prediction_log.rows.sent_items import AHEAD, RETENTION
@@ -36,7 +35,6 @@ from monitors.summaries.uploads.models import SummaryBatch
 MAX_WINDOWS = 5_000
 MAX_WINDOW_BYTES = 16 << 20  # unpacked
 MAX_BATCH_BYTES = 64 << 20  # unpacked
-MAX_MONTH_ROWS = 1_000_000_000  # of all versions: longer windows have up to twice as many, which fit 32 bits
 NO_WEEK = date(1970, 1, 5)
 """The week of arrival of rows that came as summaries: they have no ids, which weeks are kept for."""
 
@@ -81,7 +79,6 @@ def add_batch(
                     f"The batch {name!r} was added with other windows; send these under a new name.",
                 )
             return known, False
-        _refuse_too_many(model, parts)
         rows = sum(_add(part, now) for part in parts)
         batch = SummaryBatch.objects.create(
             model=model, name=name, sha256=digest, windows=len(windows), rows=rows, added_by=actor[:200]
@@ -273,26 +270,3 @@ def _with_places(part: _Part, window: _StoredWindow, sent: SummaryBySegment) -> 
     by_rows = sorted(sent, key=lambda segment: -sent[segment].rows)
     kept = [one for one in by_rows if one == "" or window.takes(one, part.layout.feature_of(one))]
     return {segment: sent[segment] for segment in kept}
-
-
-def _refuse_too_many(model: Model, parts: Iterable[_Part]) -> None:
-    """Refuse what would make a month larger than the counts of longer windows can tell."""
-    new: dict[datetime, int] = defaultdict(int)
-    for part in parts:
-        for hour, by_segment in part.by_hour.items():
-            new[floor(hour, "month")] += by_segment[""].rows
-    for month, rows in new.items():
-        stored = Summary.objects.filter(
-            model=model,
-            segment="",
-            span__in=("day", "month"),
-            start__gte=month,
-            start__lt=following(month, "month"),
-        )
-        total = rows + (stored.aggregate(rows=Sum("rows"))["rows"] or 0)
-        if total > MAX_MONTH_ROWS:
-            raise invalid(
-                "/windows",
-                f"{month:%Y-%m} would have {total:,} rows; a model has at most {MAX_MONTH_ROWS:,} a month.",
-                "too_many_rows",
-            )

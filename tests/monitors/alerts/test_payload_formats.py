@@ -333,6 +333,17 @@ class TestFormat:
 
 
 class TestApi:
+    @pytest.mark.parametrize("payload_format", FORMATS)
+    def test_previews_each_format(self, project: Project, payload_format: str) -> None:
+        body = {"payload_format": payload_format, "template": {"text": "{{ text }}"}}
+        if payload_format != "template":
+            del body["template"]
+
+        preview = post("/api/v1/channels/preview", body, headers_of(project, ["read"]))
+
+        assert preview.status_code == 200
+        assert INCIDENT["text"] in preview.json()["body"]
+
     def test_makes_shows_and_previews(self, project: Project, receiver: Receiver) -> None:
         writer, reader = (headers_of(project, scopes) for scopes in (["read", "write"], ["read"]))
         channel = {

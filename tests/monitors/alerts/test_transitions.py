@@ -152,6 +152,13 @@ class TestOpening:
 
         assert not Incident.objects.exists()
 
+    def test_counts_more_rows_than_32_bits_hold(self, fire: Fire) -> None:
+        handling.handle_transition(fire(n=3_000_000_000).pk)
+
+        incident = Incident.objects.get()
+        assert incident.alerts.get().n == 3_000_000_000
+        assert incident.events.get().text.endswith("on 3,000,000,000 rows")
+
     def test_writes_an_infinite_value(self, fire: Fire, email: Channel, webhook: Channel) -> None:
         handling.handle_transition(fire(value=float("inf")).pk)
 

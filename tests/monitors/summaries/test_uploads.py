@@ -26,7 +26,7 @@ from monitors.stats.mergeable.window_summary import WindowSummary, merge_windows
 from monitors.summaries.models import StaleWindow, Summary
 from monitors.summaries.uploads.layout import fix_centres, layout_of
 from monitors.summaries.uploads.models import SummaryBatch
-from monitors.summaries.uploads.services import MAX_MONTH_ROWS, SentWindow, add_batch
+from monitors.summaries.uploads.services import SentWindow, add_batch
 from tests.shared_rows import rows_of_many_tests
 from tests.worlds.approvals import DAY, give_reference, label, log, make_model, rows_of_a_day, truths, work
 
@@ -409,15 +409,24 @@ class TestWindows:
 
         assert "has a column 'region'" in str(refused.value.detail)
 
-    def test_that_would_make_a_month_too_large_are_refused(self, logged: Model, summed: Model) -> None:
+    def test_of_more_rows_than_32_bits_count_are_stored_and_measured(
+        self, logged: Model, summed: Model
+    ) -> None:
         window = next(one for one in windows_of(logged) if not one.segment)
-        add(summed, [window])
-        Summary.objects.filter(model=summed, span="day").update(rows=MAX_MONTH_ROWS - 10)
+        summary = WindowSummary.decode(window.summary)
+        for _ in range(30):
+            summary = merge_windows([summary, summary])
 
-        with pytest.raises(Problem) as refused:
-            add(summed, [window], "b")
+        batch, _ = add(summed, [window._replace(summary=summary.encode())])
+        work(summed)
 
-        assert refused.value.code == "too_many_rows"
+        assert batch.rows == summary.rows > 1 << 32
+        day = Summary.objects.get(model=summed, span="day", segment="")
+        assert (day.rows, day.labelled) == (summary.rows, summary.labelled)
+        measured = MetricPoint.objects.filter(model=summed, span="day")
+        counts = measured.filter(segment="").values_list("metric", "n")
+        assert {("roc_auc", summary.labelled), ("psi", summary.rows)} <= set(counts)
+        assert not measured.filter(status="error").exists()
 
 
 class TestLayout:

@@ -111,7 +111,7 @@ def _cloud_event(payload: dict[str, Any], receiver: str) -> dict[str, Any]:
 def _alertmanager(payload: dict[str, Any], receiver: str) -> dict[str, Any]:
     """Write an incident as the group of its alerts, and what is no incident as an alert of its own."""
     incident = payload.get("incident")
-    url = next(iter(payload["links"].values()))
+    url = incident["url"] if incident else next(iter(payload["links"].values()))
     alerts = _alerts_of(payload, url) if incident else [_alert_of_event(payload, url)]
     labels = {"project": payload["project"]["slug"]}
     labels |= {"incident": str(incident["id"])} if incident else {"event": payload["event"]}

@@ -261,6 +261,14 @@ class TestRunsOfDays:
         assert np.mean(drawn_from == 100) == pytest.approx(0.5)
         assert windows.sum(axis=1) == pytest.approx(200)
 
+    def test_of_billions_of_rows_keep_their_shares(self) -> None:
+        days = Days(np.tile([3e9, 1e9], (20, 1)), np.arange(20), 1.0, differ=True)
+        runs = runs_of(days, 1_000, 1)
+
+        _, windows = draw_windows(days, runs, 1_000, rng=np.random.default_rng(0), draws=100)
+
+        assert windows.tolist() == [[750.0, 250.0]] * 20
+
 
 def test_fewer_than_14_days_are_not_enough():
     _, days = reference_of(np.random.default_rng(3), spread=1.0, days=13)
