@@ -7,9 +7,11 @@ import atexit
 import fcntl
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import quote
 
@@ -78,7 +80,7 @@ def start_template() -> None:
         fcntl.flock(lock, fcntl.LOCK_EX)
         command = [sys.executable, "-m", "tests.template_database", home]
         with started_for_all_tests():
-            _making.append(subprocess.Popen(command, cwd=CHECKOUT, pass_fds=[lock.fileno()]))
+            _making.append(subprocess.Popen(command, cwd=CHECKOUT, pass_fds=[lock.fileno()], process_group=0))
 
 
 def wait_for_template() -> bool:
@@ -110,7 +112,8 @@ def stop_services() -> None:
     """Stop what `start_services` and `start_template` started."""
     while _making:
         template = _making.pop()
-        template.terminate()
+        with suppress(ProcessLookupError):  # it has ended, and so has what it started
+            os.killpg(template.pid, signal.SIGTERM)
         template.wait()
     while _running:
         _running.pop().stop()
