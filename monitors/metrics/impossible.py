@@ -45,8 +45,9 @@ def measure_impossible(measured: MeasuredSummary) -> list[Point]:
     if reference is None:
         return []
     is_long = measured.span != "hour"  # an hour's rows resemble each other, and those of the hour before
-    worst = reference.worst_days if is_long else {}
-    never_beyond = {name for name in reference.plausible if worst.get((BEYOND, name), 0.0) < NEARLY_ALL}
+    days = reference.faults_of_days if is_long else {}
+    beyond = {name: days[BEYOND, name].worst for name in reference.plausible if (BEYOND, name) in days}
+    never_beyond = {name for name in reference.plausible if beyond.get(name, 0.0) < NEARLY_ALL}
     return impossible_points(
         measured.segment.summary.features,
         reference.summary.features,

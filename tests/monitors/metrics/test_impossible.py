@@ -55,7 +55,7 @@ def judge(
         WindowSummary(current.rows, {"age": current}),
         WindowSummary(KNOWN.rows, {"age": KNOWN}),
     )
-    points = quality_points(window, reference, {}, days=0, expected={}, min_rows=50, impossible=found)
+    points = quality_points(window, reference, {}, expected={}, min_rows=50, impossible=found)
     return found[0], next(point for point in points if point.metric == "faulty_features")
 
 
