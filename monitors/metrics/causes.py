@@ -159,6 +159,7 @@ def _fault(model: Model, point: MetricPoint) -> dict[str, Any]:
         "feature": point.feature,
         "score": round(point.value or 0, 4),
         "evidence": f"{METRICS[point.metric].title.lower()} in {point.feature}: {point.value:.1%} of rows "
+        f"{'on' if point.span in ('hour', 'day') else 'in'} {_when(point.start, point.span)} "
         f"(limit {point.threshold or 0:.1%}){where}",
         **known,
     }

@@ -19,6 +19,7 @@ from monitors.stats.share_limits import TOLERANCE, DayCounts, share_limit
 
 FLOOR = 0.02  # values of the wrong type in no more rows are no fault
 MAX_REFERENCE_SHARE = 0.9  # a day of the reference that was broken as a whole excuses no other
+MOST = 0.5  # of the rows: so many that lie beyond the reference's range have moved, and are not broken
 STUCK = 0.9  # of the way from the usual share of the most frequent value to all rows
 BY_CHANCE = 1e-6  # how likely rows of the usual kind may be alike, for their being so to count as a fault
 
@@ -86,11 +87,16 @@ def quality_points(
                 continue
             said = None if wanted is None else _expected_limit(metric, column, wanted)
             limit = _usual_limit(metric, name, column, known, days) if said is None else said
+            detail = {} if said is None else {"why": "as somebody expects of this feature"}
+            if said is None and metric == "out_of_range_share" and share > MOST:
+                limit, detail = (
+                    None,
+                    {"why": "most rows lie beyond the reference: drift, or a season that it lacks"},
+                )
             status = judged_by_rows(share, column.rows, min_rows)
             if status == "ok" and limit is not None and share > limit:
                 is_worst = metric != "mode_share" and share > 0.5 + limit / 2
                 status = "critical" if is_worst else "warning"
-            detail = {} if said is None else {"why": "as somebody expects of this feature"}
             points.append(
                 Point(metric, share, column.rows, status, feature=subject, threshold=limit, detail=detail)
             )

@@ -57,16 +57,15 @@ def count_faults(days: Sequence[WindowSummary]) -> dict[tuple[str, str], DayCoun
         categorical = [column for column in columns if isinstance(column, CategoricalSummary)]
         if len(numeric) > 1:
             rows = [column.rows for column in numeric]
-            counts["out_of_range_share", name] = DayCounts.of(_outside_others(numeric, MARGIN), rows)
-            counts["beyond_share", name] = DayCounts.of(_outside_others(numeric, 0.0), rows)
+            counts["out_of_range_share", name] = DayCounts.of(_outside_others(numeric), rows)
         if len(categorical) > 1:
             rows = [column.rows for column in categorical]
             counts["unseen_share", name] = DayCounts.of(_unseen_by_others(categorical), rows)
     return counts
 
 
-def _outside_others(days: Sequence[NumericSummary], margin: float) -> list[int]:
-    """Count the rows of each day outside the range of the others, widened by a margin at both ends.
+def _outside_others(days: Sequence[NumericSummary]) -> list[int]:
+    """Count the rows of each day outside the range of the others, widened by the margin at both ends.
 
     Only days of an extreme have one.
     """
@@ -76,7 +75,7 @@ def _outside_others(days: Sequence[NumericSummary], margin: float) -> list[int]:
     for place in {lowest[0], highest[0]}:
         least = days[lowest[1] if place == lowest[0] else lowest[0]].minimum
         most = days[highest[1] if place == highest[0] else highest[0]].maximum
-        beyond = margin * (most - least)
+        beyond = MARGIN * (most - least)
         outside[place] = days[place].count_beyond(least - beyond, most + beyond)
     return outside
 

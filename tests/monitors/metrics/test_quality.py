@@ -84,11 +84,23 @@ def test_a_column_that_is_nearly_always_empty_is_as_it_should_be() -> None:
     assert quality_of(sparse, [sparse, sparse])["missing_share"].status == "ok"
 
 
-def test_a_stormy_day_is_no_fault_and_another_unit_is() -> None:
+def test_a_stormy_day_is_no_fault() -> None:
     calm, stormy = numbers(1010.0, 1020.0), numbers(980.0, 990.0)
 
     assert quality_of(stormy, [calm, calm, numbers(1000.0, 1030.0)])["out_of_range_share"].status == "ok"
-    assert quality_of(numbers(29.8, 30.1), [calm, calm, stormy])["out_of_range_share"].status == "critical"
+
+
+def test_a_day_of_which_most_rows_lie_outside_the_reference_has_moved_and_some_rows_outside_are_a_fault() -> (
+    None
+):
+    winter = [numbers(30.0, 40.0, 50.0)] * 3
+
+    summer = quality_of(numbers(65.0, 80.0, 92.0), winter)
+    swapped = quality_of(numbers(30.0, 40.0, 92.0), winter)
+
+    assert (summer["out_of_range_share"].value, summer["out_of_range_share"].status) == (1.0, "ok")
+    assert summer["faulty_features"].detail == {"counted": []}
+    assert swapped["faulty_features"].detail == {"counted": ["x"]}
 
 
 def test_names_that_come_and_go_by_the_day_are_known_to_do_so() -> None:
