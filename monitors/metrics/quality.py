@@ -10,6 +10,7 @@ from inference.vector_names import norm_of, whole_of
 from monitors.definitions.models import Expectation, Reference
 from monitors.metrics.context import MeasuredSummary
 from monitors.metrics.impossible import is_repeated, measure_impossible
+from monitors.metrics.models import MetricPoint
 from monitors.metrics.points import Point, count_of_features, judged_by_rows
 from monitors.metrics.references.loaded import annotate_reference
 from monitors.stats.column_faults import MARGIN, count_missing, share_of_mode
@@ -71,8 +72,8 @@ def quality_points(
     A limit needs a reference, or somebody who expects something, but for values of the wrong type: a single one is
     worth a warning. `days` is how often the days of the reference had each fault (`count_faults`).
     `faulty_features` counts the features beyond their limits; one with fewer values of the wrong type than other
-    faults may have is not among them, nor one with a single value of the `impossible` ones. Repeated ones count
-    however few the rows are.
+    faults may have is not among them, nor one with a mere tie or with a single value of the `impossible` ones. Repeated
+    ones count however few the rows are.
     """
     points: list[Point] = []
     vector_of = whole_of(summary.features)
@@ -101,7 +102,7 @@ def quality_points(
                 Point(metric, share, column.rows, status, feature=subject, threshold=limit, detail=detail)
             )
     repeated = [point for point in impossible if is_repeated(point)]
-    counted = [point for point in points if not _is_stray(point)]
+    counted = [point for point in points if not (_is_stray(point) or is_mere_tie(point))]
     enough = 1 if repeated else min_rows
     faulty = count_of_features("faulty_features", [*counted, *repeated], summary.rows, enough)
     return [*points, *impossible, faulty]
@@ -118,6 +119,11 @@ def _wrong_type(share: float, rows: int, feature: str, min_rows: int) -> Point:
 def _is_stray(point: Point) -> bool:
     """Tell whether so few values are of the wrong type that the feature itself is no faulty input."""
     return point.metric == "wrong_type_share" and (point.value or 0.0) <= FLOOR
+
+
+def is_mere_tie(point: Point | MetricPoint) -> bool:
+    """Tell whether a value is more frequent than it was, and others still come: then no feature stands still."""
+    return point.metric == "mode_share" and (point.value or 0.0) <= 0.5 + (point.threshold or 0.0) / 2
 
 
 def _usual_limit(

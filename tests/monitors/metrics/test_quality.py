@@ -137,6 +137,16 @@ def test_a_number_that_stands_still_is_a_fault_where_its_days_never_did() -> Non
     assert quality_of(stuck, WEEK[:6])["mode_share"].threshold is None
 
 
+def test_a_more_frequent_value_is_no_faulty_feature_and_one_that_stands_still_is() -> None:
+    days = [numbers(*range(10))] * 7
+
+    more_frequent = quality_of(numbers(2.0, 2.0, 2.0, 2.0, *range(6)), days)
+
+    assert more_frequent["mode_share"].status == "warning"
+    assert more_frequent["faulty_features"].detail == {"counted": []}
+    assert quality_of(numbers(2.0), days)["faulty_features"].detail == {"counted": ["x"]}
+
+
 def test_a_number_that_stands_still_for_half_of_the_time_is_a_fault_where_its_days_never_did() -> None:
     """Neither the days, at 42%, nor chance in a week of hours explains 65%; in a day of hours chance may."""
     days = {("mode_share", "x"): DayCounts.of([10] * 70, [24] * 70)}
