@@ -1,6 +1,7 @@
 """Why: faults of data and labels first, then features by how much they moved times how much the model leans on them.
 
-Each kind comes in order of its scores. Faults of so few rows that they explain little come after what drifted.
+Each kind comes in order of its scores. Faults that explain little come after what drifted: those of few rows, and a
+value that is more frequent than it was.
 Of a metric of performance also the segments whose rows got worse, after the two causes that come first.
 """
 
@@ -24,6 +25,7 @@ from monitors.metrics.drift import drift_points
 from monitors.metrics.fault_places import find_fault_place
 from monitors.metrics.models import MetricPoint, PointStatus, RowLoss
 from monitors.metrics.periods import merged_summary
+from monitors.metrics.quality import is_mere_tie
 from monitors.metrics.references.loaded import LoadedReference, reference_in_use
 from monitors.metrics.references.seasons import in_season
 from monitors.metrics.rows.segment_search import LOSS_OF_METRIC, LOSSES, findings_for
@@ -136,9 +138,9 @@ def _quality_faults(model: Model, start: datetime, end: datetime) -> list[Metric
 
 
 def _is_minor(point: MetricPoint, *, is_about_data: bool) -> bool:
-    """Tell whether a fault may not come first: one of a lone row, or of few where the problem is not the data's."""
+    """Tell whether a fault may not come first: a tie, a lone row, or few where the problem is not the data's."""
     share = point.value or 0.0
-    return round(share * point.n) <= 1 or (share < MINOR and not is_about_data)
+    return is_mere_tie(point) or round(share * point.n) <= 1 or (share < MINOR and not is_about_data)
 
 
 def _fault(model: Model, point: MetricPoint) -> dict[str, Any]:
@@ -159,6 +161,7 @@ def _fault(model: Model, point: MetricPoint) -> dict[str, Any]:
         "feature": point.feature,
         "score": round(point.value or 0, 4),
         "evidence": f"{METRICS[point.metric].title.lower()} in {point.feature}: {point.value:.1%} of rows "
+        f"{'on' if point.span in ('hour', 'day') else 'in'} {_when(point.start, point.span)} "
         f"(limit {point.threshold or 0:.1%}){where}",
         **known,
     }

@@ -1,11 +1,10 @@
 """Values that a feature cannot have, by its reference: noticed from the first row on, a fault once repeated.
 
 Nothing is measured where the reference does not tell how far a feature reaches (`monitors.stats.impossible_values`).
-What somebody expects of a feature is possible, too. A whole day that lies beyond all values of the reference, and the
-one before it, are as impossible: rows in another unit may each be plausible.
+What somebody expects of a feature is possible, too. Rows that are further out than the reference, but plausible, are
+drift, however many they are.
 """
 
-import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import cache
@@ -28,10 +27,6 @@ from monitors.summaries.models import StaleWindow, Summary
 
 METRIC = "impossible_share"
 
-NEARLY_ALL, MIN_ROWS = 0.95, 10  # of two days in a row, that lie beyond all values of the reference
-BEYOND = "beyond_share"
-_DISPLACED = "is_displaced"
-
 type Window = tuple[str, datetime]
 """Span and start."""
 
@@ -44,16 +39,12 @@ def measure_impossible(measured: MeasuredSummary) -> list[Point]:
     reference = measured.reference
     if reference is None:
         return []
-    is_long = measured.span != "hour"  # an hour's rows resemble each other, and those of the hour before
-    worst = reference.worst_days if is_long else {}
-    never_beyond = {name for name in reference.plausible if worst.get((BEYOND, name), 0.0) < NEARLY_ALL}
     return impossible_points(
         measured.segment.summary.features,
         reference.summary.features,
         reference.plausible,
         expected=measured.context.expected,
         earlier=_columns_before(measured),
-        never_beyond=never_beyond if is_long else (),
     )
 
 
@@ -64,12 +55,8 @@ def impossible_points(
     *,
     expected: Mapping[str, Expectation],
     earlier: Earlier,
-    never_beyond: Collection[str] = (),
 ) -> list[Point]:
-    """Measure the share of each feature's rows beyond what it can be; one row is a notice, and needs no others.
-
-    Of the features `never_beyond`, all rows of two windows in a row beyond the reference's own values cannot be either.
-    """
+    """Measure the share of each feature's rows beyond what it can be; one row is a notice, and needs no others."""
     points = []
     of_vectors = whole_of(features)
     for name, column in features.items():
@@ -79,19 +66,15 @@ def impossible_points(
         assert isinstance(known, NumericSummary)
         wanted = expected.get(name)
         possible = plausible[name].including(wanted.least, wanted.most) if wanted else plausible[name]
-        detail = _impossible_rows(name, column, known, possible, earlier)
-        side = _displaced_side(column, known) if name in never_beyond else None
-        if side is not None and not detail and wanted is None:
-            detail = _displaced_rows(name, column, known, side, earlier)
-        points.append(_point(name, column, detail, is_displaced=side is not None))
+        points.append(_point(name, column, _impossible_rows(name, column, known, possible, earlier)))
     return points
 
 
 def touch_following(model: Model, rows: Iterable[MetricPoint], windows: Collection[Window]) -> None:
     """Have the windows after some of `windows` measured again where these say something else to them than before.
 
-    That is which features have impossible values, or lie beyond the reference: what is repeated depends on it. It is
-    called in the transaction that stores the new `rows`, before they replace the stored ones.
+    That is which features have impossible values: what is repeated depends on it. It is called in the transaction that
+    stores the new `rows`, before they replace the stored ones.
     """
     whole = MetricPoint.objects.filter(
         model=model, metric=METRIC, role=PredictionRole.CHAMPION, version="", segment="",
@@ -111,14 +94,12 @@ def touch_following(model: Model, rows: Iterable[MetricPoint], windows: Collecti
     touch(StaleWindow, [(model.pk, *window) for window in known], fields=("model_id", "span", "start"))
 
 
-def _said_to_next(points: Iterable[MetricPoint]) -> dict[Window, set[tuple[str, bool, bool]]]:
-    """List the features of each window that have impossible values, and those nearly all of which are displaced."""
-    said: dict[Window, set[tuple[str, bool, bool]]] = {}
+def _said_to_next(points: Iterable[MetricPoint]) -> dict[Window, set[str]]:
+    """List the features of each window that have impossible values."""
+    said: dict[Window, set[str]] = {}
     for point in points:
-        detail = point.detail or {}
-        if "is_repeated" in detail or _DISPLACED in detail:
-            feature = point.feature, "is_repeated" in detail, _DISPLACED in detail
-            said.setdefault((point.span, point.start), set()).add(feature)
+        if "is_repeated" in (point.detail or {}):
+            said.setdefault((point.span, point.start), set()).add(point.feature)
     return said
 
 
@@ -127,14 +108,12 @@ def is_repeated(point: Point) -> bool:
     return bool(point.detail.get("is_repeated"))
 
 
-def _point(feature: str, column: NumericSummary, detail: dict[str, Any], *, is_displaced: bool) -> Point:
-    """Make the point of a feature; nearly all rows of a displaced one lie beyond the reference."""
+def _point(feature: str, column: NumericSummary, detail: dict[str, Any]) -> Point:
     if not column.rows:
         return Point(METRIC, None, 0, PointStatus.NO_DATA, feature=feature)
     status = PointStatus.WARNING if detail else PointStatus.OK
     share = detail.get("rows", 0) / column.rows
-    said = detail | ({_DISPLACED: True} if is_displaced else {})
-    return Point(METRIC, share, column.rows, status, feature=feature, threshold=0.0, detail=said)
+    return Point(METRIC, share, column.rows, status, feature=feature, threshold=0.0, detail=detail)
 
 
 def _impossible_rows(
@@ -154,41 +133,6 @@ def _impossible_rows(
         "why": f"{feature} {value:g} in {rows:,} of {column.rows:,} rows; "
         f"reference {known.minimum:g} to {known.maximum:g}",
     }
-
-
-def _displaced_rows(
-    feature: str,
-    column: NumericSummary,
-    known: NumericSummary,
-    side: tuple[float, float],
-    earlier: Earlier,
-) -> dict[str, Any]:
-    """Describe a window that lies beyond all values of the reference, as the one before does; empty otherwise."""
-    before = earlier(feature)
-    if not before or any(_displaced_side(one, known) != side for one in before):
-        return {}
-    rows = column.count_beyond(*side)
-    return {
-        "value": column.maximum if side[0] == -math.inf else column.minimum,
-        "rows": rows,
-        "least": known.minimum,
-        "most": known.maximum,
-        "is_repeated": True,
-        "why": f"{feature} {column.minimum:g} to {column.maximum:g}: {rows:,} of {column.rows:,} rows lie "
-        f"beyond the reference's {known.minimum:g} to {known.maximum:g}, as nearly all of the window before",
-    }
-
-
-def _displaced_side(column: NumericSummary, known: NumericSummary) -> tuple[float, float] | None:
-    """Return the half line that nearly all of a window lies beyond, and all values of the reference within, if any."""
-    for least, most in ((known.minimum, math.inf), (-math.inf, known.maximum)):
-        if _is_nearly_all(column.count_beyond(least, most), column):
-            return least, most
-    return None
-
-
-def _is_nearly_all(rows: int, column: NumericSummary) -> bool:
-    return column.n >= MIN_ROWS and rows >= NEARLY_ALL * column.n
 
 
 def _columns_before(measured: MeasuredSummary) -> Earlier:

@@ -46,7 +46,10 @@ class RuleSettings(Body):
     critical_threshold: float | None = Field(
         None, description="a farther threshold, from which on an incident is critical; null: none"
     )
-    for_windows: int = Field(1, description="windows beyond the threshold that open an incident; with the span auto days, where weeks are judged")
+    for_windows: int = Field(
+        1,
+        description="windows beyond the threshold that open an incident; with span auto days, where weeks are judged",
+    )
     of_windows: int | None = Field(None, description="among how many in a row; null: each of them")
     recovery_threshold: float | None = Field(
         None, description="what a good window has to reach; null: the threshold"

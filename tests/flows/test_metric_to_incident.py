@@ -99,6 +99,23 @@ class TestJudging:
 
         assert [cause["kind"] for cause in causes] == order
 
+    @pytest.mark.slow
+    @pytest.mark.parametrize(("share", "order"), [(0.165, ["drift", "fault"]), (0.9, ["fault", "drift"])])
+    def test_names_a_value_that_is_more_frequent_after_what_drifted_and_a_stuck_one_before(
+        self, project: Project, model: Model, share: float, order: list[str]
+    ) -> None:
+        give_reference(model)
+        send_days(model, [2, 0])
+        tie = MetricPoint(
+            model=model, role="champion", span="day", start=DAY, end=DAY + ONE_DAY, metric="mode_share",
+            feature="region", value=share, n=300, threshold=0.144, status="warning",
+        )  # fmt: skip
+        save_points([tie])
+
+        causes = rank_causes(model=model, start=DAY, end=DAY + ONE_DAY, metric="roc_auc")
+
+        assert [cause["kind"] for cause in causes] == order
+
     def test_never_judges_a_day_that_is_still_being_sent(self, project: Project, model: Model) -> None:
         give_reference(model)
         rule = drift_rule(project, model)

@@ -25,7 +25,7 @@ from monitors.metrics.references.from_log import (
     read_stretches,
     with_answers_of_most,
 )
-from monitors.stats.column_faults import worst_days
+from monitors.stats.column_faults import count_faults
 from monitors.stats.drift.prepared import PreparedReference, prepare_reference
 from monitors.stats.drift.reference_days import Days, count_days
 from monitors.stats.estimation.error_profile import ErrorProfile
@@ -35,6 +35,7 @@ from monitors.stats.impossible_values import PlausibleRange, plausible_range
 from monitors.stats.mergeable.outcomes import BinaryOutcomeSummary, MulticlassOutcomeSummary
 from monitors.stats.mergeable.sketches import NumericSummary
 from monitors.stats.mergeable.window_summary import ColumnSummary, WindowSummary
+from monitors.stats.share_limits import DayCounts
 
 REFERENCES_KEPT = 64
 
@@ -96,9 +97,9 @@ class LoadedReference:
         )
 
     @cached_property
-    def worst_days(self) -> dict[tuple[str, str], float]:
-        """The worst data quality that single days of the reference show; nothing where it has no days."""
-        return worst_days([summary for _, summary in self.read_days(self.dates)])
+    def faults_of_days(self) -> dict[tuple[str, str], DayCounts]:
+        """How many rows of its days have which fault, by metric and feature; nothing where it has no days."""
+        return count_faults([summary for _, summary in self.read_days(self.dates)])
 
     @cached_property
     def plausible(self) -> dict[str, PlausibleRange]:

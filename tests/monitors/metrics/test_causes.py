@@ -53,7 +53,7 @@ def test_are_looked_for_in_the_windows_that_the_monitor_judges(model: Model) -> 
 
     assert {cause["feature"]: cause["evidence"] for cause in causes} == {
         "label": "label coverage of the week from 5 Jan 20%, usually 90%",
-        "age": "missing values in age: 35.0% of rows (limit 30.0%)",
+        "age": "missing values in age: 35.0% of rows in the week from 5 Jan (limit 30.0%)",
     }
 
 
