@@ -198,7 +198,8 @@ def update_model(*, model: Model, actor: str, **changes: Any) -> Model:
     positive_class = changes.pop("positive_class", None)
     with transaction.atomic():
         if positive_class is not None:
-            champion = _locked(model, None).champion
+            model.deployment = _locked(model, None)
+            champion = model.deployment.champion
             if champion is None:
                 raise Problem(
                     409, "no_champion", f"{model.name} has no version yet; upload a reference first."
