@@ -1,5 +1,7 @@
 """What a training may use: its memory is declared for each workflow, its time is the same for all."""
 
+from importlib import import_module
+
 import pytest
 
 from driftline.common.errors import Problem
@@ -7,7 +9,6 @@ from inference.registry.models import Model
 from monitors.workflows import services
 from monitors.workflows.engine import advance
 from monitors.workflows.models import Workflow
-from monitors.workflows.steps import train
 from monitors.workflows.trainers.launch import memory_of_machine_mb
 from tests.monitors.workflows.conftest import Fire
 from tests.worlds.turning_flights import World
@@ -54,7 +55,7 @@ class TestTraining:
     def test_that_passes_its_deadline_fails_with_what_to_do(
         self, turned_world: World, fire: Fire, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(train, "TRAINING_SECONDS", 0.01)
+        monkeypatch.setattr(import_module("monitors.workflows.steps.train"), "TRAINING_SECONDS", 0.01)
         run = services.handle_transition(fire().pk)
         assert run is not None
 
