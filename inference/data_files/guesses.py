@@ -78,6 +78,7 @@ class KnownModel(Struct, frozen=True):
     """Whether each feature that its versions declare is a number."""
     classes: list[str] = []
     positive_class: str | None = None
+    has_reference: bool = False
     has_all_features: bool = False
     """Whether it has no others, as one that is served; what others were logged or learnt from may bring more."""
 
@@ -289,10 +290,12 @@ KIND_WORDS = {
 }
 
 
-def guess_kind(guesses: Sequence[ColumnGuess]) -> FileKind:
-    """Guess what a file brings from the roles of its columns."""
+def guess_kind(guesses: Sequence[ColumnGuess], known: KnownModel) -> FileKind:
+    """Guess what a file brings from the roles of its columns; a reference is not replaced by a guess."""
     roles = [guess.role for guess in guesses]
     if ColumnRole.TIMESTAMP in roles and ColumnRole.PREDICTION in roles:
         return FileKind.PREDICTIONS
     is_of_labels = ColumnRole.ID in roles and ColumnRole.LABEL in roles and ColumnRole.FEATURE not in roles
-    return FileKind.LABELS if is_of_labels else FileKind.REFERENCE
+    if is_of_labels:
+        return FileKind.LABELS
+    return FileKind.PREDICTIONS if known.has_reference else FileKind.REFERENCE

@@ -295,7 +295,7 @@ def preview(
     if roles:
         _refuse_unknown(roles, head.table.column_names)
         _choose(guesses, roles, samples, known, head.format)
-    kind = kind or guess_kind(guesses)
+    kind = kind or guess_kind(guesses, known)
     reading = reading_of(head.format, guesses, time_zone=time_zone, date_order=date_order)
     stored = rewrite(head.table.slice(0, SHOWN_ROWS), reading_for(reading, kind))
     classes, positive_class = _classes(head.table, reading, known, kind)

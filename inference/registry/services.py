@@ -20,6 +20,7 @@ from driftline.common.uploads import Readable
 from inference.prediction_log.spool.privacy import HASH, KEEP, POLICIES
 from inference.registry import artifacts
 from inference.registry.canary import CanaryWanted, describe_canary
+from inference.registry.contract import contract_difference
 from inference.registry.hooks import newest_event, use_on_devices
 from inference.registry.intake import (
     IntakeRefused,
@@ -197,7 +198,8 @@ def update_model(*, model: Model, actor: str, **changes: Any) -> Model:
     positive_class = changes.pop("positive_class", None)
     with transaction.atomic():
         if positive_class is not None:
-            champion = _locked(model, None).champion
+            model.deployment = _locked(model, None)
+            champion = model.deployment.champion
             if champion is None:
                 raise Problem(
                     409, "no_champion", f"{model.name} has no version yet; upload a reference first."
@@ -692,12 +694,6 @@ def _set_canary(deployment: Deployment, version: Version, wanted: CanaryWanted) 
             "/canary/version", f"Version {version.version} is the champion; it answers all already."
         )
     _check_same_contract(deployment.champion, version)
-    if (deployment.champion.signature or {})["missing"] != (version.signature or {})["missing"]:
-        raise UnableToPromote(
-            409,
-            "incompatible_signature",
-            f"Version {version.version} has other texts for missing values than the champion.",
-        )
     same = (version, wanted.weight, wanted.key)
     if same == (deployment.canary, deployment.canary_weight, deployment.canary_key):
         return
@@ -762,14 +758,13 @@ def _check_same_contract(champion: Version | None, promoted: Version) -> None:
     """Refuse a version that the champion's callers could not call the same way, or would read the wrong way."""
     if champion is None or champion.signature is None or promoted.signature is None:
         return
-    for side in ("inputs", "outputs", "classes", "positive_class"):
-        if champion.signature[side] != promoted.signature[side]:
-            what = "another positive class" if side == "positive_class" else f"other {side}"
-            raise UnableToPromote(
-                409,
-                "incompatible_signature",
-                f"Version {promoted.version} has {what} than the champion {champion.version}.",
-            )
+    difference, values = contract_difference(champion.signature, promoted.signature)
+    if difference:
+        raise UnableToPromote(
+            409,
+            "incompatible_signature",
+            f"Version {promoted.version} has {difference} than the champion {champion.version}: {values}.",
+        )
 
 
 def _locked(model: Model, expected_generation: int | None) -> Deployment:

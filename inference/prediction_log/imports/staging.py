@@ -182,7 +182,10 @@ def known_model(model: Model) -> KnownModel:
         if signature.classes:
             classes, positive_class = list(signature.classes), signature.positive_class
         is_served = not version.is_external
-    return KnownModel(model.task, features, classes, positive_class, has_all_features=is_served)
+    has_reference = model.datasets.filter(kind="reference", archived_at=None).exists()
+    return KnownModel(
+        model.task, features, classes, positive_class, has_reference=has_reference, has_all_features=is_served
+    )
 
 
 def _format_before(before: FileReading | None, file: UploadedFile) -> dict[str, Any]:

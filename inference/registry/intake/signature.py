@@ -48,6 +48,7 @@ def derive_signature(
     """
     warnings: list[str] = []
     inputs, features = _inputs_and_features(findings.inputs, metadata, warnings)
+    _check_rows_have_one_size(inputs)
     image = _image(inputs, metadata.image)
     if task in ("binary", "multiclass"):
         prediction, probabilities = _classifier_outputs(findings, metadata)
@@ -103,6 +104,18 @@ def _check_rows_are_free(inputs: list[TensorSpec]) -> None:
             raise _unsupported_input(
                 f"The input {shown(spec.name)} has the fixed shape {spec.shape}; export the model with a "
                 "variable first dimension, the number of rows."
+            )
+
+
+def _check_rows_have_one_size(inputs: list[TensorSpec]) -> None:
+    """Refuse rows of any size, such as images with a free height: serving puts rows of several requests together."""
+    for spec in inputs:
+        if free := [place for place, size in enumerate(spec.shape[1:], 1) if size < 0]:
+            places = " and ".join(str(place) for place in free)
+            raise _unsupported_input(
+                f"The input {shown(spec.name)} of shape {spec.shape} leaves the size of dimension {places} open, and "
+                "rows of several sizes cannot be served together; export the model with all sizes fixed but the number "
+                "of rows."
             )
 
 

@@ -113,9 +113,7 @@ class LoadedVersion:
         try:
             self.cost = RunCost(
                 *self._warm(session, example),
-                needs_thread=self.runs_elsewhere
-                or self.plan.value_costs
-                or has_variable_row_size(self.plan.signature),
+                needs_thread=self.runs_elsewhere or self.plan.value_costs,
             )
         except ModelProcessFailed as error:
             raise ModelRefused(str(error)) from error
@@ -301,11 +299,6 @@ def _check_size(outputs: Sequence[Array], *, with_texts: bool) -> None:
             )
 
 
-def has_variable_row_size(signature: Signature) -> bool:
-    """Tell whether a caller chooses how large a row is, as with sequences; then rows say little of a run's cost."""
-    return any(size < 0 for spec in signature.inputs for size in spec.shape[1:])
-
-
 class Codecs(dict[Dialect[Any, Any], Codec[Any, Any]]):
     """A version's codecs: that of the usual dialect is ready, others are made when first asked for."""
 
@@ -442,10 +435,9 @@ def _storable(values: Array) -> tuple[ColumnKind, Array]:
 
 def _blank_row(codec: TensorCodec) -> Array:
     value = (codec.missing or "") if codec.datatype == "BYTES" else 0
-    width = math.prod(max(size, 1) for size in codec.row_shape)
     if codec.datatype == "BYTES":
-        return codec.join([[str(value)] * width])
-    return codec.join([codec.pack([bool(value) if codec.datatype == "BOOL" else value] * width)])
+        return codec.join([[str(value)] * codec.width])
+    return codec.join([codec.pack([bool(value) if codec.datatype == "BOOL" else value] * codec.width)])
 
 
 def _place(names: Sequence[str], name: str | None) -> int | None:

@@ -20,6 +20,7 @@ from driftline.common.errors import Problem
 from driftline.common.periods import rfc3339
 from driftline.common.task_queue import Task, enqueue
 from driftline.common.uploads import Readable
+from inference.registry.contract import contract_difference
 from inference.registry.intake.metadata import declare
 from inference.registry.selectors import signature_of
 from inference.registry.services import digest_of_upload, examined_upload
@@ -31,7 +32,6 @@ from monitors.workflows.remote.secrecy import without_secrets
 from monitors.workflows.remote.snapshot_file import part_path, remove_snapshot, snapshot_path
 from monitors.workflows.remote.snapshot_store import remove_later
 from monitors.workflows.remote.training import ARTIFACT_FILE, PIPELINE
-from monitors.workflows.steps.register import other_side
 from monitors.workflows.trainers.catalogue import TrainerNotAllowed, require_allowed_remote
 
 MAX_ARTIFACTS = 20
@@ -216,22 +216,14 @@ def _ending(run: Run) -> str:
 
 
 def _refuse_other_signature(run: Run, found: Mapping[str, Any]) -> None:
-    expected = run.champion.signature or {}
-    if side := other_side(expected, found):
+    difference, values = contract_difference(run.champion.signature or {}, found)
+    if difference:
         raise Problem(
             422,
             "incompatible_signature",
-            f"The ONNX has other {side} than the champion, version {run.champion.version}: {_shown(found[side])} "
-            f"instead of {_shown(expected[side])}. Export it with those of job.layout.",
+            f"The ONNX has {difference} than the champion, version {run.champion.version}: {values}. Export it with "
+            "those of job.",
         )
-
-
-def _shown(side: list[Any]) -> str:
-    texts = [
-        f"{one['name']} {one['datatype']} {one['shape']}" if isinstance(one, dict) else str(one)
-        for one in side
-    ]
-    return (", ".join(texts) or "none")[:300]
 
 
 def _keep(location: Path, run: Run) -> None:

@@ -7,11 +7,10 @@ from monitors.workflows.context import RunContext, StepFailed, StepOutcome, done
 from monitors.workflows.remote.training import ARTIFACT_FILE
 from monitors.workflows.snapshots import HOLDOUT
 from monitors.workflows.trainers.catalogue import REMOTE
-from monitors.workflows.trainers.launch import TrainingStopped, run_evaluation
+from monitors.workflows.trainers.launch import TRAINING_SECONDS, TrainingStopped, run_evaluation
 from monitors.workflows.training import limits_of, result_of, training_job, write_rows
 
 TOLERATED_SHARE = 0.001
-TIMEOUT_S = 600.0
 
 
 def convert(context: RunContext) -> StepOutcome:
@@ -42,7 +41,7 @@ def _evaluate_artifact(context: RunContext) -> StepOutcome:
             context.folder / ARTIFACT_FILE,
             job,
             folder,
-            TIMEOUT_S,
+            TRAINING_SECONDS,
             limits=limits_of(context),
             stop=context.lost,
         )

@@ -1,19 +1,15 @@
 """The step `register`: the challenger becomes a version, once, with the lineage that tells where it comes from."""
 
-from collections.abc import Mapping
-from typing import Any
-
 import msgspec
 
+from inference.registry.contract import contract_difference
 from inference.registry.lineage import Lineage, TrainingWindow
 from inference.registry.models import Version
 from inference.registry.services import upload_version
+from inference.registry.validation import ValidationFailed, check_answers
 from monitors.workflows.context import Evidence, RunContext, StepFailed, StepOutcome, done
 from monitors.workflows.models import Run
 from monitors.workflows.training import result_of
-
-CONTRACT = ("inputs", "outputs", "classes")
-"""The parts of a signature that callers depend on."""
 
 
 def register(context: RunContext) -> StepOutcome:
@@ -23,6 +19,10 @@ def register(context: RunContext) -> StepOutcome:
         raise StepFailed("Training gave the champion again, byte for byte: its data has not changed.")
     if refused := contract_refusal(context.run.champion, version):
         raise StepFailed(f"{refused}; upload a champion that the trainers can follow.")
+    try:
+        check_answers(version)
+    except ValidationFailed as failure:  # else a promotion would say so, after it was approved
+        raise StepFailed(failure.detail) from failure
 
     def name_challenger(run: Run) -> Evidence:
         run.challenger = version
@@ -73,15 +73,10 @@ def contract_refusal(champion: Version, challenger: Version) -> str:
     """Say now, not after days in the shadow, why the champion's callers could not call a version; empty if they can."""
     if not (champion.signature and challenger.signature):
         return ""
-    side = other_side(champion.signature, challenger.signature)
+    difference, values = contract_difference(champion.signature, challenger.signature)
     return (
-        f"Version {challenger.version} has other {side} than the champion {champion.version}, so it could never take "
-        "its place"
-        if side
+        f"Version {challenger.version} has {difference} than the champion {champion.version} ({values}), so it could "
+        "never take its place"
+        if difference
         else ""
     )
-
-
-def other_side(champion: Mapping[str, Any], challenger: Mapping[str, Any]) -> str:
-    """Name what a challenger's signature has otherwise than the champion's; empty where callers see no difference."""
-    return next((side for side in CONTRACT if champion.get(side) != challenger.get(side)), "")

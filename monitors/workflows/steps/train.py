@@ -10,10 +10,13 @@ from monitors.workflows.remote.training import train_remotely
 from monitors.workflows.snapshots import HOLDOUT, TRAIN
 from monitors.workflows.trainers.catalogue import REMOTE
 from monitors.workflows.trainers.job import TrainingJob
-from monitors.workflows.trainers.launch import TrainingStopped, run_trainer
+from monitors.workflows.trainers.launch import (
+    TRAINING_SECONDS,
+    TrainingStopped,
+    TrainingTimedOut,
+    run_trainer,
+)
 from monitors.workflows.training import limits_of, training_job, write_rows
-
-TIMEOUT_S = 600.0
 
 
 def train(context: RunContext) -> StepOutcome:
@@ -34,13 +37,17 @@ def _train_here(context: RunContext) -> StepOutcome:
             context.workflow.trainer,
             _job(context),
             folder,
-            TIMEOUT_S,
+            TRAINING_SECONDS,
             allowed=settings.TRAINERS,
             limits=limits,
             stop=context.lost,
         )
     except TrainingStopped as stopped:
         raise LeaseLost from stopped
+    except TrainingTimedOut as late:
+        raise TrainingTimedOut(
+            f"{late} Train on fewer days, with a quicker trainer or parameters that cost less, or in a pipeline."
+        ) from late
     report = result.report
     assert report.out_of_fold is not None
     return done(

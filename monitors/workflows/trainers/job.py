@@ -34,7 +34,7 @@ class TrainingJob(Struct, frozen=True, kw_only=True):
     """Labels that the model may answer, by their text; empty for regression."""
     positive_class: str | None = None
     missing: dict[str, str] = {}
-    """Token that stands for a missing string, by feature; features not named use `missing`."""
+    """Token that stands for a missing string, by feature; with a layout none stands for those of other features."""
     layout: Layout | None = None
     """The tensors that the model must have; without it one FP32 or BYTES input a feature."""
     parameters: dict[str, Any] = {}
@@ -56,7 +56,8 @@ class TrainingJob(Struct, frozen=True, kw_only=True):
         return spec.datatype in FLOATS | {"BYTES"}
 
     def missing_token(self, feature: str) -> str:
-        return self.missing.get(feature, MISSING_TOKEN)
+        """Return the token of a feature: without one callers send no missing string, which is then an empty one."""
+        return self.missing.get(feature, "" if self.layout else MISSING_TOKEN)
 
     def output_classes(self) -> list[str]:
         """The classes in the order of the model's probability columns: ascending, integers by value."""

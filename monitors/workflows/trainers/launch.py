@@ -36,6 +36,8 @@ PASSED_ON = ("PATH", "LANG", "LC_ALL", "TZ")
 """Variables that a trainer may see; nothing of ours, so no credential reaches it."""
 
 
+TRAINING_SECONDS = 600.0
+"""What a training, or the evaluation of a model, may take; with what surrounds it less than a task may."""
 MIN_MEMORY_MB = 512
 """Less does not hold the libraries."""
 

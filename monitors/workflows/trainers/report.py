@@ -122,7 +122,8 @@ def upload_metadata(job: TrainingJob, classes: list[str] | None = None) -> Train
 
     `classes` are in the order of the model's probability columns; without them in that of a trainer here.
     """
-    missing = {f.name: job.missing_token(f.name) for f in job.features if f.type == "string"}
+    tokens = {f.name: job.missing_token(f.name) for f in job.features if f.type == "string"}
+    missing = {name: token for name, token in tokens.items() if token}
     own = TrainedOutputs("variable") if job.task == "regression" else TrainedOutputs("label", "probabilities")
     outputs = TrainedOutputs(job.layout.prediction, job.layout.probabilities) if job.layout else own
     if job.task == "regression":

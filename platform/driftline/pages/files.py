@@ -114,8 +114,9 @@ def file(request: PageRequest, name: str, pk: int) -> HttpResponse:
     if request.method == "GET":
         return _show(request, frame, found, _asked(request), None)
     form = ReadingForm(request.POST)
-    choice = _choice(request, found, form) if form.is_valid() else None
-    if choice is None or request.POST.get("do") != "confirm":
+    is_valid = form.is_valid()
+    choice = _choice(request, found, form)
+    if choice is None or not is_valid or request.POST.get("do") != "confirm":
         return _show(request, frame, found, choice or ReadingChoice(), form)
     try:
         stored = _confirm(request, found, choice, form.cleaned_data)
@@ -153,19 +154,22 @@ def _asked(request: PageRequest) -> ReadingChoice:
 
 
 def _choice(request: PageRequest, found: UploadedFile, form: ReadingForm) -> ReadingChoice | None:
-    """Read what was chosen; roles count where the columns are still those that the page showed."""
+    """Read what was chosen, also beside fields that are wrong; roles count where the columns are still those that the
+    page showed.
+    """
     values = form.cleaned_data
-    delimiter = "\t" if values["delimiter"] == "tab" else values["delimiter"]
+    written = {
+        name: values[name] for name in ("encoding", "delimiter", "decimal", "has_header") if name in values
+    }
+    if written.get("delimiter") == "tab":
+        written["delimiter"] = "\t"
+    if "has_header" in written:
+        written["has_header"] = written["has_header"] == "yes"
     choice = ReadingChoice(
-        kind=FileKind(values["kind"]),
-        format={
-            "encoding": values["encoding"],
-            "delimiter": delimiter,
-            "decimal": values["decimal"],
-            "has_header": values["has_header"] == "yes",
-        },
-        time_zone=values["time_zone"],
-        date_order=values["date_order"],
+        kind=FileKind(values["kind"]) if "kind" in values else None,
+        format=written,
+        time_zone=values.get("time_zone", ""),
+        date_order=values.get("date_order", ""),
     )
     try:
         names = staging.column_names(found, choice.format)
@@ -216,7 +220,7 @@ def _show(
         if form is None:
             raise
         explain(form, problem)
-        shown = staging.preview_file(found, ReadingChoice(kind=choice.kind))
+        shown = staging.preview_file(found, ReadingChoice(choice.kind, choice.columns, choice.format))
     columns = _columns(shown)
     form = form or ReadingForm(initial=_initial(shown))
     _offer_classes(form, shown)

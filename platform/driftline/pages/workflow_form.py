@@ -18,7 +18,7 @@ from monitors.stats.promotion.gate import MIN_SLOWDOWN_MS, RELATIVE_MARGINS, Gat
 from monitors.workflows.margins import CUSTOM_PREFIX, custom_margins
 from monitors.workflows.models import Workflow
 from monitors.workflows.pairs import JUDGED
-from monitors.workflows.trainers.launch import MIN_MEMORY_MB
+from monitors.workflows.trainers.launch import MIN_MEMORY_MB, TRAINING_SECONDS
 from monitors.workflows.trainers.parameters import SCHEMAS, Schema
 
 MOST = 10_000_000
@@ -57,7 +57,7 @@ class TrainerForm(WorkflowPart):
 
     training_days = forms.IntegerField(
         required=False, min_value=1, max_value=MOST, label="Train on the newest (days)",
-        help_text="Empty: all days that the log has.",
+        help_text=f"Empty: all days that the log has. A training here may take {TRAINING_SECONDS // 60:.0f} minutes.",
     )  # fmt: skip
     min_training_rows = forms.IntegerField(
         required=False, min_value=1, max_value=MOST, label="Train on at least (labelled rows)"

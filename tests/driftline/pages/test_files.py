@@ -147,6 +147,32 @@ def test_what_is_missing_is_said_and_the_file_still_waits(client: Client, model:
     assert not Import.objects.exists()
 
 
+@pytest.mark.parametrize(("field", "value"), [("time_zone", "Berlin"), ("version", "v" * 65), ("kind", "")])
+def test_the_columns_stay_as_they_were_chosen_where_another_field_is_wrong(
+    field: str, value: str, client: Client, model: Model, path: str
+) -> None:
+    page = markup(client.get(path))
+    chosen = choices(page) | {role_of(page, "income"): "ignored"}
+
+    refused = client.post(path, chosen | {field: value, "do": "confirm"})
+
+    assert refused.status_code == 422
+    assert choices(markup(refused))[role_of(page, "income")] == "ignored"
+    assert not Dataset.objects.exists()
+
+
+def test_a_file_with_unknown_headers_replaces_no_reference_unasked(client: Client, model: Model) -> None:
+    first = str(send(client, model, NEWCOMER, "reference")["Location"])
+    client.post(first, choices(markup(client.get(first))) | {"do": "confirm"})
+    foreign = NEWCOMER.replace("approved", "vorhersage").replace("date", "zeitpunkt")
+    path = str(send(client, model, foreign)["Location"])
+
+    answer = client.post(path, choices(markup(client.get(path))) | {"do": "confirm"})
+
+    assert "No column is the prediction; choose the one" in unescape(markup(answer))
+    assert Dataset.objects.count() == 1
+
+
 def test_a_file_is_discarded(client: Client, model: Model, path: str, home: Path) -> None:
     page = client.post(path, {"do": "discard"}, follow=True)
 

@@ -325,7 +325,7 @@ def test_a_version_whose_scores_mean_the_opposite_is_not_promoted(client: Client
 
     answer = change(client, model, "do=promote&version=2")
 
-    assert "Version 2 has another positive class than the champion 1." in markup(answer)
+    assert "Version 2 has another positive class than the champion 1: 0 instead of 1." in markup(answer)
     model.deployment.refresh_from_db()
     assert model.deployment.champion.version == "1"  # type: ignore[union-attr]
 

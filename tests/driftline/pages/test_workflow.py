@@ -27,6 +27,7 @@ class TestTrainer:
         assert "Leaves of a tree, at most" in page
         assert "Empty: 31." in page
         assert "saving changes that to lightgbm" in page
+        assert "A training here may take 10 minutes." in page
 
         client.post(f"{path}?trainer=lightgbm", {"parameter_leaves": "15", "parameter_row_share": "0.5"})
 

@@ -204,7 +204,7 @@ class TestImages:
         [
             (PIXELS, '{"layout": "NCHW"}', ImageSpec("NCHW", 0, 1)),
             (PIXELS, '{"layout": "NCHW", "range": [-1, 1]}', ImageSpec("NCHW", -1, 1)),
-            (TensorSpec("photo", "UINT8", [-1, -1, -1, 3]), '{"layout": "NHWC"}', ImageSpec("NHWC", 0, 255)),
+            (TensorSpec("photo", "UINT8", [-1, 32, 32, 3]), '{"layout": "NHWC"}', ImageSpec("NHWC", 0, 255)),
             (TensorSpec("photo", "FP16", [-1, 28, 28]), '{"layout": "NHW"}', ImageSpec("NHW", 0, 1)),
         ],
     )
@@ -218,6 +218,12 @@ class TestImages:
         assert signature.image == expected
         assert not any("is no table" in warning for warning in warnings)
         assert declare(signature).image == ImageDeclaration(expected.layout, (expected.low, expected.high))  # type: ignore[arg-type]
+
+    @pytest.mark.parametrize("sides", [[3, -1, -1], [3, 224, -1], [-1, -1, 3]])
+    def test_of_any_size_are_refused_as_serving_could_never_answer(self, sides: list[int]) -> None:
+        spec = TensorSpec("photo", "FP32", [-1, *sides])
+
+        assert _refusal(_of_images(spec), "{}", "binary") == ("unsupported_input", None)
 
     def test_that_nobody_declares_are_pointed_out(self) -> None:
         signature, warnings = derive_signature(_of_images(PIXELS), parse_metadata(b"{}"), task="binary")

@@ -1,4 +1,6 @@
-"""How much memory a training may use: declared for each workflow, refused where the machine lacks it."""
+"""What a training may use: its memory is declared for each workflow, its time is the same for all."""
+
+from importlib import import_module
 
 import pytest
 
@@ -49,3 +51,17 @@ class TestTraining:
         failed = run.steps.get(state="failed")
         assert failed.name == "train"
         assert "lets a training use" in failed.error
+
+    def test_that_passes_its_deadline_fails_with_what_to_do(
+        self, turned_world: World, fire: Fire, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(import_module("monitors.workflows.steps.train"), "TRAINING_SECONDS", 0.01)
+        run = services.handle_transition(fire().pk)
+        assert run is not None
+
+        advance(run_id=run.pk)
+
+        assert run.steps.get(state="failed").error == (
+            "The trainer passed its deadline of 0.01 s and was ended. Train on fewer days, with a quicker trainer or "
+            "parameters that cost less, or in a pipeline."
+        )
