@@ -48,6 +48,7 @@ def test_the_provider_is_asked_with_state_nonce_and_proof_key(company: Company) 
         ({"nonce": "of another sign-in"}, "wrong_nonce", "belongs to another sign-in"),
         ({"sub": None}, "incomplete_token", "lacks sub"),
         ({"iat": None}, "incomplete_token", "lacks iat"),
+        ({"exp": None}, "incomplete_token", "lacks exp"),
         ({"email": None}, "no_email", "says no e-mail address"),
         ({"email": "ada\x00@bank.example"}, "no_email", "says no e-mail address"),
         ({"email_verified": False}, "email_not_verified", "has not checked"),
