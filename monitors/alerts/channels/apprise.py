@@ -15,8 +15,9 @@ import orjson
 
 from driftline.common.errors import invalid
 from driftline.common.extras import APPRISE, describe_missing, is_installed, require
+from driftline.common.outbound.targets import check_target
 from driftline.common.outbound.transport import Line
-from monitors.alerts.channels.apprise_requests import guard, recorded
+from monitors.alerts.channels.apprise_requests import first_url, guard, recorded
 from monitors.alerts.channels.base import DeliveryFailed, Receipt
 from monitors.alerts.channels.brief import Brief
 from monitors.alerts.channels.json_post import REFUSED, ChatChannel
@@ -51,17 +52,19 @@ class AppriseChannel(ChatChannel):
     )
 
     def check_target(self, target: str) -> None:
-        """Refuse what is no URL of a service that is offered, with a `Problem` on /target."""
+        """Refuse what is no URL of a service that is offered or may be called, with a `Problem` on /target."""
         scheme = target.partition("://")[0].lower()
         if scheme not in SERVICES or len(target) > MAX_TARGET or not target.isprintable() or " " in target:
             raise invalid("/target", f"{scheme[:20]!r} is not offered; use {self.target}.")
         require(APPRISE)
-        if _plugin(target) is None:
+        if (plugin := _plugin(target)) is None:
             raise invalid(
                 "/target",
                 f"This is no Apprise URL of {SERVICES[scheme]}; see https://appriseit.com/services/ for how it is "
                 "written.",
             )
+        if (url := first_url(partial(plugin.notify, body="test", title="test"))) is not None:
+            check_target(url, "/target")
 
     def draw(self, brief: Brief) -> str:
         return orjson.dumps({"title": brief.title, "text": _text(brief)}).decode()

@@ -2,11 +2,11 @@
 
 A plugin calls `requests.post` and the like in its module. There stands a `PluginRequests`, which sends by the
 transport of webhooks: to a checked and pinned address, without redirects, with the certificate checked, and read up to
-a cap. A call outside `recorded` is refused, so none gets past it.
+a cap. A call outside `recorded` is refused, so none gets past it; within `first_url` it only says where it leads.
 """
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -41,6 +41,10 @@ class PluginCalls:
     failure: DeliveryFailed | None = None
 
 
+class _FirstCall(Exception):
+    """Ends a plugin's message at its first call, which is not sent."""
+
+
 class PluginRequests:
     """The names of `requests` that plugins use. Those that send go over the guarded transport, and no other sends."""
 
@@ -57,6 +61,8 @@ class PluginRequests:
     def request(method: str, url: str, **options: Any) -> requests.Response:
         """Make one request. Raises what `requests` does where it fails, as plugins expect."""
         calls: PluginCalls | None = getattr(_current, "calls", None)
+        if getattr(_current, "is_rehearsal", False):
+            raise _FirstCall(url)
         if calls is None:
             raise requests.RequestException("This plugin may send only while a message is delivered.")
         try:
@@ -100,6 +106,18 @@ def recorded(line: Line) -> Iterator[PluginCalls]:
         yield calls
     finally:
         del _current.calls
+
+
+def first_url(notify: Callable[[], Any]) -> str | None:
+    """Return where plugins of this thread would send first if `notify` ran, which sends nothing; None if nowhere."""
+    _current.is_rehearsal = True
+    try:
+        notify()
+    except _FirstCall as call:
+        return str(call)
+    finally:
+        _current.is_rehearsal = False
+    return None
 
 
 def guard(module: ModuleType) -> None:

@@ -176,6 +176,14 @@ def load(path: Path, *, at_once: bool) -> None:
             cursor.execute("ANALYZE")
 
 
+def check_dump(path: Path) -> None:
+    """Read a dump to its end, without a server; raises DatabaseFailed where that is not possible."""
+    command = [_find("pg_restore"), f"--file={os.devnull}", str(path)]
+    found = subprocess.run(command, capture_output=True, text=True, check=False)
+    if found.returncode != 0:
+        raise DatabaseFailed(f"{path} cannot be loaded: {found.stderr.strip()[-2000:]}")
+
+
 def _load_as_script(path: Path, options: Sequence[str]) -> None:
     """Load it in one transaction, without a setting that pg_restore of today makes and servers before 17 refuse."""
     command, environment = _command("psql", "--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--file=-")

@@ -8,6 +8,7 @@ import tarfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
+from driftline.backup.manifest import NoBackup
 from inference.prediction_log.spool.segments import SPOOL_FOLDER
 from inference.serving.status.status import STATUS_FOLDER
 
@@ -135,6 +136,16 @@ def _pack(staged: Path, path: Path, names: Iterable[str]) -> Path:
         file.flush()
         os.fsync(file.fileno())
     return path
+
+
+def check_archive(archive: Path, home: Path) -> None:
+    """Read an archive to its end; raises NoBackup where it is none, or has a path that leads out of the home."""
+    try:
+        with tarfile.open(archive) as packed:
+            for member in _members(packed):
+                tarfile.data_filter(member, str(home))
+    except (tarfile.TarError, ValueError) as error:
+        raise NoBackup(f"{archive} cannot be unpacked, so it is not as it was made: {error}.") from error
 
 
 def unpack(archive: Path, home: Path) -> None:

@@ -46,6 +46,7 @@ _OF_EVERY_START = frozenset({"keys", "log", "run", home_files.BACKUPS})
 """What the look at a home makes, and backups of it: one with no more holds nothing yet."""
 
 MIN_SERVER_VERSION = 150_000
+_ARCHIVES = ("files.tar", "keys.tar")
 
 
 class NotRestored(Exception):
@@ -90,6 +91,9 @@ def restore_backup(
         _check_release(manifest)
         say("Checking the backup ...")
         check_parts(source.paths, manifest.parts)
+        for name in _ARCHIVES:
+            home_files.check_archive(source.paths[name], paths.home)
+        database.check_dump(source.paths["database.dump"])
         replay = None if until is None else check_moment(folder, manifest, read_moment(until))
         if not paths.supervisor_lock.exists():
             _check_target(paths.home, manifest, read_mark(paths.home), replace=replace)
@@ -105,7 +109,7 @@ def restore_backup(
                 database.end_leftover(paths)
             _clear(paths.home, mark)
             say("Restoring the files ...")
-            for name in ("files.tar", "keys.tar"):
+            for name in _ARCHIVES:
                 home_files.unpack(source.paths[name], paths.home)
             if replay is None:
                 restored = _load(paths, source, manifest, say, is_loaded=is_loaded)

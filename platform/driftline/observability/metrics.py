@@ -10,12 +10,13 @@ from django.db.models.functions import Now
 from django.http import HttpRequest, HttpResponse
 from django.views.decorators.http import require_safe
 from prometheus_client import CollectorRegistry
-from prometheus_client.core import GaugeMetricFamily, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
 from prometheus_client.registry import Collector
 
 from driftline.accounts.audit_export.selectors import export_statuses
 from driftline.accounts.http_auth import Caller
+from driftline.accounts.single_sign_on.refusals import count_refusals
 from driftline.api.problems import with_problems
 from driftline.common.clock import now
 from driftline.models import Heartbeat
@@ -109,6 +110,8 @@ class BacklogCollector(Collector):
         yield from self._lakes()
         yield from self._sinks()
         yield from self._audit_exports()
+        if self._caller is None:
+            yield _family("driftline_sign_ins_refused_total", count_refusals())
         newest = Heartbeat.objects.filter(name="worker").first()
         if newest is not None:
             yield _family("driftline_worker_heartbeat_timestamp_seconds", newest.at.timestamp())
@@ -228,15 +231,17 @@ _BACKLOG: dict[str, tuple[str, tuple[str, ...]]] = {
         "Since when no audit entries can be sent to a receiver; absent while they can.",
         ("receiver",),
     ),
+    "driftline_sign_ins_refused_total": ("Sign-ins by a provider that were refused.", ()),
     "driftline_worker_heartbeat_timestamp_seconds": ("When a worker last consumed a tick.", ()),
 }
 """Help and labels of each metric."""
 
 
-def _family(name: str, value: float | None = None) -> GaugeMetricFamily:
+def _family(name: str, value: float | None = None) -> GaugeMetricFamily | CounterMetricFamily:
     """Make a metric; only one without labels takes its value at once."""
     help_text, labels = _BACKLOG[name]
-    family = GaugeMetricFamily(name, help_text, labels=labels)
+    kind = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily
+    family = kind(name, help_text, labels=labels)
     if value is not None:
         family.add_metric((), value)
     return family

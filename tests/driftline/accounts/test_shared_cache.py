@@ -31,6 +31,15 @@ def test_adds_a_key_once_in_all_processes(other_process: SharedCache) -> None:
     assert cache.get("code") == "y"
 
 
+def test_adds_to_a_number_that_it_has(other_process: SharedCache) -> None:
+    cache.set("refused", 2, None)
+
+    assert other_process.incr("refused") == 3
+    assert cache.get("refused") == 3
+    with pytest.raises(ValueError, match="no number"):
+        cache.incr("another")
+
+
 def test_forgets_what_has_expired(other_process: SharedCache) -> None:
     cache.set("tries", 1, 0)
 

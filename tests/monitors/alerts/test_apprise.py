@@ -71,6 +71,28 @@ class TestMessage:
 
 
 class TestRules:
+    @pytest.mark.parametrize(
+        "target",
+        [
+            f"gotify://127.0.0.1/{GOTIFY_TOKEN}", f"gotifys://10.0.0.1/{GOTIFY_TOKEN}", "ntfys://[::1]/topic",
+            f"mmosts://2130706433/{'a' * 24}", "rockets://user:word@10.0.0.1/#general",
+            "nctalks://user:word@10.0.0.1/room", "signals://10.0.0.1:8443/+15551234567/+15557654321",
+        ],
+    )  # fmt: skip
+    def test_refuse_a_private_address_before_it_is_saved(self, project: Project, target: str) -> None:
+        with pytest.raises(Problem) as refused:
+            channel_to(project, target)
+
+        [fault] = refused.value.errors
+        assert (fault.pointer, fault.code) == ("/target", "url_not_allowed")
+        assert not Channel.objects.exists()
+
+    @pytest.mark.parametrize(
+        "target", [f"gotifys://93.184.216.34/{GOTIFY_TOKEN}", f"tgram://123456789:{'a' * 32}/12315544/"]
+    )
+    def test_take_a_public_address(self, project: Project, target: str) -> None:
+        assert channel_to(project, target).target == target
+
     def test_hold_for_addresses(self, make: Make, settings: Any, receiver: Receiver) -> None:
         channel = make("apprise")
         settings.OUTBOUND_ALLOW = []

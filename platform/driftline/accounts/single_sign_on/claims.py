@@ -97,7 +97,7 @@ def read_logout_token(provider: ProviderSettings, text: str, *, now: float) -> E
 
 
 def _checked(
-    provider: ProviderSettings, text: Any, *, now: float, needs: tuple[str, ...] = ("sub",)
+    provider: ProviderSettings, text: Any, *, now: float, needs: tuple[str, ...] = ("sub", "exp")
 ) -> dict[str, Any]:
     """Check signature, issuer, audience and times of a token."""
     if not isinstance(text, str) or not 0 < len(text) <= MAX_TOKEN_LENGTH:

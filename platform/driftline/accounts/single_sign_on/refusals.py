@@ -9,6 +9,7 @@ from driftline.accounts.services import record_audit
 ANYBODY = "somebody"
 MAX_CHARACTERS = 200
 _ONE_ROW_SECONDS = 60
+_COUNT = "sso:refused"
 
 
 class SignInRefused(OAuth2Error):
@@ -20,7 +21,9 @@ class SignInRefused(OAuth2Error):
 
 
 def record_refusal(provider_id: str, refusal: SignInRefused) -> None:
-    """Add a row; of tries by nobody in particular at most one a minute from an address, as anybody can make them."""
+    """Count it, and add a row: of tries by nobody in particular one a minute and address, as anybody can make them."""
+    cache.add(_COUNT, 0, None)
+    cache.incr(_COUNT)
     address = current_origin().address
     if not refusal.subject and not cache.add(f"audit:sso:{address}", True, _ONE_ROW_SECONDS):
         return
@@ -31,3 +34,8 @@ def record_refusal(provider_id: str, refusal: SignInRefused) -> None:
         subject=(refusal.subject or provider_id)[:MAX_CHARACTERS],
         after={"provider": provider_id, "code": refusal.code, "reason": refusal.detail[:1_000]},
     )
+
+
+def count_refusals() -> int:
+    """Return how many sign-ins by a provider were refused since the installation began, with a row or without."""
+    return int(cache.get(_COUNT, 0))

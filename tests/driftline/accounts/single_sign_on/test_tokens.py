@@ -9,6 +9,7 @@ from unittest.mock import patch
 
 import pytest
 from cryptography.hazmat.primitives import serialization
+from django.test import Client
 
 from driftline.accounts.models import AuditEntry, User
 from tests.driftline.accounts.single_sign_on.conftest import Company
@@ -48,6 +49,7 @@ def test_the_provider_is_asked_with_state_nonce_and_proof_key(company: Company) 
         ({"nonce": "of another sign-in"}, "wrong_nonce", "belongs to another sign-in"),
         ({"sub": None}, "incomplete_token", "lacks sub"),
         ({"iat": None}, "incomplete_token", "lacks iat"),
+        ({"exp": None}, "incomplete_token", "lacks exp"),
         ({"email": None}, "no_email", "says no e-mail address"),
         ({"email": "ada\x00@bank.example"}, "no_email", "says no e-mail address"),
         ({"email_verified": False}, "email_not_verified", "has not checked"),
@@ -161,11 +163,12 @@ class TestTheWayBack:
     def test_of_a_provider_that_is_not_in_the_file(self, company: Company) -> None:
         assert company.browser.get("/accounts/oidc/another/login/").status_code == 404
 
-    def test_a_flood_of_strangers_leaves_a_row_a_minute(self, company: Company) -> None:
+    def test_a_flood_of_strangers_leaves_a_row_a_minute_and_is_counted(self, company: Company) -> None:
         for number in range(5):
             company.come_back(code=CODE, state=f"guess {number}")
 
         assert AuditEntry.objects.filter(action="sign_in.refused").count() == 1
+        assert b"driftline_sign_ins_refused_total 5.0" in Client().get("/metrics").content
 
 
 class TestTheProvidersDescription:
