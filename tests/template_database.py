@@ -1,6 +1,6 @@
 """Makes the migrated database that each worker of a test run copies: `python -m tests.template_database`.
 
-To migrate an empty database takes a dozen seconds of processor time, to load what that leaves less than one. So a dump
+To migrate an empty database takes some seconds of processor time, to load what that leaves less than one. So a dump
 of it stays in pytest's cache, named after all that it follows from.
 """
 

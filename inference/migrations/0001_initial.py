@@ -6,6 +6,8 @@ import django.db.models.deletion
 import django.db.models.functions.datetime
 from django.db import migrations, models
 
+from driftline.common.database.tables_at_once import at_once
+
 _SQL = Path(__file__).with_name("initial.sql").read_text()
 
 
@@ -830,3 +832,4 @@ class Migration(migrations.Migration):
             ],
         ),
     ]
+    operations = at_once(operations)

@@ -9,6 +9,7 @@ from django.db import migrations, models
 import monitors.feed.kinds
 import monitors.metrics.models
 import monitors.workflows.rollouts.plan
+from driftline.common.database.tables_at_once import at_once
 
 _SQL = Path(__file__).with_name("initial.sql").read_text()
 
@@ -1369,3 +1370,4 @@ class Migration(migrations.Migration):
         ),
         migrations.RunSQL(_SQL),
     ]
+    operations = at_once(operations)

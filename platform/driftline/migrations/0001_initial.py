@@ -1,6 +1,8 @@
 import django.db.models.deletion
 from django.db import migrations, models
 
+from driftline.common.database.tables_at_once import at_once
+
 
 class Migration(migrations.Migration):
 
@@ -42,3 +44,4 @@ class Migration(migrations.Migration):
             ],
         ),
     ]
+    operations = at_once(operations)

@@ -7,6 +7,8 @@ import django.utils.timezone
 from django.conf import settings
 from django.db import migrations, models
 
+from driftline.common.database.tables_at_once import at_once
+
 _SQL = Path(__file__).with_name("initial.sql").read_text()
 
 
@@ -280,3 +282,4 @@ class Migration(migrations.Migration):
         ),
         migrations.RunSQL(_SQL),
     ]
+    operations = at_once(operations)
