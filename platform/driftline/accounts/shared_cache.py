@@ -62,7 +62,7 @@ class SharedCache(BaseCache):
         return bool(alive.update(expires_at=self._expires_at(timeout)))
 
     def incr(self, key: Any, delta: int = 1, version: int | None = None) -> int:
-        """Add to a number; one statement, so that nothing that two processes add is lost. Raises ValueError without it."""
+        """Add to a number, in one statement, so that nothing that two processes add is lost; ValueError without it."""
         with connection.cursor() as cursor:
             cursor.execute(_INCREASE, [delta, self._key(key, version)])
             found = cursor.fetchone()
