@@ -62,9 +62,10 @@ def _rows_of(context: Context, span: str, starts: set[datetime], first: datetime
     starts = starts | _silent_around(context.model, span, starts)
     looked_at = {start - back for start in starts for back in (timedelta(0), *WEEKS, *DAYS)}
     usual = Usual(_counts(context.model, span, looked_at), since=floor(first, span))
+    with_rows = _windows_with_rows(context.model, span, starts)
     points: dict[datetime, list[Point]] = {start: [] for start in sorted(starts)}
     for start, of_window in points.items():
-        if (ratio := _ratio(usual, start)) is not None:
+        if (ratio := _ratio(usual, start, with_rows)) is not None:
             of_window.append(ratio)
         if start not in usual.counts:
             of_window.append(Point("count", 0.0, 0))
@@ -152,10 +153,12 @@ class Usual:
     counts: Mapping[datetime, float]
     since: datetime
 
-    def earlier(self, start: datetime) -> Earlier | None:
-        """Return the same window of earlier weeks, else of earlier days; None where too few tell what is usual."""
+    def earlier(self, start: datetime, *, until: datetime | None = None) -> Earlier | None:
+        """Return the same window of earlier weeks, else of earlier days, of those `until` a window where one is given;
+        None where too few tell what is usual."""
         for steps, fewest, step in ((WEEKS, MIN_WEEKS, "a week"), (DAYS, MIN_DAYS, "a day")):
-            counts = [self.counts.get(start - back, 0.0) for back in steps if start - back >= self.since]
+            same = [start - back for back in steps if self.since <= start - back <= (until or start)]
+            counts = [self.counts.get(one, 0.0) for one in same]
             if len(counts) >= fewest:
                 return Earlier(counts, step)
         return None
@@ -168,9 +171,13 @@ class Usual:
         return start.weekday() >= _SATURDAY
 
 
-def _ratio(usual: Usual, start: datetime) -> Point | None:
-    """Compare with the same window of earlier weeks or days; None where nothing is usual."""
-    earlier = usual.earlier(start)
+def _ratio(usual: Usual, start: datetime, with_rows: Sequence[datetime]) -> Point | None:
+    """Compare with the same window of earlier weeks or days; None where nothing is usual.
+
+    Of a window without a row only those before its silence count: a gap says nothing of what is usual.
+    """
+    place = 0 if start in usual.counts else bisect_left(with_rows, start)
+    earlier = usual.earlier(start, until=with_rows[place - 1] if place else None)
     if earlier is None or not earlier.usual:
         return None
     ratio = usual.counts.get(start, 0.0) / earlier.usual

@@ -151,6 +151,17 @@ class TestHistory:
         assert len(days) == 320
         assert sum(value == 0 for value in points(model, "count").values()) < 7 * 24 + 20 * 24
 
+    def test_a_gap_is_never_compared_with_itself(self, model: Model) -> None:
+        gap = range(30, 60)
+
+        send_history(model, (24 * day + 12 for day in range(62) if day not in gap))
+
+        found = MetricPoint.objects.filter(model=model, metric="volume_ratio", span="day", version="")
+        judged = {(one.start - DAY).days: (one.value, one.status) for one in found}
+        assert judged[29] == (1.0, "ok")
+        assert {judged[day] for day in gap if day in judged} == {(0.0, "warning")}
+        assert [day for day in gap if day not in judged] == list(range(51, 60))
+
     @pytest.mark.parametrize("rows_a_day", [5, 24])
     def test_rows_at_any_time_of_day_are_never_silent(
         self, model: Model, project: Project, rows_a_day: int
