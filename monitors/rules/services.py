@@ -3,7 +3,7 @@
 import logging
 from bisect import bisect_left
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 from typing import Any, Self, cast
@@ -411,8 +411,32 @@ def _judge_rule(rule: Rule, state: RuleState, ended: datetime, unfinished: _Unfi
         _remember(state, verdict.progress)
         if verdict.outcome is not RuleOutcome.NOTHING:
             transitions.append(_record(rule, window, verdict))
+    if state.standing == RuleState.Standing.FIRING:
+        transitions += _end_without_windows(rule, state)
     state.save()
     return transitions
+
+
+def _end_without_windows(rule: Rule, state: RuleState) -> list[Transition]:
+    """Resolve a rule of whose windows nothing is left since it fired, as after an import that was undone: no later
+    window would say that it is over."""
+    newest = rule.transitions.exclude(kind=Transition.Kind.RESOLVED).order_by("-window_end", "-pk")
+    opened = newest.filter(kind=Transition.Kind.OPENED).first()
+    if opened is None or opened.lacks_data:
+        return []
+    if shown_points(opened).filter(start__gte=opened.window_start).exists():
+        return []
+    last = newest[0]
+    _remember(state, replace(_progress(state), name="normal", streak=0, is_critical=False, lacks_data=True))
+    resolved, _ = Transition.objects.get_or_create(
+        rule=rule, kind=Transition.Kind.RESOLVED, window_end=last.window_end,
+        defaults={
+            "model": rule.model, "window_start": last.window_start, "n": 0, "threshold": last.threshold,
+            "detail": {key: last.detail[key] for key in ("feature", "comparison") if key in last.detail}
+            | {"no_data": True},
+        },
+    )  # fmt: skip
+    return [resolved]
 
 
 def _windows(rule: Rule, state: RuleState, ended: datetime, unfinished: _Unfinished) -> list[Window]:

@@ -24,7 +24,7 @@ urlpatterns = [
     path("scim/v2/", include("driftline.accounts.directory.views")),
     path("metrics", metrics, name="metrics"),
     path("metrics/models", model_metrics, name="model_metrics"),
-    path("docs/", documentation, {"path": "index.html"}, name="documentation"),
+    path("docs/", documentation, {"path": "index.html"}),
     path("docs/<path:path>", documentation),
     path("admin/login/", one_door.admin_login),
     path("admin/password_change/", one_door.admin_password_change),

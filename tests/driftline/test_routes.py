@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from functools import cache
+from html import unescape
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +19,7 @@ from driftline.accounts.models import ApiToken, Membership, Project, User
 from driftline.accounts.scopes import Role, Scope
 from driftline.accounts.services import create_project, create_token, revoke_token
 from driftline.documentation import views as documentation_views
+from driftline.settings.environment import CHECKOUT
 from inference.prediction_log.imports.models import UploadedFile
 from tests.driftline.api.described import assert_described
 from tests.driftline.api.shape import assert_problem
@@ -27,6 +29,7 @@ from tests.worlds.every_kind import World, furnish
 
 pytestmark = pytest.mark.django_db
 
+DOCUMENTATION = CHECKOUT / "docs"
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 
@@ -403,6 +406,43 @@ class TestPages:
                 assert seen_by == expected | dict.fromkeys(unlisted, "not offered")
                 if route.method == "GET" and route.takes == Role.VIEWER:
                     assert refused_forms(answers[Role.VIEWER]) == []
+
+    @pytest.mark.slow
+    def test_link_only_to_what_there_is(
+        self, world: World, people: People, subtests: pytest.Subtests
+    ) -> None:
+        """Every local link of every page, of a project with one object of each kind and of an empty one."""
+        linked: dict[str, str] = {}
+        for route in (one for one in PAGE_ROUTES if one.method == "GET"):
+            with undone():
+                answers = [visit(route, world, people.members["admin"])]
+                if "<" not in route.path:
+                    answers.append(people.stranger.get(f"/p/theirs/{route.path}"))
+                    read(answers[-1])
+                linked |= {link: route.path for answer in answers for link in links_of(answer)}
+        for link, page in linked.items():
+            with subtests.test(link, page=page), undone():
+                assert leads_somewhere(link, people)
+
+
+def links_of(answer: Any) -> list[str]:
+    """List the local links of a page, without their places in pages."""
+    text = "" if answer.streaming else answer.content.decode(errors="replace")
+    return [unescape(link) for link in re.findall(r'href="(/[^"#]*)', text)]
+
+
+def leads_somewhere(link: str, people: People) -> bool:
+    """Tell whether a link is to a page, to one of the documentation, which may not be built here, or to a file that
+    `test_static_files.py` checks."""
+    if link.startswith("/static/"):
+        return True
+    if link.startswith("/docs/"):
+        page = DOCUMENTATION / (link.removeprefix("/docs/") or "index.html")
+        return page.suffix == ".html" and page.with_suffix(".md").is_file()
+    client = people.stranger if link.startswith("/p/theirs/") else people.members["admin"]
+    answer = client.get(link)
+    read(answer)
+    return verdict(answer.status_code) == "let in"
 
 
 def refused_forms(answer: Any) -> list[str]:

@@ -15,7 +15,12 @@ from inference.prediction_log.imports.services import FileSender, import_upload
 from inference.prediction_log.models import Label, PredictionRow
 from inference.prediction_log.storage.compaction import find_unpacked, pack_next
 from inference.registry.models import Model
+from monitors.alerts import handling
+from monitors.alerts.models import Incident
 from monitors.metrics.models import MetricPoint
+from monitors.rules.models import Rule, Transition
+from monitors.rules.services import create_rule
+from monitors.rules.states import explain_state
 from monitors.summaries.models import Summary
 from tests.worlds.approvals import DAY, log, rows_of_a_day, work
 
@@ -94,6 +99,31 @@ def test_only_its_rows_go_with_their_labels_summaries_and_points(model: Model, i
     assert after["count"] == before["count"] == 120
     assert not MetricPoint.objects.filter(model=model, start__gte=NEXT_DAY, metric="label_coverage").exists()
     assert AuditEntry.objects.filter(action="import.remove").count() == 1
+
+
+def test_the_incident_of_its_rows_ends_with_them(model: Model) -> None:
+    create_rule(
+        project=model.project, model=model, actor="test", name="loss", metric="log_loss", threshold=0.0,
+        span="day", for_windows=1,
+    )  # fmt: skip
+    job = bring(model, [*rows_of_a_day(DAY, 300, seed=1), *rows_of_a_day(NEXT_DAY, 300, seed=1)])
+    work(model)
+    handle_transitions()
+    opened = Incident.objects.get()
+
+    remove(job)
+    work(model)
+    handle_transitions()
+
+    ended = Incident.objects.get()
+    assert (opened.status, ended.status) == ("open", "resolved")
+    assert ended.alerts.get().state == "resolved"
+    assert explain_state(Rule.objects.get()).name == "no_data"
+
+
+def handle_transitions() -> None:
+    for transition in Transition.objects.filter(alerts_done_at=None).order_by("pk"):
+        handling.handle_transition(transition.pk)
 
 
 def test_rows_that_were_there_before_stay(model: Model) -> None:

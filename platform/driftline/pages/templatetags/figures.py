@@ -9,7 +9,6 @@ from typing import Any
 from django import template
 from django.forms import BoundField
 from django.template import Context
-from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
 
@@ -182,8 +181,7 @@ def metric(name: str) -> SafeString:
     if not meaning:
         return format_html("{}", title)
     return format_html(
-        '<a class="term" href="{}reference/metrics.html" title="{}">{}</a>',
-        reverse("documentation"),
+        '<a class="term" href="/docs/reference/metrics.html" title="{}">{}</a>',
         meaning,
         title,
     )
