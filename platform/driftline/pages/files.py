@@ -158,7 +158,7 @@ def _choice(request: PageRequest, found: UploadedFile, form: ReadingForm) -> Rea
     page showed.
     """
     values = form.cleaned_data
-    written = {
+    written: dict[str, Any] = {
         name: values[name] for name in ("encoding", "delimiter", "decimal", "has_header") if name in values
     }
     if written.get("delimiter") == "tab":
