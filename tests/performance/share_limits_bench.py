@@ -6,7 +6,7 @@
 import numpy as np
 
 from monitors.stats.share_limits import DayCounts, share_limit
-from tests.monitors.stats.test_share_limits import DAYS, WORLDS, Draw, passed
+from tests.worlds.quiet_shares import DAYS, WORLDS, Draw, passed
 
 DRAWS, FAULT = 1_000, 0.12
 

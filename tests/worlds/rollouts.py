@@ -152,7 +152,7 @@ def run_after_gate(
     model.autonomy = autonomy
     model.save()
     signature = msgspec.to_builtins(classifier_signature(2))
-    signature |= {"classes": ["0", "1"], "positive_class": "1"}
+    signature |= {"features": [{"name": "income", "type": "float"}, {"name": "region", "type": "string"}]}
     champion, _ = (
         Version.objects.create(model=model, version=name, sha256=name * 64, signature=signature)
         for name in ("1", "2")
