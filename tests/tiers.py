@@ -185,7 +185,10 @@ def may_start(item: pytest.Item) -> bool:
 
 
 def _watch(item: pytest.Item) -> Generator[None, object, object]:
-    """Fail a phase of an unmarked test in which a process was started or killed."""
+    """Fail the setup or the call of an unmarked test in which a process was started or killed.
+
+    The teardown of the last test also ends what fixtures of the session started, which is not of that test.
+    """
     global _watched
     _seen.clear()
     _watched = not may_start(item)
@@ -208,11 +211,6 @@ def pytest_runtest_setup(item: pytest.Item) -> Generator[None, object, object]:
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
-    return (yield from _watch(item))
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object]:
     return (yield from _watch(item))
 
 
