@@ -112,6 +112,7 @@ CHANGES = [
     of_new_model("model.summary_retention_days", "summary_retention_days", 1),
     of_new_model("model.schema_policy", "schema_policy", "strict"),
     of_new_model("model.text_features", "text_features", ["a"]),
+    of_new_model("model.positive_class", "positive_class", "1"),
     of_new_model("model.segments", "segments", ["a"]),
     of_model("description", "d", "models/flights/settings", description="d"),
     of_model("owner", "o", "models/flights/settings", owner="o"),
