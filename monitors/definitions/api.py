@@ -244,7 +244,7 @@ def _find_segment(caller: Caller, name: str, segment_id: int) -> Segment:
 
 
 def _newest(model: Model, version: str) -> Reference | None:
-    references = Reference.objects.filter(model=model, archived_at=None).select_related("dataset", "version__model")
+    references = Reference.objects.filter(model=model, archived_at=None).select_related("dataset", "version")
     if version:
         references = references.filter(version=get_version(model=model, version=version))
     return references.order_by("-pk").first()
