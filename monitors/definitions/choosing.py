@@ -117,7 +117,7 @@ def put_in_use(reference: Reference) -> None:
 def references_in_force(model: Model) -> list[Reference]:
     """List the references that judge some window of a model, the newest first and without what they hold."""
     known = Reference.objects.filter(Q(is_active=True) | Q(until__isnull=False), model=model)
-    return list(known.select_related("model", "version__model", "dataset").defer(*_LARGE).order_by("-pk"))
+    return list(known.select_related("model", "version", "dataset").defer(*_LARGE).order_by("-pk"))
 
 
 def in_force(
@@ -140,7 +140,7 @@ def active_reference(*, model: Model, version_id: int | None, at: datetime | Non
 def file_reference(*, model: Model, version_id: int | None) -> Reference | None:
     """Find the newest reference that has rows: what needs these goes by it, whatever windows are compared with."""
     files = Reference.objects.filter(model=model, kind=Reference.Kind.FILE, payload__isnull=False)
-    files = files.select_related("version__model", "dataset").defer(*_LARGE).order_by("-pk")
+    files = files.select_related("version", "dataset").defer(*_LARGE).order_by("-pk")
     active, former = files.filter(is_active=True), files.filter(until__isnull=False)
     own = [some.filter(version=version_id).first() for some in (active, former) if version_id is not None]
     return next((one for one in (*own, active.first(), former.first()) if one is not None), None)

@@ -124,7 +124,7 @@ def list_references(
     """List a model's references, or those that are archived, newest first."""
     references = _model(request, name).references.filter(archived_at__isnull=not archived)
     return page(
-        references.select_related("version", "dataset"),
+        references.select_related("version__model", "dataset"),
         ReferenceOut.of,
         by=("-pk",),
         cursor=cursor,
