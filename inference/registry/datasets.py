@@ -30,9 +30,9 @@ from inference.data_files.preview import MISSING, UnreadableHead, transcode
 from inference.data_files.scored_class import class_texts, find_scored_class
 from inference.data_files.unseen import reading_as_named, refuse_doubtful_columns
 from inference.data_files.vectors import is_vector, lengths_of, matrix_of, oversized_lists
+from inference.registry.contract.positive_class import check_positive_class, with_positive_class
 from inference.registry.hooks import list_dependents
 from inference.registry.models import Dataset, Model, ModelTask, Version
-from inference.registry.positive_class import check_positive_class, with_positive_class
 from inference.registry.publishing import publish_on_commit
 from inference.registry.selectors import signature_of
 from inference.registry.services import external_version, is_version_name, refuse_taken_parts

@@ -20,7 +20,8 @@ from driftline.common.uploads import Readable
 from inference.prediction_log.spool.privacy import HASH, KEEP, POLICIES
 from inference.registry import artifacts
 from inference.registry.canary import CanaryWanted, describe_canary
-from inference.registry.contract import contract_difference
+from inference.registry.contract.differences import contract_difference
+from inference.registry.contract.positive_class import choose_positive_class
 from inference.registry.hooks import newest_event, use_on_devices
 from inference.registry.intake import (
     IntakeRefused,
@@ -40,7 +41,6 @@ from inference.registry.models import (
     SchemaPolicy,
     Version,
 )
-from inference.registry.positive_class import choose_positive_class
 from inference.registry.publishing import publish_on_commit
 from inference.registry.selectors import get_version, privacies, signature_of
 from inference.registry.signals import (

@@ -138,7 +138,7 @@ def _quality_faults(model: Model, start: datetime, end: datetime) -> list[Metric
 
 
 def _is_minor(point: MetricPoint, *, is_about_data: bool) -> bool:
-    """Tell whether a fault may not come first: a tie, a lone row, or few where the problem is not the data's."""
+    """Return whether a fault may not come first: a tie, a lone row, or few where the problem is not the data's."""
     share = point.value or 0.0
     return is_mere_tie(point) or round(share * point.n) <= 1 or (share < MINOR and not is_about_data)
 

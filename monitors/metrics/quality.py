@@ -122,7 +122,7 @@ def _is_stray(point: Point) -> bool:
 
 
 def is_mere_tie(point: Point | MetricPoint) -> bool:
-    """Tell whether a value is more frequent than it was, and others still come: then no feature stands still."""
+    """Return whether a value is more frequent than it was, while others still come: no feature stands still then."""
     return point.metric == "mode_share" and (point.value or 0.0) <= 0.5 + (point.threshold or 0.0) / 2
 
 

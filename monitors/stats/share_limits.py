@@ -15,9 +15,7 @@ import numpy as np
 from monitors.stats.mergeable.sketches import IntArray
 
 TOLERANCE = 0.05  # how much worse than their reference rows may be
-BY_CHANCE = (
-    2e-4  # how often a window may be beyond what chance and days explain: a model has dozens of shares
-)
+BY_CHANCE = 2e-4  # of windows, beyond what chance and days explain: a model has dozens of shares
 UNSURE = 2.0  # times as far as they seem to may days differ: a month of them does not tell better
 MAX_WORSE = 3.5  # times the worst day at most: more would blind
 MAX_ROWS = 1_000  # chance moves more rows by no more than these, which is next to nothing

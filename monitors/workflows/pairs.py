@@ -1,7 +1,8 @@
 """Champion and challenger on the same requests: how many labelled pairs are ripe, and what they show."""
 
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
+from functools import cached_property
 
 import numpy as np
 from django.db import connection
@@ -44,10 +45,15 @@ class PairsWanted:
     since: datetime
     until: datetime | None = None
 
+    @cached_property
+    def label_lag(self) -> timedelta:
+        """How long the labels of the model take; a pair is ripe once it is so old."""
+        return label_lag(self.model)
+
     @property
     def ripe_until(self) -> datetime:
         """Up to which event time these pairs are ripe."""
-        ripe = ripe_until(self.model)
+        ripe = event_now(model=self.model, now=now()) - self.label_lag
         return ripe if self.until is None else min(ripe, self.until)
 
 

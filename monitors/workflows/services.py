@@ -566,10 +566,11 @@ def _wake(run: Run) -> None:
     if step is None:
         return  # its worker has just moved on, or it looks again by itself
     wanted = step.evidence["wanted"]
-    found = count_labelled(wanted_pairs(run, run.steps.get(name="shadow").evidence["since"]))
+    compared = wanted_pairs(run, run.steps.get(name="shadow").evidence["since"])
+    found = count_labelled(compared)
     waits = Run.objects.filter(pk=run.pk, state=RunState.WAITING, needs=TRAFFIC)
     if found < wanted:
-        text = progress(found, wanted, run.model)
+        text = progress(found, wanted, compared.label_lag)
         waits.exclude(waiting_for=text).update(waiting_for=text)
     elif waits.update(state=RunState.RUNNING, needs="", waiting_for="", generation=F("generation") + 1):
         enqueue(Task.ADVANCE_RUN, run_id=run.pk)

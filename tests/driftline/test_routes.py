@@ -432,7 +432,7 @@ def links_of(answer: Any) -> list[str]:
 
 
 def leads_somewhere(link: str, people: People) -> bool:
-    """Tell whether a link is to a page, to one of the documentation, which may not be built here, or to a file that
+    """Return whether a link is to a page, to one of the documentation, which may not be built here, or to a file that
     `test_static_files.py` checks."""
     if link.startswith("/static/"):
         return True

@@ -81,7 +81,7 @@ class Consumers:
         return process.wait(60)
 
     def _reads(self, number: int) -> bool:
-        """Tell whether one of its processes reads by now; they are listed anew, since killed ones are replaced."""
+        """Return whether one of its processes reads by now; they are listed anew, since killed ones are replaced."""
         pids = self._processes_of(number) or [self._running[number].pid]
         hosts = SourceConsumer.objects.values_list("host", flat=True)
         return any(host.endswith(f" {pid}") for host in hosts for pid in pids)

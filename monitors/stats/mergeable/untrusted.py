@@ -30,9 +30,8 @@ from monitors.stats.mergeable.sketches import (
 from monitors.stats.mergeable.window_summary import ColumnSummary, UnreadableSummary, WindowSummary
 
 MAX_LEVEL_LENGTH = 1_000
-MAX_HOUR_ROWS = (
-    10**12
-)  # those of a year of such hours are below 2^53, up to which a float has each whole number
+MAX_HOUR_ROWS = 10**12
+"""Those of a year of such hours are below 2^53, up to which a float has each whole number."""
 _TOLERANCE = 1e-5  # of a sum: cell means are stored as float32
 _OUTCOMES = {
     "binary": BinaryOutcomeSummary,

@@ -20,7 +20,7 @@ from driftline.common.errors import Problem
 from driftline.common.periods import rfc3339
 from driftline.common.task_queue import Task, enqueue
 from driftline.common.uploads import Readable
-from inference.registry.contract import contract_difference
+from inference.registry.contract.differences import contract_difference
 from inference.registry.intake.metadata import declare
 from inference.registry.selectors import signature_of
 from inference.registry.services import digest_of_upload, examined_upload

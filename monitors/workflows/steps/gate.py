@@ -5,6 +5,7 @@ from math import ceil
 
 from driftline.common.periods import parse_timestamp
 from inference.registry.models import Autonomy
+from monitors.metrics.context import label_lag
 from monitors.stats.promotion.gate import GateVerdict, judge
 from monitors.stats.promotion.paired import PairedComparison
 from monitors.workflows.context import (
@@ -49,7 +50,7 @@ def gate(context: RunContext) -> StepOutcome:
     found = count_labelled(wanted)
     if found < next_look:
         return waiting(
-            progress(found, next_look, context.model), needs=TRAFFIC, evidence={"wanted": next_look}
+            progress(found, next_look, wanted.label_lag), needs=TRAFFIC, evidence={"wanted": next_look}
         )
     comparison = compare_wanted(wanted, context.signature, context.workflow)
     if comparison is None:
@@ -80,7 +81,10 @@ def _answer(
         next_look = min(next_look, context.workflow.max_pairs)
     evidence["wanted"] = next_look
     return waiting(
-        progress(found, next_look, context.model), needs=TRAFFIC, evidence=evidence, verdict=verdict_json
+        progress(found, next_look, label_lag(context.model)),
+        needs=TRAFFIC,
+        evidence=evidence,
+        verdict=verdict_json,
     )
 
 

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from inference.registry.contract import contract_difference
+from inference.registry.contract.differences import contract_difference
 from inference.registry.lineage import Lineage, TrainingWindow
 from inference.registry.models import Version
 from inference.registry.services import upload_version

@@ -5,7 +5,7 @@ from datetime import timedelta
 from driftline.common.periods import parse_timestamp, rfc3339
 from inference.prediction_log.queries.selectors import newest_event
 from inference.prediction_log.rows_kept import refuse_without_rows
-from inference.registry.models import Deployment, Model
+from inference.registry.models import Deployment
 from inference.registry.services import set_shadows
 from monitors.metrics.context import label_lag
 from monitors.workflows.context import Evidence, RunContext, StepFailed, StepOutcome, done, waiting
@@ -21,21 +21,22 @@ def shadow(context: RunContext) -> StepOutcome:
     pairs = context.workflow.pairs
     if "since" not in context.step.evidence:
         return waiting(
-            progress(0, pairs, context.model),
+            progress(0, pairs, label_lag(context.model)),
             needs=TRAFFIC,
             evidence={"wanted": pairs, "pairs": 0},
             effect=_start,
         )
-    found = count_labelled(wanted_pairs(context.run, context.step.evidence["since"]))
+    compared = wanted_pairs(context.run, context.step.evidence["since"])
+    found = count_labelled(compared)
     evidence = {"wanted": pairs, "pairs": found}
     if found < pairs:
-        return waiting(progress(found, pairs, context.model), needs=TRAFFIC, evidence=evidence)
+        return waiting(progress(found, pairs, compared.label_lag), needs=TRAFFIC, evidence=evidence)
     return done(evidence)
 
 
-def progress(found: int, wanted: int, model: Model) -> str:
+def progress(found: int, wanted: int, lag: timedelta) -> str:
     """Write how far the waiting has come, and from when pairs count."""
-    hours = label_lag(model) / timedelta(hours=1)
+    hours = lag / timedelta(hours=1)
     when = (
         f", each counted once its label has had {round(hours, 1):g} h to arrive (a setting of the model)"
         if hours

@@ -5,7 +5,6 @@ tables, of which a new installation and each new database of tests wait.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 from django.db.backends.base.schema import BaseDatabaseSchemaEditor
 from django.db.migrations.operations import AddConstraint, AddField, AddIndex, CreateModel
@@ -25,14 +24,13 @@ def at_once(operations: Sequence[Operation]) -> list[Operation]:
 class _TablesAtOnce(Operation):
     """Makes each table as the last of these operations leaves it, with its columns, indexes and constraints."""
 
+    reversible = False
+
     def __init__(self, operations: Sequence[Operation]) -> None:
         self.operations = operations
 
-    def deconstruct(self) -> tuple[str, list[Any], dict[str, Any]]:
-        return (type(self).__name__, [self.operations], {})
-
     def state_forwards(self, app_label: str, state: ProjectState) -> None:
-        state.__dict__.pop("apps", None)  # the models of before, which are rendered again with the new ones
+        state.__dict__.pop("apps", None)  # rendered again, with the new models, when somebody asks for them
         for operation in self.operations:
             operation.state_forwards(app_label, state)
 
@@ -45,16 +43,6 @@ class _TablesAtOnce(Operation):
     ) -> None:
         for table in self._tables:
             table.database_forwards(app_label, schema_editor, from_state, to_state)
-
-    def database_backwards(
-        self,
-        app_label: str,
-        schema_editor: BaseDatabaseSchemaEditor,
-        from_state: ProjectState,
-        to_state: ProjectState,
-    ) -> None:
-        for table in reversed(self._tables):
-            table.database_backwards(app_label, schema_editor, from_state, to_state)
 
     def describe(self) -> str:
         return f"Make {len(self._tables)} tables"

@@ -13,7 +13,7 @@ _SIDES = {
 
 
 def contract_difference(champion: Mapping[str, Any], challenger: Mapping[str, Any]) -> tuple[str, str]:
-    """Say what a signature has otherwise than the champion's, and with which values; empty where callers see nothing.
+    """Return what a signature has otherwise than the champion's, and its values; empty where callers see nothing.
 
     A text for the missing values of a feature for which the champion has none is no difference: nobody sends them yet.
     """
