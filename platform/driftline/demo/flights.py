@@ -120,9 +120,13 @@ class Flights(DemoStory):
         ensure_rules(self.api, MODEL, rules())
 
     def before_part(self, start: datetime) -> None:
+        if not self._has_run and start != midnight(start):
+            return
+        run = self.newest_run()
         if start == midnight(start):
-            run = self.newest_run()
             self._has_run = run is not None and run["state"] in ("queued", "running", "waiting")
+        if run is not None and run["rollout"]:
+            self.ask_singly_from(start)  # it divides requests
 
     def waits_at(self, end: datetime) -> bool:
         """Wait where a week is judged, and day by day beside a run, so that it sees the same flights on any machine."""

@@ -88,6 +88,7 @@ class AboutForm(SettingsPart):
         choices=SchemaPolicy.choices,
         required=False,
         label="Items with other features than the version declares",
+        help_text="A version that is served here takes no others in either case.",
     )
 
     text_features = forms.CharField(
