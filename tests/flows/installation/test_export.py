@@ -12,7 +12,7 @@ import pytest
 
 from driftline.common.periods import rfc3339
 from tests.flows.installation.conftest import Tell
-from tests.flows.installation.running import SERVER, SERVING, Installation, make_model
+from tests.flows.installation.running import SERVER, SERVING, Installation
 
 pytestmark = [pytest.mark.installation, pytest.mark.e2e]
 
@@ -23,7 +23,6 @@ UNPACKED = BATCHES * ROWS * LETTERS  # 200 MB
 def test_memory_does_not_grow_with_the_log_that_is_downloaded(
     installation: Installation, tell: Tell, tmp_path: Path
 ) -> None:
-    make_model(installation, "large")
     fill_log(installation)
     servers = [one.pid for what in (SERVER, SERVING) for one in installation.running(what)]
     before = {pid: memory(pid) for pid in servers if forget_peak(pid)}
@@ -44,10 +43,11 @@ def test_memory_does_not_grow_with_the_log_that_is_downloaded(
 
 
 def fill_log(installation: Installation) -> None:
-    """Log rows whose text cannot be compressed to less than half."""
+    """Log rows of a model that others serve, whose text cannot be compressed to less than half."""
     rng = random.Random(7)
     now = datetime.now(UTC)
     with closing(installation.api()) as api:
+        api.post("/api/v1/models", {"name": "large", "task": "binary"})
         for batch in range(BATCHES):
             rows = [
                 {
