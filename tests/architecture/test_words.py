@@ -109,6 +109,7 @@ class TestTheTree:
     def test_has_no_name_that_is_a_banned_word(self) -> None:
         assert banned_names(sources()) == set()
 
+    @pytest.mark.slow
     def test_has_no_two_public_classes_of_one_name(self) -> None:
         assert shared_classes(sources()) == {}
 

@@ -61,6 +61,7 @@ def auc(model: Model) -> float | None:
     ).value
 
 
+@pytest.mark.slow
 def test_the_rows_of_a_reference_show_it(model: Model, rows: list[SentPrediction]) -> None:
     upload(model, rows)
     log_words(model, rows)
@@ -81,6 +82,7 @@ def test_what_was_logged_before_the_classes_were_known_is_computed_again(
     assert (auc(model) or 0) > 0.65
 
 
+@pytest.mark.slow
 def test_a_change_computes_the_reference_and_the_windows_again(
     model: Model, rows: list[SentPrediction]
 ) -> None:

@@ -142,10 +142,10 @@ def test_an_import_keeps_what_it_can_and_lists_the_rest(
         assert len(listed.splitlines()) >= 1 + min(counts[1], 1)
 
 
-MANY = b"".join(b",c%d" % number for number in range(100_000))
+MANY = b"".join(b",c%d" % number for number in range(20_000))
 DEEP = parquet({"timestamp": [TIME.decode()] * 2, "prediction": ["1", "0"], "x": nested(50)})
 REFUSED = [
-    ("82 100,000 columns", GOOD_LINE[:-1] + MANY + b"\n1\n", CSV, 422, "too_many_columns"),
+    ("82 20,000 columns", GOOD_LINE[:-1] + MANY + b"\n1\n", CSV, 422, "too_many_columns"),
     ("82 NUL in a name", b"timestamp,prediction,x\0\n" + TIME + b",1,2\n", CSV, 422, "invalid_text"),
     ("84 lists 50 deep", DEEP, PARQUET, 422, "not_parquet"),
     (

@@ -71,6 +71,7 @@ class TestGoldenNumbers:
         assert verdict.score == pytest.approx(0.01572529975450543, rel=1e-9)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
 class TestAgainstEvidentlyItself:
     @pytest.mark.parametrize("rows", [400, 1_000, 1_001, 5_000])
