@@ -93,7 +93,7 @@ MEANINGS: dict[str, str] = {
     "unseen_share": "The share of values that the reference does not have.",
     "out_of_range_share": "The share of values outside what people expect, or outside the reference's range by "
     "more than half of its width.",
-    "impossible_share": "The share of values so far out that the reference could not have given them.",
+    "impossible_share": "The share of values so far out that the reference could not have given them, or hardly.",
     "mode_share": "The share of the most frequent value: near 1 the feature is stuck.",
 }
 

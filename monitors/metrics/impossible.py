@@ -1,8 +1,9 @@
-"""Values that a feature cannot have, by its reference: noticed from the first row on, a fault once repeated.
+"""Values that a feature cannot have by its reference, or hardly: noticed from the first row on.
 
 Nothing is measured where the reference does not tell how far a feature reaches (`monitors.stats.impossible_values`).
-What somebody expects of a feature is possible, too. Rows that are further out than the reference, but plausible, are
-drift, however many they are.
+What somebody expects of a feature is plausible, too. Impossible values are a fault once repeated; implausible ones are
+shown and no more, as heavy tails have them. Rows that are further out than the reference, but plausible, are drift,
+however many they are.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -20,7 +21,7 @@ from monitors.metrics.catalogue import measure_of
 from monitors.metrics.context import MeasuredSummary
 from monitors.metrics.models import MetricPoint, PackedPoints, PointStatus
 from monitors.metrics.points import Point
-from monitors.stats.impossible_values import PlausibleRange
+from monitors.stats.impossible_values import Reach, ValueRange
 from monitors.stats.mergeable.sketches import NumericSummary
 from monitors.stats.mergeable.window_summary import ColumnSummary, merge_stored
 from monitors.summaries.models import StaleWindow, Summary
@@ -42,7 +43,7 @@ def measure_impossible(measured: MeasuredSummary) -> list[Point]:
     return impossible_points(
         measured.segment.summary.features,
         reference.summary.features,
-        reference.plausible,
+        reference.reaches,
         expected=measured.context.expected,
         earlier=_columns_before(measured),
     )
@@ -51,22 +52,27 @@ def measure_impossible(measured: MeasuredSummary) -> list[Point]:
 def impossible_points(
     features: Mapping[str, ColumnSummary],
     reference: Mapping[str, ColumnSummary],
-    plausible: Mapping[str, PlausibleRange],
+    reaches: Mapping[str, Reach],
     *,
     expected: Mapping[str, Expectation],
     earlier: Earlier,
 ) -> list[Point]:
-    """Measure the share of each feature's rows beyond what it can be; one row is a notice, and needs no others."""
+    """Measure the share of each feature's rows beyond what is plausible; one row is a notice, and needs no others."""
     points = []
     of_vectors = whole_of(features)
     for name, column in features.items():
         known = reference.get(name)
-        if name in of_vectors or name not in plausible or not isinstance(column, NumericSummary):
+        if name in of_vectors or name not in reaches or not isinstance(column, NumericSummary):
             continue
         assert isinstance(known, NumericSummary)
         wanted = expected.get(name)
-        possible = plausible[name].including(wanted.least, wanted.most) if wanted else plausible[name]
-        points.append(_point(name, column, _impossible_rows(name, column, known, possible, earlier)))
+        reach = reaches[name].including(wanted.least, wanted.most) if wanted else reaches[name]
+        detail = _odd_rows(name, column, known, reach.plausible, kind="implausible")
+        if rows := reach.possible.count_beyond(column):
+            detail = _odd_rows(name, column, known, reach.possible, kind="impossible")
+            before = rows == 1 and any(reach.possible.count_beyond(one) for one in earlier(name))
+            detail["is_repeated"] = rows > 1 or before
+        points.append(_point(name, column, detail))
     return points
 
 
@@ -116,20 +122,20 @@ def _point(feature: str, column: NumericSummary, detail: dict[str, Any]) -> Poin
     return Point(METRIC, share, column.rows, status, feature=feature, threshold=0.0, detail=detail)
 
 
-def _impossible_rows(
-    feature: str, column: NumericSummary, known: NumericSummary, possible: PlausibleRange, earlier: Earlier
+def _odd_rows(
+    feature: str, column: NumericSummary, known: NumericSummary, allowed: ValueRange, *, kind: str
 ) -> dict[str, Any]:
-    """Describe the values beyond the plausible range; empty where there is none."""
-    rows = possible.count_beyond(column)
+    """Describe the values beyond a range; empty where there is none."""
+    rows = allowed.count_beyond(column)
     if not rows:
         return {}
-    value = possible.furthest(column)
+    value = allowed.furthest(column)
     return {
+        "kind": kind,
         "value": value,
         "rows": rows,
-        "least": possible.least,
-        "most": possible.most,
-        "is_repeated": rows > 1 or any(possible.count_beyond(before) for before in earlier(feature)),
+        "least": allowed.least,
+        "most": allowed.most,
         "why": f"{feature} {value:g} in {rows:,} of {column.rows:,} rows; "
         f"reference {known.minimum:g} to {known.maximum:g}",
     }

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Annotated, Any, NotRequired, Self, TypedDict
+from typing import Annotated, Any, Literal, NotRequired, Self, TypedDict
 
 from msgspec import UNSET, UnsetType, field
 
@@ -162,9 +162,10 @@ class WrongTypes(TypedDict):
 
 
 class ImpossibleValues(TypedDict):
-    """A feature with values that it cannot have: the furthest one, how many rows do, and from where to where it can."""
+    """A feature with values that it cannot have, or hardly: the furthest one, in how many rows, and what is allowed."""
 
     feature: str
+    kind: Literal["impossible", "implausible"]
     rows: int
     share: float
     value: float

@@ -260,19 +260,19 @@ def _wrong_types(summary: WindowSummary | None) -> list[dict[str, Any]]:
 def _impossible_values(
     model: Model, summary: WindowSummary | None, reference: LoadedReference | None
 ) -> list[dict[str, Any]]:
-    """List the features with values that they cannot have, by their reference, those with the most first."""
+    """List the features with values that they can hardly have, by their reference, those with the most first."""
     if summary is None or reference is None:
         return []
     points = impossible_points(
         summary.features,
         reference.summary.features,
-        reference.plausible,
+        reference.reaches,
         expected={one.feature: one for one in model.expectations.all()},
         earlier=lambda feature: (),
     )
     found = [
         {"feature": point.feature, "share": point.value}
-        | {name: point.detail[name] for name in ("rows", "value", "least", "most")}
+        | {name: point.detail[name] for name in ("kind", "rows", "value", "least", "most")}
         for point in points
         if point.detail
     ]

@@ -1,10 +1,12 @@
-"""Which values a feature cannot have, as far as its reference tells: the ends of a plausible range.
+"""Which values a feature can hardly have, and which it cannot, as far as its reference tells.
 
-A value is beyond it that lies further out than a whole range of the reference and than its tail could reach: what one
-in `PERIODS` references of its size would show at most, by a generalised Pareto tail (Pickands, 1975) over a high
-threshold. The tail goes through the largest value seen, and its shape is the upper confidence bound of two estimates:
-probability-weighted moments (Hosking and Wallis, 1987) and the moment estimator, which is consistent for heavy tails
-too (Dekkers, Einmahl and de Haan, 1989). So heavy tails reach far, and few rows further.
+Both ends lie further out than a whole range of the reference and than its tail could reach by a generalised Pareto tail
+(Pickands, 1975) over a high threshold, which goes through the largest value seen. A value is *impossible* beyond what
+one in `PERIODS` references of its size would show at most, where the tail's shape is the upper confidence bound of two
+estimates: probability-weighted moments (Hosking and Wallis, 1987) and the moment estimator, which is consistent for
+heavy tails too (Dekkers, Einmahl and de Haan, 1989). So heavy tails reach far, and few rows further. It is
+*implausible* beyond what one in `PLAUSIBLE_PERIODS` references would show by the estimate itself: fewer than 1 of 1,000
+windows of a thirtieth of the reference have one, whatever the tail.
 
 Two kinds of values need no distance: negative ones of a feature that ends at zero, and numbers as large as a timestamp
 where the reference has none a thousandth as large.
@@ -20,7 +22,7 @@ from monitors.stats.mergeable.sketches import FloatArray, IntArray, NumericSumma
 from monitors.stats.performance.estimate import Z95_ONE_SIDED
 
 MIN_ROWS = 100  # fewer tell nothing of their tails
-PERIODS = 10_000.0
+PERIODS, PLAUSIBLE_PERIODS = 10_000.0, 300.0
 TAIL_SHARE, MAX_TAIL_ROWS, MIN_TAIL_ROWS = 0.1, 500, 20
 MIN_TAIL_VALUES = 5  # different ones; fewer have no shape, and reach some ranges beyond the largest
 RANGES_WITHOUT_TAIL = 10
@@ -33,17 +35,17 @@ _END, _ROWS_AT_END, _SHARE_AT_END = 0.02, 5, 0.005
 
 
 @dataclass(frozen=True, slots=True)
-class PlausibleRange:
-    """From the least to the largest value that a feature can have."""
+class ValueRange:
+    """From the least to the largest value that a feature may have."""
 
     least: float
     most: float
 
-    def including(self, least: float | None, most: float | None) -> PlausibleRange:
+    def including(self, least: float | None, most: float | None) -> ValueRange:
         """Return the range that allows for what people expect, too."""
         lower = self.least if least is None else min(self.least, least)
         upper = self.most if most is None else max(self.most, most)
-        return PlausibleRange(lower, upper)
+        return ValueRange(lower, upper)
 
     def count_beyond(self, column: NumericSummary) -> int:
         """Count the values of a column that are beyond the range."""
@@ -57,18 +59,33 @@ class PlausibleRange:
         return column.minimum if is_below else column.maximum
 
 
-def plausible_range(reference: NumericSummary) -> PlausibleRange | None:
+@dataclass(frozen=True, slots=True)
+class Reach:
+    """The values that a feature can have, and within them those that it is likely to have."""
+
+    possible: ValueRange
+    plausible: ValueRange
+
+    def including(self, least: float | None, most: float | None) -> Reach:
+        """Return the reach that allows for what people expect, too."""
+        return Reach(self.possible.including(least, most), self.plausible.including(least, most))
+
+
+def reach_of(reference: NumericSummary) -> Reach | None:
     """Work out the values that a feature can have; None where the reference has too few rows or a single value."""
     extent = reference.maximum - reference.minimum
     if reference.n < MIN_ROWS or not 0 < extent < np.inf:
         return None
     values, counts = reference.known_values()
-    most = max(_reach(values, counts, reference.maximum, extent), reference.maximum + extent)
-    most = min(most, max(TIMESTAMP, TIMES_THE_LARGEST * abs(reference.maximum)))
-    if _ends_at_zero(reference):
-        return PlausibleRange(0.0, most)
-    reach = -_reach(-values[::-1], counts[::-1], -reference.minimum, extent)
-    return PlausibleRange(min(reach, reference.minimum - extent), most)
+    above = _ends(values, counts, reference.maximum, extent)
+    below = (
+        None if _ends_at_zero(reference) else _ends(-values[::-1], counts[::-1], -reference.minimum, extent)
+    )
+    highest = max(TIMESTAMP, TIMES_THE_LARGEST * abs(reference.maximum))
+    possible, plausible = (
+        ValueRange(0.0 if below is None else -below[which], min(above[which], highest)) for which in (0, 1)
+    )
+    return Reach(possible, plausible)
 
 
 def _ends_at_zero(reference: NumericSummary) -> bool:
@@ -81,21 +98,29 @@ def _ends_at_zero(reference: NumericSummary) -> bool:
     return at_end >= max(_ROWS_AT_END, _SHARE_AT_END * reference.n)
 
 
-def _reach(values: FloatArray, counts: IntArray, largest: float, extent: float) -> float:
-    """Return how far the upper tail of ascending values could reach, those of a column of an extent."""
+def _ends(values: FloatArray, counts: IntArray, largest: float, extent: float) -> tuple[float, float]:
+    """Return how far the upper tail of ascending values could reach, and how far it is likely to.
+
+    They are the values of a column of an extent, of which each end lies beyond a whole one.
+    """
     n = int(counts.sum())
     rows = min(max(int(TAIL_SHARE * n), MIN_TAIL_ROWS), MAX_TAIL_ROWS)
     threshold = values[np.searchsorted(np.cumsum(counts), n - rows, side="left")]
     is_tail = values > threshold
     excess, weights = values[is_tail] - threshold, counts[is_tail]
     if excess.size < MIN_TAIL_VALUES:
-        return largest + RANGES_WITHOUT_TAIL * extent
+        return (largest + RANGES_WITHOUT_TAIL * extent,) * 2
     middle = values[np.searchsorted(np.cumsum(counts), n / 2, side="left")]
     shape = max(_shape_by_weights(excess, weights), _shape_by_logs(excess, weights, threshold - middle))
     known = excess.size  # rows of one value may be one event, as those of an hour's rain are
-    shape += Z95_ONE_SIDED * (1 + max(shape, 0.0)) / np.sqrt(known)
-    shape = min(max(shape, MIN_SHAPE), MAX_SHAPE)
-    return float(threshold + (largest - threshold) * _growth(shape, PERIODS * known) / _growth(shape, known))
+    at_most = shape + Z95_ONE_SIDED * (1 + max(shape, 0.0)) / np.sqrt(known)
+
+    def end(shape: float, periods: float) -> float:
+        shape = min(max(shape, MIN_SHAPE), MAX_SHAPE)
+        times = _growth(shape, periods * known) / _growth(shape, known)
+        return max(float(threshold + (largest - threshold) * times), largest + extent)
+
+    return end(at_most, PERIODS), end(shape, PLAUSIBLE_PERIODS)
 
 
 def _growth(shape: float, periods: float) -> float:

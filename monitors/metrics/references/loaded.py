@@ -31,7 +31,7 @@ from monitors.stats.drift.reference_days import Days, count_days
 from monitors.stats.estimation.error_profile import ErrorProfile
 from monitors.stats.estimation.expectation import ConfidenceEstimator, prepare_estimator
 from monitors.stats.estimation.learnt_errors import LearntErrors
-from monitors.stats.impossible_values import PlausibleRange, plausible_range
+from monitors.stats.impossible_values import Reach, reach_of
 from monitors.stats.mergeable.outcomes import BinaryOutcomeSummary, MulticlassOutcomeSummary
 from monitors.stats.mergeable.sketches import NumericSummary
 from monitors.stats.mergeable.window_summary import ColumnSummary, WindowSummary
@@ -102,14 +102,14 @@ class LoadedReference:
         return count_faults([summary for _, summary in self.read_days(self.dates)])
 
     @cached_property
-    def plausible(self) -> dict[str, PlausibleRange]:
+    def reaches(self) -> dict[str, Reach]:
         """How far each number among the features can reach, where that is known."""
-        ranges = {
-            name: plausible_range(column)
+        reaches = {
+            name: reach_of(column)
             for name, column in self.summary.features.items()
             if isinstance(column, NumericSummary)
         }
-        return {name: possible for name, possible in ranges.items() if possible is not None}
+        return {name: reach for name, reach in reaches.items() if reach is not None}
 
     @property
     def as_detail(self) -> dict[str, Any]:

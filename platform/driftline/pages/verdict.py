@@ -318,6 +318,8 @@ def _moved(model: Model, drifted: Sequence[MetricPoint]) -> list[Phrase]:
 def _of_odd_values(model: Model, kind: str, odd: Sequence[MetricPoint], *, is_first: bool) -> list[Phrase]:
     """Name the features with values of the wrong type, or impossible ones, although no rule asks for them."""
     what = queries.ODD_VALUES[kind]
+    if all((point.detail or {}).get("kind") == "implausible" for point in odd):
+        what = "implausible values"
     begins = f"No rule fires on {_named(model)}, but {what}" if is_first else f" {what[0].upper()}{what[1:]}"
     parts = [Phrase(f"{begins} came {during(odd[0].start, odd[0].span)} in ")]
     for position, point in enumerate(odd[:MAX_CAUSES]):

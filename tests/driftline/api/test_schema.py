@@ -126,6 +126,11 @@ def test_drift_lists_the_values_that_a_feature_cannot_have(api: Api, watched: Mo
     [found] = api.get(f"/models/approvals/drift?{period}").json()["impossible"]
     points = api.get(f"/models/approvals/metrics?metric=impossible_share&feature=income&{period}").json()
 
-    assert (found["feature"], found["rows"], found["value"]) == ("income", 1, 1.7e9)
+    assert (found["feature"], found["kind"], found["rows"], found["value"]) == (
+        "income",
+        "impossible",
+        1,
+        1.7e9,
+    )
     assert found["most"] < 1.7e9
     assert [point["value"] for point in points["items"] if point["value"]] == [0.02]

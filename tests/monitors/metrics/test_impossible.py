@@ -18,7 +18,7 @@ from monitors.metrics.impossible import impossible_points, measure_impossible
 from monitors.metrics.points import Point
 from monitors.metrics.quality import quality_points
 from monitors.metrics.segment_summaries import SegmentSummary
-from monitors.stats.impossible_values import plausible_range
+from monitors.stats.impossible_values import reach_of
 from monitors.stats.mergeable.sketches import NumericSummary, summarise_numbers
 from monitors.stats.mergeable.window_summary import WindowSummary
 from monitors.summaries.models import Summary
@@ -38,20 +38,21 @@ def judge(
     current: NumericSummary,
     before: Sequence[NumericSummary] = (),
     wanted: Expectation | None = None,
+    known: NumericSummary = KNOWN,
 ) -> tuple[Point, Point]:
     """Measure a window of ages, and the features with faults in it."""
-    possible = plausible_range(KNOWN)
-    assert possible is not None
+    reach = reach_of(known)
+    assert reach is not None
     found = impossible_points(
         {"age": current},
-        {"age": KNOWN},
-        {"age": possible},
+        {"age": known},
+        {"age": reach},
         expected={"age": wanted} if wanted else {},
         earlier=lambda feature: before,
     )
     window, reference = (
         WindowSummary(current.rows, {"age": current}),
-        WindowSummary(KNOWN.rows, {"age": KNOWN}),
+        WindowSummary(known.rows, {"age": known}),
     )
     points = quality_points(window, reference, {}, expected={}, min_rows=50, impossible=found)
     return found[0], next(point for point in points if point.metric == "faulty_features")
@@ -88,6 +89,17 @@ def test_one_value_170_times_the_largest_is_noticed_among_many_rows() -> None:
     column = summarise_numbers([170 * 90.0, *np.random.default_rng(1).uniform(18, 90, 5_000)], centre=50.0)
 
     assert judge(column)[0].detail["value"] == 15_300.0
+
+
+def test_implausible_values_are_a_notice_however_many_and_no_fault() -> None:
+    incomes = np.random.default_rng(1).lognormal(3, 1.6, 5_000)
+    known = summarise_numbers(incomes, centre=20.0)
+
+    noticed, faulty = judge(of(*[100 * incomes.max()] * 3, *incomes[:200]), known=known)
+
+    assert (noticed.value, noticed.status) == (3 / 203, "warning")
+    assert (noticed.detail["kind"], noticed.detail["rows"]) == ("implausible", 3)
+    assert faulty.detail == {"counted": []}
 
 
 def test_a_clean_window_and_one_without_rows_are_none() -> None:

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from monitors.stats.impossible_values import PlausibleRange, plausible_range
+from monitors.stats.impossible_values import Reach, ValueRange, reach_of
 from monitors.stats.mergeable.sketches import choose_centre, summarise_numbers
 
 type Draw = Callable[[np.random.Generator, int], np.ndarray]
@@ -26,13 +26,17 @@ SHAPES: dict[str, Draw] = {
 }
 
 
-def possible(values: np.ndarray) -> PlausibleRange:
-    found = plausible_range(summarise_numbers(values, centre=choose_centre(values)))
+def reach(values: np.ndarray) -> Reach:
+    found = reach_of(summarise_numbers(values, centre=choose_centre(values)))
     assert found is not None
     return found
 
 
-def beyond(possible: PlausibleRange, *values: float) -> int:
+def possible(values: np.ndarray) -> ValueRange:
+    return reach(values).possible
+
+
+def beyond(possible: ValueRange, *values: float) -> int:
     return possible.count_beyond(summarise_numbers(values, centre=0.0))
 
 
@@ -58,6 +62,30 @@ def test_what_lies_four_ranges_below_or_170_times_the_largest_is_impossible(name
 
     assert beyond(possible(known), known.min() - 4 * span, known.mean()) == 1
     assert beyond(possible(known), 170 * known.max()) == 1
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_hardly_one_of_1000_windows_of_a_thirtieth_of_the_reference_has_an_implausible_value(
+    name: str,
+) -> None:
+    rng = np.random.default_rng(0)
+
+    noticed = 0
+    for _ in range(10):
+        plausible = reach(SHAPES[name](rng, 1_000)).plausible
+        windows = SHAPES[name](rng, 3_300).reshape(100, 33)
+        noticed += int(((windows < plausible.least) | (windows > plausible.most)).any(axis=1).sum())
+
+    assert noticed <= 3
+
+
+@pytest.mark.parametrize("sigma", [0.8, 1.2, 1.6])
+def test_100_times_the_largest_of_thousands_of_rows_is_implausible_however_skewed_they_are(
+    sigma: float,
+) -> None:
+    incomes = np.random.default_rng(1).lognormal(10, sigma, 5_000)
+
+    assert beyond(reach(incomes).plausible, 100 * incomes.max(), *incomes[:500]) == 1
 
 
 @pytest.mark.parametrize("largest", [90.0, 2_000.0])
@@ -93,11 +121,11 @@ def test_rows_of_one_value_tell_no_more_of_a_tail_than_one() -> None:
 
 @pytest.mark.parametrize("values", [[1.0] * 500, [1.0, 2.0] * 40, []])
 def test_a_reference_of_one_value_or_few_rows_tells_nothing(values: list[float]) -> None:
-    assert plausible_range(summarise_numbers(values, centre=0.0)) is None
+    assert reach_of(summarise_numbers(values, centre=0.0)) is None
 
 
 def test_what_people_expect_is_possible() -> None:
-    learnt = PlausibleRange(0.0, 200.0)
+    learnt = ValueRange(0.0, 200.0)
 
     assert beyond(learnt.including(-5.0, None), -3.0, 150.0) == 0
     assert beyond(learnt.including(18.0, 90.0), -3.0, 150.0) == 1  # what is expected narrows nothing
