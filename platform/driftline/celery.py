@@ -8,10 +8,11 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "driftline.settings")
 from celery import Celery
 from celery.signals import celeryd_after_setup
 from django.conf import settings
+from kombu import Queue
 
 from driftline.accounts import task_origins  # noqa: F401  hears of tasks
 from driftline.common.broker import PATIENT_SECONDS, transport_options
-from driftline.common.task_queue import Task
+from driftline.common.task_queue import Task, TaskQueue
 from driftline.long_slots import open_slots
 from driftline.observability.trace_settings import trace_options
 
@@ -43,7 +44,9 @@ app.conf.update(
     accept_content=["json"],
     task_time_limit=840,
     task_soft_time_limit=780,
-    task_default_queue="driftline",
+    task_default_queue=TaskQueue.ROWS.value,
+    task_queues=[Queue(queue.value, routing_key=queue.value) for queue in TaskQueue],
+    task_routes={task.value: {"queue": task.queue.value} for task in Task},
     task_create_missing_queues=True,
     worker_hijack_root_logger=False,
     beat_schedule_filename=_beat_file(),

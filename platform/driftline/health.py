@@ -32,7 +32,7 @@ def healthz(request: HttpRequest) -> HttpResponse:
 def readyz(request: HttpRequest) -> HttpResponse:
     """Answer whether requests can be answered: 503 without a database or with migrations to run.
 
-    Broker and workers are reported too, and do not decide: without them work waits, and none is lost.
+    Broker and workers are reported too, and make it no more than `degraded`: without them work waits, and none is lost.
     """
     status, body = judge(check_database() | check_broker())
     return JsonResponse(body, status=status)
@@ -45,9 +45,11 @@ def probed_readiness() -> Readiness:
 
 
 def judge(checks: Checks) -> tuple[int, dict[str, object]]:
-    """Give the status and the body of what the checks found."""
-    is_ready = checks["database"] == "ok"
-    return 200 if is_ready else 503, {"status": "ready" if is_ready else "unready", "checks": checks}
+    """Return the HTTP status and the body that follow from the checks."""
+    if checks["database"] != "ok":
+        return 503, {"status": "unready", "checks": checks}
+    is_whole = all(found == "ok" for found in checks.values())
+    return 200, {"status": "ready" if is_whole else "degraded", "checks": checks}
 
 
 def check_database() -> Checks:

@@ -7,7 +7,7 @@ project is next and works on its oldest row, so that a message that is lost, lat
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db.models import QuerySet
@@ -61,7 +61,7 @@ class LongWorkKind:
     work: Callable[[int], object]
     model: type[LeasedWork] | None = None  # None where attempts are counted elsewhere
     while_archived: bool = False  # goes on in an archived project; the rest stands still until it is restored
-    comes_last: bool = False  # waits while any other work of its project does
+    patience: timedelta = timedelta(0)  # for so long it waits while any other work does, of whatever project
 
     def startable(self) -> QuerySet[Any]:
         """Select the rows that a worker may begin with now."""
@@ -80,7 +80,7 @@ def _kind(
     waiting: Callable[[], QuerySet[Any]] | None = None,
     since: str = "touched_at",
     while_archived: bool = False,
-    comes_last: bool = False,
+    patience: timedelta = timedelta(0),
 ) -> LongWorkKind:
     rows = model._default_manager.all
     return LongWorkKind(
@@ -92,7 +92,7 @@ def _kind(
         work=work,
         model=model,
         while_archived=while_archived,
-        comes_last=comes_last,
+        patience=patience,
     )
 
 
@@ -113,6 +113,7 @@ KINDS: tuple[LongWorkKind, ...] = (
         waiting=lambda: all_days_to_read(now()),
         running=lambda: UnreadDay.objects.filter(lease_until__gt=now(), lease_token__isnull=False),
         work=read_days_beside,
+        patience=timedelta(minutes=10),  # a classifier for each day of each model, which nobody watches
     ),
     _kind(
         LakeFile,
@@ -120,7 +121,7 @@ KINDS: tuple[LongWorkKind, ...] = (
         waiting=files_to_write,
         since="due_at",
         while_archived=True,
-        comes_last=True,  # a new lake is filled with the days of years
+        patience=timedelta(days=1),  # a new lake is filled with the days of years
     ),
     _kind(SegmentSearch, do_search),
     _kind(Report, build, waiting=reports_to_build),
@@ -150,22 +151,24 @@ class _Waiting:
     pk: int
 
     @property
-    def place(self) -> tuple[bool, datetime]:
-        """Return by what the rows of one project are ordered."""
-        return self.kind.comes_last, self.since
+    def urgent_at(self) -> datetime:
+        """Return until when it lets other work pass, by which the rows of one project are ordered."""
+        return self.since + self.kind.patience
 
 
 def run_next() -> bool:
     """Work on the row that is next; returns whether one waited."""
     oldest: dict[int, _Waiting] = {}
     for project_id, found in _oldest_rows():
-        if project_id not in oldest or found.place < oldest[project_id].place:
+        if project_id not in oldest or found.urgent_at < oldest[project_id].urgent_at:
             oldest[project_id] = found
     if not oldest:
         return False
-    order = in_turn(LANE, {project: found.since for project, found in oldest.items()}, _count_running())
+    moment = now()
+    urgent = {project: found for project, found in oldest.items() if found.urgent_at <= moment} or oldest
+    order = in_turn(LANE, {project: found.since for project, found in urgent.items()}, _count_running())
     take_turn(LANE, order[0])
-    found = oldest[order[0]]
+    found = urgent[order[0]]
     found.kind.work(found.pk)
     return True
 
@@ -192,6 +195,48 @@ def _count_running() -> Counter[int]:
     for kind in KINDS:
         running.update(kind.running().values_list(f"{kind.project}_id", flat=True))
     return running
+
+
+# -- what waits --------------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class QueuePlace:
+    """What a row waits for: the work of its project that comes before it, and what workers are at, by kind."""
+
+    since: datetime
+    before: Counter[str]
+    running: Counter[str]
+
+    def __str__(self) -> str:
+        parts = []
+        if self.before:
+            parts.append(f"behind {_pieces(self.before)} of this project")
+        if self.running:
+            parts.append(f"while workers are at {_pieces(self.running)}")
+        return ", ".join(parts) or "and is next"
+
+
+def wait_of(row: Any) -> QueuePlace | None:
+    """Return what this row of long work waits for; None while a worker is at it, and where it is done."""
+    name = str(row._meta.verbose_name)
+    kind = next(kind for kind in KINDS if kind.name == name)
+    waiting = kind.waiting().filter(pk=row.pk).values_list(kind.since, f"{kind.project}_id").first()
+    if waiting is None:
+        return None
+    since, project_id = waiting
+    before, running = Counter[str](), Counter[str]()
+    for other in KINDS:
+        earlier = {other.project: project_id, f"{other.since}__lt": since + kind.patience - other.patience}
+        before[other.name] = (
+            other.startable().filter(**earlier).exclude(pk=row.pk if other is kind else None).count()
+        )
+        mine = other.running().filter(**{other.project: project_id}).count()
+        running[other.name] += mine
+        running["work of other projects"] += other.running().count() - mine
+    return QueuePlace(since, +before, +running)
+
+
+def _pieces(counts: Counter[str]) -> str:
+    return f"{counts.total():,} {'piece' if counts.total() == 1 else 'pieces'} of work ({', '.join(counts)})"
 
 
 # -- what failed -------------------------------------------------------------------------------------------------------

@@ -193,7 +193,7 @@ class TestPage:
         assert "This range was not searched yet" in markup(client.get(self.DRIFT))
 
         client.post(self.SEARCHES)
-        assert "A worker is searching this range." in markup(client.get(self.DRIFT))
+        assert "Waits for a worker since" in markup(client.get(self.DRIFT))
         do_search(SegmentSearch.objects.get().pk)
         assert "region = south" in markup(client.get(f"{self.SEARCHES}&part=segments"))
         client.post(self.SEARCHES, {"watch": "region = south"})

@@ -237,7 +237,7 @@ class TestPage:
         assert "was not searched yet" in markup(client.get(page))
 
         client.post(self.ADDRESS, {"loss": "log_loss"})
-        assert "A worker is searching this range." in markup(client.get(page))
+        assert "Waits for a worker since" in markup(client.get(page))
         do_search(SegmentSearch.objects.get().pk)
 
         said = markup(client.get(page))

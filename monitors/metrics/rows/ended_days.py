@@ -35,7 +35,7 @@ from monitors.metrics.rows.joint import compare, days_of_few_rows
 from monitors.metrics.storing import save_points
 from monitors.summaries.models import StaleWindow
 
-DAYS_A_TASK = 3  # done well within a lease, also where null distributions are to be drawn first
+DAYS_A_TASK = 1  # a search or a reference that comes meanwhile waits for no more
 DAYS_CLAIMED = 100  # of which those with too few rows to compare are done at once
 
 

@@ -1,7 +1,7 @@
 """Sends Celery tasks for work that a row in PostgreSQL already holds: a lost message costs time, never work.
 
-`Task` names every task. One thread of the process sends the messages, so that no request waits for the broker. While
-the broker does not answer, messages are dropped: the sweep finds the rows.
+`Task` names every task, and the queue in which it waits. One thread of the process sends the messages, so that no
+request waits for the broker. While the broker does not answer, messages are dropped: the sweep finds the rows.
 """
 
 import atexit
@@ -28,6 +28,14 @@ log = logging.getLogger(__name__)
 
 MAX_WAITING = 1000
 RETRY_SECONDS = 5.0  # nothing is sent for so long to a broker that did not answer; the sweep comes as often
+
+
+class TaskQueue(StrEnum):
+    """The queues of the workers: short work is taken first, and the other two take turns."""
+
+    SHORT = "driftline-short"  # few, of milliseconds each: the clock's ticks, and what follows a verdict
+    ASKED = "driftline-asked"  # what somebody waits for, and whatever talks to other servers
+    ROWS = "driftline"  # what follows rows, as many as come
 
 
 class Task(StrEnum):
@@ -69,6 +77,22 @@ class Task(StrEnum):
     POLL_MLFLOW = "monitors.poll_mlflow"  # connection_id
     REMOVE_PARTS = "monitors.remove_parts"  # training_id
     START_DUE_RUNS = "monitors.start_due_runs"  # the clock sends it
+
+    @property
+    def queue(self) -> TaskQueue:
+        """Return the queue in which its messages wait."""
+        return _QUEUES.get(self, TaskQueue.ASKED)
+
+
+_QUEUES: dict[Task, TaskQueue] = dict.fromkeys(
+    (Task.SWEEP, Task.HEARTBEAT, Task.CLOSE_WINDOWS, Task.SEAL_AUDIT, Task.ALERT, Task.NOTIFY, Task.START_WORKFLOW,
+     Task.START_DUE_RUNS),
+    TaskQueue.SHORT,
+) | dict.fromkeys(
+    (Task.SUMMARISE, Task.MEASURE, Task.MEASURE_ENDED, Task.JUDGE, Task.PACK_LOG, Task.EXPIRE_LOG,
+     Task.EXPIRE_SUMMARIES, Task.MEASURE_PROJECTS, Task.TIDY),
+    TaskQueue.ROWS,
+)  # fmt: skip
 
 
 _sent_at: dict[tuple[Any, ...], float] = {}  # when a message with a pause was sent last, or will be

@@ -13,6 +13,7 @@ from driftline.common.downloads import Download, whole_file
 from driftline.common.errors import Problem
 from driftline.common.extras import PDF, describe_missing, is_installed
 from driftline.common.periods import Period
+from driftline.long_work import wait_of
 from driftline.pages.access import PageRequest, Visitor, page
 from driftline.pages.evidently import is_comparable, verdicts_beside
 from driftline.pages.forms import explain
@@ -242,6 +243,7 @@ def _one(visitor: Visitor, model: Model, pk: int) -> dict[str, Any]:
     report = get_report(model=model, report_id=pk)
     return {
         "report": report,
+        "wait": wait_of(report) if report.is_unfinished else None,
         "about": about(report),
         "has_pdf": report.state == Report.State.READY and ReportFormat.PDF in formats_there(report),
         "pdf_missing": "" if is_installed(PDF) else describe_missing(PDF),

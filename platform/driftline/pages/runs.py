@@ -8,6 +8,7 @@ from django.http import HttpResponse
 from django.shortcuts import redirect, render
 
 from driftline.common.errors import Problem
+from driftline.long_work import wait_of
 from driftline.pages.access import PageRequest, page
 from driftline.pages.model import frame_of
 from driftline.pages.rendering import render_with_charts
@@ -92,6 +93,8 @@ def _newest(newest: Run) -> str:
     """Say how the newest run stands."""
     if newest.waiting_for:
         return f"Run {newest.pk}, the newest, waits for {newest.waiting_for}."
+    if wait := wait_of(newest):
+        return f"Run {newest.pk}, the newest, waits for a worker, {wait}."
     state = newest.state.replace("_", " ")
     if newest.state in ACTIVE_STATES or newest.state == RunState.FAILED:
         return f"Run {newest.pk}, the newest, {state if newest.state == RunState.FAILED else f'is {state}'}."
@@ -111,6 +114,7 @@ def run(request: PageRequest, name: str, pk: int) -> HttpResponse:
         "run_verdict": _verdict(one, gate),
         "steps": [_step_row(step) for step in steps],
         "is_active": one.state in ACTIVE_STATES,
+        "wait": wait_of(one),
         "incident": incident_of(transition_id=one.transition_id) if one.transition_id else None,
         "gate": _gate(gate),
         "actions": [(name, ACTIONS[name]) for name in _actions(one)],

@@ -13,6 +13,7 @@ from django.shortcuts import redirect, render
 from django.urls import reverse
 
 from driftline.common.periods import Period
+from driftline.long_work import wait_of
 from driftline.pages.access import PageRequest, page
 from driftline.pages.timerange import TimeRange, range_of
 from inference.registry.models import Model, RowsKept
@@ -54,6 +55,7 @@ def found_segments(model: Model, chosen: TimeRange, loss: str) -> dict[str, Any]
     findings = findings_of(search) if search else None
     return {
         "segment_search": search,
+        "wait": wait_of(search) if search else None,
         "findings": findings,
         "found_segments": [(one, _as_filter(one)) for one in findings.found.found] if findings else [],
         "losses": [(one.value, RowLoss(one).label) for one in LOSSES[model.task]],
@@ -67,6 +69,7 @@ def grown_segments(model: Model, chosen: TimeRange) -> dict[str, Any]:
     growth = growth_of(search) if search else None
     return {
         "segment_search": search,
+        "wait": wait_of(search) if search else None,
         "growth": growth,
         "found_segments": [(one, _as_filter(one)) for one in growth.found.found] if growth else [],
         **_about(model),

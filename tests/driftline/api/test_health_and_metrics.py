@@ -50,11 +50,20 @@ class TestReadiness:
 
         assert (answer.status_code, answer.json()["checks"]["database"]) == (503, "away")
 
-    @pytest.mark.parametrize(("age", "told"), [(0, "ok"), (600, "last heartbeat 600 s ago")])
-    def test_tells_whether_workers_consume(self, age: int, told: str, db: None) -> None:
+    @pytest.mark.parametrize(
+        ("age", "status", "told"), [(0, "ready", "ok"), (600, "degraded", "last heartbeat 600 s ago")]
+    )
+    def test_tells_whether_workers_consume(
+        self, age: int, status: str, told: str, db: None, monkeypatch: Any
+    ) -> None:
+        """It said ready while the last tick was 461 s old."""
+        monkeypatch.setattr(health, "_broker", lambda: "ok")
         Heartbeat.objects.create(name="worker", at=timezone.now() - timezone.timedelta(seconds=age))
 
-        assert Client().get("/readyz").json()["checks"]["workers"] == told
+        answer = Client().get("/readyz")
+
+        assert answer.status_code == 200
+        assert (answer.json()["status"], answer.json()["checks"]["workers"]) == (status, told)
 
 
 class TestMetrics:

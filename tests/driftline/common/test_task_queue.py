@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from kombu import Connection
+from kombu import Connection, Consumer
 
+from driftline.celery import app
 from driftline.common import task_queue
-from driftline.common.task_queue import MAX_WAITING, RETRY_SECONDS, SendingThread
+from driftline.common.task_queue import MAX_WAITING, RETRY_SECONDS, SendingThread, Task
 from driftline.services.urls import embedded_broker_url
 from driftline.services.valkey import valkey_child
 from tests.embedded import launch, make_home
@@ -46,6 +47,29 @@ def test_enqueuing_does_not_wait_for_a_broker_that_says_nothing(
     assert sender.wait_until_sent(60)
     assert len(tries) == 1  # the others were dropped: the broker was known not to answer
     assert tries[0] != threading.get_ident()
+
+
+def test_a_worker_takes_ticks_before_all_rows_and_what_people_asked_for_between_them(
+    broker_url: str, request: pytest.FixtureRequest
+) -> None:
+    """The heartbeat was 461 s old behind 272 messages about rows, and a search waited for eight minutes."""
+    if not broker_url.startswith("redis"):
+        pytest.skip("RabbitMQ sends the messages of its queues in turn")
+    options = app.conf.broker_transport_options | {"global_keyprefix": request.node.name}
+    taken: list[str] = []
+
+    with Connection(broker_url, transport_options=options) as connection, connection.channel() as channel:
+        for task in (*[Task.SUMMARISE] * 3, *[Task.LONG_WORK] * 2, Task.HEARTBEAT):
+            app.send_task(task, connection=connection)
+        with Consumer(channel, list(app.amqp.queues.consume_from.values()), accept=["json"]) as consumer:
+            consumer.qos(prefetch_count=1)
+            consumer.register_callback(lambda _, message: taken.append(message.headers["task"]))
+            consumer.register_callback(lambda _, message: message.ack())
+            while len(taken) < 6:
+                connection.drain_events(timeout=10)
+
+    assert taken[0] == Task.HEARTBEAT
+    assert set(taken[1:3]) == set(taken[3:5]) == {Task.LONG_WORK, Task.SUMMARISE}
 
 
 @pytest.mark.slow

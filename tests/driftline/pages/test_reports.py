@@ -10,14 +10,17 @@ from django.utils import timezone
 from msgspec.structs import replace
 
 from driftline.accounts.models import Membership, Project, Role
+from driftline.common.clock import now
 from driftline.common.errors import Problem
 from driftline.common.extras import PDF
 from inference.registry.models import Model
+from monitors.metrics.models import SegmentSearch
 from monitors.reports.building import build
 from monitors.reports.files import ReportFormat
 from monitors.reports.models import Report
 from monitors.reports.selectors import open_report
 from monitors.reports.services import forget_old_reports
+from monitors.workflows.models import Run
 from tests.absent_extras import hide
 from tests.driftline.pages.visitors import viewer_of
 from tests.markup import markup
@@ -109,13 +112,43 @@ def test_a_report_is_asked_for_and_a_failure_says_what_to_do(client: Client, log
     failed = text(client, f"{PAGE}/{report.pk}")
 
     assert (report.start, report.end) == (DAY, DAY + timedelta(days=1))
-    assert "Waiting for a worker: 0%" in waiting
+    assert "Waits for a worker since" in waiting
+    assert ", and is next: 0%" in waiting
     assert f'hx-get="{PAGE}/{report.pk}?part=report"' in waiting
     assert "None of the 20 rows of this window has a label beside its answer yet. Send labels" in failed
     assert "hx-get" not in failed.partition('id="report"')[2]
     client.post(f"{PAGE}/{report.pk}", {"do": "retry"})
     report.refresh_from_db()
     assert (report.state, report.error) == ("queued", "")
+
+
+def test_a_report_that_waits_says_behind_what_and_one_that_is_made_says_so(
+    client: Client, logged: Model
+) -> None:
+    """A page said that a worker was at it for eight minutes, while none was."""
+    run = Run.objects.create(
+        model=logged, trigger="person ada", champion=logged.versions.get(), data_until=DAY
+    )
+    run.steps.create(name="snapshot", position=0)
+    SegmentSearch.objects.create(
+        model=logged, start=DAY, end=DAY + timedelta(days=1), requested_by="ada", lease_token=1,
+        lease_until=now() + timedelta(minutes=1),
+    )  # fmt: skip
+    client.post(PAGE, ORDER)
+    report = Report.objects.get()
+
+    behind = text(client, f"{PAGE}/{report.pk}")
+    queued = text(client, f"/p/bank/models/{logged.name}/runs/{run.pk}")
+    Report.objects.update(lease_token=2, lease_until=now() + timedelta(minutes=1))
+    begun = text(client, f"{PAGE}/{report.pk}")
+
+    assert (
+        "behind 1 piece of work (run) of this project, while workers are at 1 piece of work (segment"
+        in behind
+    )
+    assert "Waits for" in queued
+    assert "while workers are at 1 piece of work (segment search)" in queued
+    assert "A worker is at it: 0%" in begun
 
 
 @pytest.mark.parametrize(
