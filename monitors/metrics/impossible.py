@@ -21,7 +21,7 @@ from monitors.metrics.catalogue import measure_of
 from monitors.metrics.context import MeasuredSummary
 from monitors.metrics.models import MetricPoint, PackedPoints, PointStatus
 from monitors.metrics.points import Point
-from monitors.stats.impossible_values import Reach, ValueRange
+from monitors.stats.impossible_values import ValueRange, ValueReach
 from monitors.stats.mergeable.sketches import NumericSummary
 from monitors.stats.mergeable.window_summary import ColumnSummary, merge_stored
 from monitors.summaries.models import StaleWindow, Summary
@@ -52,7 +52,7 @@ def measure_impossible(measured: MeasuredSummary) -> list[Point]:
 def impossible_points(
     features: Mapping[str, ColumnSummary],
     reference: Mapping[str, ColumnSummary],
-    reaches: Mapping[str, Reach],
+    reaches: Mapping[str, ValueReach],
     *,
     expected: Mapping[str, Expectation],
     earlier: Earlier,

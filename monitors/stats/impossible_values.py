@@ -60,18 +60,18 @@ class ValueRange:
 
 
 @dataclass(frozen=True, slots=True)
-class Reach:
+class ValueReach:
     """The values that a feature can have, and within them those that it is likely to have."""
 
     possible: ValueRange
     plausible: ValueRange
 
-    def including(self, least: float | None, most: float | None) -> Reach:
+    def including(self, least: float | None, most: float | None) -> ValueReach:
         """Return the reach that allows for what people expect, too."""
-        return Reach(self.possible.including(least, most), self.plausible.including(least, most))
+        return ValueReach(self.possible.including(least, most), self.plausible.including(least, most))
 
 
-def reach_of(reference: NumericSummary) -> Reach | None:
+def reach_of(reference: NumericSummary) -> ValueReach | None:
     """Work out the values that a feature can have; None where the reference has too few rows or a single value."""
     extent = reference.maximum - reference.minimum
     if reference.n < MIN_ROWS or not 0 < extent < np.inf:
@@ -85,7 +85,7 @@ def reach_of(reference: NumericSummary) -> Reach | None:
     possible, plausible = (
         ValueRange(0.0 if below is None else -below[which], min(above[which], highest)) for which in (0, 1)
     )
-    return Reach(possible, plausible)
+    return ValueReach(possible, plausible)
 
 
 def _ends_at_zero(reference: NumericSummary) -> bool:

@@ -31,7 +31,7 @@ from monitors.stats.drift.reference_days import Days, count_days
 from monitors.stats.estimation.error_profile import ErrorProfile
 from monitors.stats.estimation.expectation import ConfidenceEstimator, prepare_estimator
 from monitors.stats.estimation.learnt_errors import LearntErrors
-from monitors.stats.impossible_values import Reach, reach_of
+from monitors.stats.impossible_values import ValueReach, reach_of
 from monitors.stats.mergeable.outcomes import BinaryOutcomeSummary, MulticlassOutcomeSummary
 from monitors.stats.mergeable.sketches import NumericSummary
 from monitors.stats.mergeable.window_summary import ColumnSummary, WindowSummary
@@ -102,7 +102,7 @@ class LoadedReference:
         return count_faults([summary for _, summary in self.read_days(self.dates)])
 
     @cached_property
-    def reaches(self) -> dict[str, Reach]:
+    def reaches(self) -> dict[str, ValueReach]:
         """How far each number among the features can reach, where that is known."""
         reaches = {
             name: reach_of(column)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from monitors.stats.impossible_values import Reach, ValueRange, reach_of
+from monitors.stats.impossible_values import ValueRange, ValueReach, reach_of
 from monitors.stats.mergeable.sketches import choose_centre, summarise_numbers
 
 type Draw = Callable[[np.random.Generator, int], np.ndarray]
@@ -26,7 +26,7 @@ SHAPES: dict[str, Draw] = {
 }
 
 
-def reach(values: np.ndarray) -> Reach:
+def reach(values: np.ndarray) -> ValueReach:
     found = reach_of(summarise_numbers(values, centre=choose_centre(values)))
     assert found is not None
     return found
