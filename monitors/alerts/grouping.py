@@ -64,12 +64,19 @@ class KnownAlert:
 
 
 def names_among_causes(metric: str, feature: str, detail: Mapping[str, Any]) -> frozenset[str]:
-    """Return the features and segments that an alert is about or that explain it, from the detail of its transition."""
-    names = set(names_of(detail.get("causes") or []))
-    if family_of(metric) in (Family.QUALITY, Family.DRIFT):
-        names |= set((detail.get("point") or {}).get("counted") or ())
-        if feature and METRICS[metric].subject in _OF_INPUTS:
-            names.add(feature)
+    """Return the features that an alert is about, or else the features and segments that explain it.
+
+    Both are in the detail of its transition. What else was odd when a feature broke or drifted is no cause of that.
+    """
+    return _subjects(metric, feature, detail) or names_of(detail.get("causes") or [])
+
+
+def _subjects(metric: str, feature: str, detail: Mapping[str, Any]) -> frozenset[str]:
+    if family_of(metric) not in (Family.QUALITY, Family.DRIFT):
+        return frozenset()
+    names = set((detail.get("point") or {}).get("counted") or ())
+    if feature and METRICS[metric].subject in _OF_INPUTS:
+        names.add(feature)
     return frozenset(names)
 
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from django.db import transaction
+from django.db.models import Q
 from django.db.models.functions import Now
 
 from driftline.common.advisory_locks import AdvisoryLock, lock
@@ -26,7 +27,7 @@ from monitors.alerts.outbox import database_time, notified_channels
 from monitors.alerts.recipients import recipients_of
 from monitors.alerts.snoozing import end_snooze_of_change
 from monitors.alerts.story import OPENED, UPDATED
-from monitors.alerts.timeline import note, observation
+from monitors.alerts.timeline import note, note_still_firing, observation
 from monitors.alerts.wording import title_of
 from monitors.metrics.causes import FAULT, LABELS, MAX_CAUSES, MINOR
 from monitors.rules.models import Rule, Severity, Transition
@@ -61,12 +62,19 @@ def handle_transition(transition_id: int) -> None:
 
 
 def _waiting(model: Model) -> list[Transition]:
-    """List the transitions of a model that wait, in event time; of the same moment the most causal first."""
+    """List the transitions of a model that wait, in event time; of the same moment the most causal first.
+
+    Before all others come those that end what never was, so that nothing joins it.
+    """
     waiting = Transition.objects.filter(model=model, alerts_done_at=None)
     rules = Rule.objects.filter(pk__in=waiting.values("rule")).order_by("pk")
     kept = [rule.pk for rule in rules.select_for_update(no_key=True)]
     found = waiting.filter(rule__in=kept).select_related("rule", "model__project")
-    return sorted(found, key=lambda one: (one.window_end, family_of(one.deciding.metric), one.pk))
+    return sorted(found, key=_order)
+
+
+def _order(one: Transition) -> tuple[Any, ...]:
+    return not one.is_correction, one.window_end, family_of(one.deciding.metric), one.pk
 
 
 @dataclass
@@ -104,7 +112,7 @@ class _Pass:
         else:
             alert.last_window_end, alert.definition = transition.window_end, transition.rule.snapshot()
             alert.save(update_fields=["last_window_end", "definition"])
-            note(alert.incident, "still_firing", observation(transition), event_time=transition.window_end)
+            note_still_firing(alert.incident, transition)
             self._raise_severity(alert, transition)
             self._take_new_fault(alert, transition)
         self.newest[alert.pk] = transition
@@ -155,7 +163,7 @@ class _Pass:
 
     def _take_new_fault(self, alert: Alert, transition: Transition) -> None:
         """Have the incident name what broke since it opened: the rule fires already, and would not say it else."""
-        incident, own = alert.incident, transition.detail.get("causes", [])
+        incident, own = alert.incident, _own_causes(transition)
         if not _names_new_fault(own, incident.causes):
             return
         alert.title = title_of(transition)
@@ -167,22 +175,32 @@ class _Pass:
         self.touched[incident.pk] = True
 
     def _join(self, incident: Incident, transition: Transition) -> Alert:
-        """Add an alert to an incident; the more causal one of the two names it from then on."""
+        """Add an alert to an incident, which goes on if it was over.
+
+        The more causal one of the two names and dates it from then on; of two limits of one value the graver one does.
+        """
         alert, former = create_alert(incident, transition), incident.lead
-        note(incident, "joined", f"Also: {observation(transition)}", event_time=transition.window_end)
-        is_more_causal = former is None or family_of(alert.metric) < family_of(former.metric)
         is_worse = _rank(alert.severity) > _rank(incident.severity)
+        is_more_causal = (
+            former is None
+            or family_of(alert.metric) < family_of(former.metric)
+            or (is_worse and _is_same_value(alert, former))
+        )
+        was_over = incident.status == Incident.Status.RESOLVED
+        if was_over:
+            _reopen(incident, transition)
+        else:
+            note(incident, "joined", f"Also: {observation(transition)}", event_time=transition.window_end)
         was_snoozed = end_snooze_of_change(incident, reason="an alert joined")
         own = transition.detail.get("causes", [])
         is_new_cause = is_more_causal or _names_new_fault(own, incident.causes)
         incident.causes = _merged(own, incident.causes) if is_more_causal else _merged(incident.causes, own)
         if is_more_causal:
-            incident.lead, incident.title = alert, alert.title
+            incident.lead, incident.title, incident.since = alert, alert.title, alert.since
         if is_worse:
             incident.severity = alert.severity
-        incident.since = min(incident.since, alert.since)
         incident.save(update_fields=["lead", "title", "severity", "since", "causes", "snoozed_until"])
-        is_news = is_new_cause or is_worse or was_snoozed
+        is_news = is_new_cause or is_worse or was_snoozed or was_over
         self.touched[incident.pk] = self.touched.get(incident.pk, False) or is_news
         return alert
 
@@ -247,12 +265,12 @@ def forget_alerts(rules: Collection[Rule]) -> None:
         if not others:
             incident.delete()
             continue
-        incident.lead, incident.title = others[0], others[0].title
+        incident.lead, incident.title, incident.since = others[0], others[0].title, others[0].since
         incident.causes = others[0].detail.get("causes", [])
         if all(one.resolved_at for one in others) and incident.resolved_at is None:
             incident.status = Incident.Status.RESOLVED
             incident.resolved_at = max(one.resolved_at for one in others if one.resolved_at)
-        incident.save(update_fields=["lead", "title", "causes", "status", "resolved_at"])
+        incident.save(update_fields=["lead", "title", "since", "causes", "status", "resolved_at"])
 
 
 def _firing_alert(transition: Transition) -> Alert | None:
@@ -306,7 +324,10 @@ def create_alert(incident: Incident, transition: Transition) -> Alert:
 
 
 def _incident_to_join(transition: Transition) -> Incident | None:
-    """Find the oldest unresolved incident of the model with an alert that is one problem with a transition."""
+    """Find the oldest unresolved incident of the model with an alert that is one problem with a transition.
+
+    One that is over by itself goes on where a rule with another limit finds that the same value was beyond it then.
+    """
     rule, detail = transition.deciding, transition.detail
     feature = detail.get("feature") or rule.feature
     problem = KnownAlert(
@@ -318,8 +339,12 @@ def _incident_to_join(transition: Transition) -> Incident | None:
         names=names_among_causes(rule.metric, feature, detail),
     )
     unresolved = Incident.objects.filter(model=transition.model).exclude(status=Incident.Status.RESOLVED)
-    alerts = Alert.objects.filter(incident__in=unresolved).select_related("incident")
-    alerts = alerts.order_by("incident__opened_at", "incident_id", "pk")
+    is_over_too_early = Q(
+        model=transition.model, metric=rule.metric, feature=feature, segment=rule.segment,
+        resolved_at__gt=transition.since, incident__status=Incident.Status.RESOLVED, incident__closed_at=None,
+    )  # fmt: skip
+    alerts = Alert.objects.filter(Q(incident__in=unresolved) | is_over_too_early).select_related("incident")
+    alerts = alerts.order_by("-incident__resolved_at", "incident__opened_at", "incident_id", "pk")
     joined = next((alert for alert in alerts if is_one_problem(problem, _problem_of(alert))), None)
     return None if joined is None else get_incident(joined.incident_id)
 
@@ -331,14 +356,37 @@ def _problem_of(alert: Alert) -> KnownAlert:
         segment=alert.segment,
         start=alert.since,
         end=alert.resolved_at,
-        names=names_among_causes(alert.metric, alert.feature, alert.detail) | _later_names(alert),
+        names=_names_by_now(alert),
     )
 
 
-def _later_names(alert: Alert) -> frozenset[str]:
-    """Return what its incident names by now, of the alert that gives the title."""
-    incident = alert.incident
-    return names_of(incident.causes) if alert.pk == incident.lead_id else frozenset()
+def _names_by_now(alert: Alert) -> frozenset[str]:
+    """Return what an alert is about or is explained by, also what its incident names since: what gives the title is
+    explained by causes that were ranked late, and by what broke later."""
+    names, incident = names_among_causes(alert.metric, alert.feature, alert.detail), alert.incident
+    if alert.pk != incident.lead_id:
+        return names
+    later = [cause for cause in incident.causes if not names or _is_fault(cause)]
+    return names | names_of(later)
+
+
+def _own_causes(transition: Transition) -> list[dict[str, Any]]:
+    """List the causes of a transition that are about what its rule found."""
+    rule, causes = transition.deciding, transition.detail.get("causes", [])
+    names = names_among_causes(
+        rule.metric, transition.detail.get("feature") or rule.feature, transition.detail
+    )
+    return [cause for cause in causes if names_of([cause]) <= names]
+
+
+def _is_same_value(one: Alert, other: Alert) -> bool:
+    return (one.metric, one.feature, one.segment) == (other.metric, other.feature, other.segment)
+
+
+def _reopen(incident: Incident, transition: Transition) -> None:
+    incident.status, incident.resolved_at = Incident.Status.OPEN, None
+    incident.save(update_fields=["status", "resolved_at"])
+    note(incident, "reopened", f"Not over: {observation(transition)}", event_time=transition.window_end)
 
 
 def _merged(first: Sequence[dict[str, Any]], then: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -39,7 +39,7 @@ class Incident(models.Model):
     title = models.CharField(max_length=200)
     status = models.CharField(max_length=12, choices=Status, default=Status.OPEN)
     severity = models.CharField(max_length=8, choices=Severity)
-    since = models.DateTimeField(help_text="event time: the earliest onset of its alerts")
+    since = models.DateTimeField(help_text="event time: the onset of what names it")
     opened_at = models.DateTimeField(help_text="event time: end of the first window that fired")
     resolved_at = models.DateTimeField(null=True, blank=True, help_text="event time")
     closed_at = models.DateTimeField(null=True, blank=True, help_text="when somebody closed it by hand")
@@ -187,8 +187,8 @@ class IncidentEvent(models.Model):
     event_time = models.DateTimeField(null=True, blank=True)
     kind = models.CharField(
         max_length=20,
-        help_text="opened, joined, worsened, still_firing, alert_resolved, resolved, causes; of people: acknowledged, "
-        "assigned, commented, snoozed, snooze_ended, silenced, judged, rolled_back",
+        help_text="opened, joined, worsened, still_firing, alert_resolved, resolved, reopened, causes; of people: "
+        "acknowledged, assigned, commented, snoozed, snooze_ended, silenced, judged, rolled_back",
     )
     text = models.CharField(max_length=2000)
     actor = models.CharField(max_length=200, blank=True)

@@ -1,12 +1,17 @@
 """The lines of an incident's timeline, which are events of the feed too."""
 
-from datetime import datetime
+from datetime import datetime, timedelta
+
+from django.db.models.functions import Now
 
 from driftline.common.periods import counted, rfc3339
 from monitors.alerts.models import Incident, IncidentEvent
 from monitors.alerts.wording import compared, measured, one_line, sentence_of_run
 from monitors.feed.services import record_event
 from monitors.rules.models import Transition
+
+AT_ONCE = timedelta(minutes=1)
+"""Within how long lines of one rule are one."""
 
 
 def note(
@@ -35,6 +40,17 @@ def note(
     return IncidentEvent.objects.create(
         incident=incident, kind=kind, text=one_line(text)[:500], event_time=event_time, actor=actor
     )
+
+
+def note_still_firing(incident: Incident, transition: Transition) -> None:
+    """Add the line of a window whose rule goes on firing; of many at once, as of an import, the newest stays."""
+    text = one_line(observation(transition))[:500]
+    newest = incident.events.filter(at__gt=Now() - AT_ONCE).order_by("-pk").first()
+    if newest and newest.kind == "still_firing" and newest.text.startswith(one_line(measured(transition))):
+        newest.text, newest.event_time = text, transition.window_end
+        newest.save(update_fields=["text", "event_time"])
+    else:
+        note(incident, "still_firing", text, event_time=transition.window_end)
 
 
 def observation(transition: Transition) -> str:

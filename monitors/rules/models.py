@@ -324,6 +324,11 @@ class Transition(models.Model):
         return bool(self.detail.get("no_data"))
 
     @property
+    def is_correction(self) -> bool:
+        """Whether it ends what, by what is known now, never was."""
+        return bool(self.detail.get("corrected"))
+
+    @property
     def since(self) -> datetime:
         """The start of the first window of the run beyond the threshold that this one ends.
 

@@ -412,31 +412,55 @@ def _judge_rule(rule: Rule, state: RuleState, ended: datetime, unfinished: _Unfi
         if verdict.outcome is not RuleOutcome.NOTHING:
             transitions.append(_record(rule, window, verdict))
     if state.standing == RuleState.Standing.FIRING:
-        transitions += _end_without_windows(rule, state)
+        transitions += _end_what_never_was(rule, state)
     state.save()
     return transitions
 
 
-def _end_without_windows(rule: Rule, state: RuleState) -> list[Transition]:
-    """Resolve a rule of whose windows nothing is left since it fired, as after an import that was undone: no later
-    window would say that it is over."""
+def _end_what_never_was(rule: Rule, state: RuleState) -> list[Transition]:
+    """Resolve a rule whose windows since it fired say otherwise by now, as after labels that came, or of which nothing
+    is left, as after an import that was undone: no later window may come that would say so."""
     newest = rule.transitions.exclude(kind=Transition.Kind.RESOLVED).order_by("-window_end", "-pk")
     opened = newest.filter(kind=Transition.Kind.OPENED).first()
     if opened is None or opened.lacks_data:
         return []
-    if shown_points(opened).filter(start__gte=opened.window_start).exists():
-        return []
     last = newest[0]
-    _remember(state, replace(_progress(state), name="normal", streak=0, is_critical=False, lacks_data=True))
+    values: dict[str, Any] = {
+        "n": 0,
+        "threshold": last.threshold,
+        "detail": {key: last.detail[key] for key in ("feature", "comparison") if key in last.detail}
+        | {"no_data": True},
+    }
+    if is_measured := shown_points(opened).filter(start__gte=opened.window_start).exists():
+        corrected = _corrected_window(rule, state, opened)
+        if corrected is None:
+            return []
+        values = {
+            "value": corrected.value,
+            "n": corrected.n,
+            "threshold": threshold_of(rule, corrected),
+            "detail": detail_of(rule, corrected),
+        }
+    values["detail"]["corrected"] = True
+    _remember(
+        state,
+        replace(_progress(state), name="normal", streak=0, is_critical=False, lacks_data=not is_measured),
+    )
     resolved, _ = Transition.objects.get_or_create(
         rule=rule, kind=Transition.Kind.RESOLVED, window_end=last.window_end,
-        defaults={
-            "model": rule.model, "window_start": last.window_start, "n": 0, "threshold": last.threshold,
-            "detail": {key: last.detail[key] for key in ("feature", "comparison") if key in last.detail}
-            | {"no_data": True},
-        },
+        defaults={"model": rule.model, "window_start": last.window_start, **values},
     )  # fmt: skip
     return [resolved]
+
+
+def _corrected_window(rule: Rule, state: RuleState, opened: Transition) -> Window | None:
+    """Return the newest window that was judged, where none since the rule fired is beyond its limit any more."""
+    first = read_windows(rule, since=opened.window_start, until=opened.window_end)
+    if not first or first[-1].is_breached is not False:
+        return None  # the others need not be read
+    assert state.judged_until is not None
+    windows = read_windows(rule, since=opened.window_start, until=state.judged_until)
+    return windows[-1] if all(window.is_breached is False for window in windows) else None
 
 
 def _windows(rule: Rule, state: RuleState, ended: datetime, unfinished: _Unfinished) -> list[Window]:

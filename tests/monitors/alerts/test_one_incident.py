@@ -125,7 +125,7 @@ class TestAFault:
 
         incident = Incident.objects.get()
         assert incident.title == "flight-delay: 2 features fail quality checks (limit 0.5)"
-        assert (incident.severity, incident.since) == ("critical", drift.since)
+        assert (incident.severity, incident.since) == ("critical", broken.since)
         assert incident.alerts.count() == 3
         assert sent() == ["incident.opened"]
         body = Delivery.objects.get().body
@@ -201,6 +201,66 @@ class TestAFault:
             "opened", "joined", "alert_resolved", "resolved",
         ]  # fmt: skip
         assert sent() == ["incident.opened", "incident.resolved"]
+
+    def test_joins_no_notice_of_another_feature_that_was_odd_beside_it(self, fires: Fires) -> None:
+        """A slow drift of weeks was joined by the fault of another feature, took its name and kept its own date."""
+        slow = fires(
+            "drift_evidence", days_ago=2, features=["age", "income"], severity="notice", since=20 * DAY
+        )
+        slow.detail["point"] = {"counted": ["age"]}
+        slow.save()
+        broken = fires("faulty_features", features=["income", "age"], cause="fault", severity="critical")
+        broken.detail["point"] = {"counted": ["income"]}
+        broken.save()
+
+        handle(slow, broken)
+
+        drift, fault = Incident.objects.order_by("pk")
+        assert (drift.severity, drift.since) == ("notice", slow.since)
+        assert (fault.severity, fault.since) == ("critical", broken.since)
+
+    def test_that_was_over_for_one_limit_goes_on_where_another_finds_that_it_was_not(
+        self, fires: Fires, model: Model, email: Channel
+    ) -> None:
+        """One planted fault was two incidents: above 0.56 for six days, then above 0.55 since before these."""
+        handle(fires("log_loss", days_ago=5), fires("log_loss", "resolved", days_ago=2, value=0.1))
+        late = fires("log_loss", "still_firing", days_ago=1, since=4 * DAY)
+        late.kind, late.rule = "opened", Rule.objects.create(
+            project=model.project, model=model, name="graver", metric="log_loss", threshold=0.4,
+            severity="critical", cooldown=DAY, notify_within=30 * DAY,
+        )  # fmt: skip
+        late.save()
+
+        handle(late)
+
+        incident = Incident.objects.get()
+        assert (incident.status, incident.severity, incident.resolved_at) == ("open", "critical", None)
+        assert incident.lead == incident.alerts.get(rule__name="graver")
+        assert [event.kind for event in incident.events.order_by("pk")] == ["opened", "resolved", "reopened"]
+        assert incident.timers.get().change_since is not None  # those who heard of its end hear of it again
+
+    def test_that_never_was_takes_nothing_with_it(self, fires: Fires) -> None:
+        """*Label coverage 0%* stayed open at 95% and swallowed a model that had become worse."""
+        handle(fires("label_coverage", days_ago=3))
+        ended = fires("label_coverage", "resolved", days_ago=1, value=0.95)
+        ended.detail["corrected"] = True
+        ended.save()
+
+        handle(fires("f1", days_ago=2, value=0.62), ended)
+
+        labels, worse = Incident.objects.order_by("pk")
+        assert (labels.status, worse.status) == ("resolved", "open")
+        assert [alert.metric for alert in worse.alerts.all()] == ["f1"]
+
+    def test_of_many_windows_at_once_has_one_line_for_all_of_them(self, fires: Fires) -> None:
+        """There were 54 lines of "still firing" within 37 seconds."""
+        handle(fires("log_loss", days_ago=9))
+
+        handle(*(fires("log_loss", "still_firing", days_ago=9 - day, value=day) for day in range(1, 9)))
+
+        lines = list(Incident.objects.get().events.order_by("pk"))
+        assert [line.kind for line in lines] == ["opened", "still_firing"]
+        assert lines[1].text.startswith("Log loss 8 above")
 
     def test_of_another_feature_is_another_incident(self, fires: Fires) -> None:
         handle(fires("faulty_features", features=["income"], cause="fault"), fires("psi", features=["age"]))

@@ -16,11 +16,12 @@ from inference.registry.models import Model
 from inference.registry.services import create_model
 from monitors.alerts.story import worst_value
 from monitors.definitions.segments import set_segments
-from monitors.metrics.models import MetricPoint
+from monitors.metrics.models import MetricPoint, PendingEvaluation
 from monitors.metrics.storing import save_points
 from monitors.rules.models import Rule, Transition
 from monitors.rules.reach import Reach, not_tested_because
 from monitors.rules.services import backtest, judge
+from monitors.rules.states import explain_state
 from monitors.rules.windows import gather
 from tests.monitors.rules.stored_points import ONE_DAY, incident_of, point, watch
 from tests.worlds.approvals import DAY, log, make_model, rows_of_a_day, work
@@ -101,6 +102,35 @@ def test_a_rule_that_follows_its_monitor_waits_for_as_many_days_in_longer_window
     rule = Rule(span=span, judged_span=judged_span, for_windows=8, of_windows=10)
 
     assert rule.asked_windows == asked
+
+
+class TestAWindowThatIsMeasuredAgain:
+    def test_ends_what_it_opened_where_it_says_otherwise_by_now(self, model: Model) -> None:
+        """Predictions came first, and their labels minutes later: the windows before would have stayed an incident."""
+        rule = watch(model)
+        incident = incident_of(model, point(model, 0.7), point(model, 0.6, day=1))
+
+        save_points([point(model, 0.9), point(model, 0.95, day=1)])
+        touch(PendingEvaluation, [(model.pk,)], fields=("model_id",))
+        judge(model.pk)
+
+        ended = rule.transitions.get(kind="resolved")
+        assert (ended.value, ended.window_end, ended.is_correction) == (
+            0.95,
+            incident.opened_at + ONE_DAY,
+            True,
+        )
+        assert explain_state(rule).name == "normal"
+
+    def test_ends_nothing_while_a_later_one_is_beyond_the_limit(self, model: Model) -> None:
+        rule = watch(model)
+        incident_of(model, point(model, 0.7), point(model, 0.6, day=1))
+
+        save_points([point(model, 0.9)])
+        touch(PendingEvaluation, [(model.pk,)], fields=("model_id",))
+        judge(model.pk)
+
+        assert not rule.transitions.filter(kind="resolved").exists()
 
 
 class TestARuleOverEveryFeature:
