@@ -23,6 +23,7 @@ from driftline.common.priority import lower_priority
 POLL_SECONDS, MAX_WAIT_SECONDS = 0.02, 0.2
 MAX_LOG_BYTES = 50 << 20
 LINES_SHOWN = 12
+WORKING_SHARE = 0.01  # of the time that it is waited for: a process that computes less stands still
 
 
 class ChildNotStarted(Exception):
@@ -91,16 +92,32 @@ class Process:
         """Give the exit code of a child that has ended (negative: the signal), None while it runs."""
         return self._popen.poll() if self._popen else None
 
-    def wait_ready(self, *, pause: Callable[[float], None] = time.sleep) -> None:
-        """Wait until the child answers; raise `UnableToStart` when it ends or takes too long."""
-        name, wait = self.child.name, POLL_SECONDS
-        deadline = time.monotonic() + self.child.ready_seconds
+    def wait_ready(
+        self,
+        *,
+        pause: Callable[[float], None] = time.sleep,
+        say: Callable[[str], None] = lambda line: None,
+    ) -> None:
+        """Wait until the child answers; raise `ChildNotStarted` when it ends, or stands still for `ready_seconds`.
+
+        One that works, or waits for a processor, is waited for as long as it takes, and `say` says so.
+        """
+        name, wait, seconds = self.child.name, POLL_SECONDS, self.child.ready_seconds
+        began = checked_at = time.monotonic()
+        worked = 0.0
         while not self.child.is_ready():
             if (code := self.exit_code()) is not None:
                 raise ChildNotStarted(f"{name} ended with {code} before it was ready. {self.log_tail()}")
-            if time.monotonic() > deadline:
-                seconds = self.child.ready_seconds
-                raise ChildNotStarted(f"{name} was not ready after {seconds:.0f} s. {self.log_tail()}")
+            now = time.monotonic()
+            if now > checked_at + seconds:
+                before, worked, checked_at = worked, _seconds_of_work(self.pid), now
+                if worked - before < WORKING_SHARE * seconds:
+                    raise ChildNotStarted(
+                        f"{name} was not ready after {now - began:.0f} s. {self.log_tail()}"
+                    )
+                say(
+                    f"{name} is still starting after {now - began:.0f} s: it computes, or waits for a processor."
+                )
             pause(wait)
             wait = min(2 * wait, MAX_WAIT_SECONDS)
 
@@ -235,6 +252,25 @@ def signal_group(group: int, number: signal.Signals) -> None:
     """Send `number` to every process of the group; nothing happens when none is left."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(group, number)
+
+
+def children_of(pid: int) -> list[int]:
+    """List the children of a process; none where the kernel has no list of them."""
+    try:
+        return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    except (FileNotFoundError, ProcessLookupError):
+        return []
+
+
+def _seconds_of_work(pid: int | None) -> float:
+    """Add up how long a process, its threads and its children had a processor, or waited for one."""
+    if pid is None:
+        return 0.0
+    total = sum(_seconds_of_work(child) for child in children_of(pid))
+    for schedule in Path(f"/proc/{pid}/task").glob("*/schedstat"):
+        with contextlib.suppress(OSError):  # it ended meanwhile
+            total += sum(map(int, schedule.read_text().split()[:2])) / 1e9
+    return total
 
 
 def _process_ids() -> list[int]:

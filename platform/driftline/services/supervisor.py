@@ -10,12 +10,11 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from driftline.services.paths import HomePaths
-from driftline.services.processes import MAX_LOG_BYTES, Child, ChildNotStarted, Process
+from driftline.services.processes import MAX_LOG_BYTES, Child, ChildNotStarted, Process, children_of
 
 PR_SET_CHILD_SUBREAPER = 36
 STOP_SIGNALS = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
@@ -108,7 +107,7 @@ class Supervisor:
         return kept
 
     def _wait_ready(self, kept: _Kept) -> None:
-        kept.process.wait_ready(pause=self._pause)
+        kept.process.wait_ready(pause=self._pause, say=self.say)
         self._report(kept.process.child.step or kept.process.child.name, kept.started_at)
 
     def _run_to_end(self, child: Child) -> None:
@@ -134,13 +133,16 @@ class Supervisor:
         while True:
             for kept in list(self._kept):
                 self._tend(kept, now=time.monotonic())
-            _reap_adopted({kept.process.pid for kept in self._kept})
+            _reap_adopted(self._pids())
             self._rotate_logs()
             due = [kept.restart_at for kept in self._kept if kept.restart_at is not None]
             until_restart = min(due) - time.monotonic() if due else self.log_check_seconds
             if any(kept.is_awaited for kept in self._kept):
                 until_restart = min(until_restart, AWAITED_SECONDS)
             self._pause(max(0.0, min(until_restart, self.log_check_seconds)))
+
+    def _pids(self) -> set[int | None]:
+        return {kept.process.pid for kept in self._kept}
 
     def _rotate_logs(self) -> None:
         """Keep each log within its limit; a disk without room for the copy is said, and tried again."""
@@ -173,6 +175,8 @@ class Supervisor:
             self.say(f"{name} ended with {code}. {kept.process.log_tail()}")
             return
         pause = kept.plan_restart(now=now)
+        if kept.failures > 1:  # what the dead one left may hold what the next one needs, as a port
+            _kill_adopted(but=self._pids())
         self.say(f"{name} ended with {code}; it starts again in {pause:.0f} s ({kept.process.log_path}).")
 
     def _restart(self, kept: _Kept, *, now: float) -> None:
@@ -228,23 +232,16 @@ def _watched_signals() -> frozenset[signal.Signals]:
 
 def _reap_adopted(ours: set[int | None]) -> None:
     """Take the exit codes of orphans that we adopted; those of `ours` are left for their owners."""
-    for pid in _children_of_this_process():
+    for pid in children_of(os.getpid()):
         if pid not in ours:
             with contextlib.suppress(ChildProcessError):
                 os.waitpid(pid, os.WNOHANG)
 
 
-def _kill_adopted() -> None:
+def _kill_adopted(*, but: Set[int | None] = frozenset()) -> None:
     """Kill what our children left behind, and what that leaves behind in turn."""
-    while pids := _children_of_this_process():
+    while pids := set(children_of(os.getpid())) - but:
         for pid in pids:
             with contextlib.suppress(ProcessLookupError, ChildProcessError):
                 os.kill(pid, signal.SIGKILL)
                 os.waitpid(pid, 0)
-
-
-def _children_of_this_process() -> list[int]:
-    try:
-        return [int(pid) for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()]
-    except FileNotFoundError:  # not Linux, or a kernel without the list
-        return []

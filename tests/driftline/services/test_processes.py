@@ -62,6 +62,32 @@ class TestChild:
         process.stop()
 
 
+class TestSlowStart:
+    BUSY = "i=0; while [ $i -lt 1000000 ]; do i=$((i+1)); done; touch ready; exec sleep 600"
+
+    def test_is_waited_for_as_long_as_the_child_works(self, paths: HomePaths) -> None:
+        """`web was not ready after 90 s` came twice on a busy machine."""
+        there, said = paths.home / "ready", list[str]()
+        child = Child(
+            "busy", ("sh", "-c", f"cd {paths.home}; {self.BUSY}"), is_ready=there.exists, ready_seconds=0.5
+        )
+        process = launch(child, paths)
+
+        process.wait_ready(say=said.append)
+
+        process.stop()
+        assert there.exists()
+        assert said[0].startswith("busy is still starting after ")
+
+    def test_of_a_child_that_stands_still_ends(self, paths: HomePaths) -> None:
+        child = Child("idle", ("sleep", "600"), is_ready=lambda: False, ready_seconds=1.0)
+        process = launch(child, paths)
+
+        with pytest.raises(ChildNotStarted, match="idle was not ready after"):
+            process.wait_ready()
+        process.stop()
+
+
 class TestLog:
     def test_is_rotated_while_it_is_written(self, paths: HomePaths) -> None:
         """A log that was only set aside at a start filled the disk of an installation that ran for months."""

@@ -35,10 +35,17 @@ def child(name, then="stay", **options):
     is_there = lambda: then != "stay" or f"{name} " in (journal.read_text() if journal.exists() else "")
     return Child(name, ("sh", "-c", stay), stop_seconds=5, is_ready=is_there, **options)
 
+# The server leaves a process that holds its "port", and nothing else of it, when it is killed.
+LEFT = "import os, time; os.closerange(3, 9); os.closerange(10, 256); time.sleep(600)"
+SERVER = (
+    f"exec 9> {paths.home}/port; flock -n 9 || exit 1; "
+    f"setsid {sys.executable} -c '{LEFT}' & echo server $$ >> {journal}; wait"
+)
+
 stages = Stages(
     services=[child("database")],
     preparations=[child("migrate", f"echo migrate >> {journal}; exit " + (sys.argv[2:] or ["0"])[0])],
-    workers=[child("worker")],
+    workers=[child("worker"), child("server", SERVER)],
     web=child("web"),
     afterwards=[
         child("docs", f"echo docs >> {journal}; exit 3", restarts=False),
@@ -114,6 +121,18 @@ class TestRun:
             os.kill(pids(paths, "worker")[0], signal.SIGKILL)
 
             wait_until(lambda: len(pids(paths, "worker")) == 2)
+            supervisor.send_signal(signal.SIGTERM)
+            assert supervisor.wait(PATIENCE_SECONDS) == 0
+
+    def test_starts_a_server_again_whose_own_children_still_hold_its_port(self, paths: HomePaths) -> None:
+        """HTTP was away for 103 s after the parent of the servers was killed."""
+        with supervised(paths) as supervisor:
+            read_until(supervisor, "ready")
+            wait_until(lambda: len(pids(paths, "server")) == 1)
+
+            os.kill(pids(paths, "server")[0], signal.SIGKILL)
+
+            wait_until(lambda: len(pids(paths, "server")) == 2)
             supervisor.send_signal(signal.SIGTERM)
             assert supervisor.wait(PATIENCE_SECONDS) == 0
 
