@@ -181,10 +181,9 @@ class _Pass:
         """
         alert, former = create_alert(incident, transition), incident.lead
         is_worse = _rank(alert.severity) > _rank(incident.severity)
+        is_same = former is not None and _is_same_value(alert, former)
         is_more_causal = (
-            former is None
-            or family_of(alert.metric) < family_of(former.metric)
-            or (is_worse and _is_same_value(alert, former))
+            former is None or family_of(alert.metric) < family_of(former.metric) or (is_same and is_worse)
         )
         was_over = incident.status == Incident.Status.RESOLVED
         if was_over:
@@ -196,7 +195,11 @@ class _Pass:
         is_new_cause = is_more_causal or _names_new_fault(own, incident.causes)
         incident.causes = _merged(own, incident.causes) if is_more_causal else _merged(incident.causes, own)
         if is_more_causal:
-            incident.lead, incident.title, incident.since = alert, alert.title, alert.since
+            incident.lead, incident.title = alert, alert.title
+        if is_same:
+            incident.since = min(incident.since, alert.since)
+        elif is_more_causal:
+            incident.since = alert.since
         if is_worse:
             incident.severity = alert.severity
         incident.save(update_fields=["lead", "title", "severity", "since", "causes", "snoozed_until"])
