@@ -51,10 +51,10 @@ class TestReadiness:
         assert (answer.status_code, answer.json()["checks"]["database"]) == (503, "away")
 
     @pytest.mark.parametrize(
-        ("age", "status", "told"), [(0, "ready", "ok"), (600, "degraded", "last heartbeat 600 s ago")]
+        ("age", "status", "workers"), [(0, "ready", "ok"), (600, "degraded", "last heartbeat 600 s ago")]
     )
     def test_tells_whether_workers_consume(
-        self, age: int, status: str, told: str, db: None, monkeypatch: Any
+        self, age: int, status: str, workers: str, db: None, monkeypatch: Any
     ) -> None:
         """It said ready while the last tick was 461 s old."""
         monkeypatch.setattr(health, "_broker", lambda: "ok")
@@ -63,7 +63,7 @@ class TestReadiness:
         answer = Client().get("/readyz")
 
         assert answer.status_code == 200
-        assert (answer.json()["status"], answer.json()["checks"]["workers"]) == (status, told)
+        assert (answer.json()["status"], answer.json()["checks"]["workers"]) == (status, workers)
 
 
 class TestMetrics:
