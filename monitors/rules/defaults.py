@@ -112,6 +112,14 @@ def _of_objectives(objectives: dict[str, Any]) -> Iterator[dict[str, Any]]:
             "for_windows": 2,
             "severity": Severity.CRITICAL,
         }
+    else:
+        yield {
+            "name": "Lasting loss of performance",
+            "metric": "performance_evidence",
+            "threshold": EVIDENCE_LIMIT,
+            "recovery_threshold": EVIDENCE_LIMIT - 1,
+            "cooldown": QUIET,
+        }
     if quality or lag_hours:
         yield {
             "name": "Labels missing",

@@ -87,7 +87,7 @@ def test_follow_from_the_objectives_and_come_once(promising: Model) -> None:
     assert thresholds["label_lag_p95"] == 7_200
     assert promising.rules.get(metric="log_loss").operator == "above"
     assert {fields["metric"] for fields in default_rules(plain)} == {
-        "faulty_features", "drifted_features", "drift_evidence", "silence", "error_rate",
+        "faulty_features", "drifted_features", "drift_evidence", "silence", "error_rate", "performance_evidence",
     }  # fmt: skip
     assert add_default_rules(project=promising.project, model=promising, actor="test") == []
 

@@ -394,8 +394,8 @@ class TestEmptyStates:
         client.post(f"/models/{model.name}/rules/defaults")
 
         there = markup(client.get(f"/models/{model.name}/rules"))
-        assert "5 rules added" in there
-        assert "5 rules watch this model" in there
+        assert "6 rules added" in there
+        assert "6 rules watch this model" in there
         assert "Default rules" not in there
         assert "Drift needs a reference, and the model has none: the rule cannot fire." in there
 
