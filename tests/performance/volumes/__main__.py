@@ -13,6 +13,7 @@ Stopped with Ctrl-C it shows what it has by then.
 
     --quick                                     two seeds at 24 and 1,000 rows a day, without the rivals
     --fault mean --volumes 24 --seeds 100       one fault, of which it prints when it was noticed
+    --world diamonds doctors "light chains"     rows of real tables that packages ship, instead of the worlds
 """
 
 import argparse
@@ -22,6 +23,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
+from tests.performance.volumes.package_data import PACKAGE_DATA
 from tests.performance.volumes.streams import replay_all, streams_of
 from tests.performance.volumes.tables import Result, show, show_fault
 from tests.performance.volumes.worlds import DAYS, FAULTS, QUIET_WORLDS
@@ -64,7 +66,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=10)
     parser.add_argument("--days", type=int, default=DAYS)
     parser.add_argument("--fault", nargs="+", choices=[fault.name for fault in FAULTS], default=[])
-    parser.add_argument("--world", nargs="+", choices=[world.name for world in QUIET_WORLDS], default=[])
+    parser.add_argument(
+        "--world", nargs="+", choices=[*(world.name for world in QUIET_WORLDS), *PACKAGE_DATA], default=[]
+    )
     parser.add_argument("--rival-seeds", type=int, default=2, help="the rivals see so many of the seeds")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--json", type=Path, help="write the numbers here as well")

@@ -15,7 +15,8 @@ from typing import Any
 
 from tests.performance.installation import services_only
 from tests.performance.peer_servers import Environment
-from tests.performance.volumes.worlds import BROKEN_FROM, FAULTS, QUIET_WORLDS, Traffic
+from tests.performance.volumes.package_data import PACKAGE_DATA, PackagedTraffic
+from tests.performance.volumes.worlds import BROKEN_FROM, FAULTS, QUIET_WORLDS, MadeTraffic, Traffic
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,8 @@ def replay_all(streams: Sequence[Stream], processes: int) -> Iterator[dict[str, 
     context = get_context("spawn")
     if any(stream.with_rivals for stream in streams):
         Environment("nannyml").install("nannyml")
+    if any(stream.world in PACKAGE_DATA for stream in streams):
+        Environment("package-data").install("package-data")
     with ExitStack() as stack:
         homes = context.Queue()
         for _ in range(processes):
@@ -81,6 +84,14 @@ def replay_all(streams: Sequence[Stream], processes: int) -> Iterator[dict[str, 
                 yield ended.result()
         finally:  # also where somebody stops it: what was not begun is left out
             pool.shutdown(cancel_futures=True)
+
+
+def traffic_of(stream: Stream) -> Traffic:
+    fault = next((fault for fault in FAULTS if fault.name == stream.fault), None)
+    if stream.world in PACKAGE_DATA:
+        return PackagedTraffic(stream.world, fault, stream.volume, stream.seed)
+    world = next(world for world in QUIET_WORLDS if world.name == stream.world)
+    return MadeTraffic(world, fault, stream.volume, stream.seed)
 
 
 def _enter_home(homes: "Queue[str]") -> None:
@@ -102,9 +113,7 @@ def _replay(stream: Stream) -> dict[str, Any]:
     from tests.performance.volumes.replay import StreamReplay, forget_everything
     from tests.performance.volumes.rivals import rival_incidents
 
-    cpu, world = time.process_time(), next(world for world in QUIET_WORLDS if world.name == stream.world)
-    fault = next((fault for fault in FAULTS if fault.name == stream.fault), None)
-    traffic = Traffic(world, fault, stream.volume, stream.seed)
+    cpu, traffic = time.process_time(), traffic_of(stream)
     replay = StreamReplay(traffic)
     incidents = replay.run(stream.days)
     span, cpu = replay.judged_span(), time.process_time() - cpu

@@ -5,7 +5,8 @@ process, so that nothing a world shows is news. Every day is drawn from a genera
 but what it touches.
 """
 
-from collections.abc import Callable, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -132,11 +133,12 @@ class VolumeFault:
 
 @dataclass(frozen=True)
 class Usual:
-    """What the reference showed of a number."""
+    """What the reference showed of a number, and the factor of another unit in which it could be sent."""
 
     spread: float
     least: float
     largest: float
+    other_unit: float
 
 
 UNITS = {"amount": 0.4536, "age": 12.0, "share": 100.0}
@@ -158,7 +160,7 @@ def _trend(day: TrafficDay, feature: str, usual: Usual, rng: np.random.Generator
 
 
 def _unit(day: TrafficDay, feature: str, usual: Usual, rng: np.random.Generator) -> TrafficDay:
-    return _with(day, feature, day.features[feature] * UNITS[feature])
+    return _with(day, feature, day.features[feature] * usual.other_unit)
 
 
 def _impossible(day: TrafficDay, feature: str, usual: Usual, rng: np.random.Generator) -> TrafficDay:
@@ -184,7 +186,7 @@ FAULTS = (
     VolumeFault("trend", _trend),
     VolumeFault("unit swap", _unit, features=tuple(UNITS)),
     VolumeFault("impossible values", _impossible),
-    VolumeFault("performance", _performance, features=(), metrics=("roc_auc",)),
+    VolumeFault("performance", _performance, features=(), metrics=("roc_auc", "performance_evidence")),
     VolumeFault(
         "silence",
         _silence,
@@ -198,13 +200,55 @@ FAULTS = (
 
 
 # -- a stream ----------------------------------------------------------------------------------------------------------
-class Traffic:
-    """One history of a world: its reference, and the days that follow, with a fault or without."""
+class Traffic(ABC):
+    """One history: its reference, and the days that follow, with a fault or without.
+
+    `names` are the columns of its features, `units` the factors by which somebody could mistake one's unit, and `floor`
+    the ROC AUC that its owner asks for, if any.
+    """
+
+    names: tuple[str, ...]
+    units: Mapping[str, float]
+    floor: float | None = None
+    reference_days: int
+
+    def __init__(self, fault: VolumeFault | None, seed: Sequence[int], feature: str) -> None:
+        self.fault, self.seed, self.feature = fault, seed, feature
+
+    @abstractmethod
+    def reference(self, max_rows: int) -> list[TrafficDay]:
+        """Draw the days before the first, thinned evenly to about so many rows."""
+
+    @abstractmethod
+    def draw(self, number: int, thinned: float) -> TrafficDay:
+        """Draw a day without the fault."""
+
+    def usual(self, reference: Sequence[TrafficDay]) -> Usual:
+        values = (
+            np.concatenate([day.features[self.feature] for day in reference]) if self.feature else np.zeros(1)
+        )
+        factor = self.units.get(self.feature, 1.0)
+        return Usual(float(np.nanstd(values)), float(np.nanmin(values)), float(np.nanmax(values)), factor)
+
+    def day(self, number: int, usual: Usual) -> TrafficDay:
+        """Draw one of the days after the reference."""
+        day = self.draw(number, 1.0)
+        if self.fault is None or number < BROKEN_FROM:
+            return day
+        return self.fault.breaks(
+            day, self.feature, usual, np.random.default_rng([*self.seed, number + 10_000, 1])
+        )
+
+
+class MadeTraffic(Traffic):
+    """A history of one of the worlds above."""
+
+    names, units, floor = FEATURES, UNITS, 0.8
 
     def __init__(self, world: QuietWorld, fault: VolumeFault | None, volume: int, seed: int) -> None:
-        self.world, self.fault, self.volume = world, fault, volume
-        self.seed = [seed, QUIET_WORLDS.index(world)]
-        rng = np.random.default_rng(self.seed)
+        self.world, self.volume = world, volume
+        seeds = [seed, QUIET_WORLDS.index(world)]
+        rng = np.random.default_rng(seeds)
         self.hours = np.array(OFFICE_HOURS if seed % 10 == 4 else JOB_HOURS)
         self.reference_days = max(int(rng.choice(REFERENCE_DAYS)), world.least_reference_days)
         days = np.arange(-self.reference_days, DAYS)
@@ -217,7 +261,8 @@ class Traffic:
             name: np.sort(rng.normal(0, 1, count))[::-1] for name, count in self._level_counts().items()
         }
         self._sizes[: self.reference_days] *= self._gaps(rng)
-        self.feature = str(rng.choice(fault.features)) if fault is not None and fault.features else ""
+        feature = str(rng.choice(fault.features)) if fault is not None and fault.features else ""
+        super().__init__(fault, seeds, feature)
 
     def _level_counts(self) -> dict[str, int]:
         return dict(zip(CATEGORIES, (60, 300) if self.world.heavy_tails else (4, 8), strict=True))
@@ -231,27 +276,11 @@ class Traffic:
         return whole
 
     def reference(self, max_rows: int) -> list[TrafficDay]:
-        """Draw the days before the first, thinned evenly to about so many rows."""
         expected = self._sizes[: self.reference_days].sum() * self.volume
         thinned = min(1.0, max_rows / expected)
-        return [self._draw(number, thinned) for number in range(-self.reference_days, 0)]
+        return [self.draw(number, thinned) for number in range(-self.reference_days, 0)]
 
-    def usual(self, reference: Sequence[TrafficDay]) -> Usual:
-        values = (
-            np.concatenate([day.features[self.feature] for day in reference]) if self.feature else np.zeros(1)
-        )
-        return Usual(float(np.nanstd(values)), float(np.nanmin(values)), float(np.nanmax(values)))
-
-    def day(self, number: int, usual: Usual) -> TrafficDay:
-        """Draw one of the 120 days."""
-        day = self._draw(number, 1.0)
-        if self.fault is None or number < BROKEN_FROM:
-            return day
-        return self.fault.breaks(
-            day, self.feature, usual, np.random.default_rng([*self.seed, number + 10_000, 1])
-        )
-
-    def _draw(self, number: int, thinned: float) -> TrafficDay:
+    def draw(self, number: int, thinned: float) -> TrafficDay:
         rng = np.random.default_rng([*self.seed, number + 10_000])
         place = number + self.reference_days
         rows = int(rng.poisson(self.volume * self._sizes[place] * thinned))
