@@ -237,6 +237,12 @@ class Rollout(models.Model):
         """What the guards found when they last looked; a look of the watch has none."""
         return next((check for check in reversed(self.checks) if check["guards"]), None)
 
+    @property
+    def answered(self) -> dict[str, int]:
+        """How many rows, keys and requests the challenger had answered in its step at the newest check; empty before."""
+        newest = self.newest_check
+        return {unit: newest.get(unit, 0) for unit in ("rows", "keys", "requests")} if newest else {}
+
 
 class RemoteTrainingQuerySet(models.QuerySet["RemoteTraining"]):
     def due_to_stop(self) -> Self:

@@ -104,6 +104,18 @@ class GuardOut(TypedDict):
     report_only: bool
 
 
+class AnsweredOut(TypedDict):
+    """What the challenger had answered in its step at the last look.
+
+    The step ends by the `rows` or `requests` that its plan names. `keys` decide nothing: they are those that it
+    answered among the newest 40,000 rows of both sides.
+    """
+
+    rows: int
+    keys: int
+    requests: int
+
+
 class RepairOut(TypedDict):
     """A metric of the old and the new champion on the same requests after the promotion, labels known.
 
@@ -136,6 +148,7 @@ class RolloutOut(ResponseBody, frozen=True):
     next_check_at: Time
     history: list[WeightOut]
     guards: list[GuardOut]
+    answered: AnsweredOut | None
     repair: RepairOut | None
 
     @classmethod
@@ -150,6 +163,7 @@ class RolloutOut(ResponseBody, frozen=True):
             next_check_at=rollout.next_check_at,
             history=rollout.history,
             guards=(rollout.newest_check or {}).get("guards", []),
+            answered=AnsweredOut(**rollout.answered) if rollout.answered else None,
             repair=rollout.repair,
         )
 

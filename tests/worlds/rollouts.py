@@ -23,8 +23,8 @@ from tests.worlds.approvals import DAY, count_requests, label, log, make_model, 
 
 STAGED: dict[str, Any] = {
     "steps": [
-        {"weight": 0.05, "seconds": 600, "requests": 200},
-        {"weight": 0.5, "seconds": 600, "requests": 200},
+        {"weight": 0.05, "seconds": 600, "rows": 200},
+        {"weight": 0.5, "seconds": 600, "rows": 200},
     ],
     "watch_seconds": 3_600,
 }

@@ -25,7 +25,8 @@ class Split:
     """How many keys each side answered, and whether that fits the weight.
 
     `p_value` is that of the exact binomial test, two-sided; None where nobody was answered. Keys are counted
-    and not rows: the rows of one caller all go one way, so they are no independent draws.
+    and not rows: the rows of one caller all go one way, so they are no independent draws. A request without a key is a
+    key of its own, however many rows it has.
     """
 
     champion: int
@@ -118,13 +119,13 @@ def _answered(deployment: Deployment, since: datetime, max_rows: int) -> Iterato
             table = read_rows(payload)
         except ChunkDamaged:
             continue
-        received = table["received"].to_pylist()
+        rows = zip(read(table), *(table[name].to_pylist() for name in ("id", "latency_us", "received")), strict=True)
         yield (
             role,
             [
-                key or request_of(row_id)
-                for key, row_id, moment in zip(read(table), table["id"].to_pylist(), received, strict=True)
-                if moment >= since
+                key or request_of(row_id, latency_us)
+                for key, row_id, latency_us, received in rows
+                if received >= since
             ],
         )
 

@@ -10,10 +10,16 @@ _OWN_ROW = re.compile(r"([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}):\d+")
 """A row of several under an id that serving made (`common.ids.row_ids`); a caller's own id may end in ":7" too."""
 
 
-def request_of(row_id: str) -> str:
-    """Return the id of the request that a row belongs to; that of the row where its caller chose it."""
-    own = _OWN_ROW.fullmatch(row_id)
-    return own[1] if own else row_id
+def request_of(row_id: str, latency_us: float | None) -> str:
+    """Return a name of the request that a row belongs to, which its other rows have too.
+
+    Rows `id:0`, `id:1`, ... of an id that the caller chose are of one request where they have one latency, as
+    `requests_of` says. Where the latency is not known (None), such a row is a request of its own.
+    """
+    if own := _OWN_ROW.fullmatch(row_id):
+        return own[1]
+    base, _, number = row_id.rpartition(":")
+    return f"{base} {latency_us}" if latency_us is not None and number.isdecimal() else row_id
 
 
 def requests_of(ids: NDArray[Any], latency_us: NDArray[np.float64]) -> NDArray[np.int64]:

@@ -14,7 +14,7 @@ from inference.prediction_log.models import PredictionRole
 from inference.prediction_log.queries.canary_split import SETTLING, Split, split_of
 from inference.prediction_log.queries.event_clock import event_now
 from inference.prediction_log.queries.requests import requests_of
-from inference.prediction_log.queries.selectors import LogFrame, frame_of
+from inference.prediction_log.queries.selectors import LogFrame, count_answered, frame_of
 from inference.registry.models import Deployment, Model, Version
 from inference.registry.selectors import signature_of
 from inference.serving.counts.metrics import ANSWERED, INVALID
@@ -28,6 +28,10 @@ from monitors.workflows.pairs import PairsWanted, scores_of
 
 MAX_ROWS = 40_000
 """The newest of both sides together: a check costs the same however long the step lasts."""
+
+
+CHALLENGER_ROWS = "challenger_rows"
+"""What `Rollout.counted` calls the rows that the challenger had answered when the step began."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,19 +53,27 @@ class ObservedSide:
 
 @dataclass(frozen=True)
 class Observed:
-    """A step up to now: requests with their failures, the newest rows of both sides, and the split of keys."""
+    """A step up to now: requests with their failures, the rows that the challenger answered, the newest rows of both
+    sides, and the split of keys."""
 
     requests: Events
+    rows: int
     champion: ObservedSide
     challenger: ObservedSide
     split: Split | None
 
     @property
-    def answered(self) -> int:
-        """How many requests the challenger had; how many rows where another server answers, which counts none here."""
-        if self.requests.champion or self.requests.challenger:
-            return self.requests.challenger
-        return self.challenger.scores.size
+    def answered(self) -> dict[str, int]:
+        """How many `rows` the challenger answered, how many of the newest `keys` sent them, in how many `requests`.
+
+        Where another server answers, which counts no requests here, each row is one.
+        """
+        is_counted = self.requests.champion or self.requests.challenger
+        return {
+            "rows": self.rows,
+            "keys": self.split.canary if self.split else 0,
+            "requests": self.requests.challenger if is_counted else self.rows,
+        }
 
 
 def observe(rollout: Rollout) -> Observed:
@@ -80,6 +92,7 @@ def observe(rollout: Rollout) -> Observed:
     deployment = Deployment.objects.select_related("canary", "model").get(model=model)
     return Observed(
         requests_since(rollout),
+        rows_since(rollout),
         sides[0],
         sides[1],
         split_of(deployment, settling=SETTLING, max_rows=MAX_ROWS),
@@ -131,6 +144,14 @@ def requests_since(rollout: Rollout) -> Events:
     assert run.challenger is not None
     counted = counted_requests(run.model, run.champion, run.challenger, rollout.since)
     return Events(**{name: max(count - rollout.counted.get(name, 0), 0) for name, count in counted.items()})
+
+
+def rows_since(rollout: Rollout) -> int:
+    """Count the rows that the challenger answered since the weight was set: a request of many has them all."""
+    challenger = rollout.run.challenger
+    assert challenger is not None
+    rows = count_answered(challenger, role=PredictionRole.CANARY)
+    return max(rows - rollout.counted.get(CHALLENGER_ROWS, 0), 0)
 
 
 def usual_differences(wanted: PairsWanted, signature: Signature) -> dict[str, Any]:

@@ -11,7 +11,7 @@ MAX_STEPS = 20
 MAX_HOOKS = 5
 MAX_NAME_LENGTH = 100
 MAX_SECONDS = 30 * 86_400
-MAX_REQUESTS = 100_000_000
+MAX_COUNT = 100_000_000
 MIN_CHECK_SECONDS, MAX_CHECK_SECONDS = 1, 3_600
 HOUR, DAY = 3_600, 86_400
 POINTER = "/workflow/rollout"
@@ -31,10 +31,15 @@ class Guard(StrEnum):
 
 @dataclass(frozen=True)
 class PlannedStep:
-    """A share `weight` of the keys, and the least that has to be seen before the next one."""
+    """A share `weight` of the keys, and the least that has to be seen before the next one.
+
+    `rows` are predictions of the challenger's own, however many of them come in one request; of `requests` a batch is
+    one.
+    """
 
     weight: float
     seconds: int = 0
+    rows: int = 0
     requests: int = 0
 
 
@@ -94,7 +99,7 @@ class RolloutPlan:
 
 
 def staged_plan() -> dict[str, Any]:
-    """Return the plan of a new model: an hour and 1,000 requests each at 5%, 25% and 50%, then a day of watching."""
+    """Return the plan of a new model: an hour and 1,000 rows each at 5%, 25% and 50%, then a day of watching."""
     steps = tuple(PlannedStep(weight, HOUR, 1_000) for weight in (0.05, 0.25, 0.5))
     return RolloutPlan(steps=steps, watch_seconds=DAY).as_json()
 
@@ -111,7 +116,8 @@ def _step(given: object, pointer: str) -> PlannedStep:
     return PlannedStep(
         float(weight),
         _whole(fields, "seconds", 0, MAX_SECONDS, 0, pointer),
-        _whole(fields, "requests", 0, MAX_REQUESTS, 0, pointer),
+        _whole(fields, "rows", 0, MAX_COUNT, 0, pointer),
+        _whole(fields, "requests", 0, MAX_COUNT, 0, pointer),
     )
 
 

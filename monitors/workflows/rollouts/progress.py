@@ -3,21 +3,22 @@
 The caller has locked the run. Deployments are locked after runs, never the other way round.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
 
 from driftline.common.clock import now
 from driftline.common.periods import rfc3339
-from inference.prediction_log.queries.selectors import newest_event
+from inference.prediction_log.models import PredictionRole
+from inference.prediction_log.queries.selectors import count_answered, newest_event
 from inference.registry.canary import CanaryWanted
 from inference.registry.models import Deployment
 from inference.registry.services import change_deployment
 from monitors.stats.promotion.guards import Events
 from monitors.workflows.models import Rollout, Run, RunState
 from monitors.workflows.rollouts.checks import GuardCheck
-from monitors.workflows.rollouts.observations import counted_requests
+from monitors.workflows.rollouts.observations import CHALLENGER_ROWS, counted_requests
 from monitors.workflows.rollouts.plan import RolloutPlan
 
 KEY = "subject"
@@ -103,11 +104,12 @@ def was_served_later(rollout: Rollout) -> bool:
 
 
 def _count_so_far(rollout: Rollout) -> None:
-    """Remember what is no part of the step: requests of the hour that came before, served by another plan."""
+    """Remember what is no part of the step: the rows and the requests of the hour that came before it."""
     run = rollout.run
     assert run.challenger is not None
     counted = counted_requests(run.model, run.champion, run.challenger, rollout.since)
-    rollout.counted = {**counted, SERVED_SINCE: _served_since(run)}
+    rows = count_answered(run.challenger, role=PredictionRole.CANARY)
+    rollout.counted = {**counted, CHALLENGER_ROWS: rows, SERVED_SINCE: _served_since(run)}
 
 
 def _served_since(run: Run) -> float:
@@ -142,13 +144,13 @@ def _note_weight(rollout: Rollout, reason: str) -> None:
     rollout.history = [*rollout.history, noted][-MAX_HISTORY:]
 
 
-def note_check(rollout: Rollout, checks: Sequence[GuardCheck], *, answered: int) -> None:
-    """Record what the guards found, and when they look again; nothing is saved yet."""
+def note_check(rollout: Rollout, checks: Sequence[GuardCheck], answered: Mapping[str, int]) -> None:
+    """Record what the guards found, what was `answered` by then, and when they look again; nothing is saved yet."""
     report_only = plan_of(rollout).report_only
     noted = {
         "at": rfc3339(now()),
         "weight": rollout.weight,
-        "requests": answered,
+        **answered,
         "guards": [asdict(check) | {"report_only": check.guard in report_only} for check in checks],
     }
     rollout.checks = [*rollout.checks, noted][-MAX_CHECKS:]

@@ -1,6 +1,6 @@
 """The step `rollout`: let the challenger answer growing shares, as long as no guard finds harm."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -72,7 +72,7 @@ def rollout(context: RunContext) -> StepOutcome:
     usual = usual_differences(wanted, context.signature)
     first = plan.steps[0]
     return waiting(
-        _progress(first, 0), needs=TRAFFIC, evidence={"approved_by": context.run.approved_by or "autonomy"},
+        _progress(first, {}), needs=TRAFFIC, evidence={"approved_by": context.run.approved_by or "autonomy"},
         effect=partial(_begin, plan=plan, usual=usual),
     )  # fmt: skip
 
@@ -127,7 +127,8 @@ def _waiting(current: Rollout) -> StepOutcome:
         return wait_while_paused(current)
     if current.refusals:
         return waiting(_held(current.refusal), needs=TRAFFIC)
-    answered = current.checks[-1]["requests"] if current.checks else 0
+    is_of_this_step = any(check["weight"] == current.weight for check in current.checks[-1:])
+    answered = current.answered if is_of_this_step else {}
     return waiting(_progress(plan_of(current).steps[current.position], answered), needs=TRAFFIC)
 
 
@@ -137,11 +138,13 @@ def wait_while_paused(current: Rollout) -> StepOutcome:
     return waiting(f"a person to resume it: paused at {current.weight:.1%} by {who}"[:200], needs=PERSON)
 
 
-def _progress(step: PlannedStep, answered: int) -> str:
-    return (
-        f"the rollout at {step.weight:.1%}: {write_length(step.seconds)} and {step.requests:,} requests, of which "
-        f"{min(answered, step.requests):,} have come"
-    )
+def _progress(step: PlannedStep, answered: Mapping[str, int]) -> str:
+    counts = [
+        f"{least:,} {unit}, of which {min(answered.get(unit, 0), least):,} have come"
+        for unit, least in (("rows", step.rows), ("requests", step.requests))
+        if least
+    ]
+    return f"the rollout at {step.weight:.1%}: {' and '.join([write_length(step.seconds), *counts])}"
 
 
 # -- a check -----------------------------------------------------------------------------------------------------------
@@ -154,7 +157,8 @@ def _check(context: RunContext, current: Rollout) -> StepOutcome:
     policy = policy_of(context.model, context.workflow, context.signature.task)
     observed = observe(current)
     checks = [*judge_rows(current, observed, policy), _labels(current, policy)]
-    note_check(current, checks, answered=observed.answered)
+    answered = observed.answered
+    note_check(current, checks, answered)
     plan = plan_of(current)
     judged = [check for check in checks if check.guard not in plan.report_only]
     if failed := [check for check in judged if check.verdict == Verdict.FAIL]:
@@ -164,7 +168,9 @@ def _check(context: RunContext, current: Rollout) -> StepOutcome:
         )
     step = plan.steps[current.position]
     elapsed = (now() - current.since).total_seconds()
-    is_complete = elapsed >= step.seconds and observed.answered >= step.requests
+    is_complete = (
+        elapsed >= step.seconds and answered["rows"] >= step.rows and answered["requests"] >= step.requests
+    )
     is_sure = not any(check.verdict == Verdict.INCONCLUSIVE for check in judged)
     is_paused = current.state == Rollout.State.PAUSED
     if not is_paused and (current.is_allowed or (is_complete and is_sure)):
@@ -206,7 +212,7 @@ def _advance(context: RunContext, current: Rollout, requests: Events) -> StepOut
             next_step(current, requests, f"step {place + 1} of {len(plan.steps)}, {reason}")
         return {}
 
-    return waiting(_progress(plan.steps[place], 0), needs=TRAFFIC, effect=raise_weight)
+    return waiting(_progress(plan.steps[place], {}), needs=TRAFFIC, effect=raise_weight)
 
 
 def _hold(context: RunContext, current: Rollout, refusal: str) -> StepOutcome:

@@ -33,7 +33,7 @@ def watch(context: RunContext) -> StepOutcome:
         current.watched_until = event_now(model=context.model, now=now())
     pairs = count_labelled(watched_pairs(current))
     is_over = _is_over(current) or pairs >= context.workflow.max_pairs
-    note_check(current, [], answered=pairs)
+    note_check(current, [], {"requests": pairs})
     known = (current.repair or {}).get("pairs", 0)
     if pairs and (is_over or pairs >= known * PAIRS_GROWTH):
         repair = measure_repair(current, context.workflow)

@@ -59,7 +59,10 @@ class RolloutStepIn(Body):
 
     weight: float = Field(gt=0, lt=1)
     seconds: int = Field(default=0, ge=0)
-    requests: int = Field(default=0, ge=0, description="of the challenger's own")
+    rows: int = Field(
+        default=0, ge=0, description="predictions of the challenger's own, each row of a batch counted"
+    )
+    requests: int = Field(default=0, ge=0, description="of the challenger's own; a batch is one")
 
 
 class RolloutIn(Body):

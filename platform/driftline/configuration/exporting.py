@@ -40,6 +40,7 @@ from monitors.rules.services import IN_CONDITION
 from monitors.sinks.selectors import find_sink
 from monitors.sinks.services import describe_sink
 from monitors.workflows.models import Workflow
+from monitors.workflows.rollouts.plan import RolloutPlan
 
 MODEL_FIELDS = (
     "task", "description", "owner", "tags", "autonomy", "objectives", "retention_days", "summary_retention_days",
@@ -152,6 +153,7 @@ def _model(model: Model) -> dict[str, Any]:
         "archived": model.archived_at is not None,
         "segments": sorted(one.feature for one in model.segment_features.all()),
         **{f"workflow.{name}": getattr(workflow, name) for name in WORKFLOW_FIELDS},
+        "workflow.rollout": RolloutPlan.parse(workflow.rollout).as_json(),
         **{
             f"monitors.{one.kind}": _span(one)
             for one in sorted(model.monitors.all(), key=lambda one: one.kind)

@@ -23,7 +23,7 @@ TRAINER = "lightgbm"
 TRAINING_TIMEOUT_S = 300.0
 
 ROLLOUT = {
-    "steps": [{"weight": weight, "seconds": 5, "requests": 50} for weight in (0.05, 0.25, 0.5)],
+    "steps": [{"weight": weight, "seconds": 5, "rows": 50} for weight in (0.05, 0.25, 0.5)],
     "watch_seconds": 30,
     "check_seconds": 2,
 }

@@ -32,14 +32,15 @@ def describe_rollout(run: Run) -> dict[str, Any] | None:
     if not hasattr(run, "rollout"):
         return None
     rollout: Rollout = run.rollout
-    newest = rollout.newest_check
+    newest, plan = rollout.newest_check, RolloutPlan.parse(rollout.plan)
     return {
         "row": rollout,
         "chart": _weight_chart(run, rollout),
         "history": [one | {"at": parse_timestamp(one["at"])} for one in reversed(rollout.history)],
-        "plan": describe_plan(RolloutPlan.parse(rollout.plan)),
+        "plan": describe_plan(plan),
         "checked_at": parse_timestamp(newest["at"]) if newest else None,
-        "requests": newest["requests"] if newest else 0,
+        "answered": rollout.answered,
+        "ends_by": _ends_by(plan),
         "weight": newest["weight"] if newest else 0.0,
         "guards": [_guard(one) for one in newest["guards"]] if newest else [],
         "repair": describe_repair(rollout.repair),
@@ -56,6 +57,12 @@ def describe_plan(plan: RolloutPlan) -> list[str]:
 def describe_repair(repair: Mapping[str, Any] | None) -> dict[str, Any] | None:
     """Prepare the measured repair, if there is one."""
     return {**repair, "status": REPAIR_STATUS[repair["verdict"]]} if repair else None
+
+
+def _ends_by(plan: RolloutPlan) -> str:
+    """Name what the steps of a plan wait for."""
+    units = [unit for unit in ("rows", "requests") if any(getattr(step, unit) for step in plan.steps)]
+    return " and ".join(["time", *units])
 
 
 def _guard(found: Mapping[str, Any]) -> dict[str, Any]:

@@ -31,7 +31,7 @@ class TestRunPage:
         page = markup(client.get(path))
 
         assert "The challenger answers 5.0% of the requests." in page
-        assert "<li>5% for 10 min and 200 requests</li><li>50% for 10 min and 200 requests</li>" in page
+        assert "<li>5% for 10 min and 200 rows</li><li>50% for 10 min and 200 rows</li>" in page
         assert "then watched for 1 h beside the old champion" in page
         assert "The guards look for the first time within a minute." in page
 
@@ -43,7 +43,7 @@ class TestRunPage:
 
         page = markup(client.get(path))
 
-        assert "150 requests of the challenger at 5.0%" in page
+        assert "150 rows of the challenger at 5.0%, in 150 requests; a step ends by time and rows" in page
         assert "0.00% of 150 requests failed, 0.00% of the champion&#x27;s 2,000" in page
         assert "p99 latency" in page
         assert "<small>ms</small>" in page
@@ -117,7 +117,7 @@ class TestSettings:
     def test_hold_the_plan_as_lines(self, client: Client, model: Model) -> None:
         page = markup(client.get(f"/models/{model.name}/workflow"))
 
-        assert "5% for 1 h and 1,000 requests 25% for 1 h and 1,000 requests" in page
+        assert "5% for 1 h and 1,000 rows 25% for 1 h and 1,000 rows" in page
 
     def test_take_other_steps_and_keep_the_rest(self, client: Client, model: Model) -> None:
         sent = {"rollout_steps": "10% for 30 min and 500 requests", "rollout_report_only": "latency, split"}
@@ -126,14 +126,14 @@ class TestSettings:
 
         assert answer.status_code == 302
         assert Workflow.of(model).rollout == staged_plan() | {
-            "steps": [{"weight": 0.1, "seconds": 1800, "requests": 500}],
+            "steps": [{"weight": 0.1, "seconds": 1800, "rows": 0, "requests": 500}],
             "report_only": ["latency", "split"],
         }
 
     def test_keep_weights_of_more_digits_than_the_page_shows(self, client: Client, model: Model) -> None:
-        steps = [{"weight": weight, "seconds": 60, "requests": 1} for weight in (1 / 3, 2 / 3)]
+        steps = [{"weight": weight, "seconds": 60, "rows": 1, "requests": 0} for weight in (1 / 3, 2 / 3)]
         configure_workflow(model=model, actor="ada", rollout={"steps": steps})
-        lines = "33.33333333% for 1 min and 1 requests\r\n66.66666667% for 1 min and 1 requests"
+        lines = "33.33333333% for 1 min and 1 rows\r\n66.66666667% for 1 min and 1 rows"
 
         answer = client.post(
             f"/models/{model.name}/workflow", {"rollout_steps": lines, "rollout_watch_hours": "2"}
@@ -146,7 +146,7 @@ class TestSettings:
     @pytest.mark.parametrize(
         ("field", "text", "message"),
         [
-            ("rollout_steps", "a lot", "write one as 5% for 1 h and 1,000 requests"),
+            ("rollout_steps", "a lot", "write one as 5% for 1 h and 1,000 rows"),
             ("rollout_steps", "50%\n25%", "The weight falls from 0.5 to 0.25"),
             ("rollout_report_only", "mood", "is no guard"),
             ("rollout_watch_hours", "", "Enter a number of hours."),

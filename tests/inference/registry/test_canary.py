@@ -76,6 +76,7 @@ def log(
     subjects: list[str],
     ids: list[str] | None = None,
     *,
+    latencies_us: list[int] | None = None,
     moment: datetime | None = None,
 ) -> None:
     """Log one row for each subject, as the drain does; `moment` is when they came, by default now."""
@@ -93,7 +94,7 @@ def log(
         keyed=False,
         event_time_us=[moment_us] * rows,
         received_us=moment_us,
-        latency_us=[1000] * rows,
+        latency_us=latencies_us or [1000] * rows,
         features=[],
         prediction=np.zeros(rows).tobytes(),
         probabilities=None,
@@ -154,12 +155,22 @@ class TestSplitOf:
     def test_joins_the_rows_of_one_request_and_not_the_ids_that_callers_chose(self, model: Model) -> None:
         deployment = begin_canary(model, "client_id")
         log(deployment, "champion", ["ann"] * 3, ids=row_ids(new_id(), 3, 0, 3))
-        log(deployment, "canary", ["cid"] * 3, ids=["order:1", "order:2", "order:3"])
+        ids = ["order:1", "order:2", "order:3"]
+        log(deployment, "canary", ["cid"] * 3, ids=ids, latencies_us=[900, 1_000, 1_100])
 
         split = split_of(deployment)
 
         assert split is not None
         assert (split.champion, split.canary) == (1, 3)
+
+    def test_joins_the_rows_of_a_batch_whose_id_the_caller_chose(self, model: Model) -> None:
+        deployment = begin_canary(model, "client_id")
+        log(deployment, "champion", ["ann"] * 40, ids=[f"batch-7:{place}" for place in range(40)])
+
+        split = split_of(deployment)
+
+        assert split is not None
+        assert (split.champion, split.canary) == (1, 0)
 
     def test_begins_when_the_weight_was_set(self, model: Model) -> None:
         deployment = begin_canary(model, "subject")

@@ -1,5 +1,6 @@
 """A step is judged by what serving answered with its share and the log holds of it, and by nothing else."""
 
+from dataclasses import replace
 from datetime import timedelta
 from importlib import import_module
 from unittest.mock import Mock
@@ -14,6 +15,7 @@ from inference.registry.models import Deployment, Model, RowsKept, UnpublishedCh
 from inference.registry.publishing import publish_overdue
 from monitors.workflows.engine import MAX_ATTEMPTS
 from monitors.workflows.rollouts.checks import OF_ROWS
+from monitors.workflows.rollouts.plan import PlannedStep, RolloutPlan
 from tests.worlds.approvals import count_requests
 from tests.worlds.rollouts import RolloutWorld, run_after_gate
 
@@ -38,7 +40,8 @@ class TestRowsThatAreNotFound:
     @pytest.fixture
     def world(self, project: Project) -> RolloutWorld:
         """A step with answered requests, as the counts say, of which the log has no rows."""
-        world = run_after_gate(project)
+        step = PlannedStep(0.05, 600, requests=200)
+        world = run_after_gate(project, plan=RolloutPlan(steps=(step, replace(step, weight=0.5))).as_json())
         world.advance()
         world.let_pass(700)
         hour = floor(timezone.now(), "hour")

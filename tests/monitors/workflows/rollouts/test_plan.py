@@ -60,24 +60,24 @@ class TestPlan:
 
 class TestLines:
     def test_are_read_as_they_are_written(self) -> None:
-        steps = (PlannedStep(0.05, 3600, 1000), PlannedStep(0.125, 90, 0), PlannedStep(0.3333333333, 0, 7))
+        steps = (PlannedStep(0.05, 3600, 1000), PlannedStep(0.125, 90, 0), PlannedStep(0.3333333333, 0, 7, 5))
 
         text = write_steps(steps)
 
-        assert text.splitlines()[1] == "12.5% for 90 s and 0 requests"
+        assert text.splitlines()[1] == "12.5% for 90 s"
         assert RolloutPlan.parse({"steps": read_steps(text)}).steps == steps
 
-    def test_need_neither_time_nor_requests(self) -> None:
+    def test_need_neither_time_nor_rows(self) -> None:
         assert read_steps("5%\n\n 25 % for 1.5 h ") == [
-            {"weight": 0.05, "seconds": 0, "requests": 0},
-            {"weight": 0.25, "seconds": 5400, "requests": 0},
+            {"weight": 0.05, "seconds": 0, "rows": 0, "requests": 0},
+            {"weight": 0.25, "seconds": 5400, "rows": 0, "requests": 0},
         ]
 
     @pytest.mark.parametrize(
-        "line", ["five percent", "5% for an hour", "5 for 1 h", "5% for 1 h and requests"]
+        "line", ["five percent", "5% for an hour", "5 for 1 h", "5% for 1 h and rows"]
     )
     def test_that_cannot_be_read_say_how_one_is_written(self, line: str) -> None:
-        with pytest.raises(UnreadableStep, match="write one as 5% for 1 h and 1,000 requests"):
+        with pytest.raises(UnreadableStep, match="write one as 5% for 1 h and 1,000 rows"):
             read_steps(line)
 
     @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ from monitors.feed.models import FeedEvent
 from monitors.workflows import services
 from monitors.workflows.models import Rollout
 from monitors.workflows.rollouts.checks import OF_ONE_STEP, chance_of
-from monitors.workflows.rollouts.plan import Guard, RolloutPlan
+from monitors.workflows.rollouts.plan import Guard, PlannedStep, RolloutPlan
 from monitors.workflows.rollouts.services import pause_rollout, resume_rollout, roll_back_run
 from tests.worlds.approvals import count_requests
 from tests.worlds.rollouts import STAGED, RolloutWorld, run_after_gate
@@ -66,9 +66,9 @@ class TestSteps:
     def test_begins_with_the_first_share_in_place_of_copies(self, world: RolloutWorld) -> None:
         assert state_of(world) == ("1", "2", 0.05, [])
         assert (world.run.state, world.run.needs) == ("waiting", "traffic")
-        assert world.run.waiting_for.startswith("the rollout at 5.0%: 10 min and 200 requests")
+        assert world.run.waiting_for.startswith("the rollout at 5.0%: 10 min and 200 rows")
 
-    def test_stays_at_its_share_until_time_and_requests_have_come(self, world: RolloutWorld) -> None:
+    def test_stays_at_its_share_until_time_and_rows_have_come(self, world: RolloutWorld) -> None:
         world.let_pass(700)
         world.send(2_000, 150)
         world.check()
@@ -80,7 +80,21 @@ class TestSteps:
 
         assert state_of(world) == ("1", "2", 0.5, [])
 
-    def test_counts_requests_and_not_their_rows(self, world: RolloutWorld) -> None:
+    def test_counts_each_row_of_a_batch(self, world: RolloutWorld) -> None:
+        world.let_pass(700)
+        world.send(2_000, 0)
+        for _ in range(5):
+            world.send_request(rows=40)
+
+        world.check()
+
+        assert (world.rollout.answered["rows"], world.rollout.answered["requests"]) == (200, 5)
+        assert world.rollout.weight == 0.5
+
+    def test_counts_requests_where_the_plan_names_them(self, project: Project) -> None:
+        step = PlannedStep(0.05, 600, requests=200)
+        world = run_after_gate(project, plan=RolloutPlan(steps=(step,)).as_json())
+        world.advance()
         world.let_pass(700)
         world.send(2_000, 150)
         canary = RequestCount.objects.filter(model=world.model, role="canary", outcome="answered")
