@@ -109,8 +109,8 @@ def _metrics() -> list[Metric]:
         for kind in (MonitorKind.SERVICE, MonitorKind.PERFORMANCE, MonitorKind.DRIFT, MonitorKind.QUALITY)
     )
     of_labels = partial(performance, needs_labels=True)
-    of_classes, of_numbers, of_ranking = (
-        partial(of_labels, tasks=tasks) for tasks in (_CLASSES, _NUMBERS, ("ranking",))
+    of_classes, of_many_classes, of_numbers, of_ranking = (
+        partial(of_labels, tasks=tasks) for tasks in (_CLASSES, ("multiclass",), _NUMBERS, ("ranking",))
     )
     feature, of_class, groups = SubjectKind.FEATURE, SubjectKind.CLASS, SubjectKind.SEGMENT_FEATURE
     own = SubjectKind.CUSTOM_METRIC
@@ -157,8 +157,15 @@ def _metrics() -> list[Metric]:
         of_classes("class_precision", "Precision of a class", "share", False, subject=of_class),
         of_classes("class_recall", "Recall of a class", "share", False, subject=of_class),
         of_classes("class_f1", "F1 of a class", lower_is_better=False, subject=of_class),
+        of_many_classes("class_roc_auc", "ROC AUC of a class", lower_is_better=False, subject=of_class),
+        of_many_classes(
+            "class_average_precision", "Average precision of a class", lower_is_better=False, subject=of_class
+        ),
+        # Of several classes, means of each against the rest.
         of_classes("roc_auc", "ROC AUC", lower_is_better=False),
         of_classes("average_precision", "Average precision", lower_is_better=False),
+        of_many_classes("weighted_roc_auc", "Weighted ROC AUC", lower_is_better=False),
+        of_many_classes("weighted_average_precision", "Weighted average precision", lower_is_better=False),
         of_classes("log_loss", "Log loss", "nats"),
         of_classes("brier", "Brier score"),
         of_classes("ece", "Expected calibration error", "0 to 1"),
@@ -261,7 +268,7 @@ _MEASURES: dict[str, Measure] = {
     **dict.fromkeys(("volume_ratio", "freshness", "silence"), Measure.VOLUME),
     "ingest_lag": Measure.SOURCES,
     **dict.fromkeys(("error_rate", "shadow_drop_rate", "queue_p95"), Measure.REQUESTS),
-    **dict.fromkeys(("class_precision", "class_recall", "class_f1"), Measure.CLASSES),
+    **{name: Measure.CLASSES for name in METRICS if name.startswith("class_")},
     **dict.fromkeys(("label_coverage_by_class", "label_lag_p50", "label_lag_p95"), Measure.LABELS),
     **dict.fromkeys(ESTIMATED, Measure.ESTIMATES),
     **{name: Measure.GAPS for name in METRICS if name.endswith("_gap")},

@@ -39,8 +39,15 @@ MEANINGS: dict[str, str] = {
     "class_precision": "Of the rows predicted as this class, the share that belong to it.",
     "class_recall": "Of the rows of this class, the share that were predicted so.",
     "class_f1": "The harmonic mean of precision and recall of one class.",
-    "roc_auc": "The chance that a positive row has a higher score than a negative one: 0.5 is guessing, 1 perfect.",
-    "average_precision": "The area under precision by recall: the share of positives is guessing, 1 perfect.",
+    "class_roc_auc": "The chance that a row of the class has a higher probability of it than any other row.",
+    "class_average_precision": "The area under precision by recall of one class against the rest.",
+    "roc_auc": "The chance that a positive row has a higher score than a negative one: 0.5 is guessing, 1 perfect. Of "
+    "several classes it is the mean of each class against the rest (macro).",
+    "average_precision": "The area under precision by recall: the share of positives is guessing, 1 perfect. Of "
+    "several classes it is the mean of each class against the rest (macro).",
+    "weighted_roc_auc": "ROC AUC of each class against the rest, averaged by how many rows each class has.",
+    "weighted_average_precision": "Average precision of each class against the rest, averaged by how many rows each "
+    "class has.",
     "log_loss": "The mean of minus the logarithm of the probability given to the label: 0 is perfect.",
     "brier": "The mean squared difference between probability and label: 0 is perfect.",
     "ece": "How far predicted probabilities lie from observed shares, on average over bins of them.",

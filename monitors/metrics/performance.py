@@ -25,6 +25,7 @@ SELECTIVE_GAP = 0.05
 SELECTIVE_ROWS = 20  # answers of a class from which the share that has a label says something
 MIN_USUAL_DAYS = 5  # of a reference, from which their spread is known well enough to count with
 COMPLETE_COVERAGE = 0.99  # from which on no label is waited for any more
+RANKED_BY_CHANCE = ("roc_auc", "weighted_roc_auc")
 CHANCE_AUC = 0.5  # of a score that knows nothing; below it the other class has the higher ones
 CLASSES_APART = 50  # the classes of which most rows were labelled; the rest is seen only in the averages
 
@@ -128,7 +129,7 @@ def _point(
     metric: str, estimate: Estimate, status: str, usual: dict[str, dict[str, float]], detail: dict[str, Any]
 ) -> Point:
     limit, is_beyond = limit_of(metric, usual, estimate)
-    if metric == "roc_auc" and estimate.value is not None and estimate.value < CHANCE_AUC:
+    if metric in RANKED_BY_CHANCE and estimate.value is not None and estimate.value < CHANCE_AUC:
         detail = detail | {"below_chance": True}
         is_beyond = is_beyond or (estimate.upper is not None and estimate.upper < CHANCE_AUC)
     if estimate.value is None:

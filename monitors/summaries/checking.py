@@ -11,6 +11,7 @@ import numpy as np
 from inference.prediction_log.models import LabelChange, TouchedPeriod
 from inference.prediction_log.queries.selectors import frame_of
 from inference.registry.models import Version
+from monitors.stats.mergeable.class_scores import ClassScores
 from monitors.stats.mergeable.outcomes import MulticlassOutcomeSummary
 from monitors.stats.mergeable.sketches import CategoricalSummary, NumericSummary
 from monitors.stats.mergeable.window_summary import WindowSummary
@@ -84,6 +85,10 @@ def difference_of(
         stored, computed = replace(stored, distinct=None), replace(computed, distinct=None)
     if isinstance(stored, MulticlassOutcomeSummary) and isinstance(computed, MulticlassOutcomeSummary):
         stored, computed = _in_order(stored), _in_order(computed)
+    if isinstance(stored, ClassScores) and isinstance(computed, ClassScores):
+        # Bits that were once dropped stay so.
+        dropped = max(stored.dropped_bits, computed.dropped_bits)
+        stored, computed = stored.coarser(dropped), computed.coarser(dropped)
     if is_dataclass(stored) and type(stored) is type(computed):
         for field in fields(stored):
             bound = _CELL_TOLERANCE if field.name == "sums" else _SUM_TOLERANCE
@@ -102,7 +107,9 @@ def difference_of(
 def _in_order(outcome: MulticlassOutcomeSummary) -> MulticlassOutcomeSummary:
     """Return the outcome with its classes sorted by name; they may have been learnt in any order."""
     classes = tuple(sorted(outcome.classes))
-    return replace(outcome, classes=classes, confusion=outcome.confusion_of(classes))
+    return replace(
+        outcome, classes=classes, confusion=outcome.confusion_of(classes), scores=outcome.scores_of(classes)
+    )
 
 
 def _is_close(stored: Any, computed: Any, tolerance: float) -> bool:

@@ -239,7 +239,7 @@ class Rollout(models.Model):
 
     @property
     def answered(self) -> dict[str, int]:
-        """How many rows, keys and requests the challenger had answered in its step at the newest check; empty before."""
+        """How many rows, keys and requests the challenger had answered in its step at the newest check, if any."""
         newest = self.newest_check
         return {unit: newest.get(unit, 0) for unit in ("rows", "keys", "requests")} if newest else {}
 

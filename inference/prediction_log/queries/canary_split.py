@@ -119,7 +119,9 @@ def _answered(deployment: Deployment, since: datetime, max_rows: int) -> Iterato
             table = read_rows(payload)
         except ChunkDamaged:
             continue
-        rows = zip(read(table), *(table[name].to_pylist() for name in ("id", "latency_us", "received")), strict=True)
+        rows = zip(
+            read(table), *(table[name].to_pylist() for name in ("id", "latency_us", "received")), strict=True
+        )
         yield (
             role,
             [

@@ -44,6 +44,7 @@ LOSS_OF_METRIC = {
     "accuracy": RowLoss.WRONG_SHARE, "precision": RowLoss.WRONG_SHARE, "recall": RowLoss.WRONG_SHARE,
     "f1": RowLoss.WRONG_SHARE, "weighted_precision": RowLoss.WRONG_SHARE, "weighted_f1": RowLoss.WRONG_SHARE,
     "roc_auc": RowLoss.LOG_LOSS, "average_precision": RowLoss.LOG_LOSS, "log_loss": RowLoss.LOG_LOSS,
+    "weighted_roc_auc": RowLoss.LOG_LOSS, "weighted_average_precision": RowLoss.LOG_LOSS,
     "brier": RowLoss.BRIER, "ece": RowLoss.BRIER,
     "mae": RowLoss.MAE, "median_absolute_error": RowLoss.MAE, "mape": RowLoss.MAE, "pinball_loss": RowLoss.MAE,
     "bias": RowLoss.MAE, "rmse": RowLoss.MSE, "r2": RowLoss.MSE,

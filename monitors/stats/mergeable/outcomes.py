@@ -10,6 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from monitors.stats.mergeable.class_scores import (
+    NO_SCORES,
+    ClassScores,
+    merge_class_scores,
+    summarise_class_scores,
+)
 from monitors.stats.mergeable.sketches import (
     FloatArray,
     IntArray,
@@ -142,8 +148,8 @@ class MulticlassOutcomeSummary:
 
     `confusion[i, j]` counts rows of class i answered as class j; `unknown` counts rows whose label or answer
     is none of `classes`: they are wrong answers. `right` and `wrong` hold the log-odds of the probability that
-    the answered class was given, by whether it was the true one. Summaries stored before these and `brier`
-    were kept have them empty: their rows count in neither.
+    the answered class was given, by whether it was the true one; `scores` those of each class, by whether it was
+    the true one. Summaries stored before these and `brier` were kept have them empty: their rows count in neither.
     """
 
     classes: tuple[str, ...]
@@ -153,6 +159,7 @@ class MulticlassOutcomeSummary:
     brier: Moments = NO_LOSSES
     right: NumericSummary = NO_NUMBERS
     wrong: NumericSummary = NO_NUMBERS
+    scores: ClassScores = NO_SCORES
 
     @property
     def n(self) -> int:
@@ -170,6 +177,7 @@ class MulticlassOutcomeSummary:
             classes, self.confusion_of(classes) + other.confusion_of(classes), self.unknown + other.unknown,
             self.log_loss.merge(other.log_loss), self.brier.merge(other.brier),
             merge_numbers([self.right, other.right]), merge_numbers([self.wrong, other.wrong]),
+            merge_class_scores([self.scores_of(classes), other.scores_of(classes)], len(classes)),
         )  # fmt: skip
 
     def confusion_of(self, classes: tuple[str, ...]) -> IntArray:
@@ -179,6 +187,12 @@ class MulticlassOutcomeSummary:
         wider = np.zeros((len(classes), len(classes)), dtype=np.int64)
         wider[np.ix_(place, place)] = self.confusion
         return wider
+
+    def scores_of(self, classes: tuple[str, ...]) -> ClassScores:
+        """Return the scores by the positions of these classes, which are all of its own and maybe more."""
+        if classes == self.classes:
+            return self.scores
+        return self.scores.on_classes([classes.index(name) for name in self.classes])
 
 
 def summarise_multiclass_outcomes(
@@ -214,6 +228,7 @@ def summarise_multiclass_outcomes(
         brier=Moments.of(np.maximum(squares, 0.0)),
         right=summarise_numbers(_log_odds(_inside(confidence[was_right])), centre=0.0),
         wrong=summarise_numbers(_log_odds(_inside(confidence[~was_right])), centre=0.0),
+        scores=summarise_class_scores(_log_odds(_inside(table[whole])), truth[whole]),
     )
 
 

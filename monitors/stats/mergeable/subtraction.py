@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from monitors.stats.mergeable.class_scores import NO_SCORES, ClassScores
 from monitors.stats.mergeable.expression_sums import ExpressionSums
 from monitors.stats.mergeable.outcomes import (
     BinaryOutcomeSummary,
@@ -276,7 +277,19 @@ def _multiclass(
         _moments(whole.brier, part.brier, exact),
         _numbers(whole.right, part.right, exact),
         _numbers(whole.wrong, part.wrong, exact),
+        _scores(whole.scores_of(classes), part.scores_of(classes), exact),
     )
+
+
+def _scores(whole: ClassScores, part: ClassScores, exact: _Exactness) -> ClassScores:
+    rest = whole.minus(part)
+    is_part = bool((rest.positives >= 0).all() and (rest.negatives >= 0).all())
+    # Without most of its rows it might have kept more bits.
+    exact.demand(is_part, not whole.dropped_bits or whole.n > 2 * part.n)
+    if is_part:
+        return rest
+    rest = replace(rest, positives=np.maximum(rest.positives, 0), negatives=np.maximum(rest.negatives, 0))
+    return rest.minus(NO_SCORES)
 
 
 def _regression(

@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 import zstandard
 
+from monitors.stats.mergeable.class_scores import BITS, ClassScores, max_steps
 from monitors.stats.mergeable.outcomes import (
     BinaryOutcomeSummary,
     ErrorShape,
@@ -229,6 +230,8 @@ def _outcome_faults(outcome: OutcomeSummary, layout: SummaryLayout) -> Iterator[
             yield from _named(one.name, _number_faults(value, 0.0, None))
             if value.rows > outcome.n:
                 yield f"{one.name} has more values than there are labels"
+        elif isinstance(value, ClassScores):
+            yield from _named(one.name, _score_faults(value, len(layout.classes), outcome.n))
         elif isinstance(value, int) and value < 0:
             yield f"{one.name} is negative"
         elif isinstance(value, ErrorShape):
@@ -250,6 +253,24 @@ def _outcome_faults(outcome: OutcomeSummary, layout: SummaryLayout) -> Iterator[
                 yield "label_spread is negative"
             if outcome.ranking is not None:
                 yield "it has queries of a ranking"
+
+
+def _score_faults(scores: ClassScores, classes: int, n: int) -> Iterator[str]:
+    """Find what no rows give: each row counts once in every class, and is of one."""
+    steps, dropped = scores.steps, scores.dropped_bits
+    if not 0 <= dropped <= BITS or not steps.size == scores.positives.size <= max_steps(classes):
+        yield "it has other steps than its classes may have"
+    elif steps.size and (bool((np.diff(steps, prepend=-1) <= 0).any()) or int(steps[-1]) >> BITS >= classes):
+        yield "its steps do not ascend, or are of no class"
+    elif bool((scores.positives < 0).any() or (scores.negatives < 0).any()):
+        yield "a count is negative"
+    elif steps.size:
+        positives, negatives = (
+            np.bincount(scores.classes, counts, classes) for counts in (scores.positives, scores.negatives)
+        )
+        rows = positives.sum()
+        if rows > n or bool((positives + negatives != rows).any()):
+            yield f"its classes do not count the same of {n:,} rows"
 
 
 def _moment_faults(moments: Moments, n: int) -> Iterator[str]:

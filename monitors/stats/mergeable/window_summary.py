@@ -18,6 +18,7 @@ import zstandard
 from numpy.typing import ArrayLike
 
 from monitors.stats.mergeable.byte_planes import shuffle, unshuffle, unshuffle_together
+from monitors.stats.mergeable.class_scores import NO_SCORES, ClassScores
 from monitors.stats.mergeable.expression_sums import ExpressionSums, merge_expressions
 from monitors.stats.mergeable.outcomes import (
     NO_LOSSES,
@@ -366,6 +367,14 @@ class _Binary(msgspec.Struct, array_like=True, frozen=True, tag="binary"):
     negatives: bytes
 
 
+class _Scores(msgspec.Struct, array_like=True, frozen=True):
+    dropped_bits: int
+    step_width: int
+    steps: bytes
+    count_width: int
+    counts: bytes
+
+
 class _Multiclass(msgspec.Struct, array_like=True, frozen=True, tag="multiclass"):
     classes: tuple[str, ...]
     confusion: list[int]
@@ -374,6 +383,7 @@ class _Multiclass(msgspec.Struct, array_like=True, frozen=True, tag="multiclass"
     brier: Moments | None = None
     right: bytes | None = None
     wrong: bytes | None = None
+    scores: _Scores | None = None
 
 
 class _Regression(msgspec.Struct, array_like=True, frozen=True, tag="regression"):
@@ -603,6 +613,7 @@ def _pack_outcome(outcome: OutcomeSummary) -> bytes:
                 _Multiclass(
                     outcome.classes, outcome.confusion.ravel().tolist(), outcome.unknown, outcome.log_loss,
                     outcome.brier, _pack_column(outcome.right), _pack_column(outcome.wrong),
+                    _pack_scores(outcome.scores),
                 )
             )  # fmt: skip
         case RegressionOutcomeSummary():
@@ -631,6 +642,7 @@ def _unpack_outcome(data: bytes) -> OutcomeSummary:
             return MulticlassOutcomeSummary(
                 wire.classes, confusion, wire.unknown, wire.log_loss, wire.brier or NO_LOSSES,
                 _unpack_numbers(wire.right) or NO_NUMBERS, _unpack_numbers(wire.wrong) or NO_NUMBERS,
+                _unpack_scores(wire.scores) if wire.scores else NO_SCORES,
             )  # fmt: skip
         case _Regression():
             return RegressionOutcomeSummary(
@@ -638,3 +650,17 @@ def _unpack_outcome(data: bytes) -> OutcomeSummary:
                 wire.relative_error or NO_LOSSES, wire.zero_labels,
                 _unpack_numbers(wire.magnitude) or NO_NUMBERS, wire.shape, wire.ranking,
             )  # fmt: skip
+
+
+def _pack_scores(scores: ClassScores) -> _Scores | None:
+    if not scores.steps.size:
+        return None
+    gaps = np.diff(scores.steps >> scores.dropped_bits, prepend=0)
+    counts = np.concatenate([scores.positives, scores.negatives])
+    return _Scores(scores.dropped_bits, *_pack_counts(gaps), *_pack_counts(counts))
+
+
+def _unpack_scores(wire: _Scores) -> ClassScores:
+    gaps = unshuffle(wire.steps, f"u{wire.step_width}").astype(np.int64)
+    positives, negatives = unshuffle(wire.counts, f"u{wire.count_width}").astype(np.int64).reshape(2, -1)
+    return ClassScores(np.cumsum(gaps) << wire.dropped_bits, positives, negatives, wire.dropped_bits)

@@ -24,7 +24,8 @@ MIN_BLOCKS = 7  # of a week's days, as well as of a day's hours
 RANGES = {"r2": (-np.inf, 1.0), "bias": (-np.inf, np.inf)} | dict.fromkeys(
     (
         "accuracy", "precision", "recall", "f1", "weighted_precision", "weighted_f1", "roc_auc",
-        "average_precision", "ece", "ndcg", "ndcg_at_10", "mean_average_precision", "mrr", "hit_rate_at_10",
+        "average_precision", "weighted_roc_auc", "weighted_average_precision", "ece", "ndcg", "ndcg_at_10",
+        "mean_average_precision", "mrr", "hit_rate_at_10",
     ),
     (0.0, 1.0),
 )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Precision, recall and F1 of many classes: each class, and averages over classes with intervals.
+"""Metrics of many classes: each class, and averages over classes of precision, recall and F1 with intervals.
 
 The variance of an average is by the delta method on the confusion matrix, whose cells are one multinomial
 (Takahashi, Yamamoto, Kuchiba and Koyama, "Confidence interval for micro-averaged F1 and macro-averaged F1
@@ -15,6 +15,7 @@ import numpy as np
 
 from monitors.stats.mergeable.outcomes import MulticlassOutcomeSummary
 from monitors.stats.mergeable.sketches import FloatArray
+from monitors.stats.performance.class_curves import class_curves
 from monitors.stats.performance.estimate import Estimate, around, share
 
 
@@ -87,10 +88,11 @@ def _average(
 
 
 def classes_apart(outcome: MulticlassOutcomeSummary) -> dict[str, dict[str, Estimate]]:
-    """Give class_precision, class_recall and class_f1 of each class that occurs, by class.
+    """Measure each class that occurs, by class: its precision, recall and F1, and how its probability ranks rows.
 
     A share of no rows, as the precision of a class that was never answered, is undefined.
     """
+    curves = class_curves(outcome)
     right = np.diag(outcome.confusion)
     answered, actual = outcome.confusion.sum(axis=0), outcome.confusion.sum(axis=1)
     return {
@@ -98,6 +100,8 @@ def classes_apart(outcome: MulticlassOutcomeSummary) -> dict[str, dict[str, Esti
             "class_precision": share(int(right[i]), int(answered[i])),
             "class_recall": share(int(right[i]), int(actual[i])),
             "class_f1": f1(int(right[i]), int(answered[i] + actual[i] - 2 * right[i])),
+            "class_roc_auc": curves.roc_auc[i],
+            "class_average_precision": curves.average_precision[i],
         }
         for i, name in enumerate(outcome.classes)
         if answered[i] + actual[i]

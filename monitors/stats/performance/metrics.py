@@ -14,6 +14,7 @@ from monitors.stats.mergeable.outcomes import (
 )
 from monitors.stats.performance.calibration import expected_calibration_error
 from monitors.stats.performance.class_averages import class_averages, f1
+from monitors.stats.performance.class_curves import curve_averages
 from monitors.stats.performance.estimate import Z95, Estimate, around, mean_loss, share
 from monitors.stats.performance.ranking_curves import average_precision, roc_auc
 from monitors.stats.performance.ranking_queries import measure_queries
@@ -28,7 +29,8 @@ def measure_outcomes(
 
     Binary: accuracy, precision, recall, f1, roc_auc, average_precision, log_loss, brier, ece. Multiclass:
     accuracy, precision, recall and f1 as macro averages over the classes that occur, weighted_precision,
-    weighted_f1, log_loss, brier (summed over classes, 0 to 2) and ece of the answered class. Regression: mae,
+    weighted_f1, roc_auc and average_precision as macro averages of each class against the rest, both also
+    weighted, log_loss, brier (summed over classes, 0 to 2) and ece of the answered class. Regression: mae,
     rmse, mape, median_absolute_error, r2, bias (prediction minus label), and pinball_loss where the model
     predicts a `quantile` (between 0 and 1); and of a ranking ndcg, ndcg_at_10, mean_average_precision, mrr and
     hit_rate_at_10, whose n counts queries. Precision, recall and f1 without any positive are 0, as in
@@ -66,6 +68,7 @@ def _measure_multiclass(outcome: MulticlassOutcomeSummary) -> dict[str, Estimate
     return {
         "accuracy": share(int(np.trace(outcome.confusion)), outcome.n),
         **class_averages(outcome),
+        **curve_averages(outcome),
         "log_loss": mean_loss(outcome.log_loss, least=0.0),
         "brier": mean_loss(outcome.brier, least=0.0),
         "ece": expected_calibration_error(outcome.right, outcome.wrong),

@@ -63,6 +63,11 @@ def average_precision(positives: NumericSummary, negatives: NumericSummary) -> E
     value = float(hits.counts[::-1] @ precision) / positives.n
     if not 0 < value < 1:
         return Estimate(value, n)
-    logit, half = np.log(value / (1 - value)), Z95 / np.sqrt(positives.n * value * (1 - value))
+    return Estimate(value, n, *logit_interval(value, positives.n), "logit")
+
+
+def logit_interval(value: float, positives: int) -> tuple[float, float]:
+    """Bound an average precision between 0 and 1, neither included, at 95 % (Boyd, Eng and Page, 2013)."""
+    logit, half = np.log(value / (1 - value)), Z95 / np.sqrt(positives * value * (1 - value))
     lower, upper = (float(1 / (1 + np.exp(-bound))) for bound in (logit - half, logit + half))
-    return Estimate(value, n, lower, upper, "logit")
+    return lower, upper

@@ -191,7 +191,7 @@ def _baseline(outcome: OutcomeSummary) -> dict[str, float]:
         return {"accuracy": max(rate, 1 - rate), "log_loss": _entropy([rate, 1 - rate]), "roc_auc": 0.5}
     if isinstance(outcome, MulticlassOutcomeSummary):
         shares = [float(share) for share in outcome.confusion.sum(axis=1) / max(outcome.n, 1)]
-        return {"accuracy": max(shares, default=0.0), "log_loss": _entropy(shares)}
+        return {"accuracy": max(shares, default=0.0), "log_loss": _entropy(shares), "roc_auc": 0.5}
     return {"rmse": math.sqrt(outcome.label_spread / outcome.n), "r2": 0.0}
 
 
@@ -218,6 +218,8 @@ def _method(point: MetricPoint) -> str:
         method = f"jackknife over {detail['blocks']} {'hours' if point.span == 'day' else 'days'}"
     if detail.get("zero_labels"):
         method += f"; {detail['zero_labels']:,} zero labels left out"
+    if left_out := detail.get("classes_left_out"):
+        method += f"; {left_out:,} class{'' if left_out == 1 else 'es'} without labelled rows left out"
     if detail.get("below_chance"):
         method += f"; {BELOW_CHANCE}"
     if point.status == "not_informative":
@@ -372,7 +374,8 @@ def _duration(seconds: float | None) -> timedelta | None:
 
 
 BELOW_CHANCE = (
-    "below 0.5, as if the probability were that of the other class: see the positive class in Settings"
+    "below 0.5, as if the probability were that of the other class: see the positive class in Settings, or of several "
+    "classes their order in the version"
 )
 
 

@@ -54,14 +54,24 @@ _ACTING_RUN = re.compile(r"run (\d+)")
 RAISED = Q(status__in=("warning", "critical"))
 SHOWN_METRICS = {
     "binary": ("roc_auc", "log_loss", "accuracy"),
-    "multiclass": ("accuracy", "log_loss", "f1"),
+    "multiclass": ("accuracy", "log_loss", "f1", "roc_auc"),
     "regression": ("mae", "rmse", "r2"),
     "ranking": ("ndcg", "mean_average_precision", "mrr"),
 }
 """The metrics of performance that have a chart, by task, and those that only the table has."""
 OTHER_METRICS = {
     "binary": ("precision", "recall", "f1", "average_precision", "brier", "ece"),
-    "multiclass": ("precision", "recall", "weighted_precision", "weighted_f1", "brier", "ece"),
+    "multiclass": (
+        "precision",
+        "recall",
+        "weighted_precision",
+        "weighted_f1",
+        "weighted_roc_auc",
+        "average_precision",
+        "weighted_average_precision",
+        "brier",
+        "ece",
+    ),
     "regression": ("bias", "mape", "median_absolute_error", "pinball_loss"),
     "ranking": ("ndcg_at_10", "hit_rate_at_10"),
 }

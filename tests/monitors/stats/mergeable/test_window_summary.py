@@ -122,13 +122,21 @@ def test_every_kind_of_outcome_comes_back(outcome):
         }
 
 
+CURVES = {"roc_auc", "weighted_roc_auc", "average_precision", "weighted_average_precision"}
+
+
 @pytest.mark.parametrize(
     ("outcome", "fields_then", "unknown_then"),
     [
         (
             summarise_multiclass_outcomes(("a", "b"), ["a", "b"], ["a", "a"], [[0.9, 0.1]] * 2),
             5,
-            {"brier", "ece"},
+            {"brier", "ece", *CURVES},
+        ),
+        (
+            summarise_multiclass_outcomes(("a", "b"), ["a", "b"], ["a", "a"], [[0.9, 0.1]] * 2),
+            8,
+            CURVES,
         ),
         (summarise_regression_outcomes([1.0, 4.0], [1.5, 3.0]), 6, {"mape", "median_absolute_error"}),
     ],

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from sklearn import metrics
 
+from monitors.stats.mergeable.class_scores import max_steps
 from monitors.stats.mergeable.outcomes import (
     merge_outcomes,
     summarise_binary_outcomes,
@@ -211,6 +212,76 @@ class TestMulticlass:
                 covered[name] += measured[name].lower <= value <= measured[name].upper
 
         assert all(0.91 <= hits / 300 <= 0.985 for hits in covered.values()), covered
+
+
+class TestEachClassAgainstTheRest:
+    def test_equals_scikit_learn(self):
+        truth, answer, probability = animals(np.random.default_rng(2), 2_000)
+        probability = probability[:, :3]
+
+        outcome = summarise_multiclass_outcomes(ANIMALS[:3], truth, answer, probability)
+
+        measured, apart = measure_outcomes(outcome), classes_apart(outcome)
+        for name, average in (("roc_auc", "macro"), ("weighted_roc_auc", "weighted")):
+            expected = metrics.roc_auc_score(truth, probability, multi_class="ovr", average=average)
+            assert measured[name].value == pytest.approx(expected, abs=1e-9)
+        own = truth[:, None] == ANIMALS[:3]
+        for name, average in (("average_precision", "macro"), ("weighted_average_precision", "weighted")):
+            expected = metrics.average_precision_score(own, probability, average=average)
+            assert measured[name].value == pytest.approx(expected, abs=1e-9)
+        for place, of_class in enumerate(apart.values()):
+            expected = metrics.roc_auc_score(own[:, place], probability[:, place])
+            assert of_class["class_roc_auc"].value == pytest.approx(expected, abs=1e-9)
+
+    def test_leaves_out_a_class_without_rows_and_says_so(self):
+        truth, answer, probability = animals(np.random.default_rng(3), 400)
+
+        measured = measure_outcomes(summarise_multiclass_outcomes(ANIMALS, truth, answer, probability))
+
+        own = truth[:, None] == ANIMALS[:3]
+        expected = metrics.roc_auc_score(own, probability[:, :3], average="macro")
+        assert measured["roc_auc"].value == pytest.approx(expected, abs=1e-9)
+        assert measured["roc_auc"].detail["classes_left_out"] == 1
+
+    def test_of_one_class_alone_is_undefined(self):
+        table = [[0.9, 0.1], [0.8, 0.2]]
+
+        measured = measure_outcomes(
+            summarise_multiclass_outcomes(["ant", "bee"], ["ant"] * 2, ["ant"] * 2, table)
+        )
+
+        assert measured["roc_auc"].value is None
+        assert measured["average_precision"].value is None
+
+    def test_of_many_rows_stays_small_and_close_in_whatever_order_the_parts_come(self):
+        rng = np.random.default_rng(4)
+        parts = [
+            summarise_multiclass_outcomes(ANIMALS[:3], truth, answer, probability[:, :3])
+            for truth, answer, probability in (animals(rng, 8_000) for _ in range(3))
+        ]
+        whole, turned = merge_outcomes(parts), merge_outcomes(parts[::-1])
+
+        assert whole.scores.steps.size <= max_steps(3)
+        assert np.array_equal(whole.scores.steps, turned.scores.steps)
+        assert np.array_equal(whole.scores.positives, turned.scores.positives)
+        exact = np.mean([measure_outcomes(part)["roc_auc"].value for part in parts])
+        assert measure_outcomes(whole)["roc_auc"].value == pytest.approx(exact, abs=2e-3)
+
+    @pytest.mark.slow
+    def test_intervals_hold_the_truth_at_least_as_often_as_they_say(self):
+        rng = np.random.default_rng(5)
+        names = ("roc_auc", "weighted_roc_auc", "average_precision", "weighted_average_precision")
+        truth, answer, probability = animals(rng, 200_000)
+        true = measure_outcomes(summarise_multiclass_outcomes(ANIMALS, truth, answer, probability))
+        covered = dict.fromkeys(names, 0)
+
+        for _ in range(300):
+            truth, answer, probability = animals(rng, 400)
+            measured = measure_outcomes(summarise_multiclass_outcomes(ANIMALS, truth, answer, probability))
+            for name in names:
+                covered[name] += measured[name].lower <= true[name].value <= measured[name].upper
+
+        assert all(hits / 300 >= 0.93 for hits in covered.values()), covered
 
 
 def house_prices(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarray]:

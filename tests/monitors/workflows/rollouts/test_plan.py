@@ -73,9 +73,7 @@ class TestLines:
             {"weight": 0.25, "seconds": 5400, "rows": 0, "requests": 0},
         ]
 
-    @pytest.mark.parametrize(
-        "line", ["five percent", "5% for an hour", "5 for 1 h", "5% for 1 h and rows"]
-    )
+    @pytest.mark.parametrize("line", ["five percent", "5% for an hour", "5 for 1 h", "5% for 1 h and rows"])
     def test_that_cannot_be_read_say_how_one_is_written(self, line: str) -> None:
         with pytest.raises(UnreadableStep, match="write one as 5% for 1 h and 1,000 rows"):
             read_steps(line)
