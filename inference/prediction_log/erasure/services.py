@@ -13,6 +13,7 @@ from django.db.models.functions import Now
 
 from driftline.accounts.models import Project
 from driftline.accounts.services import record_audit
+from driftline.common.advisory_locks import AdvisoryLock, session_lock
 from driftline.common.errors import Problem
 from driftline.common.ids import ID_LENGTH, is_valid_id
 from driftline.common.lease import LeaseLost
@@ -99,7 +100,14 @@ def resumable_erasures() -> LeasedQuerySet[Erasure]:
 
 def resume_erasure(erasure_id: int) -> bool:
     """Do what can be done of an erasure now, in a worker; returns whether there was something to do."""
-    return attempt(Erasure.objects.filter(pk=erasure_id), _work)
+    erasures = Erasure.objects.filter(pk=erasure_id)
+    with session_lock(AdvisoryLock.BACKUP_MOMENT, shared=True) as is_free:
+        if is_free:
+            return attempt(erasures, _work)
+    erasures.waiting().update(
+        state=Erasure.State.WAITING, waiting_for="a backup that is being made", touched_at=Now()
+    )
+    return False
 
 
 def _work(lease: WorkLease[Erasure]) -> None:

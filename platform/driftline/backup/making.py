@@ -6,23 +6,21 @@ import fcntl
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from datetime import datetime
 from pathlib import Path
 
 from django.conf import settings
-from django.db import connection, transaction
-from django.db.models import Q
+from django.db import transaction
 
 from driftline.accounts.models import AuditEntry
 from driftline.accounts.services import record_audit
 from driftline.backup import database, home_files
 from driftline.backup.base import take_base
+from driftline.backup.erasures import ErasureAtWork, paused_erasures
 from driftline.backup.manifest import FORMAT, BackupManifest, part_of, write_manifest
-from driftline.common.clock import now
+from driftline.backup.signature import sign_manifest
 from driftline.common.durable_files import sync_to_disk
 from driftline.services.ownership import Owner, current_owner, own
 from driftline.services.paths import HomePaths, create_folders, home_paths
-from inference.prediction_log.erasure.models import Erasure
 
 UNFINISHED = ".unfinished"
 MADE = "backup.made"
@@ -61,7 +59,7 @@ def make_backup(
                 sync_to_disk(target.parent)
                 if is_noted:
                     note_backup(target, manifest)
-        except (OSError, database.DatabaseFailed, home_files.LinkInHome) as error:
+        except (OSError, database.DatabaseFailed, home_files.LinkInHome, ErasureAtWork) as error:
             raise NotMade(_describe(error, target)) from error
         finally:
             shutil.rmtree(draft, ignore_errors=True)
@@ -108,17 +106,12 @@ def reachable_database(paths: HomePaths, what: str) -> Iterator[None]:
 
 
 def _write(home: Path, draft: Path, kept_keys: Path | None, say: Say, *, takes_base: bool) -> BackupManifest:
-    began = now()
     base = None
     if takes_base:
         say("Copying the database's files ...")
         base = take_base(draft, home)
-    say("Staging the files ...")
-    staged = home_files.stage(home)
-    with database.snapshot() as taken:
-        home_files.stage_what_is_new(home, staged)
-        home_files.freeze_spools(staged)
-        _refuse_beside_erasure(began)
+    with contextlib.ExitStack() as fixed:
+        staged, taken = _fix_moment(home, fixed, say)
         say("Dumping the database ...")
         database.dump(taken, draft / "database.dump")
         rows = taken.count_rows()
@@ -141,18 +134,19 @@ def _write(home: Path, draft: Path, kept_keys: Path | None, say: Say, *, takes_b
     )
     sync_to_disk(draft / "database.dump")
     write_manifest(draft, manifest)
+    sign_manifest(draft)
     return manifest
 
 
-def _refuse_beside_erasure(began: datetime) -> None:
-    """Refuse where files that were staged may hold what an erasure has removed since, or is about to."""
-    if Erasure._meta.db_table not in connection.introspection.table_names():
-        return  # a release from before there were erasures
-    under_way = Q(state__in=Erasure.UNFINISHED) | Q(finished_at__gte=began)
-    if Erasure.objects.filter(under_way).exists():
-        raise NotMade(
-            "An erasure is under way; make the backup when it has ended, or it may hold what was erased."
-        )
+def _fix_moment(home: Path, fixed: contextlib.ExitStack, say: Say) -> tuple[Path, database.Snapshot]:
+    """Stage the files, and fix the database until `fixed` is closed; both are of one moment."""
+    with paused_erasures(say):
+        say("Staging the files ...")
+        staged = home_files.stage(home)
+        taken = fixed.enter_context(database.snapshot())
+        home_files.stage_what_is_new(home, staged)
+        home_files.freeze_spools(staged)
+    return staged, taken
 
 
 def _move_keys(archive: Path, kept: Path) -> None:

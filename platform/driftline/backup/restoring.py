@@ -11,6 +11,7 @@ import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
+from dataclasses import replace as replace_fields
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -33,6 +34,7 @@ from driftline.backup.database import DatabaseFailed
 from driftline.backup.making import Say, found_no_room, keys_name
 from driftline.backup.manifest import BackupManifest, NoBackup, check_parts, read_manifest
 from driftline.backup.mark import RestoreMark, mark_path, read_mark, write_mark
+from driftline.backup.signature import check_signature
 from driftline.common.durable_files import sync_to_disk
 from driftline.services.ownership import AlreadyRunning, Owner, own
 from driftline.services.paths import HomePaths, create_folders, home_paths
@@ -76,12 +78,20 @@ class Restored:
 
 
 def restore_backup(
-    folder: Path, keys: Path | None, *, replace: bool, until: str | None = None, now: datetime, say: Say
+    folder: Path,
+    keys: Path | None,
+    *,
+    replace: bool,
+    until: str | None = None,
+    trust: bool = False,
+    now: datetime,
+    say: Say,
 ) -> Restored:
     """Restore a backup into this home and its database; with `replace` what the home holds is put aside first.
 
     With `until`, RFC 3339 or LATEST, the embedded database is brought to that moment, or to the end of its archived
-    log. Raises NotRestored. Nothing was touched where the backup itself is not whole, or does not lead there.
+    log. Raises NotRestored. Nothing was touched where the backup itself is not whole, does not lead there, or has
+    no signature that the keys know, unless `trust`.
     """
     paths = home_paths(settings.HOME)
     _remove_traces(paths)
@@ -90,6 +100,7 @@ def restore_backup(
         source = _Source(folder, _find_keys(folder, keys, manifest))
         _check_release(manifest)
         say("Checking the backup ...")
+        remark = "" if trust else check_signature(folder, source.keys, is_apart=manifest.keys_are_apart)
         check_parts(source.paths, manifest.parts)
         for name in _ARCHIVES:
             home_files.check_archive(source.paths[name], paths.home)
@@ -129,7 +140,7 @@ def restore_backup(
         ValueError,
     ) as error:
         raise NotRestored(_describe(error, paths.home)) from error
-    return restored
+    return replace_fields(restored, remarks=[*restored.remarks, *([remark] if remark else [])])
 
 
 def _describe(error: Exception, home: Path) -> str:
@@ -163,6 +174,8 @@ def read_moment(text: str) -> datetime | None:
 
 def _find_keys(folder: Path, keys: Path | None, manifest: BackupManifest) -> Path:
     if not manifest.keys_are_apart:
+        if keys is not None:
+            raise NotRestored(f"The keys of {folder} lie in it, and --keys names others; leave that out.")
         return folder / "keys.tar"
     if keys is None:
         raise NotRestored(

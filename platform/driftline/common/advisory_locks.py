@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from enum import IntEnum, unique
 
-from django.db import Error, connection
+from django.db import Error, OperationalError, connection, transaction
+from psycopg2.errors import LockNotAvailable
 
 
 @unique
@@ -34,6 +35,7 @@ class AdvisoryLock(IntEnum):
     FEED = 7_360  # no key: one process at a time gives events their places in the feed
     INVITATION_LETTER = 7_389  # invitation: one worker at a time sends its letter
     AUDIT_SEALING = 7_390  # no key: one process at a time seals audit entries
+    BACKUP_MOMENT = 7_392  # no key: erasures share it, a backup that fixes its moment has it alone
     UPGRADE = 7_395  # no key: one upgrade at a time, held by its session, so it ends with the process
 
 
@@ -48,15 +50,36 @@ def try_lock(kind: AdvisoryLock, *key: int) -> bool:
 
 
 @contextmanager
-def session_lock(kind: AdvisoryLock, *key: int) -> Iterator[bool]:
-    """Hold a lock while the block runs, outside transactions; the block gets False if somebody has it."""
-    is_held = bool(_select("pg_try_advisory_lock", kind, *key))
+def session_lock(
+    kind: AdvisoryLock, *key: int, shared: bool = False, wait_seconds: float = 0.0
+) -> Iterator[bool]:
+    """Hold a lock while the block runs, outside transactions; the block gets False if somebody has it.
+
+    With `wait_seconds` it waits for so long, and whoever wants the lock later comes after it.
+    """
+    sharing = "_shared" if shared else ""
+    if wait_seconds:
+        is_held = _wait_for(f"pg_advisory_lock{sharing}", kind, *key, seconds=wait_seconds)
+    else:
+        is_held = bool(_select(f"pg_try_advisory_lock{sharing}", kind, *key))
     try:
         yield is_held
     finally:
         if is_held:
             with suppress(Error):  # a dead session holds no lock, and what the block raised says more
-                _select("pg_advisory_unlock", kind, *key)
+                _select(f"pg_advisory_unlock{sharing}", kind, *key)
+
+
+def _wait_for(function: str, *arguments: int, seconds: float) -> bool:
+    try:
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute("SELECT set_config('lock_timeout', %s, true)", [f"{seconds * 1000:.0f}ms"])
+            _select(function, *arguments)
+    except OperationalError as error:
+        if isinstance(error.__cause__, LockNotAvailable):
+            return False
+        raise
+    return True
 
 
 def _select(function: str, *arguments: int) -> object:

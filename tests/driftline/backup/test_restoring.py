@@ -1,5 +1,6 @@
-"""What a restore says where it fails."""
+"""What a restore says where it fails, and whose backups it trusts."""
 
+import io
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,6 +12,7 @@ from django.test import override_settings
 from driftline.backup.database import DatabaseFailed
 from driftline.backup.manifest import FORMAT, BackupManifest, NoBackup, part_of, write_manifest
 from driftline.backup.restoring import NotRestored, _describe, restore_backup
+from driftline.backup.signature import KEYS_BESIDE, check_signature, sign_manifest
 from driftline.common.clock import now
 from tests.small_disk import mounted_disk
 
@@ -64,27 +66,89 @@ def write_no_dump(folder: Path) -> None:
     (folder / "database.dump").write_bytes(b"no dump")
 
 
-@pytest.mark.parametrize("tamper", [lead_out, write_no_archive, write_no_dump])
-@override_settings(DATABASE_URL="")
-def test_a_backup_whose_checksums_were_made_anew_is_refused_before_the_home_is_touched(
-    tmp_path: Path, settings: Any, tamper: Any
-) -> None:
-    settings.HOME, folder = tmp_path / "home", tmp_path / "backup"
+@pytest.fixture
+def backup(tmp_path: Path, settings: Any) -> Path:
+    """A backup with empty archives, and an empty home."""
+    settings.HOME, settings.DATABASE_URL, folder = tmp_path / "home", "", tmp_path / "backup"
     for made in (settings.HOME, folder):
         made.mkdir()
     (folder / "database.dump").touch()
     for name in ("files.tar", "keys.tar"):
         tarfile.open(folder / name, "w").close()
-    tamper(folder)
-    parts = {path.name: part_of(path) for path in folder.iterdir()}
+    describe(folder)
+    return folder
+
+
+def describe(folder: Path) -> None:
+    """Write the manifest of what the folder holds, signed with the secret key of this process."""
+    parts = {path.name: part_of(path) for path in folder.iterdir() if not path.name.startswith("manifest")}
     manifest = BackupManifest(
         format=FORMAT, moment=now().isoformat(), server_version=180_000, migrations={}, rows={}, parts=parts,
         keys_are_apart=False,
     )  # fmt: skip
     write_manifest(folder, manifest)
+    sign_manifest(folder)
 
+
+def refusal(folder: Path, *, keys: Path | None = None, trust: bool = False) -> str:
     with pytest.raises(NotRestored) as refused:
-        restore_backup(folder, None, replace=False, now=now(), say=lambda text: None)
+        restore_backup(folder, keys, replace=False, trust=trust, now=now(), say=lambda text: None)
+    return str(refused.value)
 
-    assert "cannot be" in str(refused.value)
+
+@pytest.mark.parametrize("tamper", [lead_out, write_no_archive, write_no_dump])
+def test_a_backup_whose_checksums_were_made_anew_is_refused_before_the_home_is_touched(
+    backup: Path, settings: Any, tamper: Any
+) -> None:
+    tamper(backup)
+    describe(backup)
+
+    assert "cannot be" in refusal(backup)
     assert list(settings.HOME.iterdir()) == []
+
+
+def test_a_manifest_that_somebody_else_wrote_is_refused_before_the_home_is_touched(
+    backup: Path, settings: Any
+) -> None:
+    write_no_dump(backup)
+    settings.SECRET_KEY, ours = "somebody else's", settings.SECRET_KEY
+    describe(backup)
+    settings.SECRET_KEY = ours
+
+    assert "was changed, or signed by an installation with other keys" in refusal(backup)
+    assert "database.dump cannot be loaded" in refusal(backup, trust=True)
+    assert list(settings.HOME.iterdir()) == []
+
+
+def test_a_manifest_without_its_signature_is_refused(backup: Path) -> None:
+    (backup / "manifest.sig").unlink()
+
+    assert "has no manifest.sig, so nobody knows who made it" in refusal(backup)
+
+
+def test_keys_that_somebody_put_into_the_backup_do_not_replace_those_that_are_named(
+    backup: Path, tmp_path: Path
+) -> None:
+    assert "--keys names others" in refusal(backup, keys=tmp_path / "safe")
+
+
+def put_keys(archive: Path, *secrets: str) -> None:
+    """Write an archive of keys with these secret keys, the newest first."""
+    with tarfile.open(archive, "w") as packed:
+        member = tarfile.TarInfo("keys/secret_key")
+        content = "\n".join(secrets).encode()
+        member.size = len(content)
+        packed.addfile(member, io.BytesIO(content))
+
+
+@pytest.mark.parametrize("is_apart", [True, False])
+def test_the_keys_of_another_home_are_trusted_without_a_remark_where_they_were_apart(
+    backup: Path, settings: Any, is_apart: bool
+) -> None:
+    ours = settings.SECRET_KEY
+    put_keys(backup / "keys.tar", "newer", ours)
+    settings.SECRET_KEY = "that of an empty home"
+
+    remark = check_signature(backup, backup / "keys.tar", is_apart=is_apart)
+
+    assert remark == ("" if is_apart else KEYS_BESIDE)

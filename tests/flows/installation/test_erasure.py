@@ -2,6 +2,7 @@
 
 from contextlib import closing
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -12,7 +13,8 @@ from driftline.demo.api_client import Api
 from tests.flows.canary import places_of
 from tests.flows.installation.clients import infer_body
 from tests.flows.installation.conftest import Tell
-from tests.flows.installation.running import FEATURES, Installation, make_model
+from tests.flows.installation.running import DRAIN, FEATURES, Installation, make_model
+from tests.ports import free_port
 from tests.waiting import wait_until
 
 pytestmark = [pytest.mark.installation, pytest.mark.e2e]
@@ -82,3 +84,35 @@ def test_a_person_is_erased_while_others_are_served(installation: Installation, 
     assert erasure["counts"]["labels"] == 1
     assert len(stored) == 4
     tell(installation.check_invariants())
+
+
+def test_a_backup_beside_an_erasure_is_made_and_the_person_is_erased_where_it_is_restored(
+    installation: Installation, tmp_path: Path
+) -> None:
+    subject, restored = "beside-a-backup@example.com", Installation(tmp_path / "restored", free_port())
+    with closing(installation.api()) as api:
+        model_id = make_model(installation, "backed-up")
+        infer(api, subject)
+        wait_until(lambda: len(installation.stored(model_id)) == 1, what="the drain")
+        with installation.stalled(DRAIN):  # an erasure waits for what it has not stored
+            infer(api, subject)
+            receipt = api.call("DELETE", f"/api/v1/subjects/{quote(subject)}")["id"]
+            wait_until(lambda: api.get(f"/api/v1/erasures/{receipt}")["state"] == "waiting")
+
+            made = installation.manage("backup", str(tmp_path / "backup"))
+
+        assert made.returncode == 0, made.stderr
+        wait_until(lambda: api.get(f"/api/v1/erasures/{receipt}")["state"] == "done", what="the erasure")
+
+    assert restored.manage("restore", str(tmp_path / "backup")).returncode == 0
+    assert places_of(subject, restored.home, query=lambda _: [], without="postgres")
+    restored.start()
+    try:
+        with closing(restored.api()) as api:
+            wait_until(
+                lambda: api.get(f"/api/v1/erasures/{receipt}")["state"] == "done", what="the erasure there"
+            )
+        assert places_of(subject, restored.home, query=restored.query, without="postgres") == set()
+        assert restored.stored(model_id) == {}
+    finally:
+        restored.end()

@@ -26,6 +26,12 @@ class Command(BaseCommand):
             help="put what the home holds aside, in a folder before-restore-... of it, and restore in its place",
         )
 
+        parser.add_argument(
+            "--trust",
+            action="store_true",
+            help="restore a backup without a signature that is known, such as one of an earlier release",
+        )
+
     def handle(self, *args: Any, **options: Any) -> None:
         folder, keys = options["folder"].absolute(), options["keys"]
         try:
@@ -34,6 +40,7 @@ class Command(BaseCommand):
                 keys and keys.absolute(),
                 replace=options["replace"],
                 until=options["until"],
+                trust=options["trust"],
                 now=now(),
                 say=self.stdout.write,
             )
