@@ -64,7 +64,6 @@ BENCHES = (
     Bench("installed", ("--rounds", "1", "--seconds", "2")),
     Bench("serving", ("--workers", "1", "--connections", "32", "--rounds", "1", "--seconds", "0.5")),
     Bench("isolation", ("--rounds", "1", "--seconds", "0.5")),
-    Bench("neighbour", ("--rounds", "1", "--seconds", "0.5")),
     Bench("arrivals", ("--rounds", "1", "--seconds", "0.5")),
     Bench("logging", ("--rounds", "1", "--batches", "8")),
     Bench("storage", ("--rounds", "1", "--rows", "20000")),
@@ -72,7 +71,6 @@ BENCHES = (
     Bench("summary", ("--rounds", "1", "--rows", "50000")),
     Bench("history", ("--rounds", "1", "--days", "2")),
     Bench("growing_hour", ("--repeats", "3", "--sizes", "100", "1000")),
-    Bench("long_load", ("--minutes", "2", "--rate", "1000")),
 )
 PRODUCTS = Bench("peers", ("--rounds", "1", "--seconds", "0.5"))
 
@@ -118,7 +116,6 @@ def lines(results: dict[str, Any]) -> Iterator[Line]:
     yield from _installed_lines(results["installed"])
     yield from _serving_lines(results["serving"])
     yield from _isolation_lines(results["isolation"])
-    yield from _neighbour_lines(results["neighbour"])
     yield from _arrival_lines(results["arrivals"])
     yield from _logging_lines(results["logging"])
     yield from _storage_lines(results["storage"])
@@ -126,7 +123,6 @@ def lines(results: dict[str, Any]) -> Iterator[Line]:
     yield from _summary_lines(results["summary"])
     yield from _history_lines(results["history"])
     yield from _growing_hour_lines(results["growing_hour"])
-    yield from _long_load_lines(results["long_load"])
 
 
 def product_lines(peers: dict[str, Any]) -> Iterator[Line]:
@@ -201,14 +197,6 @@ def _isolation_lines(measured: dict[str, Any]) -> Iterator[Line]:
             what = f"isolation: process, {setting['connections']} connection(s): costs {cost_us:.0f} us a request"
             ratio = setting["ratios"]["none"][number]
             yield Line(what, UNITS[number], isolated[number], "none", inside[number], ratio, "")
-
-
-def _neighbour_lines(measured: dict[str, Any]) -> Iterator[Line]:
-    beside, alone = (measured["contenders"][name] for name in ("beside", "alone"))
-    what = "4 connections beside a project that asks for 10,000 rows at a time"
-    for number in ("requests_per_s", "p50_ms", "p99_ms"):
-        ratio = measured["ratios"]["alone"][number]
-        yield Line(what, UNITS[number], beside[number], "alone", alone[number], ratio, "")
 
 
 def _arrival_lines(arrivals: dict[str, Any]) -> Iterator[Line]:
@@ -339,25 +327,6 @@ def _growing_hour_lines(measured: list[dict[str, Any]]) -> Iterator[Line]:
         yield Line(
             what, "CPU ms", _once(many), f"of {smallest['rows']:,}", _once(few), _once(few / many), ">= 0.83x"
         )
-
-
-def _long_load_lines(minutes: list[dict[str, Any]]) -> Iterator[Line]:
-    """Compare the last minute of a long load with the first."""
-    first, last = minutes[0], minutes[-1]
-    for number, unit, goal in (("cpu_us", "CPU us a row", ">= 0.87x"), ("memory_mb", "MB", "")):
-        ours, theirs = (sum(one[number].values()) for one in (last, first))
-        what = f"steady load, minute {last['minute']}"
-        yield Line(what, unit, _once(ours), "minute 1", _once(theirs), _once(theirs / ours), goal)
-    longest = max(one["event_to_metric_s"] for one in minutes)
-    yield Line(
-        "steady load, event to metric",
-        "s",
-        _once(longest),
-        "goal",
-        _once(10.0),
-        _once(10 / longest),
-        "<= 10 s",
-    )
 
 
 def _spread(values: list[float]) -> dict[str, float]:
