@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
+from typing import Any
 from urllib.parse import urlencode
 
 from django.db.models import QuerySet
@@ -90,7 +91,8 @@ def drift(request: PageRequest, name: str) -> HttpResponse:
         "reference": queries.newest_reference(model),
         "in_use": reference,
         "in_use_until": reference and reference.period and reference.period.end - timedelta(microseconds=1),
-        "together": joint_rows(model=model, start=chosen.start, end=chosen.end, segment=segment),
+        "together": _together(model, chosen, segment),
+        "alone": [row.feature for row in heat.rows if row.newest and is_drifted(row.newest)],
         "summary": _summary(heat, span),
         "status": _status(heat.rows),
         "csv_url": csv_url(model, metric, chosen, span=span, segment=segment),
@@ -141,6 +143,12 @@ def _kind_of(reference: LoadedReference | None, name: str) -> str:
         return "vector"
     column = queries.column_of(reference.summary, name) if reference else None
     return "" if column is None else "number" if isinstance(column, NumericSummary) else "category"
+
+
+def _together(model: Model, chosen: TimeRange, segment: str) -> dict[str, Any]:
+    """Return what all features say together, with the day that it is of."""
+    found = joint_rows(model=model, start=chosen.start, end=chosen.end, segment=segment)
+    return found | {"day": date.fromisoformat(found["items"][0]["day"]) if found["items"] else None}
 
 
 def _status(rows: list[HeatMapRow]) -> str:

@@ -51,8 +51,8 @@ COLUMNS = (
     ("", "p95", "number"),
     ("drift", "Most drifted", ""),
     ("", "Quality", "number"),
-    ("newest", "Newest data", ""),
-    ("", "Champion since", ""),
+    ("newest", "Newest event", ""),
+    ("", "Champion since (server time)", ""),
 )
 
 

@@ -163,7 +163,11 @@ TEMPLATES = [
                 "django.contrib.messages.context_processors.messages",
                 "driftline.pages.context.frame",
             ],
-            "builtins": ["driftline.pages.templatetags.figures", "driftline.pages.templatetags.sign_in"],
+            "builtins": [
+                "driftline.pages.templatetags.figures",
+                "driftline.pages.templatetags.run_facts",
+                "driftline.pages.templatetags.sign_in",
+            ],
         },
     }
 ]
