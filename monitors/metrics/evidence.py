@@ -28,7 +28,7 @@ from monitors.metrics.limits import RAISED
 from monitors.metrics.models import Accumulator, MetricPoint, PointStatus
 from monitors.metrics.points import Point, Population, row_of
 from monitors.metrics.storing import forget_points, save_points
-from monitors.stats.streams.evidence import BUDGET, Accumulated, Chance, Evidence
+from monitors.stats.streams.evidence import BUDGET, Accumulated, Chance, Evidence, StreamOnset
 from monitors.summaries.models import StaleWindow
 
 LIMIT = log10(BUDGET)
@@ -191,9 +191,22 @@ def _described(source: _Source, evidence: Accumulated, names: Sequence[str]) -> 
 
 
 def _since(stream: Evidence) -> dict[str, Any]:
-    onset = datetime.fromtimestamp(stream.since, UTC)
-    standing_out = {"standing_out": stream.standing_out} if stream.standing_out else {}
-    return {"onset": onset.isoformat(), "windows": stream.windows, **standing_out}
+    """Say when the change probably was, from when to when it may have been, and how many windows there are since."""
+    found = stream.onset()
+    if found is None:
+        found = StreamOnset(stream.since, stream.since, stream.since, stream.windows, stream.standing_out)
+    standing_out = {"standing_out": found.standing_out} if found.standing_out else {}
+    return {
+        "onset": _time_of(found.mark),
+        "onset_from": _time_of(found.first),
+        "onset_to": _time_of(found.last),
+        "windows": found.windows,
+        **standing_out,
+    }
+
+
+def _time_of(mark: int) -> str:
+    return datetime.fromtimestamp(mark, UTC).isoformat()
 
 
 def evidence_sentence(metric: str, value: float | None, detail: Mapping[str, Any], length: timedelta) -> str:
@@ -209,7 +222,16 @@ def evidence_sentence(metric: str, value: float | None, detail: Mapping[str, Any
     span = {1: "day", 7: "week"}.get(length.days, "month")
     windows = f"{n} {span}{'s' if n != 1 else ''}{within}"
     names = f" ({', '.join(detail['counted'])})" if detail.get("counted") else ""
-    return f"Since {onset:%-d %b %Y}, {windows} add up to 1 : {_odds(value)}{names}"
+    return f"Since {onset:%-d %b %Y}{_range_of(detail)}, {windows} add up to 1 : {_odds(value)}{names}"
+
+
+def _range_of(detail: Mapping[str, Any]) -> str:
+    """Write from when to when the onset may have been; empty where that is one window."""
+    first, last = detail.get("onset_from"), detail.get("onset_to")
+    if not first or not last or first == last:
+        return ""
+    begin, end = datetime.fromisoformat(first), datetime.fromisoformat(last)
+    return f" (95 %: {begin:%-d %b} to {end:%-d %b})"
 
 
 def _odds(power: float) -> str:

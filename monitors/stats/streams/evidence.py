@@ -23,12 +23,16 @@ import msgspec
 import scipy
 
 from monitors.stats.streams.change import UnreadableState
+from monitors.stats.streams.onset import estimate_onset
 
 BUDGET = 1_000
 """Windows in which one false alarm is allowed: evidence beyond it is a finding."""
 MIN_P_VALUE = 0.01  # so little a single window may say: many near misses are looked for, not one odd window
 _LUCKY = 0.05  # the share of references that are calmer than is allowed for
 _KEPT = 10.0  # times its limit that evidence is kept: what has ended must not stay for months
+_REMEMBERED, _REMEMBERED_BEFORE = 90, 12
+"""Windows of which the p-values are kept to date the onset: while there is evidence, and before any."""
+_PER_UNIT = 12.0  # steps of -log p in a remembered byte, whose highest bit says that the window stands out
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,10 +67,25 @@ def _least_rate(windows: float) -> float:
     return float(scipy.special.gammaincinv(windows, _LUCKY) / windows)
 
 
+@dataclass(frozen=True, slots=True)
+class StreamOnset:
+    """The mark of the first window after the change, the first and last that it may be, and the windows since.
+
+    `standing_out` counts those of them that need no others to be noticed.
+    """
+
+    mark: int
+    first: int
+    last: int
+    windows: int
+    standing_out: int
+
+
 class Evidence(msgspec.Struct, array_like=True):
     """The evidence of one stream: its logarithm to base 10, the mark of the window it began with, and its windows.
 
-    `standing_out` counts those of them that need no others to be noticed.
+    `standing_out` counts those of them that need no others to be noticed. `marks` and `seen` remember the newest
+    windows, some from before the evidence began, by which `onset` dates the change.
 
     >>> stream = Evidence()
     >>> for mark, p_value in enumerate([0.6, 0.3, 0.04, 0.05, 0.03, 0.06]):
@@ -79,6 +98,8 @@ class Evidence(msgspec.Struct, array_like=True):
     since: int = 0
     windows: int = 0
     standing_out: int = 0
+    marks: list[int] = msgspec.field(default_factory=list)
+    seen: bytes = b""
 
     @property
     def of_many(self) -> float:
@@ -92,6 +113,27 @@ class Evidence(msgspec.Struct, array_like=True):
         self.windows += 1
         self.standing_out += chance.stands_out
         self.power = min(self.power + math.log10(e_value(chance)), math.log10(most))
+        self._remember(chance, mark)
+
+    def _remember(self, chance: Chance, mark: int) -> None:
+        small = min(round(-math.log(max(chance.p_value, 1e-9)) * _PER_UNIT), 127)
+        kept = _REMEMBERED if self.power > 0 else _REMEMBERED_BEFORE
+        self.marks = [*self.marks, mark][-kept:]
+        self.seen = (self.seen + bytes([small | chance.stands_out << 7]))[-kept:]
+
+    def onset(self) -> StreamOnset | None:
+        """Date the change from the p-values that are remembered; None where none are, as in older states."""
+        if not self.seen:
+            return None
+        found = estimate_onset([math.exp(-(byte & 127) / _PER_UNIT) for byte in self.seen])
+        since = self.seen[found.place :]
+        return StreamOnset(
+            self.marks[found.place],
+            self.marks[found.first],
+            self.marks[found.last],
+            len(since),
+            sum(byte >> 7 for byte in since),
+        )
 
 
 class Accumulated(msgspec.Struct, array_like=True):

@@ -1,7 +1,7 @@
 """What is stored of evidence: from which points it is added up, what it says, and what late data do to it."""
 
 from collections.abc import Mapping, Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -91,7 +91,9 @@ def test_near_misses_add_up_to_a_warning_with_its_onset(model: Model) -> None:
     newest = points[-1]
     assert newest.status == "warning"
     assert newest.value > newest.threshold == 3
+    first, last = (datetime.fromisoformat(newest.detail.pop(name)) for name in ("onset_from", "onset_to"))
     assert newest.detail == {"onset": BEGAN.isoformat(), "windows": 20, "counted": ["income"]}
+    assert first <= BEGAN <= last
     assert newest.n == 300
 
 
@@ -222,14 +224,21 @@ class TestPerformance:
     [
         (
             "drift_evidence",
-            "Since 3 Feb 2026, 23 days that were each within chance add up to 1 : 4,000 (income, region)",
+            "Since 3 Feb 2026 (95 %: 1 Feb to 6 Feb), 23 days that were each within chance add up to 1 : 4,000 "
+            "(income, region)",
         ),
-        ("performance_evidence", "Since 3 Feb 2026, 23 days add up to 1 : 4,000 (income, region)"),
+        (
+            "performance_evidence",
+            "Since 3 Feb 2026 (95 %: 1 Feb to 6 Feb), 23 days add up to 1 : 4,000 (income, region)",
+        ),
         ("psi", ""),
     ],
 )
 def test_a_sentence_says_since_when_and_what_it_comes_to(metric: str, said: str) -> None:
-    detail = {"onset": "2026-02-03T00:00:00+00:00", "windows": 23, "counted": ["income", "region"]}
+    detail = {
+        "onset": "2026-02-03T00:00:00+00:00", "onset_from": "2026-02-01T00:00:00+00:00",
+        "onset_to": "2026-02-06T00:00:00+00:00", "windows": 23, "counted": ["income", "region"],
+    }  # fmt: skip
 
     assert evidence_sentence(metric, 3.6, detail, A_DAY) == said
     assert evidence_sentence(metric, 0.0, {}, A_DAY) == ""
