@@ -32,7 +32,7 @@ from monitors.alerts.routing.matchers import write_labels
 from monitors.alerts.silences import active_silences
 from monitors.alerts.snoozing import is_snoozed
 from monitors.alerts.story import effects_of, worst_value
-from monitors.alerts.way_back import way_back
+from monitors.alerts.way_back import change_since, way_back
 from monitors.alerts.wording import (
     at_worst,
     compared,
@@ -132,6 +132,7 @@ def incident(request: PageRequest, pk: int) -> HttpResponse:
         "evidence": evidence_of(opening),
         "effects": effects_of(one, opening),
         "way_back": way_back(one),
+        "change_since": change_since(one),
         "is_snoozed": is_snoozed(one),
         "members": request.visitor.project.members.order_by("email"),
         "snoozes": [(key, title) for key, (title, _) in SNOOZES.items()],

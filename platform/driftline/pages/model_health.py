@@ -19,7 +19,7 @@ from inference.prediction_log.queries.selectors import newest_arrivals
 from inference.registry.models import Model
 from monitors.alerts.selectors import open_incidents
 from monitors.definitions.models import Monitor, MonitorKind
-from monitors.metrics.catalogue import ANSWER_COLUMNS
+from monitors.metrics.catalogue import ANSWER_COLUMNS, METRICS
 from monitors.metrics.limits import JUDGED, RAISED, PointJudge
 from monitors.metrics.models import MetricPoint
 from monitors.metrics.quality_effect import main_metric
@@ -46,7 +46,10 @@ class _Noticed:
 @dataclass(frozen=True)
 class ModelHealth:
     """How a model is; `drift_start` and `drift_span` name the newest window in which its drift was judged, and
-    `drifted` is how many of its features had drifted in it."""
+    `drifted` is how many of its features had drifted in it.
+
+    `has_odd_values` and `beyond`, the titles of metrics of performance beyond their limits, are of recent windows.
+    """
 
     model: Model
     status: str
@@ -54,6 +57,8 @@ class ModelHealth:
     drift_start: datetime | None
     drift_span: str
     drifted: float | None
+    has_odd_values: bool = False
+    beyond: Sequence[str] = ()
 
     @property
     def rank(self) -> int:
@@ -73,7 +78,8 @@ def health_of_models(project: Project, models: QuerySet[Model] | None = None) ->
             newest[model.pk][0],
             drift[model.pk],
             _worst(severities.get(model.pk), is_stuck=model.pk in stuck),
-            [window for window in (odd.get(model.pk), beyond.get(model.pk)) if window],
+            odd.get(model.pk),
+            beyond.get(model.pk),
             watches[model.pk].status,
         )
         for model in models
@@ -124,19 +130,18 @@ def _health_of(
     newest: datetime | None,
     drift: tuple[str, datetime | None, float | None],
     worst: str | None,
-    noticed: Sequence[_Noticed],
+    odd: _Noticed | None,
+    beyond: tuple[_Noticed, Sequence[str]] | None,
     watch: str,
 ) -> ModelHealth:
     span, start, drifted = drift
     if newest is None:
-        status = NOT_MONITORED
-    elif worst is not None:
-        status = worst
-    else:
-        drift_window = [_Noticed(span, start)] if drifted and start else []
-        is_noticed = any(one.is_recent(newest) for one in (*drift_window, *noticed))
-        status = "notice" if is_noticed else watch
-    return ModelHealth(model, status, newest, start, span, drifted)
+        return ModelHealth(model, NOT_MONITORED, newest, start, span, drifted)
+    has_odd_values = odd is not None and odd.is_recent(newest)
+    metrics = beyond[1] if beyond and beyond[0].is_recent(newest) else ()
+    is_drifted = bool(drifted and start and _Noticed(span, start).is_recent(newest))
+    status = worst or ("notice" if is_drifted or has_odd_values or metrics else watch)
+    return ModelHealth(model, status, newest, start, span, drifted, has_odd_values, metrics)
 
 
 def _worst(severity: str | None, *, is_stuck: bool) -> str | None:
@@ -169,8 +174,8 @@ def _windows_with_odd_values(models: QuerySet[Model]) -> dict[int, _Noticed]:
     }
 
 
-def _windows_beyond_limits(models: QuerySet[Model]) -> dict[int, _Noticed]:
-    """Read the newest window of each model with judged performance where some metric of it is beyond its limit.
+def _windows_beyond_limits(models: QuerySet[Model]) -> dict[int, tuple[_Noticed, list[str]]]:
+    """Read the newest window of each model with judged performance, and the titles of its metrics beyond their limits.
 
     Only what may be beyond one is read of it: what was measured so, and what breaches a rule.
     """
@@ -196,7 +201,7 @@ def _windows_beyond_limits(models: QuerySet[Model]) -> dict[int, _Noticed]:
         for pk, span, start in windows.filter(Exists(raised)).values_list("pk", "judged_span", "newest")
     }
     beyond = _beyond_limits([model for model in models if model.pk in found], found)
-    return {pk: window for pk, window in found.items() if pk in beyond}
+    return {pk: (found[pk], titles) for pk, titles in beyond.items()}
 
 
 def _by_model(metrics: Mapping[int, str]) -> Case:
@@ -220,8 +225,8 @@ def _rules_breached() -> QuerySet[Rule]:
     )  # fmt: skip
 
 
-def _beyond_limits(models: Sequence[Model], windows: Mapping[int, _Noticed]) -> set[int]:
-    """List the models with a metric of performance beyond the limit that speaks, in a window of each."""
+def _beyond_limits(models: Sequence[Model], windows: Mapping[int, _Noticed]) -> dict[int, list[str]]:
+    """Name the metrics of performance beyond the limit that speaks, in a window of each model that has some."""
     points = MetricPoint.objects.filter(
         model__in=models, metric__in={one for model in models for one in queries.performance_metrics(model)},
         span__in={one.span for one in windows.values()}, start__in={one.start for one in windows.values()},
@@ -233,12 +238,13 @@ def _beyond_limits(models: Sequence[Model], windows: Mapping[int, _Noticed]) -> 
         if (point.span, point.start) == (window.span, window.start):
             of_model[point.model_id].append(point)
     rules = enabled_rules_of(of_model, {point.metric for point in points})
-    return {
-        model.pk
-        for model in models
-        for point in PointJudge(model, rules.get(model.pk, []), looks_back=False).judge(of_model[model.pk])
-        if point.status in RAISED and point.metric in queries.performance_metrics(model)
-    }
+    beyond: dict[int, list[str]] = {}
+    for model in models:
+        judge = PointJudge(model, rules.get(model.pk, []), looks_back=False)
+        raised = {point.metric for point in judge.judge(of_model[model.pk]) if point.status in RAISED}
+        if titles := [METRICS[one].title for one in queries.performance_metrics(model) if one in raised]:
+            beyond[model.pk] = titles
+    return beyond
 
 
 def _worst_severities(project: Project) -> dict[int, str]:

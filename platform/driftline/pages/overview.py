@@ -16,7 +16,6 @@ from driftline.pages.access import PageRequest, page
 from driftline.pages.model_health import STATUSES, ModelHealth, health_of_models, verdict_of
 from driftline.pages.verdict import TROUBLED
 from driftline.progress import progress_of_each
-from inference.registry.models import Model
 from monitors.alerts.models import Incident
 from monitors.alerts.selectors import open_incidents, worst_first
 
@@ -27,10 +26,9 @@ WORKS_SHOWN = 10
 
 @dataclass(frozen=True)
 class Attention:
-    """A model that needs somebody, or changed: its worst open incident, else how many of its features drifted."""
+    """A model that needs somebody, or changed: its worst open incident, else what its own page names."""
 
-    model: Model
-    status: str
+    health: ModelHealth
     incident: Incident | None
     drifted: int
     since: datetime | None
@@ -69,7 +67,7 @@ def _attention(project: Project, needing: Sequence[ModelHealth]) -> list[Attenti
 
 def _need(health: ModelHealth, incident: Incident | None) -> Attention:
     since = incident.since if incident else health.drift_start if health.drifted else None
-    return Attention(health.model, health.status, incident, round(health.drifted or 0), since)
+    return Attention(health, incident, round(health.drifted or 0), since)
 
 
 def _works(models_health: Sequence[ModelHealth]) -> list[dict[str, Any]]:

@@ -103,6 +103,9 @@ class TestStandings:
             ("ok", "ok", "ok"),
             ("notice", "notice", "warning"),
         ]
+        overview = markup(client.get("/"))
+        assert ">F1</a> beyond the limit" in overview
+        assert "values that should not be there" not in overview.split("quiet</a>")[1].split("</tr>")[0]
 
     def test_name_the_statistic_that_decided_over_what_drifted_most(
         self, project: Project, models: list[Model], client: Client
