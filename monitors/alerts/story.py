@@ -21,6 +21,7 @@ from monitors.alerts.wording import (
     measured,
     moment,
     sentence_of_run,
+    shortened,
     silence,
     silent_since,
 )
@@ -43,6 +44,7 @@ RUNBOOK = "Runbook"
 
 MAX_CAUSES = 3
 MAX_CHANGES = 3
+MAX_HEADLINE, MAX_LINE, MAX_LINES, MAX_SECTION = 1_500, 500, 10, 2_000
 
 
 @dataclass(frozen=True)
@@ -179,6 +181,27 @@ class Story:
         return [describe_cause(cause) for cause in self.top_causes if cause.get("kind") != "fault"]
 
     @property
+    def sections(self) -> list[tuple[str, list[str]]]:
+        """What is behind it and what is done about it, each under its heading; what there is nothing of is left out."""
+        sections = (
+            ("Broken data", self.fault_lines),
+            ("Likely causes (not proven)", self.cause_lines),
+            ("What Driftline is doing", [*self.ongoing] or self._nothing_ongoing),
+            ("What changed lately", [*self.changes]),
+        )
+        return [(heading, shortened_lines(lines)) for heading, lines in sections if lines]
+
+    @property
+    def _nothing_ongoing(self) -> list[str]:
+        return [] if self.event == RESOLVED else ["Nothing by itself: no retrain run is under way."]
+
+    @property
+    def text(self) -> str:
+        """The headline and the sections as lines, for what shows one text alone."""
+        lines = [shortened(f"{heading}: {'; '.join(lines)}", MAX_SECTION) for heading, lines in self.sections]
+        return "\n".join([shortened(self.headline, MAX_HEADLINE), *lines])
+
+    @property
     def top_causes(self) -> Sequence[dict[str, Any]]:
         return self.causes[:MAX_CAUSES]
 
@@ -296,3 +319,10 @@ def _difference(before: dict[str, Any], after: dict[str, Any]) -> str:
     if before.get("champion") != after.get("champion"):
         return f"champion {before.get('champion') or 'none'} to {after.get('champion') or 'none'}"
     return f"shadows {', '.join(after.get('shadows') or ['none'])}"
+
+
+def shortened_lines(lines: Sequence[str]) -> list[str]:
+    """Return the first lines of a list, each cut, and how many more there are."""
+    more = len(lines) - MAX_LINES
+    shown = [shortened(line, MAX_LINE) for line in lines[:MAX_LINES]]
+    return [*shown, f"and {more:,} more"] if more > 0 else shown

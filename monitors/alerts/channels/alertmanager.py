@@ -14,12 +14,10 @@ import orjson
 from driftline.common.outbound.targets import check_target
 from driftline.common.periods import rfc3339
 from monitors.alerts.channels.base import Message, Receipt
-from monitors.alerts.channels.brief import MAX_HEADLINE, shortened_lines
 from monitors.alerts.channels.json_post import post_json
 from monitors.alerts.models import Channel, Delivery
 from monitors.alerts.notice import Notice
-from monitors.alerts.story import RESOLVED, Story, channels_url
-from monitors.alerts.wording import shortened
+from monitors.alerts.story import RESOLVED, Story, channels_url, shortened_lines
 from monitors.rules.models import Severity
 
 PATH = "/api/v2/alerts"
@@ -56,7 +54,7 @@ class AlertmanagerChannel:
         }
         annotations = {
             "summary": incident.title,
-            "description": shortened(story.headline, MAX_HEADLINE),
+            "description": story.text,
             "causes": "; ".join(shortened_lines([*story.fault_lines, *story.cause_lines])),
         }
         # An alert is known by its labels: what was sent under another severity ends with the incident too.

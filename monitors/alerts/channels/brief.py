@@ -10,12 +10,20 @@ import orjson
 from monitors.alerts.joint_messages.incident_group import IncidentGroup
 from monitors.alerts.models import Channel
 from monitors.alerts.notice import Notice
-from monitors.alerts.story import ACKNOWLEDGED, REMINDER, RESOLVED, RUNBOOK, UPDATED, Story, channels_url
+from monitors.alerts.story import (
+    ACKNOWLEDGED,
+    MAX_HEADLINE,
+    MAX_LINE,
+    REMINDER,
+    RESOLVED,
+    RUNBOOK,
+    UPDATED,
+    Story,
+    channels_url,
+    shortened_lines,
+)
 from monitors.alerts.wording import moment, one_line, shortened
 
-MAX_HEADLINE = 1_500
-MAX_LINE = 500
-MAX_LINES = 10
 _WORD = {UPDATED: "Still firing", REMINDER: "Reminder", ACKNOWLEDGED: "Acknowledged", RESOLVED: "Resolved"}
 
 
@@ -47,18 +55,12 @@ def brief_of(story: Story, channel: Channel) -> Brief:
     """Shorten a story to what fits into a chat message."""
     runbook = [(RUNBOOK, story.rule.runbook)] if story.rule.runbook else []
     severity = _WORD.get(story.event, story.incident.severity.capitalize())
-    sections = (
-        ("Broken data", shortened_lines(story.fault_lines)),
-        ("Likely causes (not proven)", shortened_lines(story.cause_lines)),
-        ("What Driftline is doing", shortened_lines(story.ongoing)),
-        ("What changed lately", shortened_lines(story.changes)),
-    )
     return Brief(
         title=f"{severity}: {one_line(story.incident.title)}",
         headline=shortened(story.headline, MAX_HEADLINE),
         colour="resolved" if story.event == RESOLVED else story.incident.severity,
         facts=[(name, shortened(value, MAX_LINE)) for name, value in story.facts if name != RUNBOOK],
-        sections=[(heading, lines) for heading, lines in sections if lines],
+        sections=story.sections,
         link=(f"Open INC-{story.incident.pk}", story.url),
         more_links=[*runbook, *story.links(channel).values()],
     )
@@ -87,13 +89,6 @@ def brief_of_notice(notice: Notice) -> Brief:
         link=notice.link,
         more_links=list(notice.questions.values()),
     )
-
-
-def shortened_lines(lines: Sequence[str]) -> list[str]:
-    """Return the first lines of a list, each cut, and how many more there are."""
-    more = len(lines) - MAX_LINES
-    shown = [shortened(line, MAX_LINE) for line in lines[:MAX_LINES]]
-    return [*shown, f"and {more:,} more"] if more > 0 else shown
 
 
 def brief_of_test(channel: Channel, *, at: datetime) -> Brief:

@@ -13,11 +13,10 @@ import orjson
 
 from driftline.common.errors import invalid
 from monitors.alerts.channels.base import Message, Receipt
-from monitors.alerts.channels.brief import MAX_HEADLINE, MAX_LINE, shortened_lines
 from monitors.alerts.channels.json_post import post_json
 from monitors.alerts.models import Channel, Delivery
 from monitors.alerts.notice import Notice
-from monitors.alerts.story import ACKNOWLEDGED, RESOLVED, TEST, Story
+from monitors.alerts.story import ACKNOWLEDGED, MAX_HEADLINE, MAX_LINE, RESOLVED, TEST, Story
 from monitors.alerts.wording import shortened
 
 ENDPOINTS = {"us": "https://api.opsgenie.com/v2/alerts", "eu": "https://api.eu.opsgenie.com/v2/alerts"}
@@ -44,17 +43,10 @@ class OpsgenieChannel:
 
     def compose(self, story: Story, channel: Channel) -> Message:
         incident = story.incident
-        causes = shortened_lines([*story.fault_lines, *story.cause_lines])
         alert = {
             "alias": f"driftline-inc-{incident.pk}",
             "message": shortened(incident.title, MAX_MESSAGE),
-            "description": "\n".join(
-                [
-                    shortened(story.headline, MAX_HEADLINE),
-                    *causes,
-                    story.url,
-                ]
-            ),
+            "description": f"{story.text}\n{story.url}",
             "priority": f"P{_PRIORITIES[incident.severity]}",
             "source": "Driftline",
             "entity": incident.model.name,

@@ -17,11 +17,10 @@ import orjson
 from driftline.common.errors import invalid
 from driftline.common.periods import rfc3339
 from monitors.alerts.channels.base import Message, Receipt
-from monitors.alerts.channels.brief import MAX_LINE, shortened_lines
 from monitors.alerts.channels.json_post import REFUSED, post_json
 from monitors.alerts.models import Channel, Delivery
 from monitors.alerts.notice import Notice
-from monitors.alerts.story import ACKNOWLEDGED, RESOLVED, TEST, Story, channels_url
+from monitors.alerts.story import ACKNOWLEDGED, MAX_LINE, RESOLVED, TEST, Story, channels_url
 from monitors.alerts.wording import measured, shortened
 
 ENDPOINTS = {
@@ -53,10 +52,7 @@ class PagerDutyChannel:
         incident = story.incident
         details = {
             **{name: shortened(value, MAX_LINE) for name, value in story.facts},
-            "Broken data": shortened_lines(story.fault_lines),
-            "Likely causes (not proven)": shortened_lines(story.cause_lines),
-            "What Driftline is doing": shortened_lines(story.ongoing),
-            "What changed lately": shortened_lines(story.changes),
+            **dict(story.sections),
         }
         event = {
             "event_action": _ACTIONS.get(story.event, "trigger"),

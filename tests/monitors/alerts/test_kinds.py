@@ -115,6 +115,19 @@ class TestEachKind:
         url = f"/p/airport/incidents/{Incident.objects.get().pk}"
         assert url in receiver.received[0].body.decode()
 
+    def test_says_which_feature_how_sure_and_what_is_being_done(
+        self, kind: str, make: Make, fire: Fire, receiver: Receiver
+    ) -> None:
+        make(kind)
+        causes = [{"feature": "dest", "score": 0.82, "evidence": "PSI 0.4, limit 0.1", "kind": "drift"}]
+
+        handling.handle_transition(fire(detail={"causes": causes}).pk)
+        outbox.send_due_deliveries()
+
+        said = receiver.received[0].body.decode()
+        for fact in ("Likely causes", "dest", "score 0.82", "PSI 0.4, limit 0.1", "Nothing by itself"):
+            assert fact in said.replace("\\\\", ""), fact
+
     @pytest.mark.slow
     def test_pauses_all_that_waits_for_a_receiver_that_limits_the_rate(
         self, kind: str, make: Make, fire: Fire, receiver: Receiver

@@ -35,7 +35,7 @@ def compose(story: Story, channel: Channel) -> Message:
                 "incident": story.url,
                 **{act.replace("-", "_"): url for act, (_, url) in story.links(channel).items()},
             },
-            "text": f"[{incident.severity}] {story.headline} {story.url}",
+            "text": f"[{incident.severity}] {story.text}\n{story.url}",
         },
         subject=incident.title,
         channel=channel,
