@@ -55,7 +55,7 @@ class VersionChange:
     @property
     def _figures(self) -> str:
         rule = self.incident.rule
-        if self.newest is None:
+        if self.newest is None or self.newest.value is None:
             return "No whole hour since has a value yet."
         return (
             f"Since then {METRICS[rule.metric].title} was {format_number(self.newest.value)} on "

@@ -54,7 +54,7 @@ def _explain_firing(rule: Rule, state: RuleState) -> ExplainedState:
     critical = ", beyond its critical threshold since it fires" if state.is_critical else ""
     good = in_a_row(rule.recover_windows, rule.judged_span, "good ")
     return ExplainedState(
-        StateName.FIRING, f"Its condition held in {rule.asked_windows}{critical}; {good} resolve it."
+        StateName.FIRING, f"Its condition held in at least {rule.asked_windows}{critical}; {good} resolve it."
     )
 
 

@@ -1,7 +1,7 @@
 """What the API answers about runs, and about two versions that answered side by side."""
 
 from collections.abc import Sequence
-from typing import Annotated, Any, Self, TypedDict
+from typing import Annotated, Any, Self, TypedDict, cast
 
 from driftline.common.responses import ResponseBody, Time, one_of
 from inference.registry.models import Version
@@ -163,7 +163,7 @@ class RolloutOut(ResponseBody, frozen=True):
             next_check_at=rollout.next_check_at,
             history=rollout.history,
             guards=(rollout.newest_check or {}).get("guards", []),
-            answered=AnsweredOut(**rollout.answered) if rollout.answered else None,
+            answered=cast(AnsweredOut, rollout.answered) if rollout.answered else None,
             repair=rollout.repair,
         )
 

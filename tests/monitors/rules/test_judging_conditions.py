@@ -322,7 +322,7 @@ class TestAState:
             ("normal", "No window was judged yet."),
             ("normal", f"Its condition does not hold on {day}."),
             ("pending", "Its condition held in 1 day; it fires at 2 days."),
-            ("firing", "Its condition held in 2 days; 2 good days in a row resolve it."),
+            ("firing", "Its condition held in at least 2 days; 2 good days in a row resolve it."),
             ("recovering", "It fires still: 1 good day of 2 in a row that resolve it were seen."),
             ("no_data", f"There is no value, or there are too few rows, on {newest}: it stays firing."),
         ]
