@@ -24,9 +24,9 @@ CANARY = "canary-4711@example.com"
 ROW = [0.5, 1.0, -1.0, 0.0]
 
 
-def infer(api: Api, subject: str, **headers: str) -> None:
-    body = infer_body(ROW, id=f"{subject}/request", driftline_subject=subject)
-    api.call("POST", f"/v2/models/{MODEL}/infer", body, {"Content-Type": "application/json", **headers})
+def infer(api: Api, subject: str, *, model: str = MODEL, key: str = "request", **headers: str) -> None:
+    body = infer_body(ROW, id=f"{subject}/{key}", driftline_subject=subject)
+    api.call("POST", f"/v2/models/{model}/infer", body, {"Content-Type": "application/json", **headers})
 
 
 def logged(key: str, subject: str) -> dict[str, Any]:
@@ -92,10 +92,10 @@ def test_a_backup_beside_an_erasure_is_made_and_the_person_is_erased_where_it_is
     subject, restored = "beside-a-backup@example.com", Installation(tmp_path / "restored", free_port())
     with closing(installation.api()) as api:
         model_id = make_model(installation, "backed-up")
-        infer(api, subject)
+        infer(api, subject, model="backed-up")
         wait_until(lambda: len(installation.stored(model_id)) == 1, what="the drain")
         with installation.stalled(DRAIN):  # an erasure waits for what it has not stored
-            infer(api, subject)
+            infer(api, subject, model="backed-up", key="later")
             receipt = api.call("DELETE", f"/api/v1/subjects/{quote(subject)}")["id"]
             wait_until(lambda: api.get(f"/api/v1/erasures/{receipt}")["state"] == "waiting")
 
