@@ -73,8 +73,6 @@ class _Series:
         """Give a point the limit that speaks, its status by that limit, and since when."""
         point.calibrated_status = point.status
         if not _may_be_judged(point):
-            if self.limits:  # the limit that will judge it, else it would jump once the window is ripe
-                point.threshold = self.limits[-1].threshold
             return
         speaking: int | None = None
         was_breached = False

@@ -174,6 +174,21 @@ def _multiclass(plain: Plain, known: list[Row], truth: list[str], answer: list[s
     for name, precision, recall, f1 in zip(occurring, *by_class[:3], strict=True):
         for metric, value in (("precision", precision), ("recall", recall), ("f1", f1)):
             found[f"class_{metric}", name] = None if np.isnan(value) else float(value)
+    for metric, score in (
+        ("roc_auc", metrics.roc_auc_score),
+        ("average_precision", metrics.average_precision_score),
+    ):
+        of_class = {
+            name: float(score(is_own[:, place], table[:, place]))
+            for place, name in enumerate(plain.classes)
+            if 0 < is_own[:, place].sum() < len(truth)
+        }
+        found |= {(f"class_{metric}", name): of_class.get(name) for name in occurring}
+        rows = [truth.count(name) for name in of_class]
+        found[metric, ""] = float(np.mean(list(of_class.values()))) if of_class else None
+        found[f"weighted_{metric}", ""] = (
+            float(np.average(list(of_class.values()), weights=rows)) if of_class else None
+        )
     return found
 
 

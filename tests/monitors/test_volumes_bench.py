@@ -10,7 +10,7 @@ from sklearn.metrics import roc_auc_score
 from monitors.metrics.models import MetricPoint
 from tests.performance.volumes.replay import StreamReplay
 from tests.performance.volumes.tables import OURS, first_notice, names_the_cause, per_1000_days
-from tests.performance.volumes.worlds import BROKEN_FROM, FAULTS, QUIET_WORLDS, Traffic, TrafficDay, Usual
+from tests.performance.volumes.worlds import BROKEN_FROM, FAULTS, QUIET_WORLDS, MadeTraffic, TrafficDay, Usual
 
 pytestmark = pytest.mark.slow
 
@@ -18,8 +18,8 @@ USUAL = Usual(spread=10.0, least=0.0, largest=100.0)
 FAULT = {fault.name: fault for fault in FAULTS}
 
 
-def _traffic(fault: str = "", volume: int = 400) -> Traffic:
-    return Traffic(QUIET_WORLDS[0], FAULT.get(fault), volume, seed=3)
+def _traffic(fault: str = "", volume: int = 400) -> MadeTraffic:
+    return MadeTraffic(QUIET_WORLDS[0], FAULT.get(fault), volume, seed=3)
 
 
 def _auc(days: list[TrafficDay]) -> float:
@@ -31,7 +31,7 @@ def _auc(days: list[TrafficDay]) -> float:
 class TestWorlds:
     @pytest.mark.parametrize("world", QUIET_WORLDS, ids=lambda world: world.name)
     def test_give_a_reference_of_short_days_and_gaps_before_the_first_day(self, world: Any) -> None:
-        days = Traffic(world, None, 400, seed=3).reference(10_000)
+        days = MadeTraffic(world, None, 400, seed=3).reference(10_000)
 
         rows = [len(day) for day in days]
         assert days[-1].number == -1

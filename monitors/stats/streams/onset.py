@@ -14,7 +14,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import special
 
 _LEAST = 1e-4
 """p-values below it count as it: one window that stands far out is not to outweigh all others."""
@@ -58,5 +57,5 @@ def _averaged(
 ) -> NDArray[np.float64]:
     """Return the logarithm of θ^n e^((1-θ)s), averaged over some θ; s is the sum of -log p of n values."""
     logs = n[:, None] * np.log(thetas) + total[:, None] * (1 - thetas)
-    averaged: NDArray[np.float64] = special.logsumexp(logs, axis=1) - np.log(thetas.size)
+    averaged: NDArray[np.float64] = np.logaddexp.reduce(logs, axis=1) - np.log(thetas.size)
     return averaged
