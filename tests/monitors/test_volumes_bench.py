@@ -14,7 +14,7 @@ from tests.performance.volumes.worlds import BROKEN_FROM, FAULTS, QUIET_WORLDS, 
 
 pytestmark = pytest.mark.slow
 
-USUAL = Usual(spread=10.0, least=0.0, largest=100.0)
+USUAL = Usual(spread=10.0, least=0.0, largest=100.0, other_unit=12.0)
 FAULT = {fault.name: fault for fault in FAULTS}
 
 

@@ -138,7 +138,7 @@ class Usual:
     spread: float
     least: float
     largest: float
-    other_unit: float = 1.0
+    other_unit: float
 
 
 UNITS = {"amount": 0.4536, "age": 12.0, "share": 100.0}
