@@ -42,7 +42,7 @@ class VersionChange:
 
     @property
     def sentence(self) -> str:
-        """Say what was done, when the incident may end, and the first figures since."""
+        """What was done, when the incident may end, and the first figures since."""
         rule, version = self.incident.rule, self.change.after.get("champion")
         done = "Rolled back to" if self.change.kind == "rollback" else "Promoted"
         good = in_a_row(rule.recover_windows, rule.judged_span, "good ")

@@ -191,7 +191,7 @@ def _described(source: _Source, evidence: Accumulated, names: Sequence[str]) -> 
 
 
 def _since(stream: Evidence) -> dict[str, Any]:
-    """Say when the change probably was, from when to when it may have been, and how many windows there are since."""
+    """Return when the change probably was, from when to when it may have been, and how many windows came since."""
     found = stream.onset()
     if found is None:
         found = StreamOnset(stream.since, stream.since, stream.since, stream.windows, stream.standing_out)

@@ -26,12 +26,8 @@ def requests_of(ids: NDArray[Any], latency_us: NDArray[np.float64]) -> NDArray[n
     """Number the request of each row: the rows of one waited together.
 
     Rows of several are called `id:0`, `id:1`, ... where a caller chose the request's id; other rows of a caller may be
-    called so too, so these are of one request where they have one latency.
+    called so too, so these are of one request where they have one latency, or all have none (NaN).
     """
-    named = [
-        f"{base} {latency}" if number.isdecimal() else str(row_id)
-        for row_id, latency in zip(ids, latency_us, strict=True)
-        for base, _, number in [str(row_id).rpartition(":")]
-    ]
+    named = [request_of(str(row_id), latency) for row_id, latency in zip(ids, latency_us, strict=True)]
     numbers: NDArray[np.int64] = np.unique(named, return_inverse=True)[1]
     return numbers

@@ -97,7 +97,8 @@ def _count(log_odds: FloatArray, truth: IntArray) -> ClassScores:
     # Whether a row is of the class stands in the lowest bit, so that one sort brings both together.
     ordered = np.sort((scores << 1 | own).ravel())
     is_own = ordered & 1
-    return _add_up_sorted(ordered >> 1, is_own, 1 - is_own, 0)
+    counted = _add_up_sorted(ordered >> 1, is_own, 1 - is_own, 0)
+    return _within(counted, max_steps(log_odds.shape[1]))  # the whole drops as many bits at least
 
 
 def merge_class_scores(parts: Sequence[ClassScores], classes: int) -> ClassScores:

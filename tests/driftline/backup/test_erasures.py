@@ -39,7 +39,7 @@ def worker(erasure: Erasure) -> Iterator[CursorWrapper]:
 
 
 def resume_elsewhere(erasure: Erasure) -> bool:
-    """Have a worker with a connection of its own look at the erasure."""
+    """Resume the erasure by a worker with a connection of its own, and return whether it did something."""
 
     def resume() -> bool:
         try:

@@ -38,4 +38,4 @@ def test_is_a_digest_by_its_first_characters_with_all_of_them_at_hand() -> None:
 
 
 def test_is_a_length_of_time_in_seconds_or_minutes() -> None:
-    assert (length_of(2.25), length_of(612.0)) == ("2.25 s", "10 min")
+    assert (length_of(2.25), length_of(612.0)) == ("2.2 s", "10 min")

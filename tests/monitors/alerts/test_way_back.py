@@ -26,7 +26,7 @@ def incident(fire: Fire) -> Incident:
 
 
 def roll_back(model: Model, at: datetime = MORNING) -> None:
-    """Let version 1 answer again, in place of 2, when the newest event was at that time."""
+    """Roll version 2 back to version 1, when the newest event was at that time."""
     newer = Version.objects.create(model=model, version="2")
     deployment = Deployment.objects.get(model=model)
     deployment.previous, deployment.champion = deployment.champion, newer

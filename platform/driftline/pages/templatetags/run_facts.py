@@ -11,8 +11,7 @@ from django.utils.html import format_html
 
 from driftline.common.periods import parse_timestamp
 from driftline.common.state_words import words
-from driftline.pages.templatetags.figures import evidence, figure, percent, when
-from monitors.alerts.wording import duration
+from driftline.pages.templatetags.figures import evidence, percent, seconds, when
 from monitors.metrics.catalogue import METRICS
 
 register = template.Library()
@@ -83,4 +82,4 @@ def length_of(value: Any) -> str:
     """Write seconds as a length of time."""
     if not isinstance(value, int | float):
         return evidence(value)
-    return f"{figure(value)} s" if value < 60 else duration(timedelta(seconds=value))
+    return seconds(timedelta(seconds=value))

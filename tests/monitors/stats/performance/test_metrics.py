@@ -267,6 +267,25 @@ class TestEachClassAgainstTheRest:
         exact = np.mean([measure_outcomes(part)["roc_auc"].value for part in parts])
         assert measure_outcomes(whole)["roc_auc"].value == pytest.approx(exact, abs=2e-3)
 
+    def test_of_many_classes_is_close_though_scores_share_steps(self):
+        rng = np.random.default_rng(6)
+        odds = np.exp(1.5 * rng.normal(size=(1_000, 100)))
+        probability = odds / odds.sum(axis=1, keepdims=True)
+        place = (probability.cumsum(axis=1) < rng.random((1_000, 1))).sum(axis=1).clip(0, 99)
+        names = np.array([f"class {number}" for number in range(100)])
+
+        outcome = summarise_multiclass_outcomes(names, names[place], names[place], probability)
+
+        own = place[:, None] == np.arange(100)
+        there = own.any(axis=0)
+        measured = measure_outcomes(outcome)
+        for name, score in (
+            ("roc_auc", metrics.roc_auc_score),
+            ("average_precision", metrics.average_precision_score),
+        ):
+            expected = score(own[:, there], probability[:, there], average="macro")
+            assert measured[name].value == pytest.approx(expected, abs=1e-3)
+
     @pytest.mark.slow
     def test_intervals_hold_the_truth_at_least_as_often_as_they_say(self):
         rng = np.random.default_rng(5)
