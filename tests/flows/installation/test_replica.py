@@ -144,7 +144,11 @@ def test_lists_come_from_the_standby_and_whoever_writes_reads_it_back(
     primary.stop()
     primary.environment["DRIFTLINE_REPLICA_URL"] = standby.url
     primary.start()
-    assert "replica: pages and lists are read from it" in primary.manage("doctor").stdout
+    wait_until(  # a standby connects again some seconds after its primary is back
+        lambda: "replica: pages and lists are read from it" in primary.manage("doctor").stdout,
+        what="a standby that the doctor finds fit to be read",
+        seconds=CATCH_UP_SECONDS,
+    )
     ada, grace = (Api("127.0.0.1", primary.port, token_of(primary, name)) for name in ("of ada", "of grace"))
     wait_until(standby.is_level, what="the standby's catching up", seconds=CATCH_UP_SECONDS)
 
