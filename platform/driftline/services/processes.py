@@ -62,6 +62,8 @@ class Process:
         self._lock_path = lock_folder / f"{child.name}.lock"
         self._log_path = log_folder / f"{child.name}.log"
         self._popen: subprocess.Popen[bytes] | ForkedProcess | None = None
+        self._unsent = self._signals_of_an_end()  # what a leftover is still to be sent
+        self._patient_until = float("-inf")
 
     @property
     def pid(self) -> int | None:
@@ -73,7 +75,14 @@ class Process:
 
     def start(self) -> None:
         """Stop what an earlier generation left, then start the command in a session of its own."""
-        with self._taken_over() as lock:
+        while not self.try_start():
+            time.sleep(POLL_SECONDS)
+
+    def try_start(self) -> bool:
+        """Start the command, or return False at once while what an earlier generation left is still ending."""
+        with self._open_lock() as lock:
+            if not self._takes_over(lock):
+                return False
             self.child.prepare()
             with contextlib.suppress(OSError):  # a disk without room for the copy stops no process
                 self.rotate_log()
@@ -82,11 +91,13 @@ class Process:
                 self._popen = self._spawn(lock, log)
             finally:
                 os.close(log)
+        return True
 
     def end_earlier(self) -> None:
         """Stop what an earlier generation left, and start nothing."""
-        with self._taken_over():
-            pass
+        with self._open_lock() as lock:
+            while not self._takes_over(lock):
+                time.sleep(POLL_SECONDS)
 
     def exit_code(self) -> int | None:
         """Give the exit code of a child that has ended (negative: the signal), None while it runs."""
@@ -170,31 +181,38 @@ class Process:
         return True
 
     @contextlib.contextmanager
-    def _taken_over(self) -> Iterator[int]:
+    def _open_lock(self) -> Iterator[int]:
         lock = os.open(self._lock_path, os.O_RDWR | os.O_CREAT, 0o600)
         try:
-            self._take_over(lock)
             yield lock
         finally:
             os.close(lock)
 
-    def _take_over(self, lock: int) -> None:
-        """Take the lock; whoever still holds it is a leftover whose parent was killed, and is stopped."""
+    def _takes_over(self, lock: int) -> bool:
+        """Take the lock, or send what still holds it, left by a killed parent, the next signal that is due.
+
+        The caller asks again until it is so. Raises `ChildNotStarted` where a leftover has outlived the last signal.
+        """
         if _try_lock(lock):
-            return
-        for number in (self.child.stop_signal, signal.SIGKILL):
-            for pid in holders(self._lock_path):
-                with contextlib.suppress(ProcessLookupError):
-                    signal_group(os.getpgid(pid), number)
-            deadline = time.monotonic() + self.child.stop_seconds
-            while time.monotonic() < deadline:
-                if _try_lock(lock):
-                    return
-                time.sleep(POLL_SECONDS)
-        raise ChildNotStarted(
-            f"{self._lock_path} is held by processes of an earlier run that do not end: "
-            f"{holders(self._lock_path)}; end them and start again."
-        )
+            self._unsent, self._patient_until = self._signals_of_an_end(), float("-inf")
+            return True
+        if (now := time.monotonic()) < self._patient_until:
+            return False
+        if not self._unsent:
+            self._unsent = self._signals_of_an_end()
+            raise ChildNotStarted(
+                f"{self._lock_path} is held by processes of an earlier run that do not end: "
+                f"{holders(self._lock_path)}; end them and start again."
+            )
+        number = self._unsent.pop(0)
+        for pid in holders(self._lock_path):
+            with contextlib.suppress(ProcessLookupError):
+                signal_group(os.getpgid(pid), number)
+        self._patient_until = now + self.child.stop_seconds
+        return False
+
+    def _signals_of_an_end(self) -> list[signal.Signals]:
+        return [self.child.stop_signal, signal.SIGKILL]
 
     def _spawn(self, lock: int, log: int) -> subprocess.Popen[bytes] | ForkedProcess:
         command, parent = self.child.command, os.getpid()

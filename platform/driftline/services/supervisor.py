@@ -14,7 +14,14 @@ from collections.abc import Callable, Iterator, Sequence, Set
 from dataclasses import dataclass, field
 
 from driftline.services.paths import HomePaths
-from driftline.services.processes import MAX_LOG_BYTES, Child, ChildNotStarted, Process, children_of
+from driftline.services.processes import (
+    MAX_LOG_BYTES,
+    MAX_WAIT_SECONDS,
+    Child,
+    ChildNotStarted,
+    Process,
+    children_of,
+)
 
 PR_SET_CHILD_SUBREAPER = 36
 STOP_SIGNALS = frozenset({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
@@ -180,13 +187,17 @@ class Supervisor:
         self.say(f"{name} ended with {code}; it starts again in {pause:.0f} s ({kept.process.log_path}).")
 
     def _restart(self, kept: _Kept, *, now: float) -> None:
+        """Start a process again; where what its predecessor left still ends, others are tended meanwhile."""
         try:
-            kept.process.start()
+            has_started = kept.process.try_start()
         except ChildNotStarted as error:
             kept.plan_restart(now=now)
             self.say(str(error))
-        else:
+            return
+        if has_started:
             kept.restart_at, kept.started_at = None, now
+        else:
+            kept.restart_at = now + MAX_WAIT_SECONDS
 
     def _pause(self, seconds: float) -> None:
         """Sleep until a child ends or the time is over; raise `StopRequested` when somebody wants to stop."""

@@ -28,12 +28,12 @@ from driftline.services.supervisor import Stages, Supervisor, signals_taken
 journal = Path(sys.argv[1]) / "journal"
 paths = home_paths(sys.argv[1])
 
-def child(name, then="stay", **options):
+def child(name, then="stay", *, stop_seconds=5, **options):
     trap = f"trap 'echo {name} stops >> {journal}; kill $!; exit 0' TERM"
     written = "echo a line of the log; " * 10
     stay = f"{trap}; {written} echo {name} $$ >> {journal}; sleep 600 & wait $!" if then == "stay" else then
     is_there = lambda: then != "stay" or f"{name} " in (journal.read_text() if journal.exists() else "")
-    return Child(name, ("sh", "-c", stay), stop_seconds=5, is_ready=is_there, **options)
+    return Child(name, ("sh", "-c", stay), stop_seconds=stop_seconds, is_ready=is_there, **options)
 
 # The server leaves a process that holds its "port", and nothing else of it, when it is killed.
 LEFT = "import os, time; os.closerange(3, 9); os.closerange(10, 256); time.sleep(600)"
@@ -41,11 +41,13 @@ SERVER = (
     f"exec 9> {paths.home}/port; flock -n 9 || exit 1; "
     f"setsid {sys.executable} -c '{LEFT}' & echo server $$ >> {journal}; wait"
 )
+# This one leaves a process that holds its lock and does not listen.
+STUBBORN = f"(trap '' TERM; exec setsid sleep 600) & echo stubborn $$ >> {journal}; wait"
 
 stages = Stages(
     services=[child("database")],
     preparations=[child("migrate", f"echo migrate >> {journal}; exit " + (sys.argv[2:] or ["0"])[0])],
-    workers=[child("worker"), child("server", SERVER)],
+    workers=[child("worker"), child("server", SERVER), child("stubborn", STUBBORN, stop_seconds=30)],
     web=child("web"),
     afterwards=[
         child("docs", f"echo docs >> {journal}; exit 3", restarts=False),
@@ -133,6 +135,21 @@ class TestRun:
             os.kill(pids(paths, "server")[0], signal.SIGKILL)
 
             wait_until(lambda: len(pids(paths, "server")) == 2)
+            supervisor.send_signal(signal.SIGTERM)
+            assert supervisor.wait(PATIENCE_SECONDS) == 0
+
+    def test_starts_another_again_while_what_a_killed_one_left_does_not_end(self, paths: HomePaths) -> None:
+        with supervised(paths) as supervisor:
+            read_until(supervisor, "ready")
+            wait_until(lambda: len(pids(paths, "stubborn")) == 1)
+            os.kill(pids(paths, "stubborn")[0], signal.SIGKILL)
+            log = paths.log / "stubborn.log"
+            read_until(supervisor, f"stubborn ended with -9; it starts again in 0 s ({log}).")
+
+            os.kill(pids(paths, "worker")[0], signal.SIGKILL)
+
+            wait_until(lambda: len(pids(paths, "worker")) == 2)
+            assert len(pids(paths, "stubborn")) == 1, "what it left has 30 seconds to end"
             supervisor.send_signal(signal.SIGTERM)
             assert supervisor.wait(PATIENCE_SECONDS) == 0
 
