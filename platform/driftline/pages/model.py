@@ -232,8 +232,15 @@ def _latency_tile(points: dict[str, list[MetricPoint]]) -> Tile:
         return Tile(title, "no_data", "—", f"no latency was logged{errors}", values, "latency")
     p95 = queries.newest_judged(points.get("latency_p95", []))
     limit = f"limit {format_number(newest.threshold)} ms" if newest.threshold else "no limit set"
-    detail = f"p99, {limit}" + (f"; p95 {p95.value:.1f} ms" if p95 and p95.value is not None else "")
+    detail = f"p99 on {_day_of(newest)}, {limit}"
+    if p95 and p95.value is not None:
+        of_another_day = f" on {_day_of(p95)}" if p95.start != newest.start else ""
+        detail += f"; p95 {p95.value:.1f} ms{of_another_day}"
     return Tile(title, newest.status, f"{newest.value:.1f} ms", detail + errors, values, "latency")
+
+
+def _day_of(point: MetricPoint) -> str:
+    return f"{point.start:%-d %b}"
 
 
 def _freshness_tile(counts: list[MetricPoint], chosen: TimeRange) -> Tile:

@@ -65,7 +65,7 @@ class ModelRow:
     newest: datetime | None
     counts: list[float | None]
     rows: float | None
-    p95: float | None
+    p95: MetricPoint | None
     worst_drift: MetricPoint | None
     quality: MetricPoint | None
     coverage: float | None
@@ -298,7 +298,7 @@ def _row(
         newest=health.newest,
         counts=[point.value for point in counts],
         rows=counts[-1].value if counts else None,
-        p95=latency[-1].value if latency else None,
+        p95=queries.newest_judged(latency),
         worst_drift=drift,
         quality=quality,
         coverage=coverage,

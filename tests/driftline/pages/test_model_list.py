@@ -1,8 +1,10 @@
 """The list of models: found, sorted, and changed many at once; and the overview, which says what needs somebody."""
 
 import re
+from datetime import timedelta
 
 import pytest
+from msgspec.structs import replace
 from django.test import Client
 
 from driftline.accounts.models import AuditEntry, Project
@@ -11,7 +13,7 @@ from inference.registry.models import Model
 from inference.registry.services import create_model
 from tests.driftline.pages.visitors import viewer_of
 from tests.markup import markup
-from tests.worlds.approvals import DAY, log, make_model, rows_of_a_day
+from tests.worlds.approvals import DAY, log, make_model, rows_of_a_day, work
 
 pytestmark = pytest.mark.slow
 
@@ -158,3 +160,17 @@ def test_the_overview_counts_models_and_lists_those_alone_that_need_somebody(
     assert 'href="/p/bank/models/?status=not_monitored"><strong>3</strong>' in page
     assert "No model needs anybody now" in page
     assert "/p/bank/models/churn/" not in page
+
+
+def test_list_and_page_of_a_model_say_the_latency_of_the_same_day(client: Client, project: Project) -> None:
+    """The list said that of a day with a few rows, the page that of the newest day with enough; neither named it."""
+    model = make_model(project, "approvals")
+    log(model, rows_of_a_day(DAY, 300))
+    log(model, [replace(row, latency_ms=900.0) for row in rows_of_a_day(DAY + timedelta(days=1), 3)])
+    work(model)
+
+    listed, page = (markup(client.get(path)) for path in ("/models/", f"/models/{model.name}/"))
+
+    assert re.search(r">2 ms <small><time[^>]*>5 Jan 2026</time></small>", listed)
+    assert "p99 on 5 Jan, no limit set; p95 2.0 ms" in page
+    assert "900" not in listed

@@ -322,7 +322,7 @@ def test_a_rules_limit_judges_a_value_where_people_made_one(
     page = markup(client.get(f"/models/{model.name}/"))
 
     assert 'class="tile warning" href="/p/bank/models/approvals/latency"' in page
-    assert "p99, limit 1.5 ms" in page
+    assert "p99 on 5 Jan, limit 1.5 ms" in page
 
 
 class TestTheRange:
