@@ -5,6 +5,7 @@ import os
 import subprocess
 import time
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 import hypothesis
@@ -14,6 +15,9 @@ import pytest
 from tests import tiers
 from tests.embedded import CHECKOUT, start_services, start_template, stop_services, wait_for_template
 from tests.tools import HAS_TOOLS
+
+TOLD = "told"
+"""The name under which a test notes a line that the run prints at its end."""
 
 # They import Playwright.
 collect_ignore = [] if HAS_TOOLS else ["browser", "sso/test_saml.py"]
@@ -62,6 +66,14 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Keep the garbage collector from looking at all modules and tests again and again: they stay."""
     gc.freeze()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Print what tests told, such as how many rows were acknowledged and stored."""
+    for report in chain(*(terminalreporter.getreports(outcome) for outcome in ("passed", "failed"))):
+        lines = [str(line) for name, line in report.user_properties if name == TOLD]
+        if report.when == "call" and lines:
+            terminalreporter.write_line("\n  ".join([report.nodeid, *lines]))
 
 
 def pytest_unconfigure(config: pytest.Config) -> None:

@@ -4,8 +4,8 @@ import re
 from datetime import timedelta
 
 import pytest
-from msgspec.structs import replace
 from django.test import Client
+from msgspec.structs import replace
 
 from driftline.accounts.models import AuditEntry, Project
 from driftline.pages import model_list

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import TOLD
 from tests.flows.installation.running import Installation
 from tests.ports import free_port
 
@@ -29,11 +30,6 @@ def installation(home_of_its_own: Installation) -> Installation:
 
 
 @pytest.fixture
-def tell(capsys: pytest.CaptureFixture[str]) -> Tell:
-    """Print a line past pytest's capture: the counts are what these tests are for."""
-
-    def say(line: str) -> None:
-        with capsys.disabled():
-            print(f"\n  {line} ", end="", flush=True)
-
-    return say
+def tell(record_property: Callable[[str, object], None]) -> Tell:
+    """Note a line that the run prints at its end: the counts are what these tests are for."""
+    return lambda line: record_property(TOLD, line)
