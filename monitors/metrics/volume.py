@@ -30,12 +30,12 @@ from monitors.metrics.context import Context, context_of
 from monitors.metrics.models import MetricPoint, PendingEvaluation, PointStatus
 from monitors.metrics.points import Point, Population, row_of
 from monitors.metrics.storing import lock_points, save_points
+from monitors.stats.count_limits import least_count
 from monitors.summaries.models import StaleWindow
 
 WEEKS = [timedelta(weeks=back) for back in range(1, 5)]
 DAYS = [timedelta(days=back) for back in range(1, 8)]
 MIN_WEEKS, MIN_DAYS = 2, 3  # earlier windows that tell what is usual
-LOW = 0.5  # of the fewest of the earlier windows
 MAX_SILENCE = timedelta(days=7)  # for so long hours without a row are measured
 IMPOSSIBLE = 6.0  # of `silence`: one in a million
 MIN_FULL = 20  # rows: where so many always came, an hour without one is as many times less likely
@@ -181,7 +181,7 @@ def _ratio(usual: Usual, start: datetime, with_rows: Sequence[datetime]) -> Poin
     if earlier is None or not earlier.usual:
         return None
     ratio = usual.counts.get(start, 0.0) / earlier.usual
-    limit = LOW * min(earlier.counts) / earlier.usual
+    limit = least_count(earlier.counts) / earlier.usual
     return Point(
         "volume_ratio",
         ratio,
