@@ -11,10 +11,10 @@ from monitors.stats.mergeable.sketches import FloatArray
 from monitors.stats.promotion.differences import (
     MetricByBlocks,
     MetricDifference,
-    StandardError,
     blocks_of,
     difference_of,
 )
+from monitors.stats.promotion.standard_errors import StandardError
 
 COMPARED = (
     AggregateFunction.COUNT,

@@ -2,20 +2,18 @@
 
 Requests of one day resemble each other, so what a difference owes to chance is read from whole blocks (event days);
 where there are fewer than five of these, from stretches of rows. Each block has an influence on every metric: how much
-the metric would change without it, to first order (of ROC AUC the structural components of DeLong et al., 1988). The
-difference over its standard error is then Student's t with as many degrees of freedom as there are blocks less one;
-blocks of unequal size count as fewer (Kish).
+the metric would change without it, to first order (of ROC AUC the structural components of DeLong et al., 1988).
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-import scipy
 from numpy.typing import NDArray
 
 from monitors.stats.mergeable.outcomes import PROBABILITY_EPS
 from monitors.stats.mergeable.sketches import FloatArray
+from monitors.stats.promotion.standard_errors import StandardError
 
 HIGHER_IS_BETTER = {
     "roc_auc": True, "accuracy": True, "log_loss": False, "brier": False, "mae": False, "rmse": False,
@@ -50,38 +48,11 @@ class MetricDifference:
 
 @dataclass(frozen=True, eq=False, slots=True)
 class MetricByBlocks:
-    """A metric of one version, and its influences (blocks,) in the metric's unit."""
+    """A metric of one version, and its influences (blocks,) in the metric's unit; `of_rows` are those of the rows."""
 
     value: float
     influences: FloatArray
-
-
-@dataclass(frozen=True, slots=True)
-class StandardError:
-    """How far chance moves a difference, and the degrees of freedom with which that is known."""
-
-    value: float
-    freedom: float
-
-    @classmethod
-    def of(cls, influences: FloatArray, rows: NDArray[np.int64]) -> "StandardError":
-        """Read it from the influences of blocks with so many rows each; without bounds where there is one block."""
-        count = influences.size
-        if count < 2:
-            return cls(np.inf, 1.0)
-        effective = rows.sum() ** 2 / (rows.astype(np.float64) ** 2).sum()
-        return cls(
-            float(np.sqrt(count / (count - 1) * (influences**2).sum())), float(max(effective - 1, 1.0))
-        )
-
-    def beside(self, other: "StandardError") -> "StandardError":
-        """Return that of the difference of two independent sides (Welch and Satterthwaite)."""
-        squares = self.value**2, other.value**2
-        total = sum(squares)
-        if not 0 < total < np.inf:
-            return StandardError(float(np.sqrt(total)), min(self.freedom, other.freedom))
-        freedom = total**2 / (squares[0] ** 2 / self.freedom + squares[1] ** 2 / other.freedom)
-        return StandardError(float(np.sqrt(total)), float(freedom))
+    of_rows: FloatArray | None = None
 
 
 def difference_of(
@@ -100,7 +71,7 @@ def difference_of(
     if higher_is_better is None:
         higher_is_better = HIGHER_IS_BETTER[name]
     difference = challenger.value - champion.value
-    reach = float(scipy.special.stdtrit(error.freedom, 1 - tail)) * error.value if error.value else 0.0
+    reach = error.reach(tail)
     return MetricDifference(
         name, higher_is_better, champion.value, challenger.value, difference,
         difference - reach, difference + reach,
@@ -124,11 +95,12 @@ def metric_by_blocks(
         return _auc(y > 0.5, score, blocks, count)
     losses = _LOSSES[name](y, score, answer)
     mean = float(losses.mean())
-    influences = np.bincount(blocks, weights=losses - mean, minlength=count) / losses.size
-    if name != "rmse":
-        return MetricByBlocks(mean, influences)
     root = float(np.sqrt(mean))
-    return MetricByBlocks(root, influences / (2 * root) if root else influences)
+    unit = 2 * root if name == "rmse" and root else 1.0
+    of_rows = (losses - mean) / (losses.size * unit)
+    return MetricByBlocks(
+        root if name == "rmse" else mean, np.bincount(blocks, weights=of_rows, minlength=count), of_rows
+    )
 
 
 def _own(y: FloatArray, score: FloatArray) -> FloatArray:
@@ -166,8 +138,8 @@ def _auc(
     won[positive] = _share_below(score[positive], score[~positive])
     won[~positive] = 1 - _share_below(score[~positive], score[positive])
     auc = float(won[positive].mean()) if positive.any() and not positive.all() else float("nan")
-    rows = np.where(positive, positive.sum(), (~positive).sum())
-    return MetricByBlocks(auc, np.bincount(blocks, weights=(won - auc) / rows, minlength=count))
+    of_rows = (won - auc) / np.where(positive, positive.sum(), (~positive).sum())
+    return MetricByBlocks(auc, np.bincount(blocks, weights=of_rows, minlength=count), of_rows)
 
 
 def _share_below(ranked: FloatArray, others: FloatArray) -> FloatArray:

@@ -12,11 +12,11 @@ from monitors.stats.mergeable.sketches import FloatArray
 from monitors.stats.promotion.differences import (
     METRICS,
     MetricDifference,
-    StandardError,
     blocks_of,
     difference_of,
     metric_by_blocks,
 )
+from monitors.stats.promotion.standard_errors import StandardError, error_within
 
 
 class UnusablePairs(ValueError):
@@ -91,6 +91,9 @@ def paired_metrics(
         champion = metric_by_blocks(name, pairs.y, pairs.champion, pairs.champion_answer, blocks, count)
         challenger = metric_by_blocks(name, pairs.y, pairs.challenger, pairs.challenger_answer, blocks, count)
         if not np.isnan(challenger.value - champion.value):
-            error = StandardError.of(challenger.influences - champion.influences, rows)
+            within = None
+            if champion.of_rows is not None and challenger.of_rows is not None:
+                within = error_within(challenger.of_rows - champion.of_rows, blocks, count)
+            error = StandardError.of(challenger.influences - champion.influences, rows, within)
             metrics[name] = difference_of(name, champion, challenger, error, tail)
     return metrics

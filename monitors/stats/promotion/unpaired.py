@@ -15,13 +15,13 @@ from monitors.stats.promotion.differences import (
     METRICS,
     MIN_BLOCKS,
     MetricDifference,
-    StandardError,
     blocks_of,
     difference_of,
     metric_by_blocks,
 )
 from monitors.stats.promotion.gate import GatePolicy, GateVerdict, MetricFinding, judge_latency, judge_metrics
 from monitors.stats.promotion.latency import slowest_answers
+from monitors.stats.promotion.standard_errors import StandardError
 
 FAILS_MORE_P_VALUE = 0.001
 

@@ -12,6 +12,7 @@ from sklearn import metrics
 from monitors.stats.promotion.gate import GatePolicy, judge
 from monitors.stats.promotion.paired import mcnemar_e_value
 from monitors.stats.promotion.pairs import UnusablePairs
+from monitors.stats.promotion.sequential import Looks
 from tests.monitors.stats.promotion.traffic import compared, traffic
 
 pytestmark = pytest.mark.slow
@@ -83,6 +84,37 @@ class TestComparePairs:
 
         widths = [c.metrics["accuracy"].upper - c.metrics["accuracy"].lower for c in (by_days, by_rows)]
         assert widths[0] > 2 * widths[1]
+
+    def test_intervals_cover_no_difference_as_often_where_a_day_resembles_the_one_before(self):
+        """They held nine errors of ten of which the days are like others by chance, and three of four of these."""
+        rng, covered, likeness = np.random.default_rng(0), 0, 0.6
+        for _ in range(400):
+            days = rng.normal(size=30)
+            for day in range(1, 30):
+                days[day] = likeness * days[day - 1] + np.sqrt(1 - likeness**2) * days[day]
+            pairs = {"y": np.zeros(3_000), "block": np.arange(3_000) // 100} | {
+                side: np.repeat(moved, 100) + rng.normal(size=3_000)
+                for side, moved in (("champion", 3 + 0.1 * days), ("challenger", 3 - 0.1 * days))
+            }
+            mae = compared(task="regression", confidence=0.9, **pairs).metrics["mae"]
+            covered += mae.lower <= 0 <= mae.upper
+
+        assert covered >= 0.79 * 400
+
+    def test_a_clear_gain_is_seen_in_five_days_as_well(self):
+        """Of 1,000 pairs of five days the interval was four times as wide as of one."""
+        looks, widths = Looks(500, 5_000), []
+        for seed in range(12):
+            pairs = traffic(n=1_000, champion_noise=4.0, days=5, seed=seed)
+            seen = 2 * pairs["y"] - 1 + 1.5 * np.random.default_rng(seed).normal(size=1_000)
+            pairs["challenger"] = 1 / (1 + np.exp(-seen))
+            by_days, by_rows = (
+                compared(**pairs | {"block": block}, confidence=0.9, looks=looks).metrics["roc_auc"]
+                for block in (pairs["block"], np.zeros(1_000))
+            )
+            widths.append((by_days.upper - by_days.lower) / (by_rows.upper - by_rows.lower))
+
+        assert 1 <= np.median(widths) < 2.7
 
     def test_few_days_fall_back_to_rows(self):
         comparison = compared(**traffic(n=900, days=2))
