@@ -1,7 +1,7 @@
 """The verdict that a gate draws from a comparison: promote, reject, or wait for more."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from driftline.common.number_format import format_number
 from monitors.stats.promotion.differences import HIGHER_IS_BETTER, METRICS, MetricDifference
@@ -39,6 +39,12 @@ class GatePolicy:
     p99_ratio: float = 1.5
     p99_cap_ms: float | None = None
 
+    def judged(self, task: str) -> list[str]:
+        """List the metrics of a task that decide: the objective, then those that have a margin."""
+        of_other_tasks = HIGHER_IS_BETTER.keys() - set(METRICS[task])
+        guards = [one for one in self.margins if one != self.objective and one not in of_other_tasks]
+        return [self.objective, *guards]
+
     def p99_limit_ms(self, champion: float) -> float:
         """Tell how long the challenger's p99 may be (ms): some times the champion's, a little longer, or the cap."""
         return max(self.p99_ratio * champion, champion + MIN_SLOWDOWN_MS, self.p99_cap_ms or 0.0)
@@ -46,11 +52,16 @@ class GatePolicy:
 
 @dataclass(frozen=True, slots=True)
 class GateVerdict:
-    """The gate's decision (`promote`, `reject` or `inconclusive`) and the sentences that explain it."""
+    """The gate's decision (`promote`, `reject` or `inconclusive`) and the sentences that explain it.
+
+    `judged` are the metrics that decide: the objective, by which segments are judged too, then those with a margin.
+    Others are shown. Verdicts of earlier releases lack it.
+    """
 
     decision: str
     reasons: list[str]
     needs_person: bool = False
+    judged: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +81,10 @@ def judge(comparison: PairedComparison, policy: GatePolicy) -> GateVerdict:
     `max_labelled` pairs have been seen. Where labels are selective a promotion must survive the worst case;
     if it does not, a person decides.
     """
+    return replace(_judge_labelled(comparison, policy), judged=policy.judged(comparison.task))
+
+
+def _judge_labelled(comparison: PairedComparison, policy: GatePolicy) -> GateVerdict:
     verdict = _judge_pairs(comparison, comparison.metrics, policy)
     if verdict.decision != "promote" or comparison.worst_case is None:
         return verdict
@@ -134,15 +149,16 @@ def judge_metrics(
 
     A metric that could not be computed neither passes nor harms: nothing is known of it.
     """
-    of_other_tasks = HIGHER_IS_BETTER.keys() - set(METRICS[task])
-    guards = [
-        judge_guard(metrics[name], margin)
-        if name in metrics
-        else MetricFinding(False, False, f"The metric {name} cannot be computed on both sides.")
-        for name, margin in policy.margins.items()
-        if name != policy.objective and name not in of_other_tasks
+    objective, *guards = policy.judged(task)
+    return [
+        _judge_objective(metrics.get(objective), policy),
+        *(
+            judge_guard(metrics[name], policy.margins[name])
+            if name in metrics
+            else MetricFinding(False, False, f"The metric {name} cannot be computed on both sides.")
+            for name in guards
+        ),
     ]
-    return [_judge_objective(metrics.get(policy.objective), policy), *guards]
 
 
 def _judge_objective(metric: MetricDifference | None, policy: GatePolicy) -> MetricFinding:

@@ -5,7 +5,7 @@ estimate. It is a blurred one beside that of pairs: the requests differ too, so 
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -156,6 +156,12 @@ def judge_sides(comparison: UnpairedComparison, policy: GatePolicy, *, is_mismat
 
     `is_mismatch` says that the traffic is not split as it should be: then nothing about the versions follows.
     """
+    return replace(
+        _judge_sides(comparison, policy, is_mismatch=is_mismatch), judged=policy.judged(comparison.task)
+    )
+
+
+def _judge_sides(comparison: UnpairedComparison, policy: GatePolicy, *, is_mismatch: bool) -> GateVerdict:
     if is_mismatch:
         return GateVerdict(
             "inconclusive", ["The traffic is not split as the canary's share says, so the sides differ."]

@@ -1,6 +1,6 @@
 """The pages of retrain runs, each on one page with the evidence of every step."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from django.contrib import messages
@@ -303,20 +303,36 @@ def _gate(step: Step | None) -> dict[str, Any] | None:
 
 
 def paired_tables(comparison: Mapping[str, Any], verdict: Mapping[str, Any]) -> dict[str, Any]:
-    """Prepare a comparison as JSON for its table: metrics and segments in order, and what the gate says."""
+    """Prepare a comparison as JSON for its table: metrics and segments in order, and what the gate says.
+
+    Metrics that do not decide are marked as such; those of segments are left out, as the objective alone judges these.
+    """
+    judged = verdict.get("judged") or []
     return {
         "comparison": comparison,
-        "metrics": paired_rows(comparison["metrics"]),
+        "metrics": paired_rows(comparison["metrics"], judged),
         "segments": [
-            (segment["segment"], segment["n_labelled"], paired_rows(segment["metrics"]))
+            (
+                segment["segment"],
+                segment["n_labelled"],
+                [
+                    row
+                    for row in paired_rows(segment["metrics"])
+                    if row["name"] in (judged[:1] or [row["name"]])
+                ],
+            )
             for segment in comparison.get("segments") or []
         ],
         "verdict": verdict,
     }
 
 
-def paired_rows(metrics: Mapping[str, Any]) -> list[dict[str, Any]]:
-    return [_paired_row(name, row) for name, row in _in_order(metrics)]
+def paired_rows(metrics: Mapping[str, Any], judged: Sequence[str] = ()) -> list[dict[str, Any]]:
+    """Prepare metrics of both sides; where it is known which are `judged`, the others are only shown."""
+    return [
+        _paired_row(name, row) | {"is_shown_only": bool(judged) and name not in judged}
+        for name, row in _in_order(metrics)
+    ]
 
 
 def _in_order(metrics: Mapping[str, Any]) -> list[tuple[str, Any]]:

@@ -190,11 +190,14 @@ def _summary(
 
 
 def _measured(gate: Mapping[str, Any]) -> str:
-    """Write the difference of the first metric that has an interval."""
-    best = next((row for row in gate["metrics"] if row.get("lower") is not None), None)
+    """Write the difference of the metric that decides; of a verdict that names none, of the first with an interval."""
+    decisive = (gate["verdict"].get("judged") or [])[:1] or [row["name"] for row in gate["metrics"]]
+    best = next(
+        (row for row in gate["metrics"] if row["name"] in decisive and row.get("lower") is not None), None
+    )
     if best is None:
         return ""
-    interval = f"95 % interval {best['lower']:+.4f} to {best['upper']:+.4f}"
+    interval = f"{gate['comparison']['confidence']:.0%} interval {best['lower']:+.4f} to {best['upper']:+.4f}"
     return f" {best['title']} {best['difference']:+.4f} ({best['verdict']}, {interval})"
 
 

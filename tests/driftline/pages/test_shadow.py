@@ -1,5 +1,6 @@
 """The page of a comparison says whether the version in the shadow may be promoted, and shows the pairs that say so."""
 
+import re
 from datetime import timedelta
 from typing import Any
 
@@ -13,6 +14,7 @@ from driftline.accounts.models import Project
 from driftline.common.periods import parse_timestamp
 from inference.prediction_log.models import PredictionChunk
 from inference.registry.models import Model
+from monitors.definitions.segments import set_segments
 from monitors.metrics.models import MetricPoint
 from monitors.workflows.models import Workflow
 from monitors.workflows.selectors import agreement
@@ -63,8 +65,23 @@ class TestWithLabels:
 
         part = evidence_of(client, model)
 
-        assert 'class="verdict warning">Version 2 should not be promoted: ROC AUC -0.' in part
+        assert 'class="verdict warning">Version 2 should not be promoted: Log loss +0.' in part
         assert "labelled pairs; it answers like version 1 on 0.0% of 1,600 requests" in part
+
+    def test_its_segments_are_shown_by_what_decides_and_other_metrics_as_not_judged(
+        self, client: Client, model: Model
+    ) -> None:
+        """A segment stood there as worse by ROC AUC beside a decision that judged its log loss alone."""
+        Workflow.objects.create(model=model, pairs=500, max_pairs=1_000)
+        set_segments(model=model, features=["region"], actor="test")
+        shadow_days(model, turned=1.0)
+
+        part = evidence_of(client, model)
+
+        rows = re.findall(r"<small>([^<,]*), n=", part)
+        assert rows == ["Log loss", "Log loss"]
+        assert re.search(r"Brier score <small>.*?worse <small>not judged</small>", part)
+        assert not re.search(r"Log loss <small>[^/]*</small></th>(?:(?!</tr>).)*not judged", part)
 
     def test_an_equal_one_is_told_to_be_neither_better_nor_worse(self, client: Client, model: Model) -> None:
         Workflow.objects.create(model=model, pairs=500, max_pairs=9_000)
