@@ -106,9 +106,10 @@ class World:
         return range(first, LAST + 1, self.pairs_a_day)
 
 
+GOOD_AND_BAD_DAYS = World("good and bad days", good_and_bad_days, challengers=CHALLENGERS)
 WORLDS = (
     World("independent rows", alone, challengers=CHALLENGERS),
-    World("good and bad days", good_and_bad_days, challengers=CHALLENGERS),
+    GOOD_AND_BAD_DAYS,
     World("days like the day before", days_like_the_day_before),
     World("entities that come back", entities_that_come_back),
     World("2% positive", two_percent_positive),

@@ -60,9 +60,9 @@ def roll_out(seed: int, *, champion: float, challenger: float) -> Stop | None:
 
 def watch(seed: int, *, noise: float) -> str:
     """Watch a promoted challenger beside the champion of before; say whether it is rolled back."""
-    from tests.performance.gate_bench import draw_pairs
+    from tests.performance.gate_bench import GOOD_AND_BAD_DAYS, draw_pairs
 
-    pairs = draw_pairs(seed, noise, 0.15)
+    pairs = draw_pairs(GOOD_AND_BAD_DAYS, seed, noise)
     pairs["champion"], pairs["challenger"] = pairs["challenger"], pairs["champion"]  # the new one answers
     for seen in range(PAIRS_A_DAY, LAST_PAIRS + 1, PAIRS_A_DAY):
         until_now: dict[str, Any] = {name: values[:seen] for name, values in pairs.items()}

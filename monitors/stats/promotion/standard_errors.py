@@ -2,7 +2,8 @@
 
 The sum over its standard error is Student's t with as many degrees of freedom as there are blocks less one; blocks of
 unequal size count as fewer (Kish). Where one block resembles the next, as days do among which customers come back,
-chance moves the sum further than blocks in another order would: as an autoregressive process of first order.
+chance moves the sum further than blocks in another order would: as an autoregressive process of first order, or one that
+is blurred.
 
 Few days say little of how far chance reaches once in a thousand: five would have to lie twelve standard errors from
 nothing. There rows within the days are asked too. How much more the rows of a day are alike than those of different
@@ -21,6 +22,7 @@ from monitors.stats.mergeable.sketches import FloatArray
 MIN_BLOCKS_OF_ORDER = 10
 """From so many on blocks tell how much one resembles the next."""
 MAX_LIKENESS = 0.8
+FADING = 0.5
 SELDOM = 0.01
 """Chances that blocks alone tell; of smaller ones rows are asked too."""
 _ROOTS = np.concatenate([[0.0], np.geomspace(1e-3, 0.7, 60)])
@@ -53,10 +55,13 @@ class StandardError:
         effective = rows.sum() ** 2 / (rows.astype(np.float64) ** 2).sum()
         apart = float(np.sqrt(count / (count - 1) * (influences**2).sum()))
         likeness = likeness_of_next(influences)
-        longer = float(np.sqrt((1 + likeness) / (1 - likeness)))
+        # So many blocks tell as much as one that is independent. What blocks have in common is blurred by what each has
+        # alone, so it fades more slowly than its first step shows: by half at least.
+        repeated = max(1 + 2 * likeness / (1 - FADING), (1 + likeness) / (1 - likeness))
+        longer = float(np.sqrt(repeated))
         return cls(
             longer * apart,
-            float(max(effective - 1, 1.0)),
+            float(max(effective / repeated - 1, 1.0)),
             longer * within if within else None,
             float(rows.sum() / effective),
         )
