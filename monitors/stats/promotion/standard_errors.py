@@ -2,8 +2,8 @@
 
 The sum over its standard error is Student's t with as many degrees of freedom as there are blocks less one; blocks of
 unequal size count as fewer (Kish). Where one block resembles the next, as days do among which customers come back,
-chance moves the sum further than blocks in another order would: as an autoregressive process of first order, or one that
-is blurred.
+chance moves the sum further than blocks in another order would: as an autoregressive process of first order, or a
+blurred one.
 
 Few days say little of how far chance reaches once in a thousand: five would have to lie twelve standard errors from
 nothing. There rows within the days are asked too. How much more the rows of a day are alike than those of different
