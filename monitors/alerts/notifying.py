@@ -19,6 +19,7 @@ from monitors.alerts.labels import has_labels, labels_of
 from monitors.alerts.models import MUTED_UNTIL, Channel, Incident, Silence
 from monitors.alerts.outbox import Delay, database_time, make_event_id, write_delivery
 from monitors.alerts.story import ACKNOWLEDGED, RESOLVED, gather
+from monitors.alerts.way_back import change_since
 from monitors.alerts.wording import duration, moment
 from monitors.rules.current_breach import causes_of
 from monitors.rules.models import Transition
@@ -52,7 +53,7 @@ def notify(
         incident=incident,
         transition=transition,
         causes=incident.causes if event in (RESOLVED, ACKNOWLEDGED) else _causes(incident, transition),
-        ongoing=[*([line] if line else []), *_ongoing(incident, transition)],
+        ongoing=[*([line] if line else []), *_done(incident), *_ongoing(incident, transition)],
     )
     groups = {} if withheld else groups_of(incident)
     for channel in channels:
@@ -146,6 +147,12 @@ def _causes(incident: Incident, transition: Transition) -> list[dict[str, Any]]:
         log.exception("causes not ranked", extra={"incident": incident.pk})
         known: list[dict[str, Any]] = incident.causes
         return known
+
+
+def _done(incident: Incident) -> list[str]:
+    """What a roll-back or promotion since the incident was opened did."""
+    change = change_since(incident)
+    return [change.sentence] if change else []
 
 
 def _ongoing(incident: Incident, transition: Transition) -> list[str]:

@@ -18,6 +18,7 @@ from inference.registry.selectors import get_model
 from monitors.alerts import acting, selectors, services
 from monitors.alerts.models import Incident
 from monitors.alerts.schemas import DeliveryOut
+from monitors.alerts.way_back import change_since
 from monitors.incident_runs import runs_of_each
 from monitors.rules.models import Severity
 
@@ -58,9 +59,11 @@ def read_incident(request: HttpRequest, incident_id: int) -> IncidentDetailOut:
     """Read one incident with its causes, timeline, deliveries and runs."""
     found = selectors.incident_detail(project=caller_of(request).project, incident_id=incident_id)
     incident = found.incident
+    change = change_since(incident)
     return IncidentDetailOut.of(
         incident,
         runs_of_each([incident])[incident.pk],
+        change_since=change.sentence if change else None,
         timeline=[IncidentEventOut.of(event) for event in found.timeline],
         deliveries=[DeliveryOut.of(delivery) for delivery in found.deliveries],
     )

@@ -301,8 +301,13 @@ class IncidentEventOut(ResponseBody, frozen=True):
 
 
 class IncidentDetailOut(IncidentOut, frozen=True):
-    """An incident with all that happened to it and was sent about it, oldest first."""
+    """An incident with all that happened to it and was sent about it, oldest first.
 
+    `change_since` says what the last roll-back or promotion since it was opened did, when it may end, and the first
+    figures since; null without one.
+    """
+
+    change_since: str | None
     timeline: list[IncidentEventOut]
     deliveries: list[DeliveryOut]
 

@@ -8,13 +8,15 @@ from driftline.accounts.models import Project
 from driftline.common.periods import floor
 from inference.registry.models import Deployment, DeploymentChange, Model, Version
 from inference.registry.services import rollback
-from monitors.alerts.models import Incident
+from monitors.alerts.models import Delivery, Incident
+from monitors.alerts.notifying import notify
+from monitors.alerts.story import REMINDER
 from monitors.alerts.way_back import change_since
 from monitors.metrics.models import MetricPoint
 from monitors.metrics.storing import save_points
 from tests.driftline.pages.visitors import viewer_of
 from tests.markup import markup
-from tests.monitors.alerts.conftest import DAY, HOUR, Fire
+from tests.monitors.alerts.conftest import DAY, HOUR, Fire, Make
 from tests.worlds.incidents import open_incident
 
 MORNING = datetime.fromisoformat("2026-12-03T06:56:00Z")
@@ -72,6 +74,20 @@ def test_shows_the_first_figures_of_whole_hours_since_on_its_page(
     assert (
         "Since then Log loss was 0.48 on 120 rows in the hour from 2026-12-03 07:00 UTC, limit 0.55." in page
     )
+
+
+def test_says_so_to_the_api_and_in_the_messages_that_follow(
+    incident: Incident, project: Project, make: Make
+) -> None:
+    channel = make("opsgenie")
+    roll_back(incident.model)
+    said = "Rolled back to version 1, 2026-12-03 06:56 UTC; the incident ends after 2 good days in a row"
+
+    answer = viewer_of(project).get(f"/api/v1/incidents/{incident.pk}").json()
+    notify(incident, incident.opening, REMINDER, [channel])
+
+    assert answer["change_since"].startswith(said)
+    assert said in Delivery.objects.get(event=REMINDER).body
 
 
 def test_says_nothing_of_a_change_before_it_or_once_it_is_resolved(fire: Fire, model: Model) -> None:
