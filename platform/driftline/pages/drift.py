@@ -11,6 +11,7 @@ from django.http import HttpResponse
 
 from driftline.common.errors import Problem
 from driftline.common.periods import counted, end_of, overlap, window
+from driftline.long_work import wait_of
 from driftline.pages import queries
 from driftline.pages.access import PageRequest, page
 from driftline.pages.charts import Chart, ChartLine, Mark
@@ -52,7 +53,7 @@ def drift(request: PageRequest, name: str) -> HttpResponse:
     names = [one.segment for one in by_segment]
     points = PointJudge(model, looks_back=False).judge(_stored(model, metric, chosen, span, segment))
     newest = window(chosen.last_day, span)
-    reference = queries.reference_of(model, newest)
+    reference, asked_for = queries.reference_of(model, newest), queries.newest_reference(model)
     heat = heat_map(
         model, points, reference, chosen, span, links=not segment
     )  # a feature's page is of all rows
@@ -88,7 +89,8 @@ def drift(request: PageRequest, name: str) -> HttpResponse:
             model, queries.drifted_by_window(model, chosen.start, chosen.end, segment), chosen, marks
         ),
         "evidence": evidence_chart(model, "drift_evidence", chosen, segment=segment),
-        "reference": queries.newest_reference(model),
+        "reference": asked_for,
+        "wait_of_reference": wait_of(asked_for) if asked_for and not reference else None,
         "in_use": reference,
         "in_use_until": reference and reference.period and reference.period.end - timedelta(microseconds=1),
         "together": _together(model, chosen, segment),

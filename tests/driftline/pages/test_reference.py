@@ -1,15 +1,17 @@
 """The page of references: what is compared with is chosen, and a wrong choice is explained at its field."""
 
+import re
 from datetime import timedelta
 
 import pytest
 from django.test import Client
 
+from inference.registry.datasets import store_reference
 from inference.registry.models import Model
 from monitors.definitions.models import Reference
 from monitors.metrics.models import MetricPoint
 from tests.markup import markup
-from tests.worlds.approvals import DAY, log, rows_of_a_day, work
+from tests.worlds.approvals import DAY, log, reference_csv, rows_of_a_day, work
 
 pytestmark = pytest.mark.slow
 
@@ -29,6 +31,17 @@ def test_the_log_is_chosen_and_listed(client: Client, model: Model, path: str) -
     assert "From today on, windows are compared with the log from 1 Dec 2025 to 31 Dec 2025." in page
     assert "<td>the log from 1 Dec 2025 to 31 Dec 2025</td>" in page
     assert Reference.objects.get(model=model).kind == "period"
+
+
+def test_drift_says_what_a_file_that_is_to_be_compared_with_waits_for(
+    client: Client, model: Model, path: str
+) -> None:
+    stored = reference_csv(rows_of_a_day(DAY - timedelta(days=1), 40))
+    store_reference(model=model, version="1", stream=stored, content_type="text/csv", actor="test")
+
+    page = markup(client.get(f"/models/{model.name}/drift"))
+
+    assert re.search(r"The reference \([^)]*\) waits for a worker since .*, and is next\.", page)
 
 
 def test_a_wrong_choice_is_explained_and_nothing_changes(client: Client, path: str) -> None:
