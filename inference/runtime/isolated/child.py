@@ -83,11 +83,12 @@ class ChildServer:
                 self._handle(message, handles)
             except ModelRefused as error:
                 self._send(RunMessage(MessageKind.REFUSED, message.run, text=str(error)))
-            except MemoryError:
-                self._send(RunMessage(MessageKind.FAILED, message.run, text=_NO_MEMORY))
             except Exception as error:
-                text = _NO_MEMORY if "bad_alloc" in str(error) else str(error) or first_line(error)
-                self._send(RunMessage(MessageKind.FAILED, message.run, text=text))
+                if isinstance(error, MemoryError) or "bad_alloc" in str(error):
+                    self._send(RunMessage(MessageKind.EXHAUSTED, message.run, text=_NO_MEMORY))
+                else:
+                    text = str(error) or first_line(error)
+                    self._send(RunMessage(MessageKind.FAILED, message.run, text=text))
 
     def _handle(self, message: RunMessage, handles: Sequence[int]) -> None:
         if message.kind is MessageKind.LOAD:

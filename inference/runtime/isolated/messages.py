@@ -21,9 +21,10 @@ class MessageKind(IntEnum):
     NEEDS_ROOM = 5  # the answer takes `size` bytes
     FAILED = 6  # with a sentence
     REFUSED = 7  # with a sentence: the model cannot be loaded
+    EXHAUSTED = 8  # with a sentence: a run failed for want of memory, which the process may keep
 
 
-FROM_CHILD = frozenset((MessageKind.ANSWER, MessageKind.NEEDS_ROOM, MessageKind.FAILED, MessageKind.REFUSED))
+FROM_CHILD = frozenset(MessageKind) - {MessageKind.LOAD, MessageKind.RUN, MessageKind.ROOM}
 
 
 class RunMessage(Struct, frozen=True):

@@ -39,6 +39,7 @@ class ModelProcess:
         """Take over a process that was just forked; `handle` is its pidfd."""
         self.pid = pid
         self.overran = False  # it was killed because a run did not end
+        self.is_exhausted = False  # a run failed for want of memory, which it may keep
         self.began_at = 0.0  # what is at work, or was last; both of the monotonic clock
         self.overrun_at = 0.0  # when that has taken too long; 0 while nothing is at work
         self.reader_of: asyncio.AbstractEventLoop | None = None  # the loop that watches the channel
@@ -185,7 +186,8 @@ class ModelProcess:
             self._make_room(message.size)
             return None
         self.overrun_at = 0.0
-        if message.kind is MessageKind.FAILED:
+        if message.kind in (MessageKind.FAILED, MessageKind.EXHAUSTED):
+            self.is_exhausted = message.kind is MessageKind.EXHAUSTED
             raise ModelFailed(message.text)
         if message.kind is MessageKind.REFUSED:
             raise ModelRefused(message.text)

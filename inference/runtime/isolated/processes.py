@@ -14,6 +14,7 @@ from msgspec import Struct
 from inference.runtime.isolated.launcher import CannotFork, ForkServer
 from inference.runtime.isolated.limits import IsolationLimits
 from inference.runtime.isolated.process import ModelProcess
+from inference.runtime.machine_memory import half_of_memory, own_bytes
 
 if TYPE_CHECKING:
     from inference.runtime.isolated.slot import ProcessSlot
@@ -61,6 +62,11 @@ class ModelProcesses:
 
     def launch(self, model_bytes: int) -> ModelProcess:
         """Start a process for a model of this size; raises CannotFork."""
+        if self._bytes_too_many() > 0:
+            self._woken.set()
+            raise CannotFork(
+                f"those of all models hold {self._total_bytes >> 20:,} MiB, all that they may have"
+            )
         with self._lock:
             if self._server is not None and not self._server.is_running:
                 self._server.close()
@@ -130,15 +136,24 @@ class ModelProcesses:
                 slot.notice_end()
         return at_work
 
+    @property
+    def _total_bytes(self) -> int:
+        return half_of_memory() if self.limits.total_bytes is None else self.limits.total_bytes
+
+    def _bytes_too_many(self) -> int:
+        processes = [slot.process for slot in self._slots.copy()]
+        return sum(own_bytes(one.pid) for one in processes if one is not None) - self._total_bytes
+
     def _stop_unused(self, now: float) -> None:
-        """Stop processes that were not used for long or have ended, and those beyond the number there may be."""
+        """Stop processes that were not used for long or have ended, and those beyond what there may be."""
         running = sorted((slot for slot in self._slots.copy() if slot.process), key=lambda slot: slot.used_at)
-        surplus = len(running) - self.limits.max_processes
+        surplus, too_many = len(running) - self.limits.max_processes, self._bytes_too_many()
         for place, slot in enumerate(running):
             is_unused = place < surplus or now - slot.used_at > self.limits.idle_seconds
-            if is_unused or slot.has_ended():
+            if is_unused or slot.has_ended() or too_many > 0:
                 process = slot.take_idle()
                 if process is not None:
+                    too_many -= own_bytes(process.pid)
                     self._end(EndedProcess(process))
 
     def close(self) -> None:

@@ -129,6 +129,7 @@ class ProcessSlot:
         except ProcessDied as error:
             raise self._lose(error) from error
         finally:
+            self._end_exhausted()
             self.used_at = time.monotonic()
             self.lock.release()
 
@@ -228,6 +229,7 @@ class ProcessSlot:
         self._finish(run.done, answer)
 
     def _finish(self, done: Done, answer: list[Array] | Exception) -> None:
+        self._end_exhausted()
         self.used_at = time.monotonic()
         self.lock.release()
         done(answer)
@@ -272,6 +274,12 @@ class ProcessSlot:
             return process
         finally:
             self.lock.release()
+
+    def _end_exhausted(self) -> None:
+        """End a process that keeps the memory of a failed run; the next run starts another."""
+        if self.process is not None and self.process.is_exhausted:
+            process, self.process = self.process, None
+            self._processes.end(EndedProcess(process))
 
     def has_ended(self) -> bool:
         """Tell whether there is a process that has ended."""

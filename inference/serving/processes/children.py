@@ -11,9 +11,9 @@ from pathlib import Path
 
 from driftline.common.forked_process import ForkedProcess
 from driftline.common.parent_death import die_with_parent
+from inference.runtime.machine_memory import MemoryKills
 from inference.serving.crashes import note_death, read_state
 from inference.serving.heartbeat import KILL_SECONDS, Stillness
-from inference.serving.status.machine_memory import MemoryKills
 from inference.serving.status.status import STATUS_FOLDER, is_ready, retire
 
 STOP_SECONDS = 40.0

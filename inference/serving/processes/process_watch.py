@@ -12,10 +12,10 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 
+from inference.runtime.machine_memory import resident_bytes
 from inference.serving.crashes import MARKS, STALLED, STARVED
 from inference.serving.heartbeat import BEAT_SECONDS, STALL_SECONDS, Stillness
 from inference.serving.processes.last_answers import answer_all
-from inference.serving.status.machine_memory import resident_bytes
 
 log = logging.getLogger(__name__)
 

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from driftline.common.durable_files import write_file
+from inference.runtime.machine_memory import resident_bytes
 from inference.serving.counts.metrics import ROWS, SECONDS, ServingMetrics
 from inference.serving.counts.rolling_counts import RollingCounts
-from inference.serving.status.machine_memory import resident_bytes
 
 if TYPE_CHECKING:
     from inference.serving.engine.engine import Engine

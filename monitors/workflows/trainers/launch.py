@@ -15,7 +15,7 @@ from time import monotonic
 import msgspec
 
 import monitors
-from inference.serving.status.machine_memory import memory_bytes
+from inference.runtime.machine_memory import memory_bytes
 from monitors.workflows.trainers.catalogue import SHIPPED, entry_point
 from monitors.workflows.trainers.job import Limits, Specification, TrainingJob
 from monitors.workflows.trainers.report import (

@@ -9,6 +9,7 @@ from pathlib import Path
 import onnx
 import pytest
 
+from inference.runtime import machine_memory
 from inference.serving.crashes import (
     MAX_CRASHES,
     QUARANTINE_FILE,
@@ -20,7 +21,6 @@ from inference.serving.crashes import (
     read_crashes,
 )
 from inference.serving.plan import PlanModel, PlanVersion
-from inference.serving.status import machine_memory
 from tests.inference.onnx_models import store, summing_model, summing_signature
 from tests.inference.serving.fatal import FATAL_FILE, FATAL_INPUT
 from tests.inference.serving.running import Server, publish, rows_body, running_server, token

@@ -14,10 +14,10 @@ from driftline.observability.trace_settings import trace_options
 from driftline.services.listening import UnableToListen, check_listening, server_certificate
 from inference.hosts.joining import join
 from inference.runtime.isolated.limits import IsolationLimits
+from inference.runtime.machine_memory import half_of_memory
 from inference.serving.job_limits import MAX_OPEN_JOBS, JobLimits
 from inference.serving.main import serve_forever
 from inference.serving.options import EngineOptions
-from inference.serving.status.machine_memory import half_of_memory
 
 
 def _engine_options(*, takes_jobs: bool) -> EngineOptions:

@@ -21,7 +21,7 @@ from inference.runtime.isolated import areas, slot
 from inference.runtime.isolated.areas import TooLarge
 from inference.runtime.isolated.errors import ModelFailed, ModelProcessFailed, RunAbandoned
 from inference.runtime.isolated.limits import IsolationLimits
-from inference.runtime.isolated.processes import ModelProcesses
+from inference.runtime.isolated.processes import CannotFork, ModelProcesses
 from inference.runtime.isolated.session import IsolatedSession
 from inference.runtime.session import Array, ModelRefused, OnnxSession, time_limit
 from tests.inference.onnx_models import (
@@ -246,6 +246,17 @@ class TestHarm:
         wait_until(lambda: isolated.refusal() is None)
         assert isolated.run(sizes(1), ["sum"])[0].tolist() == [[2.0]]
 
+    def test_what_failed_for_memory_keeps_none(self, open_session: Opens, processes: ModelProcesses) -> None:
+        """Its process kept 3 GB until nobody had used it for ten minutes."""
+        processes.limits = IsolationLimits(memory_bytes=600 << 20)
+        isolated = open_session(wordy_model(), sizes(1), "sum")
+        pid = pid_of(isolated)
+
+        with pytest.raises((ModelFailed, ModelProcessFailed)):
+            isolated.run(sizes(4_000_000), ["sum"])
+
+        wait_until(lambda: not is_running(pid))
+
     def test_its_process_is_the_first_that_the_kernel_ends_and_leaves_no_core(
         self, open_session: Opens
     ) -> None:
@@ -287,6 +298,18 @@ class TestProcesses:
         wait_until(lambda: not is_running(oldest))
 
         assert all(is_running(pid) for pid in others)
+
+    def test_hold_no_more_memory_together_than_they_may(
+        self, open_session: Opens, processes: ModelProcesses
+    ) -> None:
+        """Each had its bound, and all together none."""
+        sessions = [open_session(summing_model(3), THREE, "sum") for _ in range(2)]
+        pids = [pid_of(session) for session in sessions]
+        processes.limits = IsolationLimits(total_bytes=1)
+
+        with pytest.raises(CannotFork, match="those of all models hold 0 MiB"):
+            processes.launch(1)
+        wait_until(lambda: not any(is_running(pid) for pid in pids))
 
     def test_leave_nothing_behind(self) -> None:
         """Handles, processes and shared memory: all are looked at before and after."""
