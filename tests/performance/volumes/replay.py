@@ -125,7 +125,7 @@ class StreamReplay:
             .select_related("lead__rule", "lead__model")
             .order_by("pk")
         )
-        return [_problem(incident, self.start) for incident in opened]
+        return [problem_of(incident, self.start) for incident in opened]
 
     def _feed(self, piece: Sequence[TrafficDay], labelled_before: int) -> None:
         """Summarise some days; of the last ones the labels come with the next piece."""
@@ -204,7 +204,7 @@ def _classes(positive: np.ndarray) -> np.ndarray:
     return np.where(positive, "1", "0").astype(object)
 
 
-def _problem(incident: Incident, start: datetime) -> NoticedProblem:
+def problem_of(incident: Incident, start: datetime) -> NoticedProblem:
     """Say when an incident opened; a metric of labels is judged when they have had their time."""
     rule = incident.rule
     is_late = METRICS[rule.metric].kind == MonitorKind.PERFORMANCE
