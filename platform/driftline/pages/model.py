@@ -30,6 +30,7 @@ from driftline.pages.templatetags.figures import decision_of
 from driftline.pages.timerange import TimeRange, range_of
 from driftline.progress import progress_of
 from driftline.stuck_work import retry, stuck_work
+from inference.prediction_log.queries.event_clock import event_now
 from inference.registry.models import Autonomy, Model, ModelTask
 from inference.registry.selectors import get_model
 from inference.registry.services import create_model
@@ -148,7 +149,7 @@ def _tiles(
         drift,
         _data_tile(queries.faults_in(model, chosen.start, chosen.end)),
         _latency_tile(points),
-        _freshness_tile(points.get("count", []), chosen),
+        _freshness_tile(model, points.get("count", []), chosen),
     ]
     order = {"critical": 0, "warning": 1}
     return sorted(tiles, key=lambda tile: order.get(tile.status, 2))
@@ -243,15 +244,14 @@ def _day_of(point: MetricPoint) -> str:
     return f"{point.start:%-d %b}"
 
 
-def _freshness_tile(counts: list[MetricPoint], chosen: TimeRange) -> Tile:
+def _freshness_tile(model: Model, counts: list[MetricPoint], chosen: TimeRange) -> Tile:
     values = [point.value for point in counts]
     if chosen.newest is None:
         return Tile("Freshness", "no_data", "—", "no predictions yet", values, "performance")
-    rows = (
-        f"{counts[-1].value:,.0f} rows on the last day"
-        if counts and counts[-1].value
-        else "no rows in this range"
-    )
+    rows = "no rows in this range"
+    if counts and counts[-1].value:
+        so_far = "" if counts[-1].end <= event_now(model=model, now=now()) else " so far"
+        rows = f"{counts[-1].value:,.0f} rows{so_far} on {_day_of(counts[-1])}"
     return Tile(
         "Freshness",
         "ok",

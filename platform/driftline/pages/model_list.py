@@ -20,6 +20,7 @@ from driftline.common.periods import longest
 from driftline.pages import queries
 from driftline.pages.access import PageRequest, Visitor, page
 from driftline.pages.model_health import STATUSES, ModelHealth, health_of_models, verdict_of, worst_drifts
+from inference.prediction_log.queries.event_clock import event_nows
 from inference.registry.models import Model, ModelTask
 from inference.registry.services import archive_model, change_tags, update_model
 from monitors.definitions.models import Monitor, MonitorKind
@@ -65,6 +66,7 @@ class ModelRow:
     newest: datetime | None
     counts: list[float | None]
     rows: float | None
+    has_day_ended: bool
     p95: MetricPoint | None
     worst_drift: MetricPoint | None
     quality: MetricPoint | None
@@ -247,8 +249,10 @@ def rows_of(project: Project, models_health: Sequence[ModelHealth]) -> list[Mode
     """Read what the table shows of these models, by as many queries for all as for one."""
     changed, drifts = queries.last_promotions(project), worst_drifts(models_health)
     points = _points(models_health)
+    shown = Model.objects.filter(pk__in=[health.model.pk for health in models_health])
+    clocks = event_nows(models=shown, now=now())
     return [
-        _row(health, points.get(health.model.pk, {}), drifts.get(health.model.pk), changed)
+        _row(health, points.get(health.model.pk, {}), drifts.get(health.model.pk), changed, clocks)
         for health in models_health
     ]
 
@@ -283,7 +287,8 @@ def _row(
     health: ModelHealth,
     points: dict[str, list[MetricPoint]],
     drift: MetricPoint | None,
-    changed: dict[int, datetime],
+    changed: Mapping[int, datetime],
+    clocks: Mapping[int, datetime],
 ) -> ModelRow:
     model = health.model
     counts, latency = points.get("count", []), points.get("latency_p95", [])
@@ -298,6 +303,7 @@ def _row(
         newest=health.newest,
         counts=[point.value for point in counts],
         rows=counts[-1].value if counts else None,
+        has_day_ended=not counts or counts[-1].end <= clocks[model.pk],
         p95=queries.newest_judged(latency),
         worst_drift=drift,
         quality=quality,

@@ -173,4 +173,6 @@ def test_list_and_page_of_a_model_say_the_latency_of_the_same_day(client: Client
 
     assert re.search(r">2 ms <small><time[^>]*>5 Jan 2026</time></small>", listed)
     assert "p99 on 5 Jan, no limit set; p95 2.0 ms" in page
+    assert "3 <small>so far</small>" in listed  # a day of a few hours stood there like a whole one
+    assert "3 rows so far on 6 Jan" in page
     assert "900" not in listed
