@@ -60,7 +60,7 @@ def test_equal_answers_agree_and_lose_nothing(chance: np.random.Generator) -> No
 
 def test_a_loss_is_bounded_by_pairs(chance: np.random.Generator) -> None:
     p = chance.random(ROWS)
-    turned = np.where(np.arange(ROWS) < 50, 1 - p, p)
+    turned = np.where(chance.permutation(ROWS) < 50, 1 - p, p)
 
     measured = compare(binary_trial(p, turned), rows(p >= 0.5), BINARY)
 
