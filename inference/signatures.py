@@ -59,7 +59,7 @@ class Signature(Struct, frozen=True, omit_defaults=True):
         return self.inputs[0].name if self.image else None
 
     def makes(self, feature: str) -> bool:
-        """Tell whether a feature is one of the numbers that are made of the image or of the embedding."""
+        """Return whether a feature is one of the numbers that are made of the image or of the embedding."""
         if self.image_input is not None and feature in image_parts(self.image_input):
             return True
         return self.embedding_output is not None and vector_of(feature) == self.embedding_output

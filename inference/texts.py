@@ -35,7 +35,7 @@ def text_parts(name: str) -> list[str]:
 
 
 def kinds_of_parts(name: str) -> dict[str, bool]:
-    """Tell of each feature that a text becomes whether it is a number."""
+    """Return of each feature that a text becomes whether it is a number."""
     return {part: part != f"{name}.script" for part in text_parts(name)}
 
 

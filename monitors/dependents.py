@@ -64,7 +64,7 @@ class MetricUsers:
 
     @property
     def reasons(self) -> list[str]:
-        """Say what keeps the metric, and what to do about it."""
+        """Return what keeps the metric, and what to do about it."""
         reasons = []
         if self.rules:
             watch, them = ("Rules watch", "them") if len(self.rules) > 1 else ("A rule watches", "it")

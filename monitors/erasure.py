@@ -189,7 +189,7 @@ def build_reports_again(work: Work) -> None:
 
 
 def _is_of_erased_rows(work: Work, report: Report) -> bool:
-    """Tell whether a window of the report held an erased row, or the reference's file is another since."""
+    """Return whether a window of the report held an erased row, or the reference's file is another since."""
     dataset = report.reference and report.reference.dataset
     if dataset and report.reference_sha256 not in ("", dataset.sha256):
         return True
@@ -299,7 +299,7 @@ def redact_entries(work: Work, entries: models.QuerySet[AuditEntry]) -> None:
 def _naming_key[Row: models.Model](
     work: Work, rows: models.QuerySet[Row], fields: Iterable[str]
 ) -> Iterator[tuple[Row, dict[str, Any]]]:
-    """Give the rows that name the key in some of these columns, with the values of those without it."""
+    """Yield the rows that name the key in some of these columns, with the values of those without it."""
     named = Q()
     for field in fields:
         rows = rows.annotate(**{f"_{field}": Cast(field, models.TextField())})

@@ -38,7 +38,7 @@ class RetentionPreview:
 
     @property
     def sentence(self) -> str:
-        """Say what goes, as a person is asked before."""
+        """Return what goes, as a person is asked before."""
         parts = [part for part in (self._rows(), self._summaries()) if part]
         if not parts:
             return "Nothing that is stored is old enough to be deleted now."

@@ -63,7 +63,7 @@ class SniffedFormat(Struct, frozen=True):
 
 
 def sniff_format(head: bytes) -> SniffedFormat:
-    """Tell how a file is written from its first bytes; raises UnknownFormat."""
+    """Return how a file is written from its first bytes; raises UnknownFormat."""
     for magic, what in _OTHER_FORMATS.items():
         if head.startswith(magic):
             raise UnknownFormat(f"This is {what}. CSV and Parquet are read.")
@@ -199,7 +199,7 @@ def is_number(text: str, decimal: Decimal = ".") -> bool:
 
 # -- names -------------------------------------------------------------------------------------------------------------
 def column_names(header: Sequence[str], *, has_header: bool) -> list[str]:
-    """Give each column a name: one without gets its number, as pandas leaves the index of a table without one."""
+    """Name each column: one without gets its number, as pandas leaves the index of a table without one."""
     return [
         name if has_header and name.strip() else f"column {place}" for place, name in enumerate(header, 1)
     ]

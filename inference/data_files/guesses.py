@@ -246,7 +246,7 @@ def _warn(guesses: list[ColumnGuess], facts: list[ColumnFacts], known: KnownMode
 def warnings_of(
     role: ColumnRole, one: ColumnFacts, labels: Sequence[ColumnFacts], known: KnownModel
 ) -> list[str]:
-    """Say what should be looked at of a column in a role, in sentences."""
+    """Return what should be looked at of a column in a role, in sentences."""
     found = []
     if role == ColumnRole.FEATURE:
         if one.looks_like_ids:

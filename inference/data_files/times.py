@@ -65,7 +65,7 @@ class TimeStyle(Struct, frozen=True):
 
 
 def style_of(values: Iterable[str]) -> TimeStyle:
-    """Tell how texts are written as times, if they are."""
+    """Return how texts are written as times, if they are."""
     formats: Counter[str] = Counter()
     naive = total = 0
     firsts: list[tuple[int, int, str]] = []

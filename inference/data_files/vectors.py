@@ -13,7 +13,7 @@ MAX_GROUP_VALUES = 40_000_000
 
 
 def is_vector(kind: pa.DataType) -> bool:
-    """Tell whether a column holds lists of numbers."""
+    """Return whether a column holds lists of numbers."""
     types = pa.types
     is_list = types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)
     return is_list and (types.is_floating(kind.value_type) or types.is_integer(kind.value_type))

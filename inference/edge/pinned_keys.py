@@ -43,7 +43,7 @@ class DeviceKey:
         )
 
     def failure(self) -> str:
-        """Say why the device cannot trust what is signed for it; empty where it can."""
+        """Return why the device cannot trust what is signed for it; empty where it can."""
         if self.key in map(public_text, edge_keys(Purpose.MANIFESTS)):
             return ""
         if not self.follows:

@@ -38,7 +38,7 @@ class FileDownloads:
                 self._thread.start()
 
     def take_arrived(self) -> bool:
-        """Tell whether files have arrived since the last call."""
+        """Return whether files have arrived since the last call."""
         with self._lock:
             arrived, self._arrived = self._arrived, 0
         return arrived > 0
@@ -50,7 +50,7 @@ class FileDownloads:
             return next((self._failures[digest] for digest in self._wanted if digest in self._failures), "")
 
     def has_tried(self, digests: Sequence[str]) -> bool:
-        """Tell whether each of these files has arrived or failed."""
+        """Return whether each of these files has arrived or failed."""
         with self._lock:
             return all(digest in self._failures or digest not in self._wanted for digest in digests)
 

@@ -93,7 +93,7 @@ class PlanFollower:
             log.warning(self.failure or "this host has all of the plan again")
 
     def _is_late(self) -> bool:
-        """Tell whether it is time to look for missing files again, as those that failed are tried again."""
+        """Return whether it is time to look for missing files again, as those that failed are tried again."""
         return bool(self._downloads.failure) and time.monotonic() - self._looked_at > LOOK_SECONDS
 
     def _publish(self) -> None:

@@ -45,7 +45,7 @@ def instance_of(home: Path) -> str:
 
 
 def deployed_digests(plan: Plan) -> list[str]:
-    """Give the digests of the files that answer, or get copies."""
+    """Return the digests of the files that answer, or get copies."""
     versions = (
         version.sha256
         for model in plan.models
@@ -56,7 +56,7 @@ def deployed_digests(plan: Plan) -> list[str]:
 
 
 def missing_files(home: Path, plan: Plan) -> list[str]:
-    """Give the digests of files that are not here, those that are deployed first."""
+    """Return the digests of files that are not here, those that are deployed first."""
     others = (version.sha256 for model in plan.models for version in model.versions)
     wanted = dict.fromkeys([*deployed_digests(plan), *(digest for digest in others if digest)])
     return [digest for digest in wanted if not (home / relative_path(digest)).exists()]

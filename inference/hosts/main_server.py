@@ -87,7 +87,7 @@ class MainServer:
 
     @contextmanager
     def download(self, sha256: str) -> Iterator[Any]:
-        """Give the bytes of a file as a stream. Raises MainServerFailed."""
+        """Yield the bytes of a file as a stream. Raises MainServerFailed."""
         with self._call(
             "GET", f"artifacts/{sha256}", stream=True, headers={"Accept-Encoding": "identity"}
         ) as answer:
@@ -125,7 +125,7 @@ class MainServer:
 
 
 def _detail_of(answer: requests.Response) -> str:
-    """Give the sentence of a problem, else how the answer begins, as of a proxy in between."""
+    """Return the sentence of a problem, else how the answer begins, as of a proxy in between."""
     try:
         return str(answer.json()["detail"])[:200]
     except (ValueError, KeyError, TypeError):
@@ -133,7 +133,7 @@ def _detail_of(answer: requests.Response) -> str:
 
 
 def _cause_of(error: BaseException) -> str:
-    """Say what lies at the bottom of an error, as the libraries in between tell little."""
+    """Return what lies at the bottom of an error, as the libraries in between tell little."""
     while (inner := error.__cause__ or error.__context__) is not None:
         error = inner
     return str(error) or type(error).__name__

@@ -41,5 +41,5 @@ class ServingHost(models.Model):
         return self.name
 
     def is_away(self, now: datetime) -> bool:
-        """Tell whether nothing was heard of it lately."""
+        """Return whether nothing was heard of it lately."""
         return self.last_seen_at is None or now - self.last_seen_at > AWAY_AFTER

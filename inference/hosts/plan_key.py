@@ -35,7 +35,7 @@ class PlanKey:
         return self._pin.key
 
     def verifies(self, content: bytes, signature: str) -> bool:
-        """Tell whether the pinned key signed this."""
+        """Return whether the pinned key signed this."""
         return is_signed(base64.b64decode(self._pin.key), content, signature)
 
     def follow(self, statements: list[SuccessionStatement]) -> None:

@@ -10,7 +10,7 @@ from inference.signatures import Signature, TensorSpec
 
 
 def class_labels(signature: Signature, output: TensorSpec) -> list[str]:
-    """Give the labels of an output's columns: the classes' names for probabilities, else none."""
+    """Return the labels of an output's columns: the classes' names for probabilities, else none."""
     return signature.classes if output.name == signature.probabilities_output else []
 
 

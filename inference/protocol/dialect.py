@@ -97,11 +97,11 @@ class HttpDialect(Dialect[bytes, HttpBody], Protocol):
 
     @property
     def methods(self) -> tuple[str, ...]:
-        """Give the methods with which it takes inference requests."""
+        """Return the methods with which it takes inference requests."""
         ...
 
     def takes(self, path: bytes) -> bool:
-        """Tell whether a request to this path is one for inference in this dialect."""
+        """Return whether a request to this path is one for inference in this dialect."""
         ...
 
     def write_error(self, status: int, sentence: str) -> HttpBody:

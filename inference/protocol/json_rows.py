@@ -138,7 +138,7 @@ class RowReader:
 
 
 def _is_named(value: object) -> TypeGuard[dict[str, Any]]:
-    """Tell whether a value is an object by name, and not one that stands for bytes."""
+    """Return whether a value is an object by name, and not one that stands for bytes."""
     return isinstance(value, dict) and value.keys() != {"b64"}
 
 

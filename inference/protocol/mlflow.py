@@ -118,7 +118,7 @@ class MlflowCodec:
 
 
 def _kinds_of_features(signature: Signature) -> dict[str, type]:
-    """Tell as what the cells of each feature are read."""
+    """Return as what the cells of each feature are read."""
     datatypes = {spec.name: spec.datatype for spec in signature.inputs}
     only = signature.inputs[0].datatype
     return {feature.name: _kind(datatypes.get(feature.name, only)) for feature in signature.features}
@@ -164,7 +164,7 @@ class Mlflow:
     usage = "/invocations/{model}"
 
     def takes(self, path: bytes) -> bool:
-        """Tell whether a request to this path is one."""
+        """Return whether a request to this path is one."""
         return path == PATH or path.startswith(PATH + b"/")
 
     def parse_path(self, path: bytes) -> Target | None:

@@ -59,7 +59,7 @@ class OpenInference:
     usage = "/v2/models/{model}/infer"
 
     def takes(self, path: bytes) -> bool:
-        """Tell whether a POST to this path is an inference request."""
+        """Return whether a POST to this path is an inference request."""
         return path.endswith(b"/infer") and path.startswith(b"/v2/models/")
 
     def parse_path(self, path: bytes) -> Target | None:
@@ -114,7 +114,7 @@ def model_metadata(name: str, versions: Sequence[str], signature: Signature) -> 
 
 
 def model_properties(signature: Signature) -> dict[str, str]:
-    """Tell what a model answers and the names of its features; properties are texts, so lists are JSON in one.
+    """Return what a model answers and the names of its features; properties are texts, so lists are JSON in one.
 
     The features are the inputs, or the columns of the only input, in order.
     """

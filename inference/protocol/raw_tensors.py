@@ -85,5 +85,5 @@ def write_raw(values: Array, datatype: str) -> bytes:
 
 
 def element_of(value: object) -> bytes:
-    """Give a model's text as an element of BYTES."""
+    """Return a model's text as an element of BYTES."""
     return value if isinstance(value, bytes) else str(value).encode("utf-8", "replace")

@@ -28,7 +28,7 @@ class BatchOutputs:
         self._rows: list[tuple[bytes, ...]] | None = None
 
     def texts(self, place: int) -> list[bytes]:
-        """Give an output's rows as JSON, each its values with commas between; written once for the batch."""
+        """Return an output's rows as JSON, each its values with commas between; written once for the batch."""
         texts = self._texts[place]
         if texts is None:
             values = self.arrays[place]
@@ -39,7 +39,7 @@ class BatchOutputs:
 
     @property
     def rows(self) -> list[tuple[bytes, ...]]:
-        """Give the texts of all outputs row by row; put together once for the batch."""
+        """Return the texts of all outputs row by row; put together once for the batch."""
         if self._rows is None:
             self._rows = list(zip(*[self.texts(place) for place in range(len(self.arrays))], strict=True))
         return self._rows

@@ -219,7 +219,7 @@ def _describe(specs: Sequence[TensorSpec], described: Mapping[str, TensorInfo]) 
 
 
 def status_message(statuses: Sequence[VersionStatus]) -> GetModelStatusResponse:
-    """Tell whether versions answer."""
+    """Return whether versions answer."""
     message = GetModelStatusResponse()
     for status in statuses:
         message.model_version_status.add(

@@ -195,7 +195,7 @@ class TensorFlowRest:
         self.usage = f"/v1/models/{{model}}:{verb}"
 
     def takes(self, path: bytes) -> bool:
-        """Tell whether a request to this path has this verb."""
+        """Return whether a request to this path has this verb."""
         return path.endswith(self._ending) and path.startswith(b"/v1/models/")
 
     def parse_path(self, path: bytes) -> Target | None:

@@ -132,7 +132,7 @@ def tensor_codecs(signature: Signature) -> list[TensorCodec]:
 
 
 def json_type_of(spec: TensorSpec) -> object:
-    """Give the Python type that a typed JSON decoder should expect for one value of the tensor."""
+    """Return the Python type that a typed JSON decoder should expect for one value of the tensor."""
     if spec.datatype == "BYTES":
         return str | None
     if spec.datatype == "BOOL":

@@ -82,7 +82,7 @@ class TorchServeCodec:
         return self._reader.read_rows(document, "The body"), Form.LIST
 
     def _is_one_row(self, document: list[Any]) -> bool:
-        """Tell whether a list is the only input's row itself: bare values, where a row has several."""
+        """Return whether a list is the only input's row itself: bare values, where a row has several."""
         only = self._reader.only_input
         return (
             only is not None
@@ -122,7 +122,7 @@ class TorchServe:
     usage = "/predictions/{model}"
 
     def takes(self, path: bytes) -> bool:
-        """Tell whether a request to this path is one."""
+        """Return whether a request to this path is one."""
         return path.startswith(b"/predictions/")
 
     def parse_path(self, path: bytes) -> Target | None:

@@ -70,7 +70,7 @@ class AnswerCodec:
         )
 
     def _warning(self, outputs: BatchOutputs, start: int, stop: int, places: Iterable[int]) -> bytes:
-        """Say which outputs of these rows are null because the model gave NaN or infinity."""
+        """Return which outputs of these rows are null because the model gave NaN or infinity."""
         names = [
             self._outputs[place].name
             for place in places

@@ -168,7 +168,7 @@ def remove_files(paths: Collection[str]) -> None:
 
 
 def path_of(dataset: Dataset) -> Path:
-    """Tell where a data set's Parquet file lies."""
+    """Return where a data set's Parquet file lies."""
     return settings.HOME / dataset.path
 
 
@@ -494,7 +494,7 @@ def _scored_class(table: pa.Table) -> str | None:
 
 
 def _conform(table: pa.Table, signature: Signature) -> pa.Table:
-    """Give every column the type that the version's signature says; a column that cannot be is refused by name."""
+    """Convert every column to the type that the version's signature says; refuse one that cannot be by its name."""
     columns: dict[str, pa.ChunkedArray] = {}
     own = dict(zip(table.column_names, table.columns, strict=True))  # Arrow lists its names anew each time
     for feature in signature.features:

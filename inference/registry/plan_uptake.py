@@ -64,7 +64,7 @@ class InProcess:
 
 
 def serving_of(version: Version, reports: Iterable[dict[str, Any]]) -> list[InProcess]:
-    """Tell how each process has a version; `reports` are those of `live_reports`, read once for all versions."""
+    """Return how each process has a version; `reports` are those of `live_reports`, read once for all versions."""
     return [_in_process(version, report) for report in reports]
 
 

@@ -76,7 +76,7 @@ def publish_model(model_id: int) -> int:
 
 
 def is_published(model: Model) -> bool:
-    """Tell whether serving processes can know what a model's deployment is."""
+    """Return whether serving processes can know what a model's deployment is."""
     return not UnpublishedChange.objects.filter(changed_model=model.pk).exists()
 
 

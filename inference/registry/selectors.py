@@ -54,7 +54,7 @@ def privacy_of(model_id: int) -> Privacy:
 
 
 def shows_image(model: Model, version: Version) -> bool:
-    """Tell whether thumbnails of the image that a version takes may be seen, as its model's privacy is now."""
+    """Return whether thumbnails of the image that a version takes may be seen, as its model's privacy is now."""
     image = signature_of(version).image_input
     return image is not None and keeps_image(model.privacy, image)
 

@@ -46,7 +46,7 @@ class MemoryKills:
         self._seen = _count()
 
     def have_grown(self) -> bool:
-        """Tell whether there was such a kill since this was last asked."""
+        """Return whether there was such a kill since this was last asked."""
         before, self._seen = self._seen, _count()
         return self._seen > before
 

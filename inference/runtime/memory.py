@@ -22,7 +22,7 @@ def _register_arena() -> None:
 
 
 def is_memory_taken(error: Exception) -> bool:
-    """Tell whether a run failed for lack of memory that others may hold: what it asked for would fit alone."""
+    """Return whether a run failed for lack of memory that others may hold: what it asked for would fit alone."""
     requested = _requested_bytes(error)
     return requested is not None and requested <= MAX_ARENA_BYTES
 

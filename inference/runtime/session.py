@@ -118,7 +118,7 @@ def new_options() -> ort.SessionOptions:
 
 @contextmanager
 def time_limit(seconds: float) -> Iterator[RunOptions]:
-    """Give options whose run is ended after so many seconds."""
+    """Yield options whose run is ended after so many seconds."""
     options = RunOptions()
     timer = threading.Timer(seconds, setattr, (options, "terminate", True))
     timer.daemon = True

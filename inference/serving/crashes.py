@@ -81,7 +81,7 @@ class RunMarks:
         self._view[_SUCCESSOR] = 1
 
     def running_in(self, thread: int) -> int:
-        """Give the version that a thread of this process runs; 0 for none."""
+        """Return the version that a thread of this process runs; 0 for none."""
         place = self._places.get(thread)
         return self._view[place] if place is not None else 0
 
@@ -98,7 +98,7 @@ class RunMarks:
         self._view[place] = 0
 
     def _new_place(self) -> int:
-        """Give this thread a place of its own; when there are too many, the oldest is taken over."""
+        """Assign this thread a place of its own; when there are too many, the oldest is taken over."""
         thread = threading.get_ident()
         place = _HEADER + 2 * (len(self._places) % _THREADS) + 1
         self._places[thread] = place
@@ -169,7 +169,7 @@ def blame(home: Path, version_id: int, reason: str, now: float) -> None:
 
 
 def quarantined(home: Path) -> dict[int, str]:
-    """Tell which versions must not be loaded, and why, by version id."""
+    """Return which versions must not be loaded, and why, by version id."""
     return {
         version_id: f"It is quarantined because it harmed the serving processes {len(crashes.at)} times; the last "
         f"time it {crashes.reason}. Upload a mended version, or lift the quarantine to try it again."

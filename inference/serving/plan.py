@@ -171,7 +171,7 @@ class PlanReader:
         self._generation = 0
 
     def has_changed(self) -> bool:
-        """Tell whether there is a plan that was not read yet."""
+        """Return whether there is a plan that was not read yet."""
         seen = self._look()
         return seen.base is not None and seen != self._seen
 
@@ -245,7 +245,7 @@ class _Seen(NamedTuple):
     size: int
 
     def follows(self, before: Self, read_to: int) -> bool:
-        """Tell whether nothing but changes came since, of which so much was read."""
+        """Return whether nothing but changes came since, of which so much was read."""
         is_same_file = before.changes in (None, self.changes)
         return self.base == before.base and is_same_file and self.size >= read_to
 

@@ -38,7 +38,7 @@ class Failure(Struct, frozen=True):
     pause: float
 
     def is_outdated(self, model: PlanModel, version: PlanVersion) -> bool:
-        """Tell whether the version, or its model's deployment, has changed since."""
+        """Return whether the version, or its model's deployment, has changed since."""
         before = (self.version, self.model.generation)
         return model.id == self.model.id and before != (version, model.generation)
 
@@ -131,7 +131,7 @@ class PlanWatcher:
             self._begin()
 
     def _has_retry(self) -> bool:
-        """Tell whether a version that failed is to be tried again now."""
+        """Return whether a version that failed is to be tried again now."""
         now = time.monotonic()
         return any(
             failure.retry_at <= now and version_id not in self._preparing
@@ -220,7 +220,7 @@ class PlanWatcher:
             preparation.start()
 
     def _is_busy(self, patience_seconds: float) -> bool:
-        """Tell whether a preparation waits, or is younger than that."""
+        """Return whether a preparation waits, or is younger than that."""
         return any(
             not one.has_begun or one.age_seconds() < patience_seconds for one in self._preparing.values()
         )
@@ -310,7 +310,7 @@ def _answering(model: PlanModel) -> list[str]:
 
 
 def _deployed(model: PlanModel) -> Iterator[PlanVersion]:
-    """Give the versions that are to be in memory: those that answer, the shadows, and the champion of before."""
+    """Yield the versions that are to be in memory: those that answer, the shadows, and the champion of before."""
     previous = model.previous if time.time() < model.previous_until else None
     for name in dict.fromkeys([*_answering(model), *model.shadows, previous]):
         version = model.find(name) if name is not None else None
@@ -319,6 +319,6 @@ def _deployed(model: PlanModel) -> Iterator[PlanVersion]:
 
 
 def _versions_of(route: Route) -> set[int]:
-    """Give the ids of a route's version and of all that stand beside it."""
+    """Return the ids of a route's version and of all that stand beside it."""
     beside = [*route.shadows, *([route.canary.route.version] if route.canary else [])]
     return {route.version.plan.id, *(version.plan.id for version in beside)}

@@ -47,6 +47,6 @@ def write_answer(dialect: HttpDialect, result: Prediction[HttpBody] | Refusal) -
 
 
 def field_pairs(fields: bytes) -> list[tuple[bytes, bytes]]:
-    """Give header lines as name and value, as ASGI and gRPC want them."""
+    """Return header lines as name and value, as ASGI and gRPC want them."""
     lines = fields.split(b"\r\n")[:-1]
     return [(name, value) for name, _, value in (line.partition(b": ") for line in lines)]

@@ -61,7 +61,7 @@ class Route:
         }
 
     def answering(self, request: InferRequest, prediction_id: str) -> "Route":
-        """Give the route that answers this request: the canary's for its share."""
+        """Return the route that answers this request: the canary's for its share."""
         if self.canary is not None and self.canary.answers(request, prediction_id):
             return self.canary.route
         return self
@@ -81,14 +81,14 @@ class Canary:
         self._salt = b"%d" % route.version.plan.id
 
     def answers(self, request: InferRequest, prediction_id: str) -> bool:
-        """Tell whether this request is the canary's; one without the chosen key is its own."""
+        """Return whether this request is the canary's; one without the chosen key is its own."""
         key = self._key(request) or prediction_id
         digest = hashlib.blake2b(key.encode(), digest_size=8, salt=self._salt).digest()
         return int.from_bytes(digest) < self._limit
 
 
 def _key_reader(key: str) -> Callable[[InferRequest], str | None]:
-    """Give the function that reads the chosen key of a request: see PlanCanary."""
+    """Return the function that reads the chosen key of a request: see PlanCanary."""
     if key == "client_id":
         return lambda request: request.client_id
     if key.startswith("tag:"):
@@ -347,7 +347,7 @@ class RoutingTable:
         return Refusal(403, reason)
 
     def callbacks_of(self, project_id: int) -> dict[str, PlanCallback]:
-        """Give a project's callbacks by their names."""
+        """Return a project's callbacks by their names."""
         return {
             callback.name: callback for callback in self.plan.callbacks if callback.project_id == project_id
         }
@@ -395,7 +395,7 @@ class RoutingTable:
         raise NotLoaded(model, version)
 
     def _without_canary(self, champion: Route) -> Route:
-        """Give the champion's route for callers who name its version: no other may answer them."""
+        """Return the champion's route for callers who name its version: no other may answer them."""
         if champion.canary is None:
             return champion
         alone = Route(champion.model, champion.version, champion.role, champion.shadows)
@@ -414,7 +414,7 @@ def _is_for_one_model(token: PlanToken) -> bool:
 
 
 def _by_secrets(token: PlanToken) -> Iterator[tuple[str, PlanToken]]:
-    """Give a token by the digest of each of its secrets; as the one of before it ends when that does."""
+    """Yield a token by the digest of each of its secrets; as the one of before it ends when that does."""
     yield token.digest, token
     if token.previous_digest:
         yield token.previous_digest, replace(token, expires_at=token.previous_until)

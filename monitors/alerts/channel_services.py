@@ -211,7 +211,7 @@ def _save(channel: Channel, *, actor: str, action: str, before: dict[str, Any] |
 
 
 def _takes_more(before: dict[str, Any], channel: Channel) -> bool:
-    """Tell whether a change may have a channel take incidents that it did not take before."""
+    """Return whether a change may have a channel take incidents that it did not take before."""
     now = _described(channel)
     return any(before[name] != now[name] for name in ("enabled", "events", "min_severity"))
 

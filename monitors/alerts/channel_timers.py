@@ -28,7 +28,7 @@ type FindNews = Callable[[], Transition]
 
 
 def is_waited_for(incident: Incident) -> bool:
-    """Tell whether some channel that an incident goes to was not notified, or has no timer."""
+    """Return whether some channel that an incident goes to was not notified, or has no timer."""
     notified = notified_channels(incident)
     timed = set(incident.timers.values_list("channel_id", flat=True))
     return any(
@@ -107,7 +107,7 @@ def end_timers(incident: Incident, *, at: datetime) -> None:
 
 
 def describe_waits(incident: Incident) -> list[str]:
-    """Say what channels are still to hear of an incident by themselves, and when, a sentence each."""
+    """Return what channels are still to hear of an incident by themselves, and when, a sentence each."""
     timers = incident.timers.exclude(due_at=None).select_related("channel").order_by("due_at", "pk")
     return [_described(timer) for timer in timers]
 
@@ -135,7 +135,7 @@ def _last_message(incident: Incident, channel: Channel) -> datetime | None:
 
 
 def _is_needless(timer: ChannelTimer, recipient: Recipient | None, incident: Incident) -> bool:
-    """Tell whether an opening waits for a channel that the incident no longer goes to."""
+    """Return whether an opening waits for a channel that the incident no longer goes to."""
     if timer.opening_since is None:
         return False
     return recipient is None or (recipient.escalates and incident.status != Incident.Status.OPEN)
@@ -195,7 +195,7 @@ def _event(timer: ChannelTimer, recipient: Recipient | None) -> tuple[str, str]:
 
 
 def _reason_to_wait(recipient: Recipient | None, withheld: str, at: datetime) -> tuple[str, datetime | None]:
-    """Say why what is due is not sent, and when to look again; empty where nothing keeps it back."""
+    """Return why what is due is not sent, and when to look again; empty where nothing keeps it back."""
     if withheld:
         return withheld, at + RECHECK
     mute = recipient.route.describe_mute(at) if recipient else ""

@@ -43,7 +43,7 @@ def close_by_hand(incident: Incident, *, at: datetime, now: datetime, actor: str
 
 
 def reason_of_closing(incident: Incident, actor: str) -> str:
-    """Say who closes an incident, and whether it is over: `Closed by ada@example.com, still above its limit`."""
+    """Return who closes an incident, and whether it is over: `Closed by ada@example.com, still above its limit`."""
     opening = incident.opening
     if sentence_of_run(opening):
         return f"Closed by {actor}"

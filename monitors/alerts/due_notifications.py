@@ -57,6 +57,6 @@ def _look_at(incident_id: int, model_id: int, at: datetime) -> None:
 
 
 def _silenced(incident: Incident, at: datetime) -> str:
-    """Say which silence mutes the incident's model now; empty where none does."""
+    """Return which silence mutes the incident's model now; empty where none does."""
     silences = active_silences(incident.model, now=at)
     return f"Silenced until {moment(silences[0].end)}: {silences[0].reason}" if silences else ""

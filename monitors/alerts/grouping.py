@@ -87,7 +87,7 @@ def names_of(causes: Sequence[Mapping[str, Any]]) -> frozenset[str]:
 
 
 def is_one_problem(one: KnownAlert, other: KnownAlert) -> bool:
-    """Tell whether two alerts of a model belong to one incident."""
+    """Return whether two alerts of a model belong to one incident."""
     return _overlap(one, other) and _share_a_cause(one, other)
 
 

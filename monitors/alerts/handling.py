@@ -401,13 +401,13 @@ def _merged(first: Sequence[dict[str, Any]], then: Sequence[dict[str, Any]]) -> 
 
 
 def _names_new_fault(causes: Sequence[dict[str, Any]], known: Sequence[dict[str, Any]]) -> bool:
-    """Tell whether the first of some causes is a fault of what the known ones do not call broken."""
+    """Return whether the first of some causes is a fault of what the known ones do not call broken."""
     broken = {cause.get("feature") for cause in known if _is_fault(cause)}
     return bool(causes) and _is_fault(causes[0]) and causes[0].get("feature") not in broken
 
 
 def _is_fault(cause: dict[str, Any]) -> bool:
-    """Tell whether a cause is broken data, or missing labels, of more than a few rows."""
+    """Return whether a cause is broken data, or missing labels, of more than a few rows."""
     return cause.get("kind") in (FAULT, LABELS) and float(cause.get("score") or 0) >= MINOR
 
 

@@ -27,7 +27,7 @@ def labels_of(transition: Transition) -> dict[str, str]:
 
 
 def has_labels(labels: Mapping[str, str], matchers: Mapping[str, str]) -> bool:
-    """Tell whether an alert has all labels that `matchers` ask for; none asked for, any alert has."""
+    """Return whether an alert has all labels that `matchers` ask for; none asked for, any alert has."""
     return all(labels.get(name, "") == value for name, value in matchers.items())
 
 

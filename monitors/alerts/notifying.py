@@ -96,7 +96,7 @@ def list_unnotified(incident: Incident, channels: Sequence[Channel]) -> list[Cha
 
 
 def reason_to_withhold(transition: Transition) -> str:
-    """Say why nobody is notified: the window is old news, or somebody silenced it. Empty when people are."""
+    """Return why nobody is notified: the window is old news, or somebody silenced it. Empty when people are."""
     age = database_time() - transition.window_end
     if age > transition.rule.notify_within:
         return (
@@ -107,7 +107,7 @@ def reason_to_withhold(transition: Transition) -> str:
 
 
 def silenced(subject: Transition | Incident, at: datetime) -> str:
-    """Say which silence mutes a moment of event time; empty where none does."""
+    """Return which silence mutes a moment of event time; empty where none does."""
     silences = Silence.objects.filter(
         Q(model=None) | Q(model=subject.model), project=subject.model.project, start__lt=at, end__gte=at
     )
@@ -127,7 +127,7 @@ def _labels_of_alerts(incident: Incident) -> list[dict[str, str]]:
 
 
 def _mutes(silence: Silence, alerts: Sequence[Mapping[str, str]]) -> bool:
-    """Tell whether a silence mutes all alerts, of which these are the labels."""
+    """Return whether a silence mutes all alerts, of which these are the labels."""
     return all(has_labels(labels, silence.matchers) for labels in alerts)
 
 

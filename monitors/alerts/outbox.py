@@ -250,7 +250,7 @@ def _mark(delivery: Delivery, outcome: AttemptOutcome, *, attempts_made: int) ->
 
 
 def retry_delay(attempts_made: int, asked: timedelta | None, *, jitter: float) -> timedelta:
-    """Say how long to wait after attempt `attempts_made`; a receiver may ask for more, never for less."""
+    """Return how long to wait after attempt `attempts_made`; a receiver may ask for more, never for less."""
     planned = RETRY_AFTER[attempts_made - 1] * (1 + jitter)
     return max(planned, asked or timedelta())
 
@@ -307,7 +307,7 @@ def notified_channels(incident: Incident) -> Iterable[int]:
 
 
 def database_time() -> datetime:
-    """Tell the database's time: every worker's own clock may be wrong."""
+    """Return the database's time: every worker's own clock may be wrong."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT now()")
         now: datetime = cursor.fetchone()[0]

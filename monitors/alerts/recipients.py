@@ -82,7 +82,7 @@ def routes_taken(project: Project, tree: RoutingTree, labels: Mapping[str, str])
 
 
 def inhibitor_of(incident: Incident) -> str:
-    """Say which other incident that is open makes a message about this one needless; empty where none does."""
+    """Return which other incident that is open makes a message about this one needless; empty where none does."""
     rules = routing_of(incident.project).tree.inhibit_rules
     others = Alert.objects.filter(state=Alert.State.FIRING, incident__project=incident.project)
     others = others.exclude(incident=incident).exclude(incident__status=Incident.Status.RESOLVED)

@@ -154,7 +154,7 @@ def _muted_rule(rule: Rule, start: datetime, end: datetime) -> MutedRule:
 
 
 def _may_have(rule: Rule, matchers: Mapping[str, str]) -> bool:
-    """Tell whether alerts of a rule may have these labels: those of any of its comparisons, and of any feature where
+    """Return whether alerts of a rule may have these labels: those of any of its comparisons, and of any feature where
     that looks at all."""
     severities = {rule.severity, *([Severity.CRITICAL] if rule.critical_threshold is not None else [])}
     return any(
@@ -183,7 +183,7 @@ def active_silences(model: Model, *, now: datetime) -> list[Silence]:
 
 
 def with_states(silences: Iterable[Silence], *, now: datetime) -> list[tuple[str, Silence]]:
-    """Give each silence with its state: by the event time of its model, or by the clock where it is of all models."""
+    """Return each silence with its state: by the event time of its model, or by the clock where it is of all models."""
     listed = list(silences)
     models = Model.objects.filter(pk__in={silence.model_id for silence in listed if silence.model_id})
     clocks = event_nows(models=models, now=now)
@@ -191,7 +191,7 @@ def with_states(silences: Iterable[Silence], *, now: datetime) -> list[tuple[str
 
 
 def state_at(silence: Silence, clock: datetime) -> str:
-    """Say whether a silence is active, coming or ended."""
+    """Return whether a silence is active, coming or ended."""
     if clock <= silence.start:
         return COMING
     return ACTIVE if clock < silence.end else ENDED

@@ -11,12 +11,12 @@ from monitors.alerts.wording import moment
 
 
 def is_snoozed(incident: Incident) -> bool:
-    """Tell whether an incident is snoozed now."""
+    """Return whether an incident is snoozed now."""
     return incident.snoozed_until is not None and incident.snoozed_until > database_time()
 
 
 def reason_of_snooze(incident: Incident) -> str:
-    """Say until when an incident is snoozed; empty where it is not."""
+    """Return until when an incident is snoozed; empty where it is not."""
     if incident.snoozed_until is None or not is_snoozed(incident):
         return ""
     return f"Snoozed until {moment(incident.snoozed_until)}, unless it changes"

@@ -249,7 +249,7 @@ def gather(
 
 
 def effects_of(incident: Incident, transition: Transition) -> list[QualityEffect]:
-    """Say what a transition's window did to the quality of all answers, and of those of the segments of its causes.
+    """Return what a transition's window did to the quality of all answers, and of those of the segments of its causes.
 
     Only declared segments have points of their own; one that a search found is declared if it is a value of a feature.
     """
@@ -292,7 +292,7 @@ def describe_cause(cause: dict[str, Any]) -> str:
 
 
 def _change_lines(incident: Incident) -> list[str]:
-    """Say what changed shortly before: deployments, then the errors of the versions that answer."""
+    """Return what changed shortly before: deployments, then the errors of the versions that answer."""
     deployed = [_change_line(change) for change in _recent_changes(incident)]
     errors = change_points(
         model=incident.model, start=incident.opened_at - CHANGES_WITHIN, end=incident.opened_at

@@ -54,7 +54,7 @@ def note_still_firing(incident: Incident, transition: Transition) -> None:
 
 
 def observation(transition: Transition) -> str:
-    """Say what a window shows: `Log loss 0.61 above 0.55 on 812 rows`."""
+    """Return what a window shows: `Log loss 0.61 above 0.55 on 812 rows`."""
     if transition.lacks_data:
         return f"No data for {measured(transition)}"
     if sentence := sentence_of_run(transition):

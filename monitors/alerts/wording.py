@@ -109,7 +109,7 @@ def _observed(transition: Transition) -> str:
 
 
 def stands(transition: Transition) -> str:
-    """Say how what was measured stands to its limit, after `is` or `was`: `above 0.55`."""
+    """Return how what was measured stands to its limit, after `is` or `was`: `above 0.55`."""
     return (
         "without data"
         if transition.lacks_data
@@ -118,7 +118,7 @@ def stands(transition: Transition) -> str:
 
 
 def at_worst(transition: Transition, worst: float) -> str:
-    """Say what the worst value was that the metric of a transition had: `At worst it was 5 h 3 min`."""
+    """Return what the worst value was that the metric of a transition had: `At worst it was 5 h 3 min`."""
     rule = transition.deciding
     if rule.metric in _COUNTED:
         count = round(worst)
@@ -157,7 +157,7 @@ def _unit_of_custom_metric(transition: Transition) -> str:
 
 
 def _is_share_of_rows(metric: Metric) -> bool:
-    """Tell whether a share counts rows or requests, and is no score of quality such as accuracy."""
+    """Return whether a share counts rows or requests, and is no score of quality such as accuracy."""
     return metric.kind in (MonitorKind.QUALITY, MonitorKind.SERVICE) or metric.name.startswith("label_")
 
 
@@ -178,7 +178,7 @@ def _lengths(seconds: float, limit: float) -> tuple[str, str]:
 
 
 def _count(transition: Transition, count: int) -> str:
-    """Say which features it is about: `age fails quality checks`, `2 features fail quality checks: age, purpose`."""
+    """Return which features it is about: `age fails quality checks`, `2 features fail quality checks: age, purpose`."""
     rule = transition.deciding
     one, more = _COUNTED[rule.metric]
     names = _few((transition.detail.get("point") or {}).get("counted") or [])
@@ -193,7 +193,7 @@ def _count(transition: Transition, count: int) -> str:
 
 
 def silence(transition: Transition) -> str:
-    """Say since when no predictions come, where that is the problem; empty where it is another one."""
+    """Return since when no predictions come, where that is the problem; empty where it is another one."""
     since = silent_since(transition)
     if since is None:
         return ""
@@ -223,7 +223,7 @@ def measured(transition: Transition, *, counted: Sequence[str] | None = None) ->
 
 
 def evidence_of(transition: Transition) -> str:
-    """Say since when which windows add up to what; empty where the metric is of single windows."""
+    """Return since when which windows add up to what; empty where the metric is of single windows."""
     length = transition.window_end - transition.window_start
     point = transition.detail.get("point") or {}
     return evidence_sentence(transition.deciding.metric, transition.value, point, length)

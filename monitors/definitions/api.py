@@ -90,7 +90,7 @@ class Choice(Body):
     weeks: int | None = Field(None, description=f"of same_hours: 14 to 52; {WEEKS} where none is given")
 
     def choice(self) -> ReferenceChoice:
-        """Give the choice with what holds where nothing is said; raises Problem for fields of another kind."""
+        """Return the choice with what holds where nothing is said; raises Problem for fields of another kind."""
         is_trailing, is_same = self.kind == Reference.Kind.TRAILING, self.kind == Reference.Kind.SAME_HOURS
         for name, belongs in (("days", is_trailing), ("gap_days", is_trailing), ("weeks", is_same)):
             if getattr(self, name) is not None and not belongs:
@@ -158,7 +158,7 @@ def read_schema(request: HttpRequest, name: str) -> Page[FeatureSchema]:
 
 @router.patch("/models/{name}/schema", auth=Scoped(SCOPE_OF["expectation"]), response=Page[FeatureSchema])
 def change_schema(request: HttpRequest, name: str, body: SchemaChanges) -> Page[FeatureSchema]:
-    """Say what the named features should be; the newest windows are judged by it again."""
+    """Return what the named features should be; the newest windows are judged by it again."""
     caller = caller_of(request)
     model = get_model(project=caller.project, name=name)
     changes = {
@@ -183,7 +183,7 @@ class SegmentChanges(Body):
     conditions: list[SegmentCondition] = Field(max_length=100)
 
     def condition_fields(self) -> list[dict[str, Any]]:
-        """Give the conditions as the services take them."""
+        """Return the conditions as the services take them."""
         return [one.model_dump() for one in self.conditions]
 
 

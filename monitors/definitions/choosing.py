@@ -195,7 +195,7 @@ def _record(action: str, after: Reference, before: Reference | None, actor: str)
 
 
 def described(reference: Reference) -> dict[str, Any]:
-    """Give what was chosen in plain values, by the names of the API."""
+    """Return what was chosen in plain values, by the names of the API."""
     plain: dict[str, Any] = msgspec.to_builtins(ChosenReferenceOut.of(reference))
     return plain
 

@@ -48,12 +48,12 @@ def schema_of(model: Model) -> list[FeatureSchema]:
 
 
 def _is_number(expectation: Expectation | None) -> bool:
-    """Tell whether a feature of which only an expectation is known is a number."""
+    """Return whether a feature of which only an expectation is known is a number."""
     return expectation is None or expectation.categories is None
 
 
 def kinds_of_features(model: Model) -> dict[str, bool]:
-    """Tell of each feature that was seen or is declared whether it is a number."""
+    """Return of each feature that was seen or is declared whether it is a number."""
     known = {
         name: centre is not None for name, centre in model.feature_profiles.values_list("feature", "centre")
     }
@@ -64,14 +64,14 @@ def kinds_of_features(model: Model) -> dict[str, bool]:
 
 
 def compared_features(model: Model) -> dict[str, bool]:
-    """Tell the same of each feature as it is judged: a vector is one, and a number, for which its length speaks."""
+    """Return the same of each feature as it is judged: a vector is one, and a number, for which its length speaks."""
     kinds = kinds_of_features(model)
     vector_of = whole_of(kinds)
     return {vector_of.get(name, name): is_number for name, is_number in kinds.items()}
 
 
 def judged_features(model: Model) -> dict[str, bool]:
-    """Tell the same of what rules and expectations may name: in place of a declared text, what is measured of it."""
+    """Return the same of what rules and expectations may name: in place of a declared text, what is measured of it."""
     kinds = compared_features(model)
     for name in declared_texts(model):
         if kinds.pop(name, None) is not None:

@@ -54,7 +54,7 @@ def centres_of(
 
 
 def _kind_of_most(values: Values) -> bool | None:
-    """Tell whether most values are numbers; None where all are missing or empty texts."""
+    """Return whether most values are numbers; None where all are missing or empty texts."""
     if values.dtype != object:
         return True if (~np.isnan(values)).any() else None
     texts = sum(isinstance(value, str) and value != "" for value in values)

@@ -147,7 +147,7 @@ class Reference(LeasedWork):
 
     @property
     def description(self) -> str:
-        """Say what it is, as the end of a sentence."""
+        """Return what it is, as the end of a sentence."""
         match self.kind:
             case self.Kind.PERIOD if self.start and self.end:
                 last = self.end - timedelta(days=1)
@@ -208,7 +208,7 @@ class Segment(models.Model):
 
     @property
     def parsed(self) -> tuple[RowCondition, ...]:
-        """Give its conditions."""
+        """Return its conditions."""
         return msgspec.convert(self.conditions, tuple[RowCondition, ...])
 
 
@@ -235,7 +235,7 @@ class CustomMetric(models.Model):
 
     @property
     def parsed(self) -> Aggregate:
-        """Give its expression as a tree."""
+        """Return its expression as a tree."""
         return parse_metric(self.expression)
 
     @property

@@ -96,7 +96,7 @@ def row_losses(
     prediction: NDArray[Any],
     probability: NDArray[np.float64] | None,
 ) -> NDArray[np.float64]:
-    """Tell what each row loses: `log_loss`, `brier` or `wrong_share` of a class, `mae` or `mse` of a number.
+    """Return what each row loses: `log_loss`, `brier` or `wrong_share` of a class, `mae` or `mse` of a number.
 
     NaN where it is not known: no label has come, or no probability is there to judge.
     """

@@ -60,7 +60,7 @@ def read_rows(reference: Reference, names: Collection[str], *, most: int) -> Ref
 
 
 def feature_arrays(table: pa.Table, features: Iterable[Feature]) -> dict[str, NDArray[Any]]:
-    """Give a table's features by name: texts as objects, anything else as float64."""
+    """Return a table's features by name: texts as objects, anything else as float64."""
     return {
         feature.name: (
             np.array(table[feature.name].to_pylist(), object)

@@ -200,7 +200,7 @@ def _fill(reference: Reference) -> list[ReferenceDay]:
 
 
 def _rows_by_day(table: pa.Table) -> list[tuple[np.datetime64, np.ndarray]]:
-    """Tell which rows are of which day, oldest first; rows without a time are of none."""
+    """Return which rows are of which day, oldest first; rows without a time are of none."""
     days = _days(table)
     if days is None:
         return []
@@ -211,7 +211,7 @@ def _rows_by_day(table: pa.Table) -> list[tuple[np.datetime64, np.ndarray]]:
 
 
 def _days(table: pa.Table) -> np.ndarray | None:
-    """Tell the day of each row; None without times."""
+    """Return the day of each row; None without times."""
     return (
         table["timestamp"].to_numpy().astype("datetime64[D]") if "timestamp" in table.column_names else None
     )
@@ -294,6 +294,6 @@ def _measure_importance(reference: Reference, signature: Signature, features: di
 
 
 def drift_method(model: Model) -> str:
-    """Tell how a model's drift is decided."""
+    """Return how a model's drift is decided."""
     monitor = Monitor.objects.filter(model=model, kind=MonitorKind.DRIFT).first()
     return monitor.method if monitor else DriftMethod.COMBINED

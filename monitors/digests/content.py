@@ -93,7 +93,7 @@ def _runs(project: Project, period: Period) -> Iterator[str]:
 
 
 def _waiting(project: Project) -> Iterator[str]:
-    """Say which runs wait now: the newest event of each says that it does."""
+    """Yield which runs wait now: the newest event of each says that it does."""
     newest = FeedEvent.objects.filter(project=project, kind__startswith="run.").order_by("subject", "-pk")
     for event in newest.distinct("subject"):
         if event.kind == kinds.RUN_WAITING:

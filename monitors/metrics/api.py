@@ -317,7 +317,7 @@ def create_segment_search(
 
 
 def _loss(model: Model, body: NewSegmentSearch) -> str:
-    """Give what is searched by: nothing is by drift."""
+    """Return what is searched by: nothing is by drift."""
     if body.by == "drift":
         if body.loss:
             raise invalid("/loss", "A search by drift has no loss; leave it out.")

@@ -32,7 +32,7 @@ class BrokenFeature:
 
     @property
     def sentence(self) -> str:
-        """Say what is broken, how much and since when."""
+        """Return what is broken, how much and since when."""
         return (
             f"{self.feature[:60]} is broken since {self.since:%-d %b %Y %H:%M} UTC: "
             f"{METRICS[self.metric].title.lower()} of {self.share:.0%}"

@@ -94,7 +94,7 @@ class Metric:
         )  # fmt: skip
 
     def is_of_task(self, task: str) -> bool:
-        """Tell whether it is measured of models of a task."""
+        """Return whether it is measured of models of a task."""
         return not self.tasks or task in self.tasks
 
     def subject_of(self, feature: str) -> SubjectKind:
@@ -296,7 +296,7 @@ def title_of(metric: str, feature: str = "") -> str:
 
 
 def is_drift(metric: str) -> bool:
-    """Tell whether a metric says that features moved, one by one or together."""
+    """Return whether a metric says that features moved, one by one or together."""
     return metric in METRICS and METRICS[metric].kind == MonitorKind.DRIFT
 
 

@@ -156,7 +156,7 @@ def _replace(stream: _Stream, detector: Detector, noticed: Sequence[ChangePoint]
 
 
 def sentence_of(change: ChangePoint) -> str:
-    """Say what changed, how far, and who noticed from how many windows."""
+    """Return what changed, how far, and who noticed from how many windows."""
     moved = "rose" if change.after > change.before else "fell"
     before, after = (_figure(change, value) for value in (change.before, change.after))
     name = f"{change.get_error_display()} of version {change.version}"

@@ -116,12 +116,12 @@ def context_of(model: Model) -> Context:
 
 
 def label_lag(model: Model) -> timedelta:
-    """Tell how long labels take: the model's objective, else the p95 of what the last days showed."""
+    """Return how long labels take: the model's objective, else the p95 of what the last days showed."""
     return label_lags([model])[model.pk]
 
 
 def label_lags(models: Iterable[Model]) -> dict[int, timedelta]:
-    """Tell of each of these models how long labels take, by its id, by one question for all without an objective."""
+    """Return of each of these models how long labels take, by its id, by one question for all without an objective."""
     hours = {model.pk: model.objectives.get("label_lag_hours") for model in models}
     payloads = _newest_labelled([pk for pk, objective in hours.items() if objective is None])
     return {

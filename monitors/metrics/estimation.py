@@ -101,7 +101,7 @@ def estimated_points(
 
 
 def _basis(errors: ExpectedRows | None) -> dict[str, str]:
-    """Say what a regression's errors were estimated by, and why."""
+    """Return what a regression's errors were estimated by, and why."""
     if errors is None:
         return {}
     by = {"estimated_by": "prediction" if errors.counts is None else "features"}

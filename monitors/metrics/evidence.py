@@ -182,7 +182,7 @@ def _judged(
 
 
 def _described(source: _Source, evidence: Accumulated, names: Sequence[str]) -> dict[str, Any]:
-    """Say since when, from how many windows, and which features or metrics hold most of it."""
+    """Return since when, from how many windows, and which features or metrics hold most of it."""
     ranked = sorted(names, key=lambda name: -evidence.streams[name].of_many)
     first = evidence.streams[ranked[0]]
     most = [name for name in ranked if 0 < evidence.streams[name].of_many >= first.power - _NAMED_WITHIN]
@@ -210,7 +210,7 @@ def _time_of(mark: int) -> str:
 
 
 def evidence_sentence(metric: str, value: float | None, detail: Mapping[str, Any], length: timedelta) -> str:
-    """Say since when how many windows of a length add up to which odds; empty where that is not worth saying."""
+    """Return since when how many windows of a length add up to which odds; empty where that is not worth saying."""
     if metric not in EVIDENCE_METRICS or value is None or "onset" not in detail:
         return ""
     n, onset = int(detail["windows"]), datetime.fromisoformat(detail["onset"])

@@ -36,7 +36,7 @@ NULL_DRAWS_KEPT = timedelta(days=30)  # of a reference or a size of window that 
 
 
 def first_kept(model: Model, now: datetime, rows_since: date = date.min) -> datetime | None:
-    """Tell from which day on a model's summaries are kept; None where they are kept for ever.
+    """Return from which day on a model's summaries are kept; None where they are kept for ever.
 
     What rows are still there, of those from the day `rows_since` on, is kept as well: whatever comes late to their
     hour has it summarised again.

@@ -110,7 +110,7 @@ def _said_to_next(points: Iterable[MetricPoint]) -> dict[Window, set[str]]:
 
 
 def is_repeated(point: Point) -> bool:
-    """Tell whether impossible values are a fault, and no single one that may have come by accident."""
+    """Return whether impossible values are a fault, and no single one that may have come by accident."""
     return bool(point.detail.get("is_repeated"))
 
 

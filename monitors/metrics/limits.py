@@ -46,7 +46,7 @@ def limits_for(limits: Iterable[PeopleLimit], point: MetricPoint) -> list[People
 
 
 def is_drifted(point: MetricPoint) -> bool:
-    """Tell whether the reference decided that what a judged point is of has moved, whatever limit a rule has."""
+    """Return whether the reference decided that what a judged point is of has moved, whatever limit a rule has."""
     return point.calibrated_status in RAISED
 
 

@@ -155,7 +155,7 @@ def newest_points(
 
 
 def _of_monitors(model_ids: Collection[int]) -> Iterable[tuple[int, str, str, str]]:
-    """Give model, span, measure and segment of all rows that monitors may have."""
+    """Yield model, span, measure and segment of all rows that monitors may have."""
     for monitor in Monitor.objects.filter(model__in=model_ids, enabled=True).order_by("pk"):
         for measure in _MEASURES[monitor.kind]:
             for span in sorted({_span_of(measure, span) for span in monitor.spans}):

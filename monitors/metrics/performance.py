@@ -149,7 +149,7 @@ def _point(
 
 
 def describe_estimate(estimate: Estimate) -> dict[str, Any]:
-    """Give what an estimate is read with: how its interval was made, and what its kernel counted apart."""
+    """Return what an estimate is read with: how its interval was made, and what its kernel counted apart."""
     method = {"method": estimate.method} if estimate.method else {}
     return method | dict(estimate.detail)
 
@@ -186,7 +186,7 @@ def _coverage_status(status: str) -> str:
 def limit_of(
     metric: str, usual: Mapping[str, dict[str, float]], estimate: Estimate
 ) -> tuple[float | None, bool]:
-    """Tell the end of the usual that the value must not pass, and whether it has; a bias may pass neither end.
+    """Return the end of the usual that the value must not pass, and whether it has; a bias may pass neither end.
 
     A reference of one day, or without times, does not know how days differ: its limit lies where the difference of two
     samples of these sizes is beyond chance, which leaves out what rows of a day share.
@@ -247,7 +247,7 @@ def _half_width(estimate: Estimate) -> float:
 
 
 def _is_selective(summary: WindowSummary, positive_class: str | None) -> bool:
-    """Tell whether one predicted class gets its labels more often than another: such labels mislead."""
+    """Return whether one predicted class gets its labels more often than another: such labels mislead."""
     table = [(rows, labelled) for rows, labelled in _by_answer(summary, positive_class) if rows]
     labelled = [known for _, known in table]
     missing = [rows - known for rows, known in table]

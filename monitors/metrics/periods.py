@@ -22,7 +22,7 @@ def held_period(model: Model, period: Period) -> Period:
 
 
 def _held_edge(model: Model, moment: datetime, span: str) -> Period:
-    """Give the day or month around a moment within it that stands for its hours or days, else the moment alone."""
+    """Return the day or month around a moment within it that stands for its hours or days, else the moment alone."""
     around = window(moment, span)
     stored = Summary.objects.filter(model=model, segment="", start__gte=around.start, start__lt=around.end)
     whole = stored.filter(span=span, start=around.start).values_list("role", "version_id")
@@ -45,7 +45,7 @@ def windows_held(model: Model, period: Period, step: str) -> list[tuple[str, Per
 
 
 def days_held_since(model: Model) -> datetime | None:
-    """Tell when the newest month ended that is kept without its days; None where all days are kept."""
+    """Return when the newest month ended that is kept without its days; None where all days are kept."""
     newest = Summary.objects.filter(model=model, span="month").aggregate(start=Max("start"))["start"]
     return newest and following(newest, "month")
 

@@ -86,7 +86,7 @@ def count_of_features(metric: str, points: Iterable[Point], rows: int, min_rows:
 
 
 def judged_by_rows(value: float | None, n: int, min_rows: int) -> str:
-    """Tell whether there was data at all, and enough of it to judge."""
+    """Return whether there was data at all, and enough of it to judge."""
     if n == 0 or value is None:
         return PointStatus.NO_DATA
     return PointStatus.OK if n >= min_rows else PointStatus.INSUFFICIENT

@@ -117,7 +117,7 @@ def _wrong_type(share: float, rows: int, feature: str, min_rows: int) -> Point:
 
 
 def _is_stray(point: Point) -> bool:
-    """Tell whether so few values are of the wrong type that the feature itself is no faulty input."""
+    """Return whether so few values are of the wrong type that the feature itself is no faulty input."""
     return point.metric == "wrong_type_share" and (point.value or 0.0) <= FLOOR
 
 

@@ -36,7 +36,7 @@ class PointSeen(NamedTuple):
 
 
 def is_unreliable(covered: int, judged: int) -> bool:
-    """Tell whether so few intervals of 95% held the truth that they are none.
+    """Return whether so few intervals of 95% held the truth that they are none.
 
     >>> is_unreliable(2, 5), is_unreliable(3, 5), is_unreliable(2, 4)
     (True, False, False)

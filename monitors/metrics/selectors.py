@@ -280,7 +280,7 @@ def _impossible_values(
 
 
 def joint_rows(*, model: Model, start: datetime, end: datetime, segment: str = "") -> dict[str, Any]:
-    """Tell what the newest day of a period that was compared in all features together said, and its decision.
+    """Return what the newest day of a period that was compared in all features together said, and its decision.
 
     A day is compared some time after it has ended, so without one it is the newest of the days before the period.
     `why` then says what the period lacks, and what it lacks where no day is known.

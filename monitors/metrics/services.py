@@ -155,7 +155,7 @@ def _to_measure(context: Context, windows: Sequence[tuple[str, datetime]]) -> li
 
 
 def _around(windows: Sequence[tuple[str, datetime]]) -> Period:
-    """Give the period from the first start to the last end."""
+    """Return the period from the first start to the last end."""
     return Period(min(start for _, start in windows), max(end_of(start, span) for span, start in windows))
 
 
@@ -216,7 +216,7 @@ def _window_rows(
 
 
 def _may_be_judged(context: Context, hour: Sequence[Summary]) -> bool:
-    """Tell whether anything is measured of the outcomes of an hour: mostly it has too few rows."""
+    """Return whether anything is measured of the outcomes of an hour: mostly it has too few rows."""
     monitor = context.monitors.get(MonitorKind.PERFORMANCE)
     if monitor is None:
         return False

@@ -98,7 +98,7 @@ def _silent_around(model: Model, span: str, starts: Collection[datetime]) -> set
 
 
 def _silence_between(span: str, before: datetime, after: datetime) -> Period:
-    """Give the time between two windows with rows that is measured."""
+    """Return the time between two windows with rows that is measured."""
     begin = following(before, span)
     return Period(begin, min(after, begin + MAX_SILENCE) if span == "hour" else after)
 
@@ -164,7 +164,7 @@ class Usual:
         return None
 
     def may_be_free(self, start: datetime) -> bool:
-        """Tell whether nobody may work then, as far as less than two weeks tell."""
+        """Return whether nobody may work then, as far as less than two weeks tell."""
         week_ago = start - timedelta(weeks=1)
         if week_ago >= self.since:
             return week_ago not in self.counts
@@ -238,7 +238,7 @@ def _stored_silences(model: Model, hours: Collection[datetime]) -> dict[datetime
 
 
 def _is_silent(usual: Usual, hour: datetime) -> bool:
-    """Tell whether no row came in an hour, or next to none of many that usually come."""
+    """Return whether no row came in an hour, or next to none of many that usually come."""
     count, earlier = usual.counts.get(hour, 0.0), usual.earlier(hour)
     return not count or (earlier is not None and earlier.is_full and count < NEARLY_SILENT * earlier.usual)
 

@@ -141,7 +141,7 @@ def _finite(score: Floats) -> NDArray[np.bool_]:
 
 
 def _read(outputs: dict[str, Packed], signature: Signature) -> tuple[Floats, Floats]:
-    """Give the scores that metrics judge and the answers, both coded as labels are."""
+    """Return the scores that metrics judge and the answers, both coded as labels are."""
     found = {name: unpack(packed) for name, packed in outputs.items()}
     answers = None
     if signature.prediction_output is not None:

@@ -157,7 +157,7 @@ def _places(signature: Signature) -> list[tuple[Feature, TensorSpec]]:
 
 
 def _typed(feature: Feature, values: NDArray[Any]) -> NDArray[Any]:
-    """Give numbers as float64, NaN where the log holds something else, and texts as they are."""
+    """Return numbers as float64, NaN where the log holds something else, and texts as they are."""
     if feature.type == "string":
         return np.array([None if value is None or value != value else str(value) for value in values], object)
     if values.dtype != object:

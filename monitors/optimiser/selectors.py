@@ -36,7 +36,7 @@ def get_variant(*, version: Version, kind: str) -> Variant:
 
 
 def progress_of(optimisation: Optimisation) -> float:
-    """Tell the share of the kinds that are tried, from 0 to 1."""
+    """Return the share of the kinds that are tried, from 0 to 1."""
     tried = Variant.objects.filter(
         version=optimisation.version_id, generation=optimisation.generation
     ).count()

@@ -78,7 +78,7 @@ def register_variant(*, variant: Variant, actor: str) -> tuple[Version, bool]:
 
 
 def _lineage(variant: Variant) -> Lineage:
-    """Tell what the variant is made from; it has learnt from the parent's data and from nothing else."""
+    """Return what the variant is made from; it has learnt from the parent's data and from nothing else."""
     origin, measured = variant.version.lineage, variant.measured or {}
     return Lineage(
         parent=variant.version.version,

@@ -97,7 +97,7 @@ def _keep(
 
 
 def _judged(version: Version, outcome: Outcome, rows: EvaluationSet) -> dict[str, Any]:
-    """Give the columns of a variant's row."""
+    """Return the columns of a variant's row."""
     empty = {"sha256": "", "size": None, "path": "", "measured": None}
     if isinstance(outcome, NotBuilt):
         return {**empty, "status": Variant.Status.NOT_APPLICABLE, "reason": _plain(outcome.reason)}

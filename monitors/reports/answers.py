@@ -33,7 +33,7 @@ class AnswerColumns:
 
 
 def regression_columns(current: ReportRows, reference: ReportRows | None) -> AnswerColumns:
-    """Give the rows whose label and answer are numbers; raises NoReport where the window has none."""
+    """Return the rows whose label and answer are numbers; raises NoReport where the window has none."""
     left_out: list[str] = []
     sides = [
         _numbers_of(side, where, left_out) for side, where in _labelled_sides(current, reference, left_out)
@@ -44,7 +44,7 @@ def regression_columns(current: ReportRows, reference: ReportRows | None) -> Ans
 def classification_columns(
     current: ReportRows, reference: ReportRows | None, *, classes: Sequence[str], positive: str | None
 ) -> AnswerColumns:
-    """Give the rows whose label is a class; raises NoReport where a side has labels of one class alone, or none.
+    """Return the rows whose label is a class; raises NoReport where a side has labels of one class alone, or none.
 
     `positive` is the positive class of a binary model, None for one of several classes.
     """
@@ -164,7 +164,7 @@ def _add_probabilities(
 def _fault_of_classes(
     sides: Sequence[ReportRows], given: Sequence[Values], classes: Sequence[str], answers: Values
 ) -> str:
-    """Tell why a table of probabilities cannot be used; empty where it can."""
+    """Return why a table of probabilities cannot be used; empty where it can."""
     if {"label", "prediction"} & set(classes) or any(values.shape[1:] != (len(classes),) for values in given):
         return "they are of other classes"
     if any(set(side.label) != set(classes) for side in sides):  # type: ignore[arg-type]

@@ -62,5 +62,5 @@ def presets_of(task: str) -> list[Preset]:
 
 
 def most_rows(methods: list[str]) -> int:
-    """Tell how many rows of either side these tests can take."""
+    """Return how many rows of either side these tests can take."""
     return min([MAX_ROWS, *(FEWER_ROWS[name] for name in methods if name in FEWER_ROWS)])

@@ -126,7 +126,7 @@ def _fault(run: Callable[[Collection[str]], Snapshot], name: str) -> str:
 
 
 def _definition(names: Collection[str], current: Columns, texts: Collection[str]) -> DataDefinition:
-    """Tell Evidently what each column is: left to guess, it may take one for something else in the next window."""
+    """Describe to Evidently what each column is: left to guess, it may take one for something else the next time."""
     categories = [name for name in names if current[name].dtype == object and name not in texts]
     return DataDefinition(
         numerical_columns=[name for name in names if current[name].dtype != object],

@@ -39,7 +39,7 @@ class Made:
 
 
 def folder() -> Path:
-    """Give the folder of the reports; it is made where it is missing."""
+    """Return the folder of the reports; it is made where it is missing."""
     found: Path = settings.HOME / "reports"
     found.mkdir(parents=True, exist_ok=True, mode=0o700)
     return found
@@ -56,13 +56,13 @@ def formats_there(report: Report) -> list[ReportFormat]:
 
 
 def file_of(report: Report, format: ReportFormat = ReportFormat.HTML) -> Path:
-    """Tell where a report that is ready lies in a format; see `formats_there`."""
+    """Return where a report that is ready lies in a format; see `formats_there`."""
     found: Path = settings.HOME / report.path
     return found.with_suffix(f".{format}")
 
 
 def files_of(report: Report) -> list[Path]:
-    """Tell where the files of a report that is ready may lie."""
+    """Return where the files of a report that is ready may lie."""
     return [file_of(report, one) for one in ReportFormat]
 
 

@@ -72,7 +72,7 @@ class RuleSettings(Body):
     )
 
     def settings(self) -> dict[str, Any]:
-        """Give the fields that were sent, as the services take them."""
+        """Return the fields that were sent, as the services take them."""
         durations = ("cooldown", "notify_within")
         return {
             name: timedelta(seconds=value) if name in durations else value

@@ -75,7 +75,7 @@ def _episodes(rule: Rule, periods: Sequence[Period]) -> list[_Episode]:
 
 
 def _fires(rule: Rule, threshold: float, points: _Episode) -> bool:
-    """Tell whether the rule with another limit opens in a period."""
+    """Return whether the rule with another limit opens in a period."""
     trial = copy(rule)
     trial.threshold = threshold
     progress = RuleProgress()

@@ -117,7 +117,7 @@ class TreeVerdict[R: TermReading]:
 
 
 def decide[R: TermReading](tree: ConditionTree, read: Callable[[Term], R]) -> TreeVerdict[R]:
-    """Say whether a tree holds in a window that `read` reads term by term.
+    """Return whether a tree holds in a window that `read` reads term by term.
 
     Where all members have to hold and do, the first of them is the ground; else the first that settles it is, and where
     nothing is settled the first that is unknown.

@@ -98,7 +98,7 @@ def step(rule: Condition, before: RuleProgress, window: JudgedWindow) -> RuleSte
 
 
 def counts_as_breach(rule: Condition, window: JudgedWindow) -> bool:
-    """Tell whether a window can make a rule fire: it is beyond the threshold, or unknown where that alerts."""
+    """Return whether a window can make a rule fire: it is beyond the threshold, or unknown where that alerts."""
     return rule.no_data == NoDataPolicy.ALERT if window.is_breached is None else window.is_breached
 
 

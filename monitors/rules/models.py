@@ -165,7 +165,7 @@ class Rule(models.Model):
         return is_beyond(value, self.threshold, self.operator)
 
     def is_critical_at(self, value: float | None) -> bool:
-        """Tell whether a value is beyond the critical threshold, where there is one."""
+        """Return whether a value is beyond the critical threshold, where there is one."""
         limit = self.critical_threshold
         return limit is not None and value is not None and is_beyond(value, limit, self.operator)
 
@@ -204,11 +204,11 @@ class Rule(models.Model):
         return among if self.among_windows == self.needed_windows else f"{self.needed_windows} of {among}"
 
     def breaks(self, point: MetricPoint) -> bool | None:
-        """Tell whether a point is beyond the threshold; None where it has no value or too few rows to be judged."""
+        """Return whether a point is beyond the threshold; None where it has no value or too few rows to be judged."""
         return self.breaks_at(point, self.threshold, self.operator)
 
     def breaks_at(self, point: MetricPoint, limit: float, operator: str) -> bool | None:
-        """Tell whether a point is beyond any limit, as `breaks` does."""
+        """Return whether a point is beyond any limit, as `breaks` does."""
         if point.value is None:
             return None
         if self.has_too_few_rows(point) and not _proves(point, limit, operator):
@@ -216,16 +216,16 @@ class Rule(models.Model):
         return is_beyond(point.value, limit, operator)
 
     def has_too_few_rows(self, point: MetricPoint) -> bool:
-        """Tell whether a point is of so few rows that only its interval can prove a breach."""
+        """Return whether a point is of so few rows that only its interval can prove a breach."""
         return METRICS[point.metric].of_rows and point.n < self.min_rows
 
     def is_proven_by(self, point: MetricPoint) -> bool:
-        """Tell whether a point's interval proves a breach, so that no rows are too few."""
+        """Return whether a point's interval proves a breach, so that no rows are too few."""
         return _proves(point, self.threshold, self.operator)
 
 
 def is_beyond(value: float, limit: float, operator: str) -> bool:
-    """Tell whether a value is on the bad side of a limit."""
+    """Return whether a value is on the bad side of a limit."""
     return value > limit if operator == Rule.Operator.ABOVE else value < limit
 
 

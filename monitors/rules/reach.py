@@ -41,7 +41,7 @@ class Reach:
         self._windows = rows_of_each(self._windows_of(rule) for rule in alone if _goes_by_rows(rule))
 
     def cannot_fire_because(self, rule: Rule) -> str:
-        """Say why a rule would stay silent, or speak only on a proven breach; empty where nothing is in its way, and
+        """Return why a rule would stay silent, or speak only on a proven breach; empty where nothing is in its way, and
         before anything was logged.
 
         It counts the rows, or the labelled rows, of the newest windows of the rule's span. Where none has as many as
@@ -94,7 +94,7 @@ class Reach:
 
 
 def not_tested_because(rule: Rule, tested: Backtest) -> str:
-    """Say why a back-test can tell nothing: no window that the rule judges was measured. Empty where it can."""
+    """Return why a back-test can tell nothing: no window that the rule judges was measured. Empty where it can."""
     if tested.judged:
         return ""
     if newest_event(rule.model) is None:

@@ -36,7 +36,7 @@ _AWAITED = timedelta(hours=1)
 
 
 def longest_of(column: str) -> Case:
-    """Give the length of the longest window of the span that a column holds; of rolling ones, of all of them."""
+    """Return the length of the longest window of the span that a column holds; of rolling ones, of all of them."""
     return Case(
         *(When(**{column: span}, then=Value(longest(span))) for span in STEPS),
         default=Value(longest(f"{ROLLING_DAYS[-1]}d")),
@@ -107,7 +107,7 @@ def models_to_judge(now: datetime) -> set[int]:
 
 
 def _closed_windows(rules: QuerySet[Rule], now: datetime) -> list[tuple[int, datetime]]:
-    """Give model and end of each rule's next window, where the wall clock is past it; one that is unripe, or being
+    """Return model and end of each rule's next window, where the wall clock is past it; one that is unripe, or being
     measured, holds the rule up.
     """
     points = MetricPoint.objects.filter(
@@ -142,7 +142,7 @@ def _closed_windows(rules: QuerySet[Rule], now: datetime) -> list[tuple[int, dat
 
 
 def _measured_windows(rules: QuerySet[Rule], now: datetime) -> list[tuple[int, datetime]]:
-    """Give model and end of the next window of each rule that looks at every one that was measured.
+    """Return model and end of the next window of each rule that looks at every one that was measured.
 
     One that is unripe or being measured holds the rule up, and a condition waits for its newest window to be complete.
     """
@@ -177,7 +177,7 @@ def _measured_windows(rules: QuerySet[Rule], now: datetime) -> list[tuple[int, d
 
 
 def _is_held_up(start: str, now: datetime) -> Q:
-    """Tell of rules whether the window that starts at an annotation is unripe or being measured."""
+    """Return of rules whether the window that starts at an annotation is unripe or being measured."""
     window = {"model": OuterRef("model"), "span": OuterRef("judged_span"), "start": OuterRef(start)}
     unripe = PackedPoints.objects.filter(**window, role="champion", version="", ripe_at__gt=now)
     being_measured = StaleWindow.objects.unfinished().filter(**window)
@@ -185,6 +185,6 @@ def _is_held_up(start: str, now: datetime) -> Q:
 
 
 def _ripened_windows(rules: QuerySet[Rule], now: datetime) -> list[tuple[int, datetime]]:
-    """Give model and moment of labels that have ripened by the wall clock."""
+    """Return model and moment of labels that have ripened by the wall clock."""
     ripened = PackedPoints.objects.filter(ripe_at__lte=now, model__in=rules.values("model"))
     return [(pk, moment) for pk, moment in ripened.values_list("model_id", "ripe_at") if moment]

@@ -17,7 +17,7 @@ from monitors.rules.models import Rule
 
 
 def sentence_of(rule: Rule) -> str:
-    """Say what a rule does."""
+    """Return what a rule does."""
     windows = rule.asked_windows if rule.of_windows else in_a_row(rule.needed_windows, rule.judged_span)
     rows = f" of at least {rule.min_rows:,} rows" if rule.min_rows > 1 else ""
     good = in_a_row(rule.recover_windows, rule.judged_span, "good ")
@@ -30,7 +30,7 @@ def sentence_of(rule: Rule) -> str:
 
 
 def describe_tree(tree: ConditionTree, span: str) -> str:
-    """Say what a condition over windows of a span asks for."""
+    """Return what a condition over windows of a span asks for."""
     if isinstance(tree, Term):
         return _term(tree, span)
     if isinstance(tree, NotOf):

@@ -235,7 +235,7 @@ def refuse_while_watched(*, model: Model, which: Q) -> None:
 
 
 def _is_among(segment: str, which: Q) -> bool:
-    """Tell whether a condition on the column `segment`, of a name or of how names start, is true of a segment."""
+    """Return whether a condition on the column `segment`, of a name or of how names start, is true of a segment."""
     lookup, value = cast(tuple[str, str], which.children[0])
     return segment.startswith(value) if lookup.endswith("__startswith") else segment == value
 
@@ -621,7 +621,7 @@ class Backtest:
 
 
 def backtest(*, rule: Rule, start: datetime, end: datetime) -> Backtest:
-    """Tell which stored windows would have opened an incident, had the rule stood since `start`."""
+    """Return which stored windows would have opened an incident, had the rule stood since `start`."""
     check_rule(rule, monitors_of(rule.model))
     if rule._state.adding:
         check_names(rule)

@@ -278,7 +278,7 @@ class _History:
         return {start for start, _, _ in self._by_window}
 
     def read(self, term: Term, start: datetime) -> PointReading:
-        """Say what a term finds in the window that starts then."""
+        """Return what a term finds in the window that starts then."""
         points = self._by_window.get((start, term.metric, term.segment), [])
         readings = [self._read_point(term, point) for point in points if term.feature in ("*", point.feature)]
         return _deciding(readings) if readings else PointReading(term)

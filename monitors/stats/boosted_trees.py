@@ -35,7 +35,7 @@ def train(values: FloatArray, target: FloatArray, *, objective: str, rounds: int
 def train_out_of_fold(
     values: FloatArray, target: FloatArray, folds: IntArray, *, objective: str, rounds: int
 ) -> Iterator[tuple[NDArray[np.bool_], Any]]:
-    """Give the rows of each fold as a mask, and trees that have not seen them."""
+    """Yield the rows of each fold as a mask, and trees that have not seen them."""
     import lightgbm
 
     parameters = _PARAMETERS | {"objective": objective}

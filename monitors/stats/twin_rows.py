@@ -64,7 +64,7 @@ def _keys(columns: Mapping[str, NDArray[Any]]) -> NDArray[np.uint64]:
 
 
 def _codes(values: NDArray[Any]) -> NDArray[np.int64]:
-    """Give equal values equal numbers; a missing one is a value too."""
+    """Number values, equal ones alike; a missing one is a value too."""
     import pandas as pd
 
     if values.dtype == object:

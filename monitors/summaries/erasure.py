@@ -44,7 +44,7 @@ def erase_levels(work: Work) -> None:
 
 
 def _summaries_with_key(work: Work, model: Model) -> Iterator[list[int]]:
-    """Give the keys of such summaries some at a time, from where an earlier slice ended."""
+    """Yield the keys of such summaries some at a time, from where an earlier slice ended."""
     step = f"levels of {model.pk}"
     rows = Summary.objects.filter(model=model).order_by("pk").values_list("pk", "payload")
     while some := list(rows.filter(pk__gt=work.progress.get(step, 0))[:_AT_ONCE]):
@@ -74,7 +74,7 @@ def segments_of_subject(model: Model, subject: Subject) -> list[str]:
 
 
 def declared_of_subject(model: Model, subject: Subject) -> list[Segment]:
-    """Give the declared segments whose name or conditions name the subject."""
+    """Return the declared segments whose name or conditions name the subject."""
     return [
         one
         for one in model.segments.order_by("pk")

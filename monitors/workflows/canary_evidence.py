@@ -40,7 +40,7 @@ class CanaryPeriod:
     end: datetime | None
 
     def within(self, start: datetime | None, end: datetime | None) -> "CanaryPeriod | None":
-        """Give the part of it that lies in `[start, end)`; None is no bound. None where no part does."""
+        """Return the part of it that lies in `[start, end)`; None is no bound. None where no part does."""
         first = max(self.start, start) if start else self.start
         last = min((moment for moment in (self.end, end) if moment), default=None)
         return replace(self, start=first, end=last) if last is None or first < last else None
@@ -148,7 +148,7 @@ def _answered(model: Model, frame: LogFrame, signature: Signature, outcomes: Cou
 
 
 def _answer_shares(champion: LogFrame, canary: LogFrame) -> dict[str, tuple[float, float]]:
-    """Tell how often each side gave each answer, the champion's most frequent first."""
+    """Return how often each side gave each answer, the champion's most frequent first."""
     counts = [Counter(map(str, frame.prediction)) for frame in (champion, canary)]
     rows = [max(len(frame), 1) for frame in (champion, canary)]
     names = [name for name, _ in (counts[0] + counts[1]).most_common()]

@@ -157,7 +157,7 @@ def _check_deployment(run: Run, step: Step) -> None:
 
 
 def _wait(lease: RunLease, run: Run, step: Step, outcome: StepOutcome, *, seen: int) -> bool:
-    """Give the run back until what it needs has come, unless something came while the step looked.
+    """Put the run back until what it needs has come, unless something came while the step looked.
 
     A step that looks again and again, for days perhaps, may fail as often at each look as at the first one.
     """

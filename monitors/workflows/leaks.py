@@ -44,7 +44,7 @@ class Leak:
 
     @property
     def sentence(self) -> str:
-        """Say what leaks, and how that shows."""
+        """Return what leaks, and how that shows."""
         return (
             f"{self.feature[:60]} knows the answer in the training rows only: it explains {self.learnt:.0%} of the "
             f"label there, {self.live:.0%} on live requests ({self.advantage})"
@@ -76,7 +76,7 @@ def find_leak(
 
 
 def _shrinks(held_out: Mapping[str, Any], live: MetricDifference) -> bool:
-    """Tell whether the advantage on live requests is beyond chance below half of that on the rows set aside."""
+    """Return whether the advantage on live requests is beyond chance below half of that on the rows set aside."""
     if None in (held_out["difference"], held_out["lower"], held_out["upper"]):
         return False
     sign = 1 if live.higher_is_better else -1

@@ -20,7 +20,7 @@ def custom_margins(model: Model) -> list[str]:
 
 
 def has_margin(model: Model, name: str) -> bool:
-    """Tell whether the gate of promotions has a margin for a custom metric."""
+    """Return whether the gate of promotions has a margin for a custom metric."""
     return CUSTOM_PREFIX + name in Workflow.of(model).gate.get("margins", {})
 
 

@@ -58,7 +58,7 @@ class PairsWanted:
 
 
 def ripe_until(model: Model) -> datetime:
-    """Tell up to which event time most labels have had their time to come.
+    """Return up to which event time most labels have had their time to come.
 
     Later pairs have only the labels that come early, which are not a fair sample.
     """

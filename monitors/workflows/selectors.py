@@ -159,7 +159,7 @@ def unpaired_comparison(
 
 
 def agreement(*, model: Model, challenger: str) -> tuple[Version, Version, Agreement | None]:
-    """Give champion, challenger, and how they answered the same requests; None where there is no pair yet."""
+    """Return champion, challenger, and how they answered the same requests; None where there is no pair yet."""
     version = get_version(model=model, version=challenger)
     refuse_without_rows(model, "A comparison of requests")
     champion = _champion_of(model, version)
@@ -174,7 +174,7 @@ def agreement(*, model: Model, challenger: str) -> tuple[Version, Version, Agree
 
 
 def require_agreement(*, model: Model, challenger: str) -> tuple[Version, Version, Agreement]:
-    """Give the same; raises Problem `no_pairs` (409) where there is no pair yet."""
+    """Return the same; raises Problem `no_pairs` (409) where there is no pair yet."""
     champion, version, found = agreement(model=model, challenger=challenger)
     if found is None:
         raise Problem(

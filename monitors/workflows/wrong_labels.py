@@ -32,7 +32,7 @@ class WrongLabels:
 
     @property
     def sentence(self) -> str:
-        """Say what the labels look like."""
+        """Return what the labels look like."""
         return (
             f"they contradict the champion on {self.champion:.0%} of the pairs, where it expected "
             f"{self.expected:.0%}, and the challenger on {self.challenger:.0%}"

@@ -68,7 +68,7 @@ class Resealing:
 
 # -- the secret key ----------------------------------------------------------------------------------------------------
 def rotate_secret_key(home: Path, *, actor: str) -> Resealing:
-    """Give the home a new secret key and seal every secret under it; the key of before still opens and verifies.
+    """Make a new secret key for the home and seal every secret under it; the key of before still opens and verifies.
 
     Where DRIFTLINE_SECRET_KEY is set, that is the new key, and nothing but the sealing is done. The key before the
     one of before is deleted, unless something could not be opened.
@@ -145,7 +145,7 @@ def _reseal_data(value: Any) -> Any:
 
 # -- the other keys ----------------------------------------------------------------------------------------------------
 def rotate_endpoint_key(home: Path, *, actor: str) -> Resealing:
-    """Give the home a new key for credentials of models' servers, seal them under it, and publish the plan.
+    """Make a new key of the home for credentials of models' servers, seal them under it, and publish the plan.
 
     Serving hosts get the keys with the plan.
     """
@@ -174,7 +174,7 @@ class EdgeRotation:
 
 
 def rotate_edge_key(home: Path, *, actor: str) -> EdgeRotation:
-    """Give the home a new key for manifests and plans, which the one before names to devices and serving hosts.
+    """Make a new key of the home for manifests and plans, which the one before names to devices and serving hosts.
 
     That one still signs for agents and hosts that follow no succession. The key before it is deleted, once what it
     signed of its successor is stored.
@@ -190,7 +190,7 @@ def rotate_edge_key(home: Path, *, actor: str) -> EdgeRotation:
 
 
 def rotate_master_key(home: Path, *, actor: str) -> KeyRotation:
-    """Give the home a new master key of the encrypted log."""
+    """Make a new master key of the home of the encrypted log."""
     return _recorded("log_key", rotate_log_key(home), actor)
 
 

@@ -174,7 +174,7 @@ def run_next() -> bool:
 
 
 def something_waits() -> bool:
-    """Tell whether there is long work for a worker."""
+    """Return whether there is long work for a worker."""
     return any(kind.startable().exists() for kind in KINDS)
 
 

@@ -49,12 +49,12 @@ class Progress:
 
 
 def progress_of(model: Model) -> Progress:
-    """Tell how far the stages have come with a model."""
+    """Return how far the stages have come with a model."""
     return progress_of_each([model])[model.pk]
 
 
 def progress_of_each(models: Iterable[Model]) -> dict[int, Progress]:
-    """Tell of several models how far the stages have come with each, by its id, in a few questions for all."""
+    """Return of several models how far the stages have come with each, by its id, in a few questions for all."""
     chosen = Model.objects.filter(pk__in=[model.pk for model in models])
     newest = {pk: arrival[0] for pk, arrival in newest_arrivals(chosen).items()}
     watches = watch_of_each(chosen, newest)

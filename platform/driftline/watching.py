@@ -36,7 +36,7 @@ class Watch:
 
 
 def watch_of_each(models: QuerySet[Model], newest: Mapping[int, datetime | None]) -> dict[int, Watch]:
-    """Tell how each of these models is watched, by two queries; `newest` is the newest event of each."""
+    """Return how each of these models is watched, by two queries; `newest` is the newest event of each."""
     of_model = {"model": OuterRef("pk")}
     references = Reference.objects.filter(**of_model).exclude(state=Reference.State.FAILED)
     rules = Rule.objects.filter(**of_model, enabled=True)

@@ -163,7 +163,7 @@ def _milliseconds(text: str) -> int:
 
 
 def _with_width(tensor: TensorSpec, columns: int) -> TensorSpec:
-    """Give a table that leaves its width open the columns of its features, so that no request has others."""
+    """Declare the columns of the features of a table that leaves its width open, so that no request has others."""
     is_open = len(tensor.shape) == 2 and tensor.shape[1] == -1 and columns > 0
     return replace(tensor, shape=(tensor.shape[0], columns)) if is_open else tensor
 

@@ -125,7 +125,7 @@ def check_file(path: Path, manifest: Manifest) -> None:
 
 
 def rows_of_a_sample(feed: Mapping[str, Array]) -> int:
-    """Tell how many rows of such a size prove a version: of large images, fewer than of others."""
+    """Return how many rows of such a size prove a version: of large images, fewer than of others."""
     size = sum(values[:1].nbytes for values in feed.values())
     return max(1, min(SAMPLE_ROWS, SAMPLE_BYTES // max(size, 1)))
 

@@ -72,7 +72,7 @@ class Uplink:
         self._etag = ""
 
     def send_status(self, **status: Any) -> int:
-        """Say how the device does; returns the number from which rows may be counted that were never sent."""
+        """Return how the device does; returns the number from which rows may be counted that were never sent."""
         answer = self._call("POST", "/self/status", json=status)
         number = _document(answer).get("next_sequence")
         if type(number) is not int or number < 1:

@@ -146,7 +146,7 @@ class Sender:
             return self._dropped.total()
 
     def counts(self) -> Counts:
-        """Say what became of the items so far."""
+        """Return what became of the items so far."""
         with self._changed:
             return Counts(
                 sent=self._sent,
@@ -253,7 +253,7 @@ class Sender:
         return bool(self._queue.waiting) and not (self._closed and self._queue.survives)
 
     def _is_time(self) -> bool:
-        """Tell whether to send what is ready: what was sent before has waited already."""
+        """Return whether to send what is ready: what was sent before has waited already."""
         is_again = any(self._queue.waiting_in(stream) for stream in self._pauses.keys() - self._paused())
         return is_again or self._ready() >= self._delivery.batch_size or self._hurried > 0 or self._closed
 

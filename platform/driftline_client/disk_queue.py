@@ -127,7 +127,7 @@ class DiskQueue:
             segment.close()
 
     def _is_full(self, stream: Stream, more: int) -> bool:
-        """Tell whether there is no room; what is refused leaves a quarter to what is taken."""
+        """Return whether there is no room; what is refused leaves a quarter to what is taken."""
         most_of_a_stream = self._max_bytes * 3 // 4
         if self._bytes + more < most_of_a_stream:
             return False
@@ -140,7 +140,7 @@ class DiskQueue:
         return deque(sorted(set(self._folder.glob(f"{self._prefix}-*.items")) - held))
 
     def _has_room(self) -> bool:
-        """Tell whether one more file of others leaves enough descriptors to the process, and bytes to new items."""
+        """Return whether one more file of others leaves enough descriptors to the process, and bytes to new items."""
         of_others = sum(not segment.is_ours for queue in self._segments.values() for segment in queue)
         return of_others < FILES_OF_OTHERS and self._bytes < self._max_bytes // 2
 
@@ -279,7 +279,7 @@ class _Segment:
         return len(record)
 
     def read(self, limit: int) -> list[bytes]:
-        """Give the next items; what cannot be read is left out and yet counted as read."""
+        """Return the next items; what cannot be read is left out and yet counted as read."""
         block = os.pread(self._file, min(MAX_BATCH_BYTES, self.end - self.taken), self.taken)
         *lines, _ = block[: block.rfind(b"\n") + 1].split(b"\n", limit)
         if not lines:  # no item is this long: the rest cannot be trusted

@@ -35,7 +35,7 @@ class Frame:
                 )
 
     def parts(self, names: Sequence[str]) -> Iterator[tuple[int, list[list[Any]]]]:
-        """Give some columns a thousand rows at a time, each time with the number of the first row."""
+        """Yield some columns a thousand rows at a time, each time with the number of the first row."""
         places = [self.names.index(name) for name in names]
         for start in range(0, self.rows, ROWS_AT_ONCE):
             stop = min(start + ROWS_AT_ONCE, self.rows)

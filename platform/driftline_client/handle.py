@@ -218,7 +218,7 @@ class ModelHandle:
         return read_answer(ask(self._client, "POST", f"{self.questions.path}/infer", json=body))
 
     def counts(self) -> Counts:
-        """Say how many items were sent, rejected, dropped and why, and are still queued."""
+        """Return how many items were sent, rejected, dropped and why, and are still queued."""
         return self._sender.counts()
 
     def flush(self, timeout: float | None = None) -> bool:

@@ -49,12 +49,12 @@ class Reply:
 
     @property
     def is_kept(self) -> bool:
-        """Tell whether Driftline looked at each item."""
+        """Return whether Driftline looked at each item."""
         return not self.code
 
     @property
     def may_pass(self) -> bool:
-        """Tell whether it is worth while to send the same items again."""
+        """Return whether it is worth while to send the same items again."""
         return self.status is None or self.status in PASSING
 
     @property
@@ -176,7 +176,7 @@ class Backoff:
         self._delay_s, self._longest_s = first_s, longest_s
 
     def next_s(self, retry_after_s: float) -> float:
-        """Give the seconds to wait, which are never fewer than the server asks for."""
+        """Return the seconds to wait, which are never fewer than the server asks for."""
         jittered = self._delay_s * random.uniform(0.5, 1)
         self._delay_s = min(self._delay_s * 2, self._longest_s)
         return retry_after_s + jittered
@@ -214,7 +214,7 @@ def read_reply(response: httpx.Response) -> Reply:
 
 
 def problem(response: httpx.Response) -> str:
-    """Say what an error answer says: problem details, the inference protocol's shape, or plain text."""
+    """Return what an error answer says: problem details, the inference protocol's shape, or plain text."""
     answer = json_object(response)
     detail = answer.get("detail") or answer.get("error") or response.text[:200]
     if response.is_redirect:

@@ -110,7 +110,7 @@ def _windows_of(table: Table, pack: Callable[[Sequence[pd.Series[Any]]], bytes])
     from pyflink.table.udf import udaf, udf, udtf
 
     def summarise(*columns: pd.Series[Any]) -> pd.Series[Any]:
-        """Give the windows of all these rows in the first place, as many places as there are rows."""
+        """Return the windows of all these rows in the first place, as many places as there are rows."""
         return pandas.Series([pack(columns)] + [None] * (len(columns[0]) - 1))
 
     def unpack(packed: bytes) -> Iterator[tuple[Any, ...]]:

@@ -58,7 +58,7 @@ def _stored_keys() -> list[tuple[uuid.UUID, bytes]]:
 
 
 def _opens(home: Path, wrapped: bytes, missing: set[str]) -> bool:
-    """Tell whether a key opens; else its master key is added to those that are missing."""
+    """Return whether a key opens; else its master key is added to those that are missing."""
     try:
         unwrap_key(home, wrapped)
     except KeyMissing:

@@ -56,7 +56,7 @@ class UnableToSeal(Problem):
 
 
 def sealer() -> Callable[[bytes], bytes]:
-    """Give what prepares contents to be written: it seals them, or leaves them as they are where nothing is sealed.
+    """Return what prepares contents to be written: it seals them, or leaves them as they are where nothing is sealed.
 
     Use it within the transaction that writes them: the key may be made in it, and then goes when it fails.
     """
@@ -127,7 +127,7 @@ def _key_of(key_id: bytes) -> bytes:
 
 
 def is_sealed(stored: bytes | memoryview) -> bool:
-    """Tell sealed bytes from an Arrow stream by their beginning."""
+    """Distinguish sealed bytes from an Arrow stream by their beginning."""
     return bytes(stored[: len(MAGIC)]) == MAGIC
 
 

@@ -18,5 +18,5 @@ def erase_halves(work: Work) -> None:
 
 
 def _names(work: Work, payload: bytes) -> bool:
-    """Tell whether a payload, which is written by orjson, has the key as a value or in a text."""
+    """Return whether a payload, which is written by orjson, has the key as a value or in a text."""
     return orjson.dumps(work.subject.key) in payload or work.subject.is_in_bytes(payload)

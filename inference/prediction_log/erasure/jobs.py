@@ -67,7 +67,7 @@ def _is_answer_to(work: Work, folder: Path) -> bool:
 
 
 def _is_set_aside(path: Path) -> bool:
-    """Tell whether a file lies in a draft, or in what was deleted or found damaged, whosever it was."""
+    """Return whether a file lies in a draft, or in what was deleted or found damaged, whosever it was."""
     inside = path.relative_to(settings.HOME / JOBS_FOLDER).parts
     return path.is_file() and any(part.startswith(".") for part in inside)
 

@@ -64,7 +64,7 @@ def _await_settled(work: Work, hosts: list[HostSpools]) -> None:
 
 
 def _ends(hosts: list[HostSpools]) -> dict[str, _Position]:
-    """Give the end of each spool, here and on serving hosts."""
+    """Return the end of each spool, here and on serving hosts."""
     ends = {name: list(end) for name, end in spool_ends(settings.HOME).items()}
     for host in hosts:
         ends |= host.ends

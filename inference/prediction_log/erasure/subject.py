@@ -49,7 +49,7 @@ class Subject:
         return frozenset(row.model_id for row in self.rows)
 
     def is_named_in(self, model_id: int, feature: str) -> bool:
-        """Tell whether a value of this feature that is the key means the subject, and not a product of that number.
+        """Return whether a value of this feature that is the key means the subject, and not a product of that number.
 
         Their own rows tell; where none is left, a key that is long enough is taken for what it looks like.
         """
@@ -59,7 +59,7 @@ class Subject:
 
     @property
     def is_unmistakable(self) -> bool:
-        """Tell whether the key is long enough to be taken for what it looks like."""
+        """Return whether the key is long enough to be taken for what it looks like."""
         return len(self.key) >= MIN_UNSEEN_LENGTH
 
     @cached_property
@@ -69,11 +69,11 @@ class Subject:
     # In values
 
     def is_value(self, value: object) -> bool:
-        """Tell whether a whole value is the key, or the id of one of the rows."""
+        """Return whether a whole value is the key, or the id of one of the rows."""
         return isinstance(value, str) and (value == self.key or value in self.ids)
 
     def scrub(self, value: Any) -> Any:
-        """Give a text, or a value of JSON, without the key: what names it says `[erased]` instead."""
+        """Return a text, or a value of JSON, without the key: what names it says `[erased]` instead."""
         if isinstance(value, str):
             return self._scrub_text(value)
         if isinstance(value, list):
@@ -86,7 +86,7 @@ class Subject:
         return self._word.sub(ERASED, text) if self._word else text
 
     def is_in(self, text: str) -> bool:
-        """Tell whether a text names the key."""
+        """Return whether a text names the key."""
         return bool(self._word and self._word.search(text))
 
     @cached_property
@@ -102,11 +102,11 @@ class Subject:
         return re.compile(rb"(?<![0-9A-Za-z_])(?:" + forms + rb")(?![0-9A-Za-z_])") if forms else None
 
     def is_in_bytes(self, content: bytes) -> bool:
-        """Tell whether a file's content names the key, as UTF-8, in JSON, or in a URL."""
+        """Return whether a file's content names the key, as UTF-8, in JSON, or in a URL."""
         return bool(self._bytes and self._bytes.search(content))
 
     def blank(self, content: bytes) -> tuple[bytes, int]:
-        """Give as many bytes with an `x` for each byte of the key, and how often it was there."""
+        """Return as many bytes with an `x` for each byte of the key, and how often it was there."""
         if self._bytes is None:
             return content, 0
         return self._bytes.subn(lambda found: b"x" * len(found[0]), content)

@@ -62,13 +62,13 @@ def rows_of_subject(
 
 
 def _is_named_in(subject: Subject, model_id: int, feature: str) -> bool:
-    """Tell whether the key means the subject in a feature; of one that is dropped no row could tell."""
+    """Return whether the key means the subject in a feature; of one that is dropped no row could tell."""
     is_dropped = privacy_of(model_id).of(feature) == DROP
     return subject.is_named_in(model_id, feature) or (is_dropped and subject.is_unmistakable)
 
 
 def _is_by(version_id: int, answered: np.ndarray | None) -> np.ndarray | bool:
-    """Tell which rows a version answered; rows of a snapshot that come from a reference name none (NaN)."""
+    """Return which rows a version answered; rows of a snapshot that come from a reference name none (NaN)."""
     return True if answered is None else (answered == version_id) | np.isnan(answered)
 
 

@@ -28,7 +28,7 @@ class CloudEvent:
     data: Any
 
     def text(self, name: str, default: str | None = None) -> str:
-        """Give an attribute; raises Problem where it is missing and has no default, or is no text."""
+        """Return an attribute; raises Problem where it is missing and has no default, or is no text."""
         value = self.attributes.get(name, default)
         if value is None:
             raise invalid(f"{self.place}{name}", f"The event has no '{name}'.", "missing_field")

@@ -117,7 +117,7 @@ def _tensor(tensor: dict[str, Any], at: str) -> tuple[str, list[Cell]]:
 
 
 def _is_shape(shape: Any) -> bool:
-    """Tell whether a shape is one of rows: at most one dimension besides has more than one value."""
+    """Return whether a shape is one of rows: at most one dimension besides has more than one value."""
     if not isinstance(shape, list) or not 0 < len(shape) <= _MAX_DIMENSIONS:
         return False
     if any(type(size) is not int or size < 1 for size in shape[1:]) or type(shape[0]) is not int:

@@ -62,7 +62,7 @@ class _Table:
         return self._field(index) is not None
 
     def referred(self, index: int) -> int:
-        """Give the place that a field refers to."""
+        """Return the place that a field refers to."""
         place = self._field(index)
         if place is None:
             raise ValueError("a message's header lacks a field")

@@ -31,7 +31,7 @@ _MAX_CELL = 1_000
 
 
 def path_of(job: Import) -> Path:
-    """Tell where an import's bad rows lie."""
+    """Return where an import's bad rows lie."""
     return folder() / f"{job.pk}-bad-rows.csv"
 
 
@@ -47,7 +47,7 @@ def open_bad_rows(job: Import) -> BinaryIO:
 
 
 def folder() -> Path:
-    """Give the folder of uploads and bad rows."""
+    """Return the folder of uploads and bad rows."""
     found: Path = settings.HOME / "imports"
     found.mkdir(parents=True, exist_ok=True, mode=0o700)
     return found
@@ -69,7 +69,7 @@ def add_bad_rows(job: Import, block: Block, faults: Mapping[int, RowFault], name
 
 
 def _hidden(job: Import, names: list[str]) -> dict[int, str]:
-    """Tell which columns may not be kept as they were sent, by their places in the file."""
+    """Return which columns may not be kept as they were sent, by their places in the file."""
     privacy = privacy_of(job.model_id)
     return {place: name for place, name in enumerate(names) if privacy.of(name) != KEEP}
 

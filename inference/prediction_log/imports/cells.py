@@ -50,7 +50,7 @@ class Refusals:
             self.add(row, column, code, detail if isinstance(detail, str) else detail(row))
 
     def good(self) -> NDArray[np.int64]:
-        """Give the rows that nothing is wrong with."""
+        """Return the rows that nothing is wrong with."""
         mask = np.ones(self.rows, bool)
         mask[list(self.faults)] = False
         return np.flatnonzero(mask)
@@ -153,7 +153,7 @@ def _strings(column: pa.Array, name: str, refusals: Refusals) -> Values:
 
 
 def _are_plain(column: pa.Array) -> bool:
-    """Tell whether texts that are ASCII, without NUL, cannot be too long either: most columns are looked at once."""
+    """Return whether texts that are ASCII, without NUL, cannot be too long either: most columns are looked at once."""
     _, offsets, content = column.buffers()
     if not len(column) or offsets is None or content is None:
         return False
@@ -242,7 +242,7 @@ def fill_missing(values: Values, text: str) -> None:
 
 
 def is_missing(values: Values) -> Mask:
-    """Tell where texts are missing."""
+    """Return where texts are missing."""
     return np.array([value is None for value in values.tolist()], bool)
 
 

@@ -11,7 +11,7 @@ from inference.registry.models import Model
 
 
 def ended_until(*, model: Model, now: datetime) -> datetime:
-    """Tell until when the windows of a model that have rows count as ended.
+    """Return until when the windows of a model that have rows count as ended.
 
     That is the event clock, or the end of the newest day with rows where these came with a file, all of which is
     imported: nobody waits for the rest of a day that a file does not hold. How long nothing has arrived is not counted

@@ -65,7 +65,7 @@ class FileLayout(Struct, frozen=True):
     ignored: list[str] = []
 
     def types(self, task: str) -> dict[str, pa.DataType]:
-        """Tell how a CSV's columns are read best; what is not named is text."""
+        """Return how a CSV's columns are read best; what is not named is text."""
         types = {name: _ARROW[kind] for name, kind in self.features.items()}
         types |= {CLASS_PREFIX + name: pa.float64() for name in self.classes}
         for name in self.own:
@@ -197,7 +197,7 @@ def _check_vectors(vectors: Sequence[str], names: Sequence[str]) -> None:
 
 
 def _looks_numeric(column: pa.ChunkedArray) -> bool:
-    """Tell whether a column of texts holds numbers but for a few: those are bad rows, not a column of texts."""
+    """Return whether a column of texts holds numbers but for a few: those are bad rows, not a column of texts."""
     if _kind_of(column.type) != "text":
         return False
     texts = column.slice(0, _LOOKED_AT).drop_null().to_pylist()

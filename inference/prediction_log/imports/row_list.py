@@ -32,7 +32,7 @@ class ImportedRows(msgspec.Struct, array_like=True):
 
 
 def path_of(job: Import) -> Path:
-    """Tell where the list of an import lies."""
+    """Return where the list of an import lies."""
     return bad_rows.folder() / f"{job.pk}-rows"
 
 

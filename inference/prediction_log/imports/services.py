@@ -199,7 +199,7 @@ def _done_alike(job: Import) -> Import | None:
 
 
 def _same(running: Import, version: str, path: Path, is_upload: bool) -> Import:
-    """Give the import that this file has; a file that its owner moved is read from where it is now."""
+    """Return the import that this file has; a file that its owner moved is read from where it is now."""
     if running.is_being_removed:
         raise Problem(
             409,

@@ -60,12 +60,12 @@ class RowSource(Protocol):
     def total(self) -> int: ...
 
     def sample(self) -> pa.Table:
-        """Give the columns with the types that they have or seem to have."""
+        """Return the columns with the types that they have or seem to have."""
 
     def blocks(self, start: FilePosition, types: dict[str, pa.DataType]) -> Iterator[Block]:
         """Read from `start` on; a CSV's columns come as `types` where every cell fits, else as text."""
 
 
 def block_rows(columns: int) -> int:
-    """Tell how many rows a block has at most."""
+    """Return how many rows a block has at most."""
     return max(1, min(BLOCK_ROWS, BLOCK_CELLS // max(columns, 1)))

@@ -81,7 +81,7 @@ def get_waiting_file(*, model: Model, file_id: int, sent_by: str | None = None) 
 
 
 def path_of(file: UploadedFile) -> Path:
-    """Tell where the content of a file that waits lies."""
+    """Return where the content of a file that waits lies."""
     return settings.HOME / file.path
 
 

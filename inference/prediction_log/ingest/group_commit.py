@@ -64,7 +64,7 @@ class GroupCommit[Request: Sized, Result]:
         return entry.outcome()
 
     def waiting_s(self) -> float:
-        """Tell for how many seconds the request that waits the longest has waited; 0 where none waits."""
+        """Return for how many seconds the request that waits the longest has waited; 0 where none waits."""
         with self._lock:
             return time.monotonic() - self._waiting[0].since if self._waiting else 0.0
 

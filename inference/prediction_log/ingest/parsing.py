@@ -242,7 +242,7 @@ def _colons(body: bytes) -> int:
 def _read(
     body: bytes, decoded: _Decoded | None, kind: _Kind, *, lines: bool
 ) -> tuple[list[_Row], str | None, list[bytes]]:
-    """Give the items as typed rows or faults, `sent_at`, and each item in canonical bytes (empty for a fault)."""
+    """Return the items as typed rows or faults, `sent_at`, and each item in canonical bytes (empty for a fault)."""
     found = _read_typed(body, decoded)
     if found is None:
         rows, sent_at = _read_slowly(body, kind, lines=lines)
@@ -310,7 +310,7 @@ def _typed_line(line: bytes, kind: _Kind, index: int) -> _Row:
 
 
 def _typed(value: Any, kind: _Kind, pointer: str) -> _Row:
-    """Give one parsed item its types, or say which field refuses."""
+    """Convert one parsed item to its types, or say which field refuses."""
     given_id = value.get("id") if isinstance(value, dict) else None
     try:
         if fault := find_fault(value):
@@ -368,7 +368,7 @@ def too_many_predictions() -> Problem:
 
 
 def skew_of(sent_at: str | None, now: datetime) -> timedelta | None:
-    """Tell how far the sender's clock is behind ours, when that is more than the network explains."""
+    """Return how far the sender's clock is behind ours, when that is more than the network explains."""
     if not sent_at:
         return None
     try:

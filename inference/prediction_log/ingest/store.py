@@ -207,7 +207,7 @@ def _store_requests(requests: Sequence[_Request], week: date, *, all_new: bool) 
 
 @lru_cache(maxsize=1024)
 def _commits_of(model_id: int) -> GroupCommit[_Request, list[ItemResult]]:
-    """Give the turns of one model's requests: while somebody locks a model, the others are logged."""
+    """Return the turns of one model's requests: while somebody locks a model, the others are logged."""
     return GroupCommit(
         _commit_requests, dooms=(OperationalError, InterfaceError), turns=2, max_items=_ROWS_OF_A_CHUNK
     )

@@ -116,7 +116,7 @@ def _fold(labelled: LabelledDay, pk: int) -> int:
 
 
 def _labels_of(chunk: PredictionChunk) -> Iterator[tuple[str, FoldedLabel]]:
-    """Give the labels of a chunk's rows that no sink has yet to send, each with the id it was sent under."""
+    """Yield the labels of a chunk's rows that no sink has yet to send, each with the id it was sent under."""
     rows = ids_of(chunk.payload)
     ids, times = rows.column("id").to_pylist(), rows.column("time").to_pylist()
     places = dict(zip(ids, range(len(ids)), strict=True))

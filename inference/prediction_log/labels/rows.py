@@ -109,7 +109,7 @@ def supersede(model_id: int, ids: Iterable[str]) -> None:
 
 
 def does_any_wait(model_id: int) -> bool:
-    """Tell whether any label of a model waits for its prediction."""
+    """Return whether any label of a model waits for its prediction."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT EXISTS (SELECT FROM inference_label WHERE model_id = %s AND prediction_time IS NULL)",

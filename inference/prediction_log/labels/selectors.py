@@ -47,12 +47,12 @@ def holding_of(label: FoldedLabel) -> Holding:
 
 
 def labels_in_rows(model: Model, start: datetime, end: datetime) -> dict[str, Holding]:
-    """Give the labels of predictions in `[start, end)` that are not folded, by prediction; the last told holds."""
+    """Return the labels of predictions in `[start, end)` that are not folded, by prediction; the last told holds."""
     return _rows(f"{_ROWS} AND prediction_time >= %s AND prediction_time < %s", [model.pk, start, end])
 
 
 def labels_given_under(model: Model, ids: Iterable[str]) -> dict[str, Holding]:
-    """Give the labels that are not folded and were told under these ids, by prediction; the last told holds."""
+    """Return the labels that are not folded and were told under these ids, by prediction; the last told holds."""
     return _rows(
         f"{_ROWS} AND prediction_time IS NOT NULL AND given_id = ANY(%s::text[])", [model.pk, text_array(ids)]
     )
@@ -91,7 +91,7 @@ FROM inference_label WHERE model_id = %s AND is_current
 
 
 def labels_in_chunks(model: Model, start: datetime, end: datetime) -> dict[str, Holding]:
-    """Give the folded labels of predictions in `[start, end)`, by prediction, for whoever holds copies of them.
+    """Return the folded labels of predictions in `[start, end)`, by prediction, for whoever holds copies of them.
 
     Those of a damaged chunk are left out.
     """
@@ -115,7 +115,7 @@ def labels_in_chunks(model: Model, start: datetime, end: datetime) -> dict[str, 
 
 
 def folded_holdings(ids: pa.StringArray, labels: FoldedLabels) -> dict[str, Holding]:
-    """Give the labels that hold of a chunk with these ids, by prediction."""
+    """Return the labels that hold of a chunk with these ids, by prediction."""
     labelled = ids.take(pa.array(labels.places)).to_pylist()
     revisions = zip(labelled, labels.is_current.tolist(), *_columns(labels), strict=True)
     return {id_: Holding(*values) for id_, is_current, *values in revisions if is_current}
@@ -201,7 +201,7 @@ WHERE is_packed AND model_id = %(model)s AND role <> 'shadow' AND day <= %(last)
 
 
 def first_label(model: Model) -> str | None:
-    """Tell the id of some label that has come; empty where none lies in a row of its own any more."""
+    """Return the id of some label that has come; empty where none lies in a row of its own any more."""
     given = Label.objects.filter(model=model).order_by("given_id").values_list("given_id", flat=True).first()
     if given is not None:
         return given

@@ -228,7 +228,7 @@ def _ambiguous(index: int, item: LabelItem) -> ItemResult:
 
 
 def _hours(rows: Iterable[TargetRow], ids: set[str]) -> Iterator[tuple[int, str, datetime]]:
-    """Give the hours of every row, the champion's and the shadows', of these predictions."""
+    """Yield the hours of every row, the champion's and the shadows', of these predictions."""
     for row in rows:
         if row.prediction_id in ids:
             hour = floor(row.event_time, "hour")

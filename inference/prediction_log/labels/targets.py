@@ -129,7 +129,7 @@ def rows_of(model_id: int, ids: Iterable[str]) -> list[TargetRow]:
 
 
 def _held_by_clients(model_id: int, ids: Iterable[str]) -> list[tuple[str, str, datetime]]:
-    """Give up to two predictions that hold each client id: real clients send the same one again and again."""
+    """Return up to two predictions that hold each client id: real clients send the same one again and again."""
     wanted = sorted(ids)
     if not wanted:
         return []

@@ -99,7 +99,7 @@ def describe_split(deployment: Deployment, split: Split | None) -> CanaryOut | N
 
 
 def _answered(deployment: Deployment, since: datetime, max_rows: int) -> Iterator[tuple[str, list[str]]]:
-    """Give the keys of the newest rows, a chunk at a time: of both sides all that came from one moment on.
+    """Yield the keys of the newest rows, a chunk at a time: of both sides all that came from one moment on.
 
     Each side is packed into large chunks at its own times, so that the newest chunks of both cover different periods.
     """

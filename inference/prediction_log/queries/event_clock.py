@@ -9,7 +9,7 @@ from inference.registry.models import Model
 
 
 def event_now(*, model: Model, now: datetime) -> datetime:
-    """Tell how far event time has come: the newest event, plus the wall time since it arrived.
+    """Return how far event time has come: the newest event, plus the wall time since it arrived.
 
     For live traffic this is the wall clock; while history is sent day by day it stands at the newest event.
     """
@@ -17,7 +17,7 @@ def event_now(*, model: Model, now: datetime) -> datetime:
 
 
 def event_nows(*, models: QuerySet[Model], now: datetime) -> dict[int, datetime]:
-    """Tell of each of these models at once how far its event time has come, by its id."""
+    """Return of each of these models at once how far its event time has come, by its id."""
     return {pk: _after(arrival, now) for pk, arrival in newest_arrivals(models).items()}
 
 

@@ -78,7 +78,7 @@ class _Chunk(NamedTuple):
 
     @property
     def cost(self) -> int:
-        """Tell how many rows of usual size it costs to look at it."""
+        """Return how many rows of usual size it costs to look at it."""
         return reading_cost(self.rows, self.size)
 
 
@@ -93,7 +93,7 @@ class Explored:
 
 
 def explore(*, wanted: Filter, cursor: str = "", limit: int = PAGE_SIZE) -> Explored:
-    """Give the newest `limit` predictions that match, beyond `cursor`, each with its label.
+    """Return the newest `limit` predictions that match, beyond `cursor`, each with its label.
 
     Rows of a damaged chunk are left out, and `unreadable` says how many, and of what time. A page may hold fewer, even
     none, although more follow: then `next` is set. Raises Problem for a cursor that was not given here.
@@ -144,13 +144,13 @@ def _find(
 
 
 def _end_of_work(unread_us: int) -> RowPosition:
-    """Give the place above every row that was not looked at."""
+    """Return the place above every row that was not looked at."""
     return RowPosition(unread_us + 1, "", 0)
 
 
 # -- which chunks ------------------------------------------------------------------------------------------------------
 def _groups(wanted: Filter, below: RowPosition) -> Iterator[list[_Chunk]]:
-    """Give the chunks that may hold matches, the newest end first, some at a time; each day is asked for when due."""
+    """Yield the chunks that may hold matches, the newest end first, some at a time; each day is asked for when due."""
     newest = from_us(below.time_us) if below.time_us < _FAR else None
     for day in _days(wanted, newest):
         chunks = _narrowed(PredictionChunk.objects.filter(day=day), wanted, newest).order_by("-end", "-pk")
@@ -216,7 +216,7 @@ def _matches_in(
     below: RowPosition,
     limit: int,
 ) -> list[_Place]:
-    """Give the newest matches of a chunk, more than `limit` of them where there are."""
+    """Return the newest matches of a chunk, more than `limit` of them where there are."""
     batch = read_rows(payload, _columns(wanted))
     times = batch.column("time").cast(pa.int64()).to_numpy()
     fits = _is_below(batch, times, chunk, below)
@@ -303,7 +303,7 @@ def _has_score(batch: pa.RecordBatch, wanted: Filter) -> NDArray[np.bool_]:
 
 
 def _scores(batch: pa.RecordBatch, model: Model) -> NDArray[np.floating[Any]]:
-    """Give probabilities as float32, in which they are kept, so that 0.4 is within 0.4; numbers as float64."""
+    """Return probabilities as float32, in which they are kept, so that 0.4 is within 0.4; numbers as float64."""
     is_number = model.task in NUMERIC_TASKS
     name, dtype = ("prediction", np.float64) if is_number else ("probability", np.float32)
     if name not in batch.schema.names:
@@ -316,7 +316,7 @@ def _scores(batch: pa.RecordBatch, model: Model) -> NDArray[np.floating[Any]]:
 
 
 def _has_label(batch: pa.RecordBatch, labels: Mapping[str, Holding], wanted: Filter) -> NDArray[np.bool_]:
-    """Tell which rows have a label, or one that agrees with the answer, as is wanted."""
+    """Return which rows have a label, or one that agrees with the answer, as is wanted."""
     current = [labels.get(id_) for id_ in batch.column("id").to_pylist()]
     fits = np.ones(batch.num_rows, np.bool_)
     if wanted.is_labelled is not None:

@@ -324,7 +324,7 @@ def _probabilities(stored: pa.Table, signature: Signature) -> dict[str, Any]:
 
 
 def _cast(values: Any, kind: pa.DataType) -> Any:
-    """Give a column the file's type; what is missing is null, not NaN."""
+    """Convert a column to the file's type; what is missing is null, not NaN."""
     column = pa.chunked_array([pa.array(values)]) if isinstance(values, np.ndarray) else values
     if pa.types.is_floating(column.type):
         column = pc.if_else(pc.is_nan(column), None, column)

@@ -67,7 +67,7 @@ class LogFrame:
 
     @property
     def is_whole(self) -> NDArray[np.bool_]:
-        """Tell which rows have all the values that they came with."""
+        """Return which rows have all the values that they came with."""
         return ~np.logical_or.reduce([*self.dropped.values(), np.zeros(len(self), np.bool_)])
 
     def known(self, feature: str) -> Values | None:
@@ -78,7 +78,7 @@ class LogFrame:
         return None if dropped.all() else self.features[feature][~dropped]
 
     def as_kinds(self, numeric: Mapping[str, bool]) -> "LogFrame":
-        """Give each of these features one kind, numbers or texts; what is of the other kind is missing then."""
+        """Convert each of these features to one kind, numbers or texts; what is of the other kind is missing then."""
         typed = {
             name: as_kind(self.features[name], is_number=is_number)
             for name, is_number in numeric.items()
@@ -87,7 +87,7 @@ class LogFrame:
         return replace(self, features=self.features | typed)
 
     def tag(self, name: str) -> Values:
-        """Give the value of a tag in each row, None where it has none."""
+        """Return the value of a tag in each row, None where it has none."""
         if self.tags is None:
             return np.full(len(self), None, object)
         known = {text: orjson.loads(text).get(name) if text else None for text in set(self.tags)}
@@ -130,12 +130,12 @@ class PairedFrame:
 
 
 def newest_event(model: Model) -> datetime | None:
-    """Tell the newest event time that was logged."""
+    """Return the newest event time that was logged."""
     return newest_arrival(model)[0]
 
 
 def newest_arrival(model: Model) -> Arrival:
-    """Tell the newest event time that was logged and when the rows that hold it were stored."""
+    """Return the newest event time that was logged and when the rows that hold it were stored."""
     found = [
         chunks.order_by("-end").values_list("end", "end_stored_at").first() for chunks in _everything(model)
     ]
@@ -143,7 +143,7 @@ def newest_arrival(model: Model) -> Arrival:
 
 
 def newest_arrivals(models: QuerySet[Model]) -> dict[int, Arrival]:
-    """Tell of each of these models at once what `newest_arrival` tells, by its id."""
+    """Return of each of these models at once what `newest_arrival` tells, by its id."""
     logged = (
         PredictionChunk.objects.filter(is_packed=False),
         PackedDay.objects.all(),
@@ -163,17 +163,17 @@ def _newest(found: Iterable[Arrival | None]) -> Arrival:
 
 
 def oldest_event(model: Model) -> datetime | None:
-    """Tell the oldest event time that was logged."""
+    """Return the oldest event time that was logged."""
     return _oldest(*_everything(model))
 
 
 def oldest_row(model: Model, since: date = date.min) -> datetime | None:
-    """Tell the event time of the oldest row that is still there, of those from a day on."""
+    """Return the event time of the oldest row that is still there, of those from a day on."""
     return _oldest(*(rows.filter(day__gte=since) for rows in _rows(model)))
 
 
 def first_answered(version: Version, *, role: str) -> datetime | None:
-    """Tell the event time of the oldest row that a version answered in a role."""
+    """Return the event time of the oldest row that a version answered in a role."""
     return _oldest(*(chunks.filter(version=version, role=role) for chunks in _everything(version.model)))
 
 
@@ -328,7 +328,7 @@ def prediction(*, model: Model, prediction_id: str) -> LoggedPrediction | None:
 def has_packed_before(
     *, model: Model, version_id: int, role: str, start: datetime, end: datetime, week: date
 ) -> bool:
-    """Tell whether rows of `[start, end)` arrived before `week`."""
+    """Return whether rows of `[start, end)` arrived before `week`."""
     return PackedDay.objects.filter(
         model=model, version_id=version_id, role=role, week__lt=week, start__lt=end, end__gte=start
     ).exists()
@@ -439,7 +439,7 @@ def _dropped(tables: Sequence[pa.RecordBatch], name: str) -> NDArray[np.bool_]:
 def _label_columns(
     ids: Values, parts: Sequence[ChunkRows], labels: Labels
 ) -> tuple[Values, NDArray[np.int64]]:
-    """Give each row's label and when it was known; one that is not folded was told later than those that are.
+    """Return each row's label and when it was known; one that is not folded was told later than those that are.
 
     Both stay empty without a look at each row where none has come.
     """
@@ -471,7 +471,7 @@ def _gather_feature(tables: Sequence[pa.RecordBatch], name: str) -> Values:
 
 
 def _mixed(table: pa.RecordBatch, name: str) -> Values:
-    """Give a feature's texts and numbers as objects."""
+    """Return a feature's texts and numbers as objects."""
     column, marks = f"f:{name}", table.schema.get_field_index(f"n:{name}")
     if _kind(table, column) == "number":
         numbers = np.empty(table.num_rows)

@@ -66,7 +66,7 @@ def lock_unsummarised_rows(model: Model, stored: StoredDays) -> LockedRows | Non
 
 
 def may_have_unsummarised_rows(model_id: int, stored: StoredDays) -> bool:
-    """Tell whether these days have rows that the summaries do not count, or rows that could not be read.
+    """Return whether these days have rows that the summaries do not count, or rows that could not be read.
 
     One query that locks nothing.
     """

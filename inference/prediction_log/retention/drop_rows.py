@@ -103,7 +103,7 @@ def drop_summarised(model: Model, stored: StoredDays) -> bool:
 
 
 def _hidden(model: Model, stored: StoredDays) -> _Hidden | None:
-    """Tell what is dropped of a version's rows; an image's thumbnail is, where anything of the image is."""
+    """Return what is dropped of a version's rows; an image's thumbnail is, where anything of the image is."""
     features = frozenset(summary_only_features(model))
     if not features:
         return None

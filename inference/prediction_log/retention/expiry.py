@@ -64,7 +64,7 @@ def first_kept_day(model: Model, now: datetime) -> date:
 
 
 def _first_kept_days(models: QuerySet[Model], now: datetime) -> dict[int, date]:
-    """Tell the oldest event day that each of these models keeps, by its id."""
+    """Return the oldest event day that each of these models keeps, by its id."""
     clocks = event_nows(models=models, now=now)
     return {model.pk: _first_kept(model, clocks[model.pk]) for model in models}
 
@@ -121,7 +121,7 @@ def find_expired_weeks(now: datetime) -> list[date]:
 
 
 def kept_narrow() -> timedelta:
-    """Tell how long after its arrival a row has a narrow row: ids are refused and labels find it at once."""
+    """Return how long after its arrival a row has a narrow row: ids are refused and labels find it at once."""
     lags = Model.objects.values_list("objectives__label_lag_hours", flat=True)
     return max([timedelta(days=settings.DEDUPE_DAYS), *(timedelta(hours=lag or 0) for lag in lags)])
 

@@ -52,7 +52,7 @@ class LogColumns:
 
     @property
     def key(self) -> tuple[int, int, str, tuple[str, ...]]:
-        """Tell which rows can be put together: those of which the same features hold texts."""
+        """Return which rows can be put together: those of which the same features hold texts."""
         text = sorted(name for name, values in self.features.items() if values.dtype == object)
         return self.model_id, self.version_id, self.role, tuple(text)
 
@@ -68,11 +68,11 @@ class LogColumns:
         )
 
     def with_features(self, features: dict[str, Values]) -> "LogColumns":
-        """Give the rows with other features, such as those that may be kept."""
+        """Return the rows with other features, such as those that may be kept."""
         return replace(self, features=features)
 
     def without_thumbnails(self) -> "LogColumns":
-        """Give the rows without what is drawn of their images."""
+        """Return the rows without what is drawn of their images."""
         return replace(self, thumbnails=_nothing(len(self)))
 
     def by_day(self) -> Iterator[tuple[date, "LogColumns"]]:
@@ -179,7 +179,7 @@ def from_batches(batches: Sequence[LoggedBatch], signature: Signature) -> LogCol
 
 
 def shape_of(batch: LoggedBatch) -> tuple[object, ...]:
-    """Tell which batches can be read together: those that hold the same columns in the same way."""
+    """Return which batches can be read together: those that hold the same columns in the same way."""
     table = batch.features
     columns = (
         (table.kind, tuple(table.names))

@@ -372,12 +372,12 @@ def _are_outcomes(given: Sequence[Value], *, task: str) -> bool:
 
 
 def _are_in_range(sent: _Fields, columns: SentColumns) -> bool:
-    """Tell whether no number can have been an integer beyond 64 bits: a struct of floats takes those too."""
+    """Return whether no number can have been an integer beyond 64 bits: a struct of floats takes those too."""
     return not sent.numbers or not any((abs(values) >= 2.0**63).any() for values in columns.features.values())
 
 
 def _are_small(sent: _Fields, columns: SentColumns) -> bool:
-    """Tell whether no item can come near the cap on its bytes: a number takes at most 25, a character 6."""
+    """Return whether no item can come near the cap on its bytes: a number takes at most 25, a character 6."""
     texts = [values for values in columns.features.values() if values.dtype == object]
     characters = sum(len(name) + 5 for name in columns.features)
     characters += sum(max(len(value) for value in values if isinstance(value, str)) for values in texts)

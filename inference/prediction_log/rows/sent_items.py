@@ -199,7 +199,7 @@ def _probability(value: float, at: str) -> float:
 
 
 def is_probability(value: Any) -> Any:
-    """Tell whether a number is a probability, but for rounding; of an array, each of its numbers."""
+    """Return whether a number is a probability, but for rounding; of an array, each of its numbers."""
     return (value >= -PROBABILITY_TOLERANCE) & (value <= 1 + PROBABILITY_TOLERANCE)
 
 
@@ -209,7 +209,7 @@ def _check_latency(value: float | UnsetType | None) -> None:
 
 
 def is_latency(value: Any) -> Any:
-    """Tell whether a number of milliseconds can be a latency; of an array, each of its numbers."""
+    """Return whether a number of milliseconds can be a latency; of an array, each of its numbers."""
     return (value >= 0) & (value <= 86_400_000)
 
 

@@ -122,7 +122,7 @@ def read_on(source_id: int, partition: str, reader: str) -> int | None:
 
 
 def take_from_the_dead(source_id: int, reader: str) -> list[str]:
-    """Give a process the partitions that processes of this machine read which have ended; each goes to one alone."""
+    """Assign a process the partitions that processes of this machine read which have ended; each goes to one alone."""
     readers = SourcePosition.objects.filter(source_id=source_id).values_list("read_by", flat=True)
     ended = [name for name in readers.distinct() if has_ended(name)]
     if not ended:

@@ -44,7 +44,7 @@ def policy_of(policies: Mapping[str, str], feature: str) -> str:
 
 
 def keeps_image(policies: Mapping[str, str], name: str) -> bool:
-    """Tell whether thumbnails of an image may be kept and seen: it and all that is measured of it are kept."""
+    """Return whether thumbnails of an image may be kept and seen: it and all that is measured of it are kept."""
     return all(policy_of(policies, part) == KEEP for part in (name, *image_parts(name)))
 
 
@@ -64,7 +64,7 @@ class Privacy:
         return policy_of(self._policies, feature)
 
     def keeps_image(self, name: str) -> bool:
-        """Tell whether thumbnails of an image may be kept; see `keeps_image`."""
+        """Return whether thumbnails of an image may be kept; see `keeps_image`."""
         return keeps_image(self._policies, name)
 
     def hash_values(self, feature: str, values: Iterable[Any]) -> list[str | None]:

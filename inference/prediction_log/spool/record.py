@@ -116,7 +116,7 @@ def decode_record(payload: bytes) -> Record:
 
 
 def feature_columns(features: list[FeatureColumn] | FeatureTable) -> list[FeatureColumn]:
-    """Give features by column, however they were logged."""
+    """Return features by column, however they were logged."""
     return cut_columns(features) if isinstance(features, FeatureTable) else features
 
 

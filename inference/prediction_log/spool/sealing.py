@@ -69,7 +69,7 @@ def wrap_key(home: Path, data_key: bytes) -> bytes:
 
 
 def unwrap_key(home: Path, wrapped: bytes) -> bytes:
-    """Give the data key that `wrap_key` wrapped; raises KeyMissing where its master key is gone or it was changed."""
+    """Return the data key that `wrap_key` wrapped; raises KeyMissing where its master key is gone or it was changed."""
     name = wrapped_by(wrapped)
     for master in master_keys(home):
         if master.name == name:
@@ -192,14 +192,14 @@ def read_segment_key(home: Path, segment: Path) -> SegmentKey | None:
 
 
 def wrapped_job_keys(home: Path) -> Iterator[bytes]:
-    """Give the wrapped keys of all files of jobs under a home."""
+    """Yield the wrapped keys of all files of jobs under a home."""
     for path in (home / "jobs").rglob("*"):
         if path.is_file() and (wrapped := wrapped_file_key(path)) is not None:
             yield wrapped
 
 
 def wrapped_segment_keys(home: Path) -> Iterator[bytes]:
-    """Give the wrapped keys of all segments under a home."""
+    """Yield the wrapped keys of all segments under a home."""
     for path in (home / "spool").glob("*/*.key"):
         try:
             yield path.read_bytes()

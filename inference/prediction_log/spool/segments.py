@@ -64,7 +64,7 @@ def spooled_bytes(home: Path) -> int:
 
 
 def segment_sizes(home: Path) -> dict[Path, int]:
-    """Give the bytes of each segment under `home`; they change whenever anything is spooled."""
+    """Return the bytes of each segment under `home`; they change whenever anything is spooled."""
     sizes = {}
     for folder in (home / SPOOL_FOLDER).glob("*"):
         reached = _read_position(folder)
@@ -78,7 +78,7 @@ def segment_sizes(home: Path) -> dict[Path, int]:
 
 
 def spool_ends(home: Path) -> dict[str, tuple[int, int]]:
-    """Give how far each spool under `home` is written, by its name: the last segment and the bytes of it."""
+    """Return how far each spool under `home` is written, by its name: the last segment and the bytes of it."""
     ends: dict[str, tuple[int, int]] = {}
     for path, size in segment_sizes(home).items():
         ends[path.parent.name] = max(ends.get(path.parent.name, (0, 0)), (int(path.stem), size))
@@ -352,7 +352,7 @@ class SpoolReader:
         return sorted(int(path.stem) for path in self._folder.glob("*.log"))
 
     def is_writer_alive(self) -> bool:
-        """Tell whether the process that writes this spool still holds its lock."""
+        """Return whether the process that writes this spool still holds its lock."""
         try:
             lock = os.open(self._folder / LOCK_FILE, os.O_RDWR)
         except FileNotFoundError:
@@ -388,7 +388,7 @@ def _read_position(folder: Path) -> int | None:
 
 
 def _without_reserve(number: int, size: int, position: int) -> int:
-    """Give the written bytes of a segment of `size` bytes whose writer has come to that position."""
+    """Return the written bytes of a segment of `size` bytes whose writer has come to that position."""
     segment, written = position >> _SEGMENT_SHIFT, position & (1 << _SEGMENT_SHIFT) - 1
     if number < segment:
         return size  # it was cut to its length before the next one began

@@ -36,7 +36,7 @@ def mark_damaged(chunks: Iterable[UnreadableChunk]) -> None:
 def describe_damaged(
     chunks: models.QuerySet[PredictionChunk], reasons: Mapping[int, str]
 ) -> Iterator[UnreadableChunk]:
-    """Say what the chunks of these keys hold, without opening them; `reasons` are what is wrong with each."""
+    """Yield what the chunks of these keys hold, without opening them; `reasons` are what is wrong with each."""
     if not reasons:
         return
     found = chunks.filter(pk__in=list(reasons))
@@ -57,7 +57,7 @@ def chunks_of(version_id: int, role: str, start: datetime, end: datetime) -> mod
 
 
 def damage_within(period: TouchedPeriod) -> str:
-    """Say why rows of an hour cannot be read, by the chunks that were found damaged; empty where all can be."""
+    """Return why rows of an hour cannot be read, by the chunks that were found damaged; empty where all can be."""
     end = following(period.hour, "hour")
     marked = chunks_of(period.version_id, period.role, period.hour, end).exclude(damage="")
     found = marked.values_list("pk", "rows", "damage").first()

@@ -93,7 +93,7 @@ class FoldedLabels:
         return np.where(self.labelled_us > 0, self.labelled_us, self.received_us)
 
     def at(self, place: int) -> list[FoldedLabel]:
-        """Give the labels of one row."""
+        """Return the labels of one row."""
         first, last = np.searchsorted(self.places, [place, place + 1])
         return list(self._between(int(first), int(last)))
 
@@ -111,7 +111,7 @@ class FoldedLabels:
         return FoldedLabels(_batch(both, current))
 
     def keep(self, rows: NDArray[np.bool_]) -> "FoldedLabels":
-        """Give the labels of the rows that a chunk keeps; nothing of the others is left, not even among the names."""
+        """Return the labels of the rows that a chunk keeps; nothing of the others is left, not even among the names."""
         places = np.cumsum(rows) - 1
         kept = [
             replace(label, place=int(places[label.place]))

@@ -113,7 +113,7 @@ def _copy(rows: Sequence[bytes]) -> None:
 
 
 def _came_earlier(columns: LogColumns, week: date, first: str, last: str) -> bool:
-    """Tell whether any id has a row of an earlier week; ids that are made in order fall in no older one's range."""
+    """Return whether any id has a row of an earlier week; ids that are made in order fall in no older one's range."""
     older: list[Any] = [columns.model_id, week]
     with connection.cursor() as cursor:
         cursor.execute(
@@ -161,7 +161,7 @@ def add_new(columns: LogColumns, candidates: NDArray[np.bool_], week: date) -> N
 
 
 def known_hashes(columns: LogColumns, where: NDArray[np.bool_]) -> dict[str, int]:
-    """Give the body hash under which each of these predictions is in the log."""
+    """Return the body hash under which each of these predictions is in the log."""
     if not where.any():
         return {}
     with connection.cursor() as cursor:
@@ -183,5 +183,5 @@ def forget(model_id: int, slot: int, week: date, ids: Sequence[str]) -> None:
 
 
 def slot_of(columns: LogColumns) -> int:
-    """Tell which of a prediction's rows these are: 0 for the one that answered, a shadow's version for its copy."""
+    """Return which of a prediction's rows these are: 0 for the one that answered, a shadow's version for its copy."""
     return columns.version_id if columns.role == "shadow" else 0

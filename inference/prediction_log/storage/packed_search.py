@@ -40,12 +40,12 @@ class PackedRow:
 
 
 def is_packed_before(model: Model, week: date) -> bool:
-    """Tell whether a model has rows that arrived before `week`."""
+    """Return whether a model has rows that arrived before `week`."""
     return PackedDay.objects.filter(model=model, week__lt=week).exists()
 
 
 def find_packed(model: Model, ids: Sequence[str], week: date) -> list[PackedRow]:
-    """Give rows that arrived before `week` and whose id or client id is among `ids`.
+    """Return rows that arrived before `week` and whose id or client id is among `ids`.
 
     The newest days first, and at most `MAX_ROWS` rows of them. An id that was made since cannot be there.
     """
@@ -62,7 +62,7 @@ def find_packed(model: Model, ids: Sequence[str], week: date) -> list[PackedRow]
 
 
 def _may_have_come_before(id_: str, week: date) -> bool:
-    """Tell by the time in a UUIDv7, which is made before the prediction arrives; any other id may have come ever."""
+    """Decide by the time in a UUIDv7, which is made before the prediction arrives; any other id may have come ever."""
     try:
         made = UUID(id_[:36])
     except ValueError:
@@ -74,7 +74,7 @@ def _may_have_come_before(id_: str, week: date) -> bool:
 
 
 def _chunks_before(model: Model, week: date) -> Iterator[PredictionChunk]:
-    """Give the chunks whose rows arrived before `week`, without their payload."""
+    """Yield the chunks whose rows arrived before `week`, without their payload."""
     days = PackedDay.objects.filter(model=model, week__lt=week).order_by("-day")
     rows = 0
     for some in batched(days.values_list("day", flat=True).distinct(), _DAYS_AT_ONCE):
@@ -117,7 +117,7 @@ def _rows_of(chunk: PredictionChunk, wanted: Sequence[str]) -> Iterator[PackedRo
 
 
 def are_in_place(rows: Sequence[PackedRow]) -> bool:
-    """Tell whether all of these rows still lie where they were found."""
+    """Return whether all of these rows still lie where they were found."""
     found = {row.chunk: row.chunk_rows for row in rows}
     if not found:
         return True
@@ -126,7 +126,7 @@ def are_in_place(rows: Sequence[PackedRow]) -> bool:
 
 
 def labels_at(rows: Iterable[PackedRow]) -> dict[PackedPlace, list[FoldedLabel]]:
-    """Give the labels that lie folded beside these rows, by chunk and place."""
+    """Return the labels that lie folded beside these rows, by chunk and place."""
     places: dict[int, set[int]] = {}
     days: set[date] = set()
     for row in rows:

@@ -25,7 +25,7 @@ type Shape = tuple[tuple[str, str], ...]
 
 
 def shape_of(batch: pa.RecordBatch) -> Shape:
-    """Tell which columns there are and of which kind: only rows of one shape are read alike after they are merged."""
+    """Return which columns there are and of which kind: only rows of one shape are read alike after they are merged."""
     return tuple((field.name, _kind(field.type)) for field in batch.schema)
 
 
@@ -56,7 +56,7 @@ def write(batch: pa.RecordBatch) -> bytes:
 
 
 def without_values(batch: pa.RecordBatch, names: Collection[str]) -> pa.RecordBatch:
-    """Give rows without what is in some columns: nulls without a type tell it from values that were missing."""
+    """Return rows without what is in some columns: nulls without a type tell it from values that were missing."""
     fields = [pa.field(field.name, pa.null()) if field.name in names else field for field in batch.schema]
     columns = [
         pa.nulls(batch.num_rows) if field.name in names else batch.column(field.name)
@@ -119,7 +119,7 @@ def unpack_numbers(batch: pa.RecordBatch, name: str, into: NDArray[np.float64]) 
 
 
 def unpack(batch: pa.RecordBatch, name: str) -> pa.Array:
-    """Give a column as it was sent, numbers perhaps as float32."""
+    """Return a column as it was sent, numbers perhaps as float32."""
     column, field = batch.column(name), batch.schema.field(name)
     decimals = (field.metadata or {}).get(_DECIMALS)
     if decimals is None:

@@ -84,5 +84,5 @@ def make_ahead(now: datetime) -> None:
 
 
 def oldest_week() -> date:
-    """Tell the first week whose narrow rows are still there."""
+    """Return the first week whose narrow rows are still there."""
     return min(WEEKS.starts(), default=date.max)

@@ -15,7 +15,7 @@ class Adopted(NamedTuple):
 
 
 def adopt(found: list[TensorSpec], known: list[TensorSpec], *, by_json: bool) -> Adopted:
-    """Give the other server's tensors the names of those that are known, where they are the same; else its own.
+    """Return the other server's tensors the names of those that are known, where they are the same; else its own.
 
     Those of the same names are the same, else those at the same places. `by_json` says that the types were guessed
     from JSON values, which have no width.

@@ -280,7 +280,7 @@ def _warnings(
 
 
 def refused(failure: UpstreamFailed | ValuesRefused) -> IntakeRefused:
-    """Say what another server did in place of answering, at the part of the request that can mend it."""
+    """Return what another server did in place of answering, at the part of the request that can mend it."""
     kind = failure.kind if isinstance(failure, UpstreamFailed) else "refused"
     pointer = {
         "unreachable": "/endpoint/url",
@@ -298,6 +298,6 @@ def refused(failure: UpstreamFailed | ValuesRefused) -> IntakeRefused:
 
 
 def shown_sentence(failure: Exception) -> str:
-    """Give a failure's sentence; what the other server says in it is cut."""
+    """Return a failure's sentence; what the other server says in it is cut."""
     text = str(failure)
     return text if len(text) <= 400 else shown(text, 400)

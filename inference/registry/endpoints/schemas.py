@@ -76,7 +76,7 @@ class RemoteVersionIn(Body):
 
 
 def plan_of(body: EndpointIn) -> EndpointSpec:
-    """Give the endpoint without its credential; raises Problem where its URL must not be called."""
+    """Return the endpoint without its credential; raises Problem where its URL must not be called."""
     target = check_target(body.url, "/endpoint/url")
     parts = urlsplit(target.url)
     if parts.query or parts.fragment:
@@ -108,12 +108,12 @@ def _check_tensors(body: EndpointIn) -> None:
 
 
 def specs_of(tensors: list[TensorIn]) -> list[TensorSpec]:
-    """Give tensors as a signature has them."""
+    """Return tensors as a signature has them."""
     return [TensorSpec(tensor.name, tensor.datatype, tensor.shape) for tensor in tensors]
 
 
 def headers_of(body: EndpointIn) -> dict[str, str]:
-    """Give the headers that prove who asks; raises Problem at one that cannot be sent."""
+    """Return the headers that prove who asks; raises Problem at one that cannot be sent."""
     headers: dict[str, str] = {}
     for name, value in body.headers.items():
         pointer = f"/endpoint/headers/{escape_pointer(name)}"

@@ -16,7 +16,7 @@ def endpoint_of(version: Version) -> EndpointSpec:
 
 
 def columns_of(endpoint: EndpointSpec) -> dict[str, Any]:
-    """Give what may be shown of an endpoint, fit for the column `endpoint`."""
+    """Return what may be shown of an endpoint, fit for the column `endpoint`."""
     shown: dict[str, Any] = msgspec.to_builtins(endpoint)
     del shown["credential"]
     return shown

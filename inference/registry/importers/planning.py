@@ -71,7 +71,7 @@ def with_classes(found: SourceModel, classes: Sequence[str]) -> SourceModel:
 
 
 def infer_task(findings: Findings, metadata: UploadMetadata) -> str | None:
-    """Tell the task by classes, else by the outputs; None where a number might as well be a probability."""
+    """Return the task by classes, else by the outputs; None where a number might as well be a probability."""
     classes = len(metadata.classes) or max(map(len, findings.graph.class_labels.values()), default=0)
     if classes:
         return ModelTask.BINARY if classes == 2 else ModelTask.MULTICLASS
@@ -108,7 +108,7 @@ def _refused(version: SourceVersion, refusal: IntakeRefused) -> NotImported:
 def _other_than_described(
     found: SourceModel, version: SourceVersion, findings: Findings
 ) -> list[NotImported]:
-    """Tell where the file takes or gives something else than the other server's description says."""
+    """Return where the file takes or gives something else than the other server's description says."""
     sides = (
         ("input", found.inputs, findings.inputs),
         ("output", found.outputs, findings.outputs),

@@ -23,7 +23,7 @@ class ProtobufMessage:
     fields: dict[str, list["str | ProtobufMessage"]] = field(default_factory=dict)
 
     def texts(self, name: str) -> list[str]:
-        """Give a field's scalars; MigrationRefused where one of them is a message."""
+        """Return a field's scalars; MigrationRefused where one of them is a message."""
         values = self.fields.get(name, [])
         texts = [value for value in values if isinstance(value, str)]
         if len(texts) != len(values):
@@ -31,11 +31,11 @@ class ProtobufMessage:
         return texts
 
     def text(self, name: str, default: str = "") -> str:
-        """Give a field's last scalar, as protobuf does."""
+        """Return a field's last scalar, as protobuf does."""
         return (self.texts(name) or [default])[-1]
 
     def numbers(self, name: str) -> list[int]:
-        """Give a field's whole numbers; MigrationRefused where one is none."""
+        """Return a field's whole numbers; MigrationRefused where one is none."""
         try:
             return [int(text, 0) for text in self.texts(name)]
         except ValueError as error:
@@ -44,7 +44,7 @@ class ProtobufMessage:
             ) from error
 
     def messages(self, name: str) -> list["ProtobufMessage"]:
-        """Give a field's messages; MigrationRefused where one is a scalar."""
+        """Return a field's messages; MigrationRefused where one is a scalar."""
         values = self.fields.get(name, [])
         messages = [value for value in values if isinstance(value, ProtobufMessage)]
         if len(messages) != len(values):
@@ -52,7 +52,7 @@ class ProtobufMessage:
         return messages
 
     def message(self, name: str) -> "ProtobufMessage":
-        """Give a field's last message, an empty one where there is none."""
+        """Return a field's last message, an empty one where there is none."""
         return (self.messages(name) or [ProtobufMessage()])[-1]
 
 

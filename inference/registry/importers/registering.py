@@ -34,7 +34,7 @@ def find_model(project: Project, name: str) -> Model | None:
 
 
 def foresee(planned: PlannedModel, *, project: Project) -> Registered:
-    """Tell what `register` would do."""
+    """Return what `register` would do."""
     model = find_model(project, planned.found.name)
     result = Registered(champion=_champion(model) if model else None)
     held = dict(model.versions.values_list("version", "sha256")) if model else {}

@@ -59,7 +59,7 @@ def read_repository(root: Path) -> list[SourceModel]:
 
 
 def is_model(folder: Path) -> bool:
-    """Tell whether a folder looks like a model of a repository."""
+    """Return whether a folder looks like a model of a repository."""
     return (folder / CONFIG).exists() or any(folder.glob(f"[1-9]*/{DEFAULT_FILE}"))
 
 

@@ -18,7 +18,7 @@ def served_by(policy: ProtobufMessage, there: Sequence[SourceVersion]) -> list[S
 
 
 def not_served(there: Sequence[SourceVersion], served: Sequence[SourceVersion]) -> list[NotImported]:
-    """Tell which versions stay behind because the policy does not serve them."""
+    """Return which versions stay behind because the policy does not serve them."""
     names = [version.name for version in there if version not in served]
     if not names:
         return []

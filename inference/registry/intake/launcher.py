@@ -77,7 +77,7 @@ def examine_artifact(path: Path, metadata: UploadMetadata) -> Findings:
 
 
 def _screened_size(artifact: BinaryIO, limits: IntakeLimits) -> int:
-    """Tell the size; refuse what needs no child to be refused."""
+    """Return the size; refuse what needs no child to be refused."""
     size = os.fstat(artifact.fileno()).st_size
     if size > limits.file_bytes:
         raise artifact_too_large(limits.file_bytes)

@@ -24,7 +24,7 @@ def fills_of(inputs: list[TensorSpec]) -> list[Fill]:
 
 
 def with_columns(spec: TensorSpec, columns: int | None) -> TensorSpec:
-    """Give a table whose width is open so many columns."""
+    """Extend a table whose width is open to so many columns."""
     if len(spec.shape) != 2 or spec.shape[1] != -1:
         return spec
     return TensorSpec(spec.name, spec.datatype, [-1, columns or 1])

@@ -26,7 +26,7 @@ class Ending:
 
     @property
     def hit_a_limit(self) -> bool:
-        """Tell whether it died of memory, time or the size of what it wrote."""
+        """Return whether it died of memory, time or the size of what it wrote."""
         is_out_of_memory = b"MemoryError" in self.complaints or b"bad_alloc" in self.complaints
         return self.status != 0 and (-self.status in _LIMIT_SIGNALS or is_out_of_memory)
 
@@ -68,7 +68,7 @@ def run_child(
 
 
 def _bare_environment(home: str) -> dict[str, str]:
-    """Give the child what Python and the numeric libraries need, and nothing of ours."""
+    """Return the child what Python and the numeric libraries need, and nothing of ours."""
     return {
         "PYTHONPATH": str(_CODE),
         "HOME": home,

@@ -160,7 +160,7 @@ def drop_root() -> bool:
 
 
 def drop_capabilities() -> bool:
-    """Give up every power of root but the ownership of its files; True when this process has none afterwards.
+    """Drop every power of root but the ownership of its files; True when this process has none afterwards.
 
     For a process that still has to read what only its user can read, so that it cannot become nobody.
     """
@@ -197,7 +197,7 @@ def filter_system_calls(*, allowed: Container[str] = (), threads: bool = False) 
 
 
 def _renounce_privileges() -> bool:
-    """Give up what a set-user-id program could gain, without which no wall may be raised by a plain user."""
+    """Drop what a set-user-id program could gain, without which no wall may be raised by a plain user."""
     return _libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
 
 

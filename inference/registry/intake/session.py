@@ -88,7 +88,7 @@ def plain_reason(error: Exception) -> str:
 
 
 def describe_inputs(session: ort.InferenceSession, limits: IntakeLimits) -> list[TensorSpec]:
-    """Give the inputs in V2 datatypes."""
+    """Return the inputs in V2 datatypes."""
     inputs = [_spec(argument, limits, "unsupported_input") for argument in session.get_inputs()]
     if len(inputs) > limits.features or any(max(spec.shape, default=0) > limits.features for spec in inputs):
         raise IntakeRefused(
@@ -98,7 +98,7 @@ def describe_inputs(session: ort.InferenceSession, limits: IntakeLimits) -> list
 
 
 def describe_outputs(session: ort.InferenceSession, limits: IntakeLimits) -> list[TensorSpec]:
-    """Give the outputs in V2 datatypes; sequences and maps are refused."""
+    """Return the outputs in V2 datatypes; sequences and maps are refused."""
     return [_spec(argument, limits, "unsupported_output") for argument in session.get_outputs()]
 
 

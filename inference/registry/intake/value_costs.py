@@ -23,12 +23,12 @@ _SHAPES = ("Shape", "Size")
 
 
 def has_value_costs(graph: "GraphProto") -> bool:
-    """Tell whether one request's values may make a run of this graph cost far more than another's."""
+    """Return whether one request's values may make a run of this graph cost far more than another's."""
     return _Walk().visit(graph, {tensor.name for tensor in graph.input} - _constants(graph))
 
 
 def may_have_value_costs(ops: Iterable[str]) -> bool:
-    """Tell the same of a graph of which only the operators are known; too often rather than too seldom."""
+    """Return the same of a graph of which only the operators are known; too often rather than too seldom."""
     return not (_SIZES.keys() | _ALWAYS).isdisjoint(ops)
 
 
@@ -48,7 +48,7 @@ class _Walk:
         return any(self._visit_node(node, of_values) for node in graph.node)
 
     def _visit_node(self, node: "NodeProto", of_values: set[str]) -> bool:
-        """Tell whether a node's cost depends on values; else add what it makes of them to `of_values`."""
+        """Return whether a node's cost depends on values; else add what it makes of them to `of_values`."""
         depends = [name in of_values for name in node.input]
         sizes = _SIZES.get(node.op_type, ())
         if node.op_type in _ALWAYS or any(depends[place] for place in sizes if place < len(depends)):

@@ -62,7 +62,7 @@ class ForkServer:
         return ModelProcess(reply.number, pidfd, channel, stopper)
 
     def reap(self, pid: int) -> int | None:
-        """Tell how a process ended that was killed, negative for a signal; None where nobody knows."""
+        """Return how a process ended that was killed, negative for a signal; None where nobody knows."""
         try:
             return self._ask(Reap(pid), [])[0].number
         except CannotFork:
@@ -106,7 +106,7 @@ class ForkServer:
 
 
 def _bare_environment() -> dict[str, str]:
-    """Give it what Python and the numeric libraries need, and nothing of ours: models run there."""
+    """Return it what Python and the numeric libraries need, and nothing of ours: models run there."""
     return {
         "PYTHONPATH": os.pathsep.join([str(_CODE), str(_CODE / "platform")]),
         "PYTHONDONTWRITEBYTECODE": "1",

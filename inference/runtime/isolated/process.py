@@ -55,7 +55,7 @@ class ModelProcess:
 
     @property
     def is_at_work(self) -> bool:
-        """Tell whether an answer is still to come."""
+        """Return whether an answer is still to come."""
         return self.overrun_at > 0
 
     # Loading
@@ -237,7 +237,7 @@ class ModelProcess:
     # The end
 
     def has_ended(self) -> bool:
-        """Tell whether the process has ended."""
+        """Return whether the process has ended."""
         poll = select.poll()
         poll.register(self._handle, select.POLLIN)
         return bool(poll.poll(0))

@@ -75,7 +75,7 @@ class IsolatedSession(OnnxSession):
         return [answer[self._places[name]] for name in outputs]
 
     def refusal(self) -> ModelProcessFailed | None:
-        """Tell why nothing would be run now; None where it would."""
+        """Return why nothing would be run now; None where it would."""
         return self._slot.refusal()
 
     # For the event loop, which waits for nothing

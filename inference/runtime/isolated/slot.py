@@ -82,7 +82,7 @@ class ProcessSlot:
         return process, report
 
     def refusal(self) -> ModelProcessFailed | None:
-        """Tell why nothing would be run now; None where it would."""
+        """Return why nothing would be run now; None where it would."""
         process = self.process
         if process is None:
             wait = self._start_at - time.monotonic()
@@ -282,7 +282,7 @@ class ProcessSlot:
             self._processes.end(EndedProcess(process))
 
     def has_ended(self) -> bool:
-        """Tell whether there is a process that has ended."""
+        """Return whether there is a process that has ended."""
         process = self.process
         return process is not None and process.has_ended()
 

@@ -29,7 +29,7 @@ class CircuitBreaker:
         self._opened_at = 0.0
 
     def admits(self, now: float) -> bool:
-        """Tell whether a piece of work may go on; a True while it is open is the trial."""
+        """Return whether a piece of work may go on; a True while it is open is the trial."""
         if self.state is State.CLOSED:
             return True
         if self.state is State.OPEN and now - self._opened_at >= self._open_seconds:
@@ -38,7 +38,7 @@ class CircuitBreaker:
         return False
 
     def seconds_shut(self, now: float) -> float:
-        """Tell for how long nothing is let through; 0 where the next piece of work is. Nothing is changed by asking.
+        """Return for how long nothing is let through; 0 where the next piece of work is. Nothing is changed by asking.
 
         While a trial is under way its end decides, so the pause is given as it would be after a failure.
         """

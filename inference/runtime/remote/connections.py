@@ -174,7 +174,7 @@ class PinnedAddress:
         self._resolved_at = 0.0
 
     def get(self) -> Address:
-        """Give the address; raises UpstreamFailed where it must not be called, or is not known."""
+        """Return the address; raises UpstreamFailed where it must not be called, or is not known."""
         if self._known is not None and time.monotonic() - self._resolved_at < ADDRESS_SECONDS:
             return self._known
         if not self._lock.acquire(timeout=0 if self._known else CONNECT_SECONDS):
@@ -212,13 +212,13 @@ class _Connection:
         self._http.sock = self._socket
 
     def is_fit(self) -> bool:
-        """Tell whether it can be used again: what has become readable since was not asked for, or is the end."""
+        """Return whether it can be used again: what has become readable since was not asked for, or is the end."""
         return time.monotonic() - self.idle_since < IDLE_SECONDS and not self._socket.is_readable()
 
     def exchange(
         self, method: str, path: str, body: bytes, headers: Mapping[str, str], call: Call
     ) -> tuple[UpstreamReply, bool]:
-        """Give the answer, and whether the connection can be used again."""
+        """Return the answer, and whether the connection can be used again."""
         self._socket.begin(call)
         try:
             self._http.request(method, path, body or None, dict(headers))

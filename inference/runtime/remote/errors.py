@@ -21,7 +21,7 @@ class UpstreamFailed(Exception):
 
     @property
     def may_be_one_requests_fault(self) -> bool:
-        """Tell whether one request may have failed all that were asked together.
+        """Return whether one request may have failed all that were asked together.
 
         Many servers know no better than 500, or TorchServe 503, for a row that their model cannot take, and give NaN
         as what is not JSON.

@@ -26,7 +26,7 @@ def read_rows(answers: object, outputs: list[TensorSpec], names: dict[str, str],
 
 
 def describe_rows(answers: object, rows: int) -> list[TensorSpec]:
-    """Tell which outputs such an answer has; numbers with a point are FP64, without one INT64."""
+    """Return which outputs such an answer has; numbers with a point are FP64, without one INT64."""
     specs = []
     for name, column in _columns(answers, rows).items():
         values, shape = unnest(name, column, MAX_LEVELS)

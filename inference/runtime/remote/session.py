@@ -144,16 +144,16 @@ class RemoteSession:
 
     @property
     def circuit(self) -> State:
-        """Tell whether the other server is asked."""
+        """Return whether the other server is asked."""
         return self._breaker.state
 
     @property
     def last_failure(self) -> str | None:
-        """Tell why the other server last gave no answer."""
+        """Return why the other server last gave no answer."""
         return self._breaker.last_failure
 
     def refusal(self, hops: int = 0) -> UpstreamFailed | None:
-        """Tell why a call would not be made now for what was forwarded so often before; None where it would."""
+        """Return why a call would not be made now for what was forwarded so often before; None where it would."""
         if hops >= MAX_HOPS:
             return _goes_round(hops)
         if self._breaker.state is State.CLOSED:

@@ -33,7 +33,7 @@ class TorchServeProtocol:
         return read_rows(_answers(reply, rows), self._outputs, self._names, rows)
 
     def describe(self, reply: UpstreamReply, rows: int) -> list[TensorSpec]:
-        """Tell which outputs an answer to so many rows has."""
+        """Return which outputs an answer to so many rows has."""
         return describe_rows(_answers(reply, rows), rows)
 
 

@@ -31,7 +31,7 @@ class V1Protocol:
         return read_rows(_predictions(reply), self._outputs, self._names, rows)
 
     def describe(self, reply: UpstreamReply, rows: int) -> list[TensorSpec]:
-        """Tell which outputs an answer to so many rows has."""
+        """Return which outputs an answer to so many rows has."""
         return describe_rows(_predictions(reply), rows)
 
 

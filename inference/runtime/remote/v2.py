@@ -41,7 +41,7 @@ class _Server(Struct):
 
 
 def model_path(endpoint: EndpointSpec) -> str:
-    """Give the path of a model, or of one of its versions."""
+    """Return the path of a model, or of one of its versions."""
     version = f"/versions/{quote(endpoint.version, safe='')}" if endpoint.version else ""
     return f"/v2/models/{quote(endpoint.model, safe='')}{version}"
 
@@ -56,7 +56,7 @@ def read_metadata(reply: UpstreamReply) -> tuple[list[TensorSpec], list[TensorSp
 
 
 def takes_binary(reply: UpstreamReply) -> bool:
-    """Tell by a server's metadata whether it knows binary tensors."""
+    """Return by a server's metadata whether it knows binary tensors."""
     try:
         return "binary_tensor_data" in msgspec.convert(orjson.loads(reply.body), _Server).extensions
     except (ValueError, msgspec.ValidationError):
@@ -121,7 +121,7 @@ class V2Protocol:
         return arrays
 
     def describe(self, reply: UpstreamReply, rows: int) -> list[TensorSpec]:
-        """Tell which outputs an answer to so many rows has."""
+        """Return which outputs an answer to so many rows has."""
         head, _ = _split(reply)
         specs = [
             TensorSpec(tensor.name, tensor.datatype, [-1, *tensor.shape[1:]]) for tensor in _read_answer(head)

@@ -75,7 +75,7 @@ def _types_of(datatype: str) -> set[type]:
 
 
 def fit(spec: TensorSpec, values: Array, shape: list[int], rows: int) -> Array:
-    """Give values their shape, which must be the signature's; a last dimension of 1 may be there or not."""
+    """Bring values into their shape, which must be the signature's; a last dimension of 1 may be there or not."""
     wanted = [rows, *spec.shape[1:]]
     if shape and min(shape) >= 0 and values.size == math.prod(shape):
         for candidate in (shape, [*shape, 1], shape[:-1] if shape[-1:] == [1] else shape):

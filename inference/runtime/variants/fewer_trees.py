@@ -96,7 +96,7 @@ def _scale_leaves(node: onnx.NodeProto, factor: float) -> None:
 
 
 def _nearer(original: bytes, first: bytes, second: bytes, feed: Feed) -> bytes:
-    """Give the one of two models whose numbers are nearer to the original's."""
+    """Return the one of two models whose numbers are nearer to the original's."""
     wanted, *candidates = (_numbers(content, feed) for content in (original, first, second))
     distances = [float(np.abs(values - wanted).mean()) for values in candidates]
     return first if distances[0] <= distances[1] else second

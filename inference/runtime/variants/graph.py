@@ -24,7 +24,7 @@ def stored_weights(model: onnx.ModelProto) -> list[onnx.TensorProto]:
 
 
 def check_weights(model: onnx.ModelProto) -> list[onnx.TensorProto]:
-    """Give the stored weights; raises DoesNotApply where there are none."""
+    """Return the stored weights; raises DoesNotApply where there are none."""
     weights = stored_weights(model)
     if not weights:
         raise DoesNotApply(
@@ -41,7 +41,7 @@ def main_operators(model: onnx.ModelProto) -> str:
 
 
 def is_standard(model: onnx.ModelProto) -> bool:
-    """Tell whether every operator is one of ONNX itself, which any runtime knows and the intake takes."""
+    """Return whether every operator is one of ONNX itself, which any runtime knows and the intake takes."""
     return all(node.domain in STANDARD_DOMAINS for node in model.graph.node)
 
 
@@ -51,7 +51,7 @@ def replace_tensor(tensor: onnx.TensorProto, values: np.ndarray) -> None:
 
 
 def finish(made: onnx.ModelProto, original: onnx.ModelProto) -> onnx.ModelProto:
-    """Give a variant the original's inputs, outputs and description, and only the operator sets that it uses.
+    """Keep in a variant the original's inputs, outputs and description, and only the operator sets that it uses.
 
     ONNX Runtime writes what it inferred of the shapes, which would make another contract, and lists every operator
     set that it knows, those for training too.

@@ -93,7 +93,7 @@ class Histogram:
             self._sum += sum(raw)
 
     def snapshot(self) -> dict[str, Any]:
-        """Give the sum of all values and the count of each bucket."""
+        """Return the sum of all values and the count of each bucket."""
         self._sort()
         return {"sum": self._sum, "counts": self._counts}
 
@@ -120,7 +120,7 @@ class Series:
             self.phases[phase].add(duration_ns, 1)
 
     def snapshot(self) -> dict[str, Any]:
-        """Give the counts as plain values, fit for JSON."""
+        """Return the counts as plain values, fit for JSON."""
         return {
             "rows": self.rows,
             "invalid_outputs": self.invalid_outputs,
@@ -146,7 +146,7 @@ class ServingMetrics:
         self.unlogged = 0  # rows answered or refused because the spool could not take them
 
     def series(self, model_id: int, version: str, role: str) -> Series:
-        """Give the counts of one model, version and role."""
+        """Return the counts of one model, version and role."""
         key = (model_id, version, role)
         series = self._series.get(key)
         if series is None:
@@ -175,7 +175,7 @@ class ServingMetrics:
         }
 
     def snapshot(self) -> dict[str, Any]:
-        """Give all counts as a tree of mappings, fit for JSON; labels as `label_key` writes them."""
+        """Return all counts as a tree of mappings, fit for JSON; labels as `label_key` writes them."""
         return {
             "series": {
                 label_key(*key): series.snapshot() for key, series in sorted(self._series.copy().items())

@@ -14,7 +14,7 @@ class RollingCounts:
         self._kept: deque[tuple[float, dict[str, Any]]] = deque([(started_at, {})])
 
     def describe(self, now: float, series: dict[str, Any]) -> dict[str, Any]:
-        """Give the series that counted something since the oldest snapshot, and the seconds since then."""
+        """Return the series that counted something since the oldest snapshot, and the seconds since then."""
         while len(self._kept) > 1 and now - self._kept[1][0] >= SECONDS:
             self._kept.popleft()
         before_at, before = self._kept[0]

@@ -59,7 +59,7 @@ def _split_question(path: str) -> tuple[str, str]:
 
 
 def _describe_readiness(table: RoutingTable, model: PlanModel, target: Target) -> Answer | Refusal:
-    """Tell whether the champion, or the version asked for, would answer now, and if not why."""
+    """Return whether the champion, or the version asked for, would answer now, and if not why."""
     if target.version is None:
         is_ready = table.champion(model.id) is not None
         reason = table.stale_models.get(model.id, "It has no champion.")

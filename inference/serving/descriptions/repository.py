@@ -71,7 +71,7 @@ def _load(table: RoutingTable, model: PlanModel, body: bytes) -> Answer | Refusa
 
 
 def _has_parameters(body: bytes) -> bool:
-    """Tell whether a load request asks for a configuration or for files of its own."""
+    """Return whether a load request asks for a configuration or for files of its own."""
     try:
         document: Any = msgspec.json.decode(body) if body.strip() else {}
     except (msgspec.MsgspecError, UnicodeDecodeError):

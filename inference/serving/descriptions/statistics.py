@@ -31,7 +31,7 @@ type Counts = dict[tuple[int, str], list[dict[str, Any]]]  # by model id and ver
 
 
 def asks_statistics(path: str) -> bool:
-    """Tell whether a path asks for statistics: of all models, of one, or of one of its versions."""
+    """Return whether a path asks for statistics: of all models, of one, or of one of its versions."""
     return path.startswith("/v2/models/") and path.endswith("/stats") and path.count("/") in (3, 4, 6)
 
 

@@ -16,7 +16,7 @@ METADATA = "/metadata"
 
 
 def answer_ping(*, is_ready: bool) -> Answer:
-    """Tell whether the server answers, as TorchServe does; MLflow's clients read the status alone."""
+    """Return whether the server answers, as TorchServe does; MLflow's clients read the status alone."""
     return json_answer({"status": "Healthy" if is_ready else "Unhealthy"}, 200 if is_ready else 503)
 
 
@@ -60,7 +60,7 @@ def _find_metadata(table: RoutingTable, project_id: int, target: Target) -> Answ
 def find_statuses(
     table: RoutingTable, project_id: int, target: Target
 ) -> tuple[PlanModel, list[VersionStatus]] | Refusal:
-    """Tell of the versions of a model, or of the one that is named, whether they answer."""
+    """Return of the versions of a model, or of the one that is named, whether they answer."""
     named = _find_named(table, project_id, target)
     if isinstance(named, Refusal):
         return named

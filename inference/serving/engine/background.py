@@ -19,5 +19,5 @@ class BackgroundTasks:
         task.add_done_callback(self._tasks.discard)
 
     def __bool__(self) -> bool:
-        """Tell whether anything is under way."""
+        """Return whether anything is under way."""
         return bool(self._tasks)

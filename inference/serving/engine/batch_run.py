@@ -43,7 +43,7 @@ class BatchRun(Struct):
 
     @property
     def hops(self) -> int:
-        """Tell how often the request among them was forwarded that was so most often."""
+        """Return how often the request among them was forwarded that was so most often."""
         return max([pending.request.hops for pending in self.pendings])
 
     def drop_those_over(self) -> None:
@@ -238,5 +238,5 @@ def _event_times(run: BatchRun) -> list[int]:
 
 
 def _span(run: BatchRun, pending: Pending) -> tuple[int, int]:
-    """Give which rows of a request are in a run."""
+    """Return which rows of a request are in a run."""
     return run.first_row, run.first_row + min(pending.request.rows, run.rows)

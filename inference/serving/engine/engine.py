@@ -233,7 +233,7 @@ class Engine:
         }
 
     def is_idle(self) -> bool:
-        """Tell whether every request taken has its answer."""
+        """Return whether every request taken has its answer."""
         is_waited_for = self._background or self._load_queue or not self._scheduler.is_idle()
         return self.spools.journal.is_settled() and not is_waited_for
 

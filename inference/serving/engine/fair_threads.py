@@ -100,16 +100,16 @@ class FairThreads:
         return sum(len(turns) for turns in self._running.values())
 
     def is_full_for(self, project_id: int) -> bool:
-        """Tell whether a project holds as many threads as it may."""
+        """Return whether a project holds as many threads as it may."""
         return len(self._running.get(project_id, ())) >= self.share
 
     def parallel(self, project_id: int) -> float:
-        """Tell how many threads a project can count on, with what others ask for now."""
+        """Return how many threads a project can count on, with what others ask for now."""
         projects = len({*self._waiting, *self._running, project_id})
         return min(self.share, self._threads / projects)
 
     def oldest_seconds(self, project_id: int) -> float:
-        """Tell for how long a project has been waiting for its next turn."""
+        """Return for how long a project has been waiting for its next turn."""
         waiting = self._waiting.get(project_id)
         if not waiting:
             return 0.0

@@ -66,7 +66,7 @@ class Journal:
 
     @property
     def in_flight(self) -> bool:
-        """Tell whether the disk is at a sync."""
+        """Return whether the disk is at a sync."""
         return self.in_flight_since_ns > 0
 
     def flush(self) -> None:
@@ -129,7 +129,7 @@ class Journal:
                 log.exception("an answer could not be written")
 
     def is_settled(self) -> bool:
-        """Tell whether every record taken is safe, and the disk at no sync."""
+        """Return whether every record taken is safe, and the disk at no sync."""
         return not self.in_flight and not self._is_syncing and not self._waiting
 
     def close(self) -> None:

@@ -55,7 +55,7 @@ class Pending(Struct, eq=False):
         self.delay_ns = min(facts.priority or USUAL_PRIORITY, LOWEST_PRIORITY) * LEVEL_NS
 
     def rank_ns(self) -> int:
-        """Tell its place among others; smaller goes first."""
+        """Return its place among others; smaller goes first."""
         return self.received_ns + self.delay_ns
 
 

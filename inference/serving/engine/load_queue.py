@@ -55,5 +55,5 @@ class LoadQueue:
             self.add(request, table)
 
     def __bool__(self) -> bool:
-        """Tell whether anyone waits."""
+        """Return whether anyone waits."""
         return bool(self._waiting)

@@ -53,7 +53,7 @@ class Refuser:
 
 
 def _explain(error: Exception, route: Route) -> Refusal:
-    """Say why a run failed: for its values, unless another server or want of memory is at fault."""
+    """Return why a run failed: for its values, unless another server or want of memory is at fault."""
     if isinstance(error, UpstreamFailed):
         return upstream_failed(error, route.fields)
     if is_memory_taken(error):

@@ -126,5 +126,5 @@ class RequestTraces:
 
 
 def posix_ns(monotonic_ns: int) -> int:
-    """Give the time of day of a moment on the process's monotonic clock."""
+    """Return the time of day of a moment on the process's monotonic clock."""
     return time.time_ns() - (time.perf_counter_ns() - monotonic_ns)

@@ -49,7 +49,7 @@ class Scheduler:
         self._loop.call_soon(self._take_turn)
 
     def _is_held(self, lane: Lane) -> bool:
-        """Tell whether a lane waits for the end of the sync on its way, which runs all that is ready.
+        """Return whether a lane waits for the end of the sync on its way, which runs all that is ready.
 
         Its records could reach the disk with the next sync only, and one short run costs less than several.
         """
@@ -93,5 +93,5 @@ class Scheduler:
         return [pending for lane in self._lanes.values() for pending in lane.waiting]
 
     def is_idle(self) -> bool:
-        """Tell whether no lane is ready, and no process of a version at work."""
+        """Return whether no lane is ready, and no process of a version at work."""
         return not self._ready and not self._executor.isolated_runs

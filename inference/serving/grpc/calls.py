@@ -99,7 +99,7 @@ def address_of_peer(peer: str) -> str:
 
 
 def _headers(context: Context) -> Headers:
-    """Give the metadata that a dialect may ask for, and the time that the call has left."""
+    """Return the metadata that a dialect may ask for, and the time that the call has left."""
     headers: dict[bytes, bytes] = {}
     for key, value in context.invocation_metadata() or ():
         name = key.encode()

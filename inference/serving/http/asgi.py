@@ -79,7 +79,7 @@ async def _answer_inference(
 
 
 def _answer_v1(engine: Engine, path: str, scope: Scope) -> Answer:
-    """Tell what TensorFlow Serving, KServe V1, TorchServe and MLflow tell without a request."""
+    """Return what TensorFlow Serving, KServe V1, TorchServe and MLflow tell without a request."""
     if scope["method"] not in ("GET", "HEAD"):
         if ":" in path:
             return _open_inference(

@@ -131,7 +131,7 @@ class HotProtocol(HttpToolsProtocol):
             self._refuse_long_headers()
 
     def _is_free(self) -> bool:
-        """Tell whether no request of the application's is under way or waits."""
+        """Return whether no request of the application's is under way or waits."""
         return (self.cycle is None or self.cycle.response_complete) and not self.pipeline
 
     def on_message_begin(self) -> None:

@@ -59,5 +59,5 @@ class HeaderCache:
 
 
 def _is_plain(text: bytes, head: Head) -> bool:
-    """Tell whether a head is this one and ends where it seems to, however leniently the parser reads lines."""
+    """Return whether a head is this one and ends where it seems to, however leniently the parser reads lines."""
     return text.startswith(b"POST %b " % head.path) and text.count(b"\n") == text.count(b"\r\n")

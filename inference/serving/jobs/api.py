@@ -255,7 +255,7 @@ class JobApi:
 
 
 def _pending(open_job: OpenJob) -> Answer:
-    """Say how far a job is, and when to ask again."""
+    """Return how far a job is, and when to ask again."""
     job = open_job.job
     answer = json_answer(
         {
@@ -280,7 +280,7 @@ def _pending(open_job: OpenJob) -> Answer:
 
 
 def _stored(stored: StoredAnswer) -> Answer:
-    """Give an answer as a synchronous request would have had it."""
+    """Return an answer as a synchronous request would have had it."""
     state = f"driftline-job-state: {stored.ended.state}\r\n"
     return Answer(stored.ended.status, stored.body, (stored.ended.fields + state).encode("latin-1"))
 

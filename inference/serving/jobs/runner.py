@@ -164,7 +164,7 @@ class JobRunner:
             self._engine.metrics.jobs_ended[job.model_id, job.version, state] += 1
 
     async def _answer(self, claim: Claim) -> Answer | Refusal:
-        """Give the answer that the request would have had, or the reason why it has to wait for one."""
+        """Return the answer that the request would have had, or the reason why it has to wait for one."""
         job = claim.job
         dialect = find_dialect(job.path.encode())
         assert dialect is not None  # it was taken under this path

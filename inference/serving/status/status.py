@@ -132,7 +132,7 @@ def retire_dead(home: Path) -> None:
 
 
 def is_ready(home: Path, pid: int) -> bool:
-    """Tell whether a process says that it answers requests."""
+    """Return whether a process says that it answers requests."""
     report = _read(home / STATUS_FOLDER / f"{pid}.json")
     return report is not None and bool(report["ready"])
 
@@ -189,7 +189,7 @@ def retire_host(home: Path, name: str) -> None:
 
 
 def counts_to_send(home: Path) -> dict[str, Any]:
-    """Give what a host says of its counts: with the limits of their buckets, as others cannot be added."""
+    """Return what a host says of its counts: with the limits of their buckets, as others cannot be added."""
     return {"limits": LIMITS, **total_counts(home)}
 
 

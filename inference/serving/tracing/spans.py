@@ -96,7 +96,7 @@ class Traces:
 
 
 def headers_of(span: Span) -> dict[str, str]:
-    """Give the headers that make what another process does a part of the span's trace."""
+    """Return the headers that make what another process does a part of the span's trace."""
     headers: dict[str, str] = {}
     _W3C.inject(headers, trace.set_span_in_context(span, Context()))
     return headers

@@ -38,7 +38,7 @@ class RunCost:
 
     @property
     def is_known(self) -> bool:
-        """Tell whether anything is known."""
+        """Return whether anything is known."""
         return not math.isinf(self._first_row)
 
     def seconds(self, rows: int) -> float:
@@ -51,7 +51,7 @@ class RunCost:
         return seconds if seconds < math.inf else 0.0
 
     def rows_within(self, seconds: float, max_rows: int) -> int:
-        """Give the largest run that takes no longer, from 1 to `max_rows` rows.
+        """Return the largest run that takes no longer, from 1 to `max_rows` rows.
 
         Where the first row alone takes long, runs are twice as long as that: smaller ones would spend most of
         their time on what each of them repeats.

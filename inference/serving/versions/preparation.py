@@ -64,11 +64,11 @@ class Preparation:
 
     @property
     def has_begun(self) -> bool:
-        """Tell whether it is under way, or done."""
+        """Return whether it is under way, or done."""
         return self._began_at > 0
 
     def age_seconds(self) -> float:
-        """Tell for how long it has been under way."""
+        """Return for how long it has been under way."""
         return time.monotonic() - self._began_at
 
     def give_up_if_overdue(self) -> bool:

@@ -58,7 +58,7 @@ def _answer(version: LoadedVersion, batch: Batch) -> list[Array]:
 
 
 def _expected(champion: LoadedVersion, batch: Batch) -> list[Array]:
-    """Give what the champion answers; nothing where another server answers for it, and does not: others may then."""
+    """Return what the champion answers; nothing where another server answers for it, and does not: others may then."""
     try:
         return champion.run(batch).outputs
     except UpstreamFailed:

@@ -25,7 +25,7 @@ class RecentInputs:
             self._batches[size] = batch
 
     def batches(self) -> list[Batch]:
-        """Give what is remembered, small batches first."""
+        """Return what is remembered, small batches first."""
         return [batch for _, batch in sorted(self._batches.copy().items())]
 
     def one_row(self) -> Batch | None:

@@ -138,7 +138,7 @@ class LoadedVersion:
 
     @property
     def runs_elsewhere(self) -> bool:
-        """Tell whether this process waits for its answers, and computes none: another server or process does."""
+        """Return whether this process waits for its answers, and computes none: another server or process does."""
         return self.remote is not None or self.plan.isolation == PROCESS
 
     def join(self, requests: Sequence[Sequence[Buffer]]) -> dict[str, Array]:
@@ -228,11 +228,11 @@ class LoadedVersion:
         return images.size + int(drawn * THUMBNAIL_VALUES)
 
     def takes_same_inputs(self, other: "LoadedVersion") -> bool:
-        """Tell whether a batch for the other version can be given to this one as it is."""
+        """Return whether a batch for the other version can be given to this one as it is."""
         return self.plan.signature.inputs == other.plan.signature.inputs
 
     def refusal(self, hops: int) -> UpstreamFailed | None:
-        """Tell why it would not be run now for a request that was forwarded so often; None where it would."""
+        """Return why it would not be run now for a request that was forwarded so often; None where it would."""
         if self.isolated is not None:
             return self.isolated.refusal()
         return self.remote.refusal(hops) if self.remote is not None else None
@@ -356,7 +356,7 @@ class PredictionReader:
             )
 
     def _matrix(self, probabilities: Array) -> Array:
-        """Give rows x classes; a lone column is the probability of the second of two classes."""
+        """Return rows x classes; a lone column is the probability of the second of two classes."""
         matrix = probabilities.reshape(len(probabilities), -1).astype("<f4", copy=False)
         if matrix.shape[1] == 1 and len(self._classes) == 2:
             return np.hstack([1 - matrix, matrix])
@@ -405,13 +405,13 @@ class FeatureLog:
 
 
 def _image_columns(name: str, batch: dict[str, Array], spec: ImageSpec) -> list[FeatureColumn]:
-    """Give what is measured of images."""
+    """Return what is measured of images."""
     measured = describe_images(name, batch[name], spec)
     return [FeatureColumn(part, "f8", values.tobytes()) for part, values in measured.items()]
 
 
 def _are_vectors(output: Array, batch: dict[str, Array]) -> bool:
-    """Tell whether an output has a vector for each row of its batch: another server may answer what it likes."""
+    """Return whether an output has a vector for each row of its batch: another server may answer what it likes."""
     rows = len(next(iter(batch.values())))
     return (
         output.ndim == 2

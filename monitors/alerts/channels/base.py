@@ -81,7 +81,7 @@ class GroupingKind(Protocol):
     """
 
     def takes_groups(self, channel: Channel) -> bool:
-        """Tell whether the channel has no message of its own for each incident."""
+        """Return whether the channel has no message of its own for each incident."""
 
     def compose_group(self, group: IncidentGroup, channel: Channel) -> Message:
         """Write the one message about several incidents."""

@@ -67,7 +67,7 @@ def brief_of(story: Story, channel: Channel) -> Brief:
 
 
 def brief_of_group(group: IncidentGroup) -> Brief:
-    """Say what happened to several incidents, the worst first."""
+    """Return what happened to several incidents, the worst first."""
     return Brief(
         title=group.title,
         headline=shortened(group.headline, MAX_HEADLINE),
@@ -79,7 +79,7 @@ def brief_of_group(group: IncidentGroup) -> Brief:
 
 
 def brief_of_notice(notice: Notice) -> Brief:
-    """Say what happened that is no incident."""
+    """Return what happened that is no incident."""
     return Brief(
         title=notice.title,
         headline=shortened(notice.text, MAX_HEADLINE),

@@ -16,7 +16,7 @@ class InhibitRule:
     equal: tuple[str, ...]
 
     def inhibits(self, labels: Mapping[str, str], by: Mapping[str, str]) -> bool:
-        """Tell whether something with the labels `by` inhibits something with `labels`.
+        """Return whether something with the labels `by` inhibits something with `labels`.
 
         What meets both sides is not inhibited by what meets both sides too, or two incidents could silence each other.
         """

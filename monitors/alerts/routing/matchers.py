@@ -52,7 +52,7 @@ class Matcher:
         return cls(label, operator, value, expression)
 
     def matches(self, labels: Mapping[str, str]) -> bool:
-        """Tell whether labels meet the condition."""
+        """Return whether labels meet the condition."""
         found = labels.get(self.label, "")
         is_equal = found == self.value if self._expression is None else self._covers(found)
         return is_equal if self.operator in ("=", "=~") else not is_equal
@@ -89,7 +89,7 @@ def write_labels(labels: Mapping[str, str]) -> str:
 
 
 def all_match(matchers: tuple[Matcher, ...], labels: Mapping[str, str]) -> bool:
-    """Tell whether labels meet every condition."""
+    """Return whether labels meet every condition."""
     return all(matcher.matches(labels) for matcher in matchers)
 
 

@@ -30,7 +30,7 @@ class TimeInterval:
     except_dates: frozenset[date] = frozenset()
 
     def contains(self, moment: datetime) -> bool:
-        """Tell whether a moment with a zone is in the set."""
+        """Return whether a moment with a zone is in the set."""
         local = moment.astimezone(self.zone)
         return self._is_day(local.date()) and self._is_time(local.hour * 60 + local.minute)
 
@@ -63,7 +63,7 @@ class TimeInterval:
 
 
 def is_open(moment: datetime, *, active: Sequence[TimeInterval], mute: Sequence[TimeInterval]) -> bool:
-    """Tell whether a route sends at a moment: within an active interval, where it has any, and in no mute one."""
+    """Return whether a route sends at a moment: within an active interval, where it has any, and in no mute one."""
     is_active = not active or any(interval.contains(moment) for interval in active)
     return is_active and not any(interval.contains(moment) for interval in mute)
 

@@ -45,7 +45,7 @@ class AlertRoute:
         return f"{self.title}: {conditions}" if conditions else self.title
 
     def is_open(self, moment: datetime) -> bool:
-        """Tell whether its time intervals let it send."""
+        """Return whether its time intervals let it send."""
         return is_open(moment, active=self.active, mute=self.mute)
 
     def next_open(self, moment: datetime) -> datetime | None:
@@ -53,7 +53,7 @@ class AlertRoute:
         return next_open(moment, active=self.active, mute=self.mute)
 
     def describe_mute(self, moment: datetime) -> str:
-        """Say why it does not send at a moment; empty where it does."""
+        """Return why it does not send at a moment; empty where it does."""
         for interval in self.mute:
             if interval.contains(moment):
                 return f"Muted by {interval.name}"

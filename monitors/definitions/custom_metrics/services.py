@@ -100,7 +100,7 @@ def delete_metric(*, custom: CustomMetric, actor: str) -> None:
 
 
 def describe_metric(custom: CustomMetric) -> dict[str, Any]:
-    """Give what people say of a metric, as the API takes it."""
+    """Return what people say of a metric, as the API takes it."""
     return {name: getattr(custom, name) for name in _FIELDS}
 
 

@@ -98,7 +98,7 @@ def with_answers_of_most(total: WindowSummary, parts: Sequence[WindowSummary]) -
 
 # -- which stretches ---------------------------------------------------------------------------------------------------
 def _candidates(reference: Reference, window: Period) -> tuple[int, list[Period]]:
-    """Tell how many stretches are wanted, and list those that there may be, the newest first."""
+    """Return how many stretches are wanted, and list those that there may be, the newest first."""
     if reference.kind == Reference.Kind.PERIOD:
         assert reference.start is not None
         assert reference.end is not None

@@ -113,13 +113,13 @@ class LoadedReference:
 
     @property
     def as_detail(self) -> dict[str, Any]:
-        """Say which one it is, as points do."""
+        """Return which one it is, as points do."""
         period = {"from": rfc3339(self.period.start), "to": rfc3339(self.period.end)} if self.period else {}
         part = {"part": self.part} if self.part else {}
         return {"kind": self.kind, **period, **part, "rows": self.summary.rows}
 
     def days_in(self, length: timedelta) -> int:
-        """Tell how many of its days are as long as a window; of the same hours each stretch is."""
+        """Return how many of its days are as long as a window; of the same hours each stretch is."""
         return 1 if self.kind == Reference.Kind.SAME_HOURS else max(round(length / timedelta(days=1)), 1)
 
 

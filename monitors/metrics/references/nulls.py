@@ -47,7 +47,7 @@ _memory_lock = Lock()
 
 
 def nulls_of(reference: LoadedReference, sizes: Collection[Size], days: int) -> dict[Size, NullDistributions]:
-    """Give what each statistic does at these sizes when nothing drifts; the same in every process.
+    """Return what each statistic does at these sizes when nothing drifts; the same in every process.
 
     `days` is how many a window has.
     """

@@ -126,7 +126,7 @@ def changed_examples(*, model: Model, feature: str, window: Period) -> ChangedEx
 
 
 def _why_none(rows: int, reference_rows: int) -> str:
-    """Say which side has too few rows that are kept with a vector."""
+    """Return which side has too few rows that are kept with a vector."""
     side, count = ("this time", rows) if rows <= NEIGHBOURS else ("the reference", reference_rows)
     if not count:
         return f"Rows of {side} are not kept with this vector, or had none."

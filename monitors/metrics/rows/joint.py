@@ -210,7 +210,7 @@ def _point(
 
 
 def _chance(day: _Day) -> np.random.Generator:
-    """Give a day's own generator, so that it has the same sample wherever it is compared."""
+    """Return a day's own generator, so that it has the same sample wherever it is compared."""
     return np.random.default_rng(abs(int(day.start.timestamp())))
 
 

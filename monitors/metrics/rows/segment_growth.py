@@ -35,7 +35,7 @@ class Growth:
 
 
 def compared_with(model: Model) -> str:
-    """Say what a period is compared with, as the end of a sentence."""
+    """Return what a period is compared with, as the end of a sentence."""
     reference = _file_of(model)
     return f"the file of reference {reference.pk}" if reference else "the four weeks before"
 

@@ -119,7 +119,7 @@ def _as_float32(columns: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
 
 
 def losses_of(model: Model, frame: LogFrame, loss: str) -> NDArray[np.float64]:
-    """Tell what rows lost, each by the classes of the version that answered it."""
+    """Return what rows lost, each by the classes of the version that answered it."""
     losses = np.full(len(frame), np.nan)
     labelled = frame.is_labelled
     for version in model.versions.select_related("model").filter(

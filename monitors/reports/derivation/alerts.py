@@ -92,7 +92,7 @@ def _derive_from_summaries(alert: Alert, rule: Rule, what: str) -> Iterator[Deri
 
 
 def _is_of(point: MetricPoint, alert: Alert) -> bool:
-    """Tell whether a point is the one that an alert is about."""
+    """Return whether a point is the one that an alert is about."""
     names = point.metric, point.feature, point.segment, point.role, point.version
     return names == (alert.metric, alert.feature, alert.segment, "champion", "")
 

@@ -106,7 +106,7 @@ def _of_incidents(incidents: QuerySet[Incident]) -> Q:
 
 
 def _chain(subject: EvidenceSubject) -> str:
-    """Say where the chain ends and whether it holds."""
+    """Return where the chain ends and whether it holds."""
     head = AuditEntry.objects.exclude(number=None).order_by("-number").values_list("number", "hash").first()
     if head is None:
         return "No entry is in the hash chain yet."

@@ -9,7 +9,7 @@ MIN_SHARE_OF_DAYS = 0.95  # that are so
 
 
 def is_constant_within_days(days: Days | None) -> bool:
-    """Tell whether nearly all days of a reference hold one value each, and not all of them the same one.
+    """Return whether nearly all days of a reference hold one value each, and not all of them the same one.
 
     >>> counts = np.array([[10.0, 0.0], [0.0, 12.0], [9.0, 0.0]])
     >>> is_constant_within_days(Days(counts, np.arange(3), 1.0, differ=True))

@@ -363,7 +363,7 @@ KERNELS: dict[str, Kernel] = {
 
 
 def kind_of(column: PreparedReference | NumericSummary | CategoricalSummary) -> str:
-    """Say whether a column is "numeric" or "categorical"."""
+    """Return whether a column is "numeric" or "categorical"."""
     return NUMERIC if isinstance(column, NumericReference | NumericSummary) else CATEGORICAL
 
 

@@ -50,7 +50,7 @@ class Homogeneity:
 
 
 def surely_alike(statistic: float, freedom: int) -> bool:
-    """Say whether a design effect that matters would have given more than this chi-square statistic."""
+    """Return whether a design effect that matters would have given more than this chi-square statistic."""
     return not freedom or statistic < _MAX_DESIGN_EFFECT * float(scipy.special.chdtri(freedom, _CONFIDENCE))
 
 
@@ -89,7 +89,7 @@ def _pearson(table: FloatArray) -> float:
 
 
 def _between_ranks(bins: FloatArray) -> float:
-    """Give the variance of the blocks' mean midranks over what independent rows give them."""
+    """Return the variance of the blocks' mean midranks over what independent rows give them."""
     bins = bins[bins.sum(axis=1) > 0]
     totals = bins.sum(axis=0)
     rows = totals.sum()

@@ -21,7 +21,7 @@ REPLACED = 0.5
 
 
 def large_effects(reference: PreparedReference, n: int) -> dict[str, float]:
-    """Give what each statistic, by name, shows of a window of `n` rows that moved by `SHIFT`, or was `REPLACED`."""
+    """Return what each statistic, by name, shows of a window of `n` rows that moved by `SHIFT`, or was `REPLACED`."""
     moved = _shifted(reference, n) if isinstance(reference, NumericReference) else _replaced(reference, n)
     effects = {
         kernel.name: float(kernel.measure_draws(moved).max()) for kernel in kernels_for(kind_of(reference))

@@ -26,17 +26,17 @@ class NextRun:
     freedom: float
 
     def p_values(self, values: FloatArray) -> FloatArray:
-        """Give the chance that it reaches each value; it is never 0."""
+        """Return the chance that it reaches each value; it is never 0."""
         below = (self.mean - np.cbrt(values)) / self.spread
         return np.maximum(scipy.special.stdtr(self.freedom, below), np.finfo(np.float64).tiny)
 
     def quantile(self, share: float) -> float:
-        """Give the value that it stays below with this chance."""
+        """Return the value that it stays below with this chance."""
         return max(self.mean + self.spread * float(scipy.special.stdtrit(self.freedom, share)), 0.0) ** 3
 
 
 def effective_runs(runs: int, length: int) -> float:
-    """Tell how many runs that share no day would show their spread as well as so many of `length` successive days.
+    """Return how many runs that share no day would show their spread as well as so many of `length` successive days.
 
     Neighbours share days: the squares of their correlations, which fall evenly with the days between them, add up to
     (2 length^2 + 1) / (3 length).

@@ -23,7 +23,7 @@ _SIGNIFICANT = 1e-3
 
 
 def covers_a_year(days: Sequence[date]) -> bool:
-    """Say whether ascending days reach from one season to the same one of the next year."""
+    """Return whether ascending days reach from one season to the same one of the next year."""
     return bool(days) and (days[-1] - days[0]).days >= SEASONS * _LENGTH
 
 
@@ -37,7 +37,7 @@ def season_of(day: date) -> int:
 
 
 def middle_of(season: int, year: int) -> date:
-    """Give the day in the middle of a season."""
+    """Return the day in the middle of a season."""
     return date.fromordinal(date(year, 1, 1).toordinal() + season * _LENGTH + _LENGTH // 2)
 
 

@@ -140,7 +140,7 @@ class NullDistributions:
 
     @property
     def _times_alone(self) -> float:
-        """Tell how many times as often the p-values together are small as one of them is: 1 where all agree."""
+        """Return how many times as often the p-values together are small as one of them is: 1 where all agree."""
         return max(_TAIL_SHARE * float(np.exp(_quantile(self.combined, 1 - _TAIL_SHARE))), 1.0)
 
 
@@ -300,7 +300,7 @@ def _resampled(reference: PreparedReference, others: FloatArray, windows: FloatA
 
 
 def benjamini_hochberg(p_values: Sequence[float] | FloatArray, q: float) -> list[bool]:
-    """Say which hypotheses to reject so that at most a share `q` of the rejected ones is expected to be false.
+    """Return which hypotheses to reject so that at most a share `q` of the rejected ones is expected to be false.
 
     >>> benjamini_hochberg([0.001, 0.04, 0.03, 0.9], 0.05)
     [True, False, False, False]

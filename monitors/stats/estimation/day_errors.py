@@ -31,7 +31,7 @@ class DayErrors:
     rows: FloatArray
 
     def spread(self, length: int) -> tuple[float, int]:
-        """Give the standard deviation that runs of `length` days share, and how many of them lie side by side.
+        """Return the standard deviation that runs of `length` days share, and how many of them lie side by side.
 
         A run longer than a quarter of the days is taken for one of a quarter.
         """

@@ -34,7 +34,7 @@ class ErrorProfile:
     squared: tuple[Moments, ...]
 
     def bins_of(self, numbers: ArrayLike) -> IntArray:
-        """Tell in which bin each number lies."""
+        """Return in which bin each number lies."""
         bins: IntArray = np.searchsorted(np.array(self.edges), np.asarray(numbers), side="right")
         return bins
 
@@ -67,7 +67,7 @@ def profile_errors(errors: ArrayLike, by: ArrayLike) -> ErrorProfile | None:
 
 
 def expected_losses(profile: ErrorProfile, numbers: ArrayLike) -> FloatArray:
-    """Give the mean absolute loss of the bin of each number; NaN where the bin is empty."""
+    """Return the mean absolute loss of the bin of each number; NaN where the bin is empty."""
     means: FloatArray = np.array([part.mean for part in profile.absolute])[profile.bins_of(numbers)]
     return means
 

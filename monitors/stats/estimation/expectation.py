@@ -49,12 +49,12 @@ class ConfidenceEstimator:
     is_recalibrated: bool
 
     def calibrated(self, probability: FloatArray) -> FloatArray:
-        """Give how often scores like these come true; beyond the reference's range as at its ends."""
+        """Return how often scores like these come true; beyond the reference's range as at its ends."""
         shares: FloatArray = np.interp(probability, self.scores, self.shares)
         return shares if self.is_recalibrated else probability
 
     def varied(self, probability: FloatArray) -> FloatArray:
-        """Give the same as each resampled reference would have, one row each."""
+        """Return the same as each resampled reference would have, one row each."""
         moved = [np.interp(probability, self.scores, row) for row in self.deviations]
         shares: FloatArray = np.clip(self.calibrated(probability) + np.array(moved), 0.0, 1.0)
         return shares
@@ -99,7 +99,7 @@ def prepare_estimator(
 
 
 def _decides_by_rank(reference: BinaryOutcomeSummary) -> bool:
-    """Tell whether the highest scores, as many as were answered positive, hold the true positives that were found."""
+    """Return whether the highest scores, as many as were answered positive, hold the true positives that were found."""
     cells = score_cells(reference.positives, reference.negatives)
     answered = _top_rows(cells.counts, reference.tp + reference.fp)
     found = float((cells.hits * answered / np.maximum(cells.counts, 1)).sum())

@@ -97,7 +97,7 @@ JOINT_KERNELS = {
 
 
 def joint_size(rows: int) -> int:
-    """Tell how many rows of a window are compared: a size of the grid that thresholds are cached on.
+    """Return how many rows of a window are compared: a size of the grid that thresholds are cached on.
 
     >>> joint_size(900), joint_size(1_000_000)
     (826, 4642)

@@ -56,7 +56,7 @@ class Components:
         return cls(shares, mean, scale, middle, _leading(z - middle))
 
     def errors(self, rows: JointRows) -> FloatArray:
-        """Give each row's error of reconstruction."""
+        """Return each row's error of reconstruction."""
         z = _standardise(_numbers(rows, self.shares), self.mean, self.scale) - self.middle
         lost: FloatArray = np.linalg.norm(z - z @ self.directions @ self.directions.T, axis=1)
         return lost
@@ -93,7 +93,7 @@ def _standardise(numbers: FloatArray, mean: FloatArray, scale: FloatArray) -> Fl
 
 
 def _leading(centred: FloatArray) -> FloatArray:
-    """Give the directions, one a column, that explain enough of the variance; none where there is none."""
+    """Return the directions, one a column, that explain enough of the variance; none where there is none."""
     variances, directions = np.linalg.eigh(centred.T @ centred)
     variances, directions = np.maximum(variances[::-1], 0.0), directions[:, ::-1]
     total = variances.sum()

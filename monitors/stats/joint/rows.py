@@ -126,7 +126,7 @@ def _column(values: NDArray[Any], levels: Mapping[Any, int] | None) -> FloatArra
 
 
 def level_shares(reference: JointRows, column: int) -> FloatArray:
-    """Give the share of the reference's rows that each level of a category has, by its number; 0 where it is rare.
+    """Return the share of the reference's rows that each level of a category has, by its number; 0 where it is rare.
 
     A number beyond the array is of a level that none of these rows has.
     """

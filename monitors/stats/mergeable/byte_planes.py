@@ -15,7 +15,7 @@ def shuffle(values: NDArray[np.generic]) -> bytes:
 
 
 def unshuffle(data: bytes, kind: np.typing.DTypeLike) -> NDArray[np.generic]:
-    """Give back what `shuffle` took, as values of a kind."""
+    """Restore what `shuffle` took, as values of a kind."""
     little = np.dtype(kind).newbyteorder("<")
     planes = np.frombuffer(data, dtype=np.uint8).reshape(little.itemsize, -1)
     together = np.empty(planes.shape[::-1], dtype=np.uint8)
@@ -25,7 +25,7 @@ def unshuffle(data: bytes, kind: np.typing.DTypeLike) -> NDArray[np.generic]:
 
 
 def unshuffle_together(parts: Sequence[bytes], kind: np.typing.DTypeLike) -> NDArray[np.generic]:
-    """Give back what `shuffle` took of several arrays of a kind, one after the other in one array."""
+    """Restore what `shuffle` took of several arrays of a kind, one after the other in one array."""
     width = np.dtype(kind).itemsize
     sizes = [len(part) // width for part in parts]
     planes = (

@@ -233,7 +233,7 @@ def summarise_multiclass_outcomes(
 
 
 def _confidence(table: FloatArray, truth: IntArray, answer: IntArray) -> tuple[NDArray[np.bool_], FloatArray]:
-    """Give the probability of the answered class and whether it was the true one, of rows that have one."""
+    """Return the probability of the answered class and whether it was the true one, of rows that have one."""
     rows = np.flatnonzero(answer >= 0)
     given = table[rows, answer[rows]]
     rows, given = rows[~np.isnan(given)], given[~np.isnan(given)]

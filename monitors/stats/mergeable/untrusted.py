@@ -76,7 +76,7 @@ def decode_within(data: bytes, max_bytes: int) -> tuple[WindowSummary, int]:
 
 
 def find_fault(summary: WindowSummary, layout: SummaryLayout) -> str:
-    """Say what is wrong with a window of a version, with its column; empty where nothing is."""
+    """Return what is wrong with a window of a version, with its column; empty where nothing is."""
     return next(_faults(summary, layout), "")
 
 
@@ -169,7 +169,7 @@ def _cell_faults(column: NumericSummary) -> Iterator[str]:
 
 
 def _are_apart(cells: np.ndarray, keys: np.ndarray) -> bool:
-    """Tell whether cells are others; a mean that was rounded may lie in the next one."""
+    """Return whether cells are others; a mean that was rounded may lie in the next one."""
     return bool((np.abs(cells.astype(np.int64) - keys.astype(np.int64)) > 1).any())
 
 

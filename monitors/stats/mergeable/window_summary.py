@@ -453,7 +453,7 @@ def _pack_single(column: NumericSummary) -> bytes:
 
 
 def _gives_back(column: NumericSummary, distinct: Distinct) -> bool:
-    """Tell whether the cells as they are stored are the distinct values."""
+    """Return whether the cells as they are stored are the distinct values."""
     if column.keys.size != distinct.values.size:
         return False
     stored = column.offsets.astype(np.float32).astype(np.float64)

@@ -32,7 +32,7 @@ class Estimate:
 def proves_beyond(
     value: float, n: int, lower: float | None, upper: float | None, limit: float, *, is_below: bool
 ) -> bool:
-    """Tell whether a value of few rows proves that what it measures lies beyond a limit, above it or below.
+    """Return whether a value of few rows proves that what it measures lies beyond a limit, above it or below.
 
     An interval of 95 % at few rows is too narrow where it comes from a normal approximation, and one of many windows
     lies beyond anything by chance. So the limit must lie beyond the interval stretched to twice its length on that

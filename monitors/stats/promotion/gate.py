@@ -46,7 +46,7 @@ class GatePolicy:
         return [self.objective, *guards]
 
     def p99_limit_ms(self, champion: float) -> float:
-        """Tell how long the challenger's p99 may be (ms): some times the champion's, a little longer, or the cap."""
+        """Return how long the challenger's p99 may be (ms): some times the champion's, a little longer, or the cap."""
         return max(self.p99_ratio * champion, champion + MIN_SLOWDOWN_MS, self.p99_cap_ms or 0.0)
 
 

@@ -53,7 +53,7 @@ class RowCondition:
         return f"{self.lower:.6g} ≤ {self.column} < {self.upper:.6g}"
 
     def holds(self, values: NDArray[Any]) -> NDArray[np.bool_]:
-        """Tell of which rows it holds; `values` are texts as objects (None is missing) or numbers as floats (NaN is).
+        """Return of which rows it holds; `values` are texts as objects (None is missing) or numbers as floats (NaN is).
 
         Objects may hold floats beside texts: each row is compared as what it is.
 
@@ -138,7 +138,7 @@ class Cells:
         return [*runs, (last, last)]
 
     def condition(self, first: int, last: int) -> RowCondition:
-        """Say what it means to lie in the cells from `first` to `last`."""
+        """Return what it means to lie in the cells from `first` to `last`."""
         if first == self.missing:
             return RowCondition(self.feature, is_missing=True)
         if self.values is not None and first == last:
@@ -198,7 +198,7 @@ def cut_columns(columns: Mapping[str, NDArray[Any]], *, least: int) -> list[Cell
 
 
 def given_away(values: NDArray[Any], groups: IntArray) -> float:
-    """Tell how much of a column is known of a row whose group is known: 0 nothing, 1 all (Goodman-Kruskal's lambda).
+    """Return how much of a column is known of a row whose group is known: 0 nothing, 1 all (Goodman-Kruskal's lambda).
 
     >>> given_away(np.array(["mon", "mon", "tue", "tue"], object), np.array([1, 1, 2, 2]))
     1.0

@@ -54,11 +54,11 @@ class Discovery:
     weight: float
 
     def half(self, rate: float) -> float:
-        """Give half of the interval that lies above 0 wherever the weighted p-value is below `rate`."""
+        """Return half of the interval that lies above 0 wherever the weighted p-value is below `rate`."""
         return -float(scipy.special.stdtrit(self.freedom, rate / self.weight)) * self.error
 
     def sure_harm(self, rate: float) -> float:
-        """Give the harm at the lower end of that interval."""
+        """Return the harm at the lower end of that interval."""
         return (self.excess - self.half(rate)) * self.harm
 
 
@@ -169,13 +169,13 @@ def _ranked(field: Field, found: Sequence[Discovery], rate: float) -> list[Ranke
 
 # -- tests -------------------------------------------------------------------------------------------------------------
 def p_value_of(value: FloatArray, variance: FloatArray, freedom: FloatArray) -> FloatArray:
-    """Tell how probable so much would be without any (Student's t, one-sided)."""
+    """Return how probable so much would be without any (Student's t, one-sided)."""
     p: FloatArray = scipy.special.stdtr(freedom, -value / np.sqrt(variance))
     return np.where(np.isfinite(p), p, 1.0)
 
 
 def freedom_of_sum(one: FloatArray, its: FloatArray, other: FloatArray, others: FloatArray) -> FloatArray:
-    """Give the degrees of freedom of a sum of two variances (Welch and Satterthwaite)."""
+    """Return the degrees of freedom of a sum of two variances (Welch and Satterthwaite)."""
     freedom: FloatArray = (one + other) ** 2 / (one**2 / its + other**2 / others)
     return freedom
 

@@ -40,7 +40,7 @@ def find_onset(rows: BlockedRows, *, least: int) -> int | None:
 
 
 def _p_values(counts: FloatArray, whole: FloatArray) -> FloatArray:
-    """Tell how likely by chance the days from each one on differ as much: a row a segment, a column an onset."""
+    """Return how likely by chance the days from each one on differ as much: a row a segment, a column an onset."""
     days = whole.size
     shares = counts / whole
     pooled = counts.sum(axis=1) / whole.sum()

@@ -157,7 +157,7 @@ def _excesses(some: Tables, whole: Tables) -> _Excesses:
 
 
 def _mean(tables: Tables) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
-    """Give the rows, their mean loss, its variance over rows, and how far it moves without each block."""
+    """Return the rows, their mean loss, its variance over rows, and how far it moves without each block."""
     n = tables.rows.sum(axis=1)
     mean = tables.losses.sum(axis=1) / n
     variance = np.maximum(tables.squares / n - mean**2, 0.0) / (n - 1)

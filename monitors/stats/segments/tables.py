@@ -121,7 +121,7 @@ class Field:
         return cls(cells, window, usual, window.whole(), usual.whole() if usual else None, least)
 
     def conditions_of(self, segment: CandidateSegment) -> tuple[RowCondition, ...]:
-        """Say what a row of a segment has to be."""
+        """Return what a row of a segment has to be."""
         return tuple(self.cells[column].condition(first, last) for column, first, last in segment.ranges)
 
     def batch_of(self, segments: Sequence[CandidateSegment]) -> RowBatch:

@@ -65,5 +65,5 @@ def share_shift(
 
 
 def log_odds(hits: float, rows: float) -> float:
-    """Give the log-odds of a share, finite also for none and for all."""
+    """Return the log-odds of a share, finite also for none and for all."""
     return log((hits + 0.5) / (rows - hits + 0.5))

@@ -96,7 +96,7 @@ def signature_of_webhook(secret: str, delivery_id: str, timestamp: str, body: by
 
 
 def _other_subject(connection: MlflowConnection, body: bytes) -> str:
-    """Say why a webhook is about something else; empty where the followed alias was set."""
+    """Return why a webhook is about something else; empty where the followed alias was set."""
     event = _object(read_json(body))
     if (event.get("entity"), event.get("action")) != EVENT:
         return "Only model_version_alias.created counts."

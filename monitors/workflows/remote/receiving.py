@@ -209,7 +209,7 @@ def _refusal_noted(run: Run) -> Iterator[None]:
 
 
 def _ending(run: Run) -> str:
-    """Say why a run ended, as far as one of its steps knows."""
+    """Return why a run ended, as far as one of its steps knows."""
     failed = run.steps.filter(state=Step.State.FAILED).order_by("position").first()
     reason = f"{failed.name}: {failed.error} " if failed else ""
     return f"{reason}It ended at {rfc3339(run.finished_at)}." if run.finished_at else reason

@@ -168,18 +168,18 @@ def _wait(training: RemoteTraining, found: Evidence, at: datetime) -> StepOutcom
 
 
 def _progress(training: RemoteTraining) -> str:
-    """Say what the run waits for, in at most as many characters as that may have."""
+    """Return what the run waits for, in at most as many characters as that may have."""
     share = "" if training.progress is None else f" ({training.progress:.0%})"
     return f"the pipeline{share}{f': {training.message}' if training.message else ''}"[:200]
 
 
 def _last_heard(training: RemoteTraining) -> str:
-    """Say what was last heard of a training, as a sentence of its own; empty where nothing was."""
+    """Return what was last heard of a training, as a sentence of its own; empty where nothing was."""
     return f" The last that was heard: {training.message}" if training.message else ""
 
 
 def _evidence(training: RemoteTraining) -> Evidence:
-    """Tell what is known of a training, without what is not known yet."""
+    """Return what is known of a training, without what is not known yet."""
     found = {
         "trainer": f"{REMOTE}: {ORCHESTRATORS[training.remote['kind']].title}",
         "key": training.idempotency_key,

@@ -98,7 +98,7 @@ def begin_period_again(rollout: Rollout) -> None:
 
 
 def was_served_later(rollout: Rollout) -> bool:
-    """Tell whether the share was published late, or set anew, since the step began."""
+    """Return whether the share was published late, or set anew, since the step began."""
     known = rollout.counted.get(SERVED_SINCE)
     return known is not None and _served_since(rollout.run) > known
 

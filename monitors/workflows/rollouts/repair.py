@@ -39,7 +39,7 @@ class Repair:
 
     @property
     def verdict(self) -> str:
-        """Say whether the new champion is `better` or `worse` beyond the interval, or `no clear difference`."""
+        """Return whether the new champion is `better` or `worse` beyond the interval, or `no clear difference`."""
         low, high = (self.lower, self.upper) if self.higher_is_better else (-self.upper, -self.lower)
         return "better" if low > 0 else "worse" if high < 0 else "no clear difference"
 

@@ -56,7 +56,7 @@ def _sentence_of_twins(twins: TwinRows) -> str:
 
 
 def _is_known(context: RunContext, twins: TwinRows) -> bool:
-    """Tell whether a person let about as many twins pass in an earlier run."""
+    """Return whether a person let about as many twins pass in an earlier run."""
     steps = Step.objects.filter(
         run__model=context.model,
         name=check_data.__name__,

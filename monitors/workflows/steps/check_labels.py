@@ -46,7 +46,7 @@ def new_jumps(context: RunContext, *, until: datetime, since: date) -> list[Labe
 
 
 def question(jumps: list[LabelJump]) -> str:
-    """Say what a person has to judge, as long as a run's line may be."""
+    """Return what a person has to judge, as long as a run's line may be."""
     return f"a person to judge the labels: {jumps[0].sentence}"[:200]
 
 

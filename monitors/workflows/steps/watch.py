@@ -52,7 +52,7 @@ def _elapsed(current: Rollout) -> float:
 
 
 def _is_over(current: Rollout) -> bool:
-    """Tell whether a person ended it, or its time is over and the labels of that time have come."""
+    """Return whether a person ended it, or its time is over and the labels of that time have come."""
     if current.is_allowed:
         return True
     if current.watched_until is None:

@@ -86,7 +86,7 @@ def load_training_data(job: TrainingJob) -> TrainingData:
 
 
 def typed_features(job: TrainingJob, table: pd.DataFrame) -> pd.DataFrame:
-    """Give each feature the type with which the ONNX model takes it."""
+    """Map each feature to the type with which the ONNX model takes it."""
     return pd.DataFrame({f.name: _typed_column(job, f, table[f.name]) for f in job.features})
 
 

@@ -48,7 +48,7 @@ class TrainingJob(Struct, frozen=True, kw_only=True):
         return all(text.lstrip("-").isdigit() and str(int(text)) == text for text in self.classes)
 
     def can_be_missing(self, feature: str) -> bool:
-        """Tell whether the model's tensor for the feature can hold a missing value; whole numbers cannot."""
+        """Return whether the model's tensor for the feature can hold a missing value; whole numbers cannot."""
         if self.layout is None:
             return True
         inputs = {spec.name: spec for spec in self.layout.inputs}

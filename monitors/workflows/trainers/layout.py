@@ -36,7 +36,7 @@ class IncompatibleLayout(Exception):
 
 
 def adopt_layout(job: TrainingJob, content: bytes) -> bytes:
-    """Give the trainer's ONNX the tensors that the job asks for; raises IncompatibleLayout."""
+    """Return the trainer's ONNX the tensors that the job asks for; raises IncompatibleLayout."""
     model = onnx.load_from_string(content)
     if job.layout is None or _has(model.graph, job.layout):
         return content

@@ -51,7 +51,7 @@ def raise_walls(specification: Specification, workdir: Path) -> Walls:
 
 
 def _gather_code(folder: Path) -> Iterator[Path]:
-    """Tell where installed code lies; that of other folders on the path is found through links in `folder`.
+    """Yield where installed code lies; that of other folders on the path is found through links in `folder`.
 
     A folder on the path may hold more than code, such as a checkout with the home in it: only its packages and modules
     are to be read, and a rule for the folder would allow all of it.

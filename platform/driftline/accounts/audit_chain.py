@@ -103,7 +103,7 @@ def _try_to_seal() -> None:
 
 
 def seal_entries() -> int:
-    """Give every entry that is not in the chain its place there, and return how many there were.
+    """Put every entry that is not in the chain in its place there, and return how many there were.
 
     Nothing is sealed while another process seals: it does not wait for that one.
     """
@@ -252,7 +252,7 @@ def _redactions() -> dict[int, dict[str, str]]:
 def _fault_of(
     row: Mapping[str, Any], link: ChainHead, redactions: Mapping[int, Mapping[str, str]]
 ) -> tuple[str, bool]:
-    """Say what is wrong with an entry that follows `link`, and whether something was taken out of it."""
+    """Return what is wrong with an entry that follows `link`, and whether something was taken out of it."""
     number, name = row["number"], f"entry {row['number']} ({row['action']}, id {row['pk']})"
     if number != link.number + 1:
         return f"entry {link.number + 1} is missing: the next one is {name}", False
@@ -278,7 +278,7 @@ def _fault_of_anchors(home: Path, expected: ChainHead | None) -> str:
 
 
 def _fault_of_triggers() -> str:
-    """Say which of the triggers is missing or disabled that keep the trail from being changed."""
+    """Return which of the triggers is missing or disabled that keep the trail from being changed."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT tgname FROM pg_trigger WHERE tgrelid = 'accounts_auditentry'::regclass AND tgenabled IN ('O', 'A')"

@@ -101,7 +101,7 @@ class Scoped(HttpBearer):
 
 
 def caller_of(request: HttpRequest) -> Caller:
-    """Give the caller that `Scoped` let in."""
+    """Return the caller that `Scoped` let in."""
     caller = request.auth  # type: ignore[attr-defined]
     assert isinstance(caller, Caller)
     return caller

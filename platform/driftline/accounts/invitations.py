@@ -129,7 +129,7 @@ def link_of(invitation: Invitation) -> str:
 
 
 def _mark_of(invitation: Invitation, key: str | bytes) -> str:
-    """Tell an invitation from another one that had its number before a backup was restored."""
+    """Distinguish an invitation from another one that had its number before a backup was restored."""
     known_by = f"{invitation.email} {invitation.created_at.timestamp():.6f}"
     return salted_hmac(_SALT, known_by, secret=key, algorithm="sha256").hexdigest()[:32]
 

@@ -80,7 +80,7 @@ def refuse_full(project: Project) -> None:
 
 
 def describe_full(project: Project) -> str:
-    """Say how much a full project holds of how much, and what makes room."""
+    """Return how much a full project holds of how much, and what makes room."""
     return (
         f"{project.name} holds {format_bytes(project.stored_bytes or 0)} of a quota of "
         f"{format_bytes(project.max_bytes or 0)}, measured every ten minutes; keep rows for fewer days, delete what is "

@@ -146,7 +146,7 @@ def delete_role(*, role: CustomRole, actor: str) -> None:
 
 
 def uses_of(role: CustomRole) -> list[str]:
-    """Say what keeps a role of `roles_of` from being deleted; nothing where it may be.
+    """Return what keeps a role of `roles_of` from being deleted; nothing where it may be.
 
     Its counts come from one statement, so that somebody who is just joining by an invitation is in one of them.
     """

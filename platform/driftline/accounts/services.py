@@ -175,7 +175,7 @@ def rotate_token(
     now: datetime,
     overlap_hours: int = OVERLAP_HOURS,
 ) -> str:
-    """Give a token a new secret and return it, which is shown once; the one before ends after the overlap, by itself.
+    """Make a new secret for a token and return it, which is shown once; the one before ends after the overlap.
 
     `scopes` are those of who does it: nobody gets a secret that may do what they may not (403). Of two secrets that a
     token has, the older one ends at once. Raises Problem 409 for a token that is revoked or has expired, 422 for a
@@ -227,7 +227,7 @@ def check_overlap(hours: int) -> None:
 
 
 def replace_secret(token: RotatedToken, *, before: str, until: datetime | None) -> str:
-    """Give a token, of which the row is locked, a new secret and return it.
+    """Make a new secret for a token, of which the row is locked, and return it.
 
     The secret with the digest `before` is valid until then too; None ends it at once.
     """

@@ -36,7 +36,7 @@ def page_column(field: AnyField) -> Column:
 
 
 def is_long(field: AnyField) -> bool:
-    """Tell whether a field may fill a screen, so that it is shown below the others."""
+    """Return whether a field may fill a screen, so that it is shown below the others."""
     return isinstance(field, models.TextField | models.JSONField)
 
 

@@ -110,7 +110,7 @@ def _workers(moment: datetime) -> HealthLine:
 
 
 def _queue(moment: datetime) -> HealthLine:
-    """Say how long the oldest work waits, and for what: more than an hour is late."""
+    """Return how long the oldest work waits, and for what: more than an hour is late."""
     waiting = late()
     if not waiting:
         return HealthLine("Queue", "no work waits longer than an hour")
@@ -190,7 +190,7 @@ def _incidents() -> HealthLine:
 
 
 def _capacity(moment: datetime) -> Iterator[HealthLine]:
-    """Say what comes in, how the database grows, and when each disk that is seen is full."""
+    """Yield what comes in, how the database grows, and when each disk that is seen is full."""
     found = read_capacity(moment)
     yield HealthLine("Rows", describe_rows(found))
     yield HealthLine("Database", describe_size(found))

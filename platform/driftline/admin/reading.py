@@ -110,7 +110,7 @@ class ActingAdmin(ReadOnlyAdmin):
         return DjangoModelAdmin.get_action_choices(self, request, default_choices, action_location)
 
     def has_act_permission(self, request: HttpRequest, object_id: Any = None) -> bool:
-        """Tell whether this person may change such rows, by Django's permissions."""
+        """Return whether this person may change such rows, by Django's permissions."""
         meta = self.opts
         return bool(request.user.has_perm(f"{meta.app_label}.change_{meta.model_name}"))
 

@@ -68,7 +68,7 @@ _ICONS = {
 
 
 def navigation(request: HttpRequest) -> list[dict[str, Any]]:
-    """Give the sections that this person may look at, each with the lists in it, and the rest as *Internals*."""
+    """Return the sections that this person may look at, each with the lists in it, and the rest as *Internals*."""
     lists = {str(model._meta.model_name): model for model in admin.site._registry if _may(request, model)}
     internals = sorted(set(lists) - {name for _, names in _SECTIONS for name in names})
     return [

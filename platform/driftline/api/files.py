@@ -145,7 +145,7 @@ class FileChoice(Body):
     date_order: Literal["", "day_first", "month_first"] = ""
 
     def choice(self) -> staging.ReadingChoice:
-        """Give the choice as the service takes it; raises Problem for a role that is none."""
+        """Return the choice as the service takes it; raises Problem for a role that is none."""
         for name, role in self.columns.items():
             if role not in list(ColumnRole):
                 detail = f"{role[:20]!r} is no role of a column; use one of {', '.join(ColumnRole)}."

@@ -160,7 +160,7 @@ class ModelChanges(RetentionChanges):
     workflow: WorkflowChanges = Field(default_factory=WorkflowChanges)
 
     def registry_settings(self) -> dict[str, Any]:
-        """Give the sent fields that the registry keeps, as it takes them."""
+        """Return the sent fields that the registry keeps, as it takes them."""
         kept = {
             "name",
             "task",

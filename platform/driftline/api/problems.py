@@ -165,12 +165,12 @@ def _sentence(error: dict[str, Any], place: list[Any]) -> str:
 
 # -- what Django itself answers ----------------------------------------------------------------------------------------
 def is_for_programs(request: HttpRequest) -> bool:
-    """Tell whether a request gets problem details rather than a page."""
+    """Return whether a request gets problem details rather than a page."""
     return is_path_for_programs(request.path_info)
 
 
 def is_path_for_programs(path: str) -> bool:
-    """Tell whether what is at a path answers with problem details rather than a page."""
+    """Return whether what is at a path answers with problem details rather than a page."""
     return path.startswith("/api/") or path in ("/api", "/metrics")
 
 

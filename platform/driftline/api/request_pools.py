@@ -192,7 +192,7 @@ class KnownCallers:
         self._names: dict[bytes, tuple[str, float]] = {}
 
     def find(self, scope: Scope) -> RequestCaller:
-        """Say who counts as the caller of a request."""
+        """Return who counts as the caller of a request."""
         credential = _credential(scope)
         name, until = self._names.get(credential, ("", 0.0))
         if name and until > self._clock():
@@ -213,7 +213,7 @@ class KnownCallers:
 
 
 def _credential(scope: Scope) -> bytes:
-    """Give a digest of what a request shows of its caller: its token, else its cookies."""
+    """Return a digest of what a request shows of its caller: its token, else its cookies."""
     headers = dict(scope.get("headers", ()))
     shown = headers.get(b"authorization") or headers.get(b"cookie", b"")
     return blake2b(shown, digest_size=16).digest()
@@ -230,7 +230,7 @@ class RequestPools:
         self.callers = KnownCallers()
 
     def thread_of(self, scope: Scope) -> RequestThread:
-        """Give a request its thread, which is still to be taken."""
+        """Assign a request its thread, which is still to be taken."""
         return RequestThread(self._pool_of(scope), self.callers.find(scope))
 
     def close(self) -> None:

@@ -113,7 +113,7 @@ def _mount() -> NinjaAPI:
 
 
 def _in_one_shape(patterns: list[URLResolver | URLPattern]) -> list[URLResolver | URLPattern]:
-    """Give what ninja answers by itself, such as 405, the shape of everything else."""
+    """Return what ninja answers by itself, such as 405, the shape of everything else."""
     for pattern in patterns:
         assert isinstance(pattern, URLPattern)
         pattern.callback = _csrf_exempt(with_problems(pattern.callback))

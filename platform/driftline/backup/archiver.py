@@ -28,7 +28,7 @@ class ArchiverState:
     """Whether a backup was made from which this log can be replayed."""
 
     def is_late(self, now: datetime) -> bool:
-        """Tell whether segments wait for longer than the archiver needs."""
+        """Return whether segments wait for longer than the archiver needs."""
         return self.waiting_since is not None and now - self.waiting_since > QUIET_AFTER
 
 

@@ -165,7 +165,7 @@ def replayed_database(paths: HomePaths, replay: LogReplay) -> Iterator[None]:
 
 
 def describe_replayed(since: datetime) -> Iterator[str]:
-    """Say how far the database came, and what of the backup, which was made at `since`, does not fit it any more."""
+    """Yield how far the database came, and what of the backup, which was made at `since`, does not fit it any more."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_last_xact_replay_timestamp()")
         [last] = cursor.fetchone()

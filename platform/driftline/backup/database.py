@@ -156,7 +156,7 @@ def stored_bytes() -> int:
 
 
 def is_empty() -> bool:
-    """Tell whether the database has no table."""
+    """Return whether the database has no table."""
     with closing(_connect()) as found, found.cursor() as cursor:
         cursor.execute(_TABLES)
         return cursor.fetchone() is None

@@ -31,7 +31,7 @@ _COPIED_BYTES = 1 << 20
 
 
 def is_kept(name: str) -> bool:
-    """Tell whether a backup takes this entry of a home."""
+    """Return whether a backup takes this entry of a home."""
     return name not in _MADE_ANEW | {STAGE, RESTORE_MARK, BACKUPS} and not name.startswith(ASIDE)
 
 
@@ -155,7 +155,7 @@ def unpack(archive: Path, home: Path) -> None:
 
 
 def _members(packed: tarfile.TarFile) -> Iterator[tarfile.TarInfo]:
-    """Give the files and folders, and leave out whatever else somebody may have put into an archive."""
+    """Yield the files and folders, and leave out whatever else somebody may have put into an archive."""
     for member in packed:
         if (member.isreg() or member.isdir()) and is_kept(Path(member.name).parts[0]):
             yield member

@@ -144,7 +144,7 @@ def restore_backup(
 
 
 def _describe(error: Exception, home: Path) -> str:
-    """Say why, and where the disk is full, that.
+    """Return why, and where the disk is full, that.
 
     A server that found no room for the next segment of its log ends without a word to its client.
     """

@@ -13,7 +13,7 @@ NOT_SEEN = "the server is external: look at it there, its disk is not seen from 
 
 
 def describe_rows(capacity: Capacity) -> str:
-    """Say how fast rows came, by their event time: an import of the past is not in it."""
+    """Return how fast rows came, by their event time: an import of the past is not in it."""
     hour, day = capacity.rows_last_hour, capacity.rows_last_day
     return (
         f"{format_number(hour / 3600)}/s in the last whole hour ({hour:,}), "
@@ -22,7 +22,7 @@ def describe_rows(capacity: Capacity) -> str:
 
 
 def describe_size(capacity: Capacity) -> str:
-    """Say what the database holds."""
+    """Return what the database holds."""
     now = capacity.now
     return (
         f"{format_bytes(now.database_bytes)}: the log {format_bytes(now.log_bytes)}, "
@@ -31,7 +31,7 @@ def describe_size(capacity: Capacity) -> str:
 
 
 def describe_growth(growth: DailyGrowth | None) -> str:
-    """Say how many bytes more there are a day."""
+    """Return how many bytes more there are a day."""
     if growth is None:
         hours = MIN_OVER / timedelta(hours=1)
         return (
@@ -44,7 +44,7 @@ def describe_growth(growth: DailyGrowth | None) -> str:
 
 
 def describe_log_archive(archive: ArchiveSample | None) -> str:
-    """Say how large the archive of the write-ahead log is, how fast it grows, and what makes room in it."""
+    """Return how large the archive of the write-ahead log is, how fast it grows, and what makes room in it."""
     if archive is None:
         return "not known: the hourly measurement was not made yet, or the archive was away"
     if archive.log_a_day is None:
@@ -56,7 +56,7 @@ def describe_log_archive(archive: ArchiveSample | None) -> str:
 
 
 def describe_disk(disk: Disk) -> str:
-    """Say what room a disk has, and for how long."""
+    """Return what room a disk has, and for how long."""
     room = f"{format_bytes(disk.free)} of {format_bytes(disk.total)} free at {disk.folder}"
     if disk.lost_a_day is None:
         return f"{room}; how fast it fills is not known yet"
@@ -68,7 +68,7 @@ def describe_disk(disk: Disk) -> str:
 
 
 def fills_soon(disk: Disk) -> bool:
-    """Tell whether somebody should make room."""
+    """Return whether somebody should make room."""
     days = disk.days_until_full
     return days is not None and timedelta(days=days) < SOON
 

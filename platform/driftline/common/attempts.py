@@ -106,7 +106,7 @@ def work_apart[Row: AttemptedWorkRow](
 
 
 def reason_of(error: Exception) -> str:
-    """Say what went wrong, for people who can do something about it."""
+    """Return what went wrong, for people who can do something about it."""
     return f"{type(error).__name__}: {error}"[:500]
 
 

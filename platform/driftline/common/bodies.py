@@ -18,7 +18,7 @@ class Body(Schema):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     def given(self) -> dict[str, Any]:
-        """Give the fields that the caller sent."""
+        """Return the fields that the caller sent."""
         return {name: getattr(self, name) for name in self.model_fields_set}
 
 

@@ -11,7 +11,7 @@ PATIENT_SECONDS = 30.0  # for a worker, which has nothing to do without its brok
 
 
 def transport_options(url: str, *, seconds: float) -> dict[str, Any]:
-    """Give kombu's transport options for a broker, with an end to every wait on its socket."""
+    """Return kombu's transport options for a broker, with an end to every wait on its socket."""
     if url.startswith("redis"):
         return {
             "visibility_timeout": 900,

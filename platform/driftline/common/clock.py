@@ -4,5 +4,5 @@ from datetime import UTC, datetime
 
 
 def now() -> datetime:
-    """Tell the current time, with its zone."""
+    """Return the current time, with its zone."""
     return datetime.now(UTC)

@@ -18,7 +18,7 @@ def write_file(path: Path, content: bytes, *, mode: int = 0o666, sync: bool = Tr
 
 @contextmanager
 def replacing(path: Path, *, mode: int = 0o666, sync: bool = True) -> Iterator[Path]:
-    """Give the block a draft to write, which takes the place of `path` when the block ends.
+    """Yield a draft to write to the block, which takes the place of `path` when the block ends.
 
     If the block fails, the draft is removed and `path` stays as it was.
     """

@@ -21,7 +21,7 @@ _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
 def preferred(request: HttpRequest) -> str:
-    """Tell which of JSON, CSV and Parquet the caller likes best; raises Problem 406."""
+    """Return which of JSON, CSV and Parquet the caller likes best; raises Problem 406."""
     kind = request.get_preferred_type([JSON, CSV, PARQUET])
     if kind is None:
         raise Problem(406, "not_acceptable", f"This is given as {JSON}, {CSV} or {PARQUET}.")

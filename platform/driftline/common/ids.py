@@ -47,12 +47,12 @@ def row_ids(prediction_id: str, rows: int, start: int, stop: int) -> list[str]:
 
 
 def is_valid_id(text: str) -> bool:
-    """Tell whether `text` may name a prediction: 1 to 200 printable characters."""
+    """Return whether `text` may name a prediction: 1 to 200 printable characters."""
     return 0 < len(text) <= ID_LENGTH and is_printable(text)
 
 
 def is_printable(text: str) -> bool:
-    """Tell whether a text holds printable characters only, and at least one."""
+    """Return whether a text holds printable characters only, and at least one."""
     if text.isascii():  # asked in C, character by character as the expression does
         return text != "" and text.isprintable()
     return _PRINTABLE.fullmatch(text) is not None

@@ -57,7 +57,7 @@ def _parse_address(text: str) -> Address | None:
 
 
 def is_within(address: Address | None, networks: Sequence[Network]) -> bool:
-    """Tell whether an address lies in one of the networks."""
+    """Return whether an address lies in one of the networks."""
     return address is not None and any(address in network for network in networks)
 
 

@@ -48,7 +48,7 @@ def rolling_days(span: str) -> int | None:
 
 
 def is_span(text: str) -> bool:
-    """Tell whether windows may have this span."""
+    """Return whether windows may have this span."""
     return text in STEPS or rolling_days(text) is not None
 
 
@@ -95,12 +95,12 @@ def end_of(start: datetime, span: str) -> datetime:
 
 
 def following(start: datetime, span: str) -> datetime:
-    """Give the start of the window after the one that starts at `start`."""
+    """Return the start of the window after the one that starts at `start`."""
     return end_of(start, span) - overlap(span)
 
 
 def earlier(start: datetime, span: str, windows: int) -> datetime:
-    """Give the start of the window that comes so many `windows` before the one that starts at `start`."""
+    """Return the start of the window that comes so many `windows` before the one that starts at `start`."""
     if span == "month":
         months = start.year * 12 + start.month - 1 - windows
         return start.replace(year=months // 12, month=months % 12 + 1)
@@ -108,13 +108,13 @@ def earlier(start: datetime, span: str, windows: int) -> datetime:
 
 
 def window(moment: datetime, span: str) -> Period:
-    """Give the window that holds `moment`; of rolling windows the one that ends with its day."""
+    """Return the window that holds `moment`; of rolling windows the one that ends with its day."""
     start = floor(moment, span)
     return Period(start, end_of(start, span))
 
 
 def is_window(period: Period, span: str) -> bool:
-    """Tell whether a period is one of the windows of a span."""
+    """Return whether a period is one of the windows of a span."""
     return period == window(period.end - _MICROSECOND, span)
 
 
@@ -173,7 +173,7 @@ def dated(start: datetime, span: str) -> str:
 
 
 def during(start: datetime, span: str) -> str:
-    """Say when a window was: `on 5 Jan 2026`, `in the week of 5 Jan 2026`."""
+    """Return when a window was: `on 5 Jan 2026`, `in the week of 5 Jan 2026`."""
     return f"{'on' if span == 'day' else 'in'} {dated(start, span)}"
 
 

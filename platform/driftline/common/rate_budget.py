@@ -26,7 +26,7 @@ class Budget:
         self._left, self._counted_at = per_second * SAVED_SECONDS, clock()
 
     def owed_seconds(self) -> float:
-        """Give the seconds until what was overdrawn is paid for; 0 where nothing is owed."""
+        """Return the seconds until what was overdrawn is paid for; 0 where nothing is owed."""
         with self._lock:
             return max(-self._refill() / self.per_second, 0.0)
 
@@ -92,7 +92,7 @@ class TokenBudget:
 
     @property
     def sentence(self) -> str:
-        """Say which limit is reached, the project's quota or the token's own ones."""
+        """Return which limit is reached, the project's quota or the token's own ones."""
         if self.quota is not None and self.quota.owed_seconds() > 0:
             return describe_quota(self.quota)
         requests, rows = self.limits
@@ -130,7 +130,7 @@ def quota_of(project_id: int, rows_per_second: int | None) -> Budget | None:
 
 
 def describe_quota(quota: Budget) -> str:
-    """Say what a project may log, and who raises it."""
+    """Return what a project may log, and who raises it."""
     return (
         f"This project has a quota of {quota.per_second:,} rows a second through each serving process, which an "
         "operator can raise"

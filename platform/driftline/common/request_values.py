@@ -27,7 +27,7 @@ def span_refusal(name: str, span: str, *others: str) -> str:
 
 # -- bytes -------------------------------------------------------------------------------------------------------------
 def media_type(request: HttpRequest, allowed: tuple[str, ...]) -> str:
-    """Give the body's media type, one of `allowed`; raises Problem 415."""
+    """Return the body's media type, one of `allowed`; raises Problem 415."""
     kind = (request.content_type or "").lower()
     if kind not in allowed:
         given = f"'{printable(kind)}'" if kind else "missing"

@@ -18,12 +18,12 @@ def signing_key(secret: str, purpose: str) -> Ed25519PrivateKey:
 
 
 def public_bytes(key: Ed25519PrivateKey) -> bytes:
-    """Give the raw public key, 32 bytes, which others pin."""
+    """Return the raw public key, 32 bytes, which others pin."""
     return key.public_key().public_bytes(Encoding.Raw, PublicFormat.Raw)
 
 
 def public_text(key: Ed25519PrivateKey) -> str:
-    """Give the raw public key in base64."""
+    """Return the raw public key in base64."""
     return base64.b64encode(public_bytes(key)).decode()
 
 
@@ -33,7 +33,7 @@ def sign(key: Ed25519PrivateKey, content: bytes) -> str:
 
 
 def is_signed(public_key: bytes, content: bytes, signature: str) -> bool:
-    """Tell whether bytes were signed with the private half of a key."""
+    """Return whether bytes were signed with the private half of a key."""
     try:
         Ed25519PublicKey.from_public_bytes(public_key).verify(
             base64.b64decode(signature, validate=True), content

@@ -99,7 +99,7 @@ def apply(
 
 
 def without_secrets(document: Configuration) -> dict[str, Any]:
-    """Give a document as it may be kept and shown: without targets that are secrets."""
+    """Return a document as it may be kept and shown: without targets that are secrets."""
     kept = document.plain()
     for channel in kept.get("channels", {}).values():
         if channel.get("target") and not is_public(channel["target"]):
@@ -247,7 +247,7 @@ def _workflow(context: _Applying, change: ItemChange) -> None:
 
 
 def _split(after: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
-    """Tell the settings of a model from those that the registry keeps, the monitors and the workflow."""
+    """Return the settings of a model from those that the registry keeps, the monitors and the workflow."""
     plain = {name: value for name, value in after.items() if "." not in name}
     groups: dict[str, dict[str, Any]] = {"workflow": {}, "monitors": {}}
     for name, value in after.items():

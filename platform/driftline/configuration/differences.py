@@ -28,7 +28,7 @@ def differences(project: Project) -> tuple[AppliedConfiguration, list[ItemChange
 
 
 def managed(project: Project, item: Item) -> Managed | None:
-    """Tell how a thing stands to the last document; None where it does not name it."""
+    """Return how a thing stands to the last document; None where it does not name it."""
     applied = AppliedConfiguration.objects.filter(project=project).first()
     if applied is None:
         return None

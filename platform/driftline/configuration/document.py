@@ -91,7 +91,7 @@ class Configuration(Body):
     models: dict[Name, ModelConfig] = Field({}, max_length=MAX_MODELS)
 
     def plain(self) -> dict[str, Any]:
-        """Give what was written, as plain values."""
+        """Return what was written, as plain values."""
         return self.model_dump(mode="json", exclude_unset=True, by_alias=True)
 
     def items(self) -> Iterator[tuple[tuple[str, str], Items]]:
@@ -148,7 +148,7 @@ def _given(body: Body) -> dict[str, Any]:
 
 
 def _fields(part: Any) -> dict[str, Any]:
-    """Give the fields of a part of a model; of a segment its conditions, of an expectation all that it may say."""
+    """Return the fields of a part of a model; of a segment its conditions, of an expectation all that it may say."""
     if isinstance(part, list):
         return {"conditions": [condition.model_dump() for condition in part]}
     return part.model_dump() if isinstance(part, FeatureExpectation) else _given(part)

@@ -115,7 +115,7 @@ def export(project: Project, *, with_targets: bool = True) -> dict[str, Any]:
 
 
 def is_public(target: str) -> bool:
-    """Tell whether a target is no secret, such as an e-mail address."""
+    """Return whether a target is no secret, such as an e-mail address."""
     return mask_target(target) == target
 
 
@@ -181,7 +181,7 @@ def _parts(model: Model) -> Iterator[tuple[Item, dict[str, Any]]]:
 
 
 def rule_fields(rule: Rule) -> dict[str, Any]:
-    """Give the fields of a rule, of one with a condition those that it does not say; durations are seconds of event
+    """Return the fields of a rule, of one with a condition those that it does not say; durations are seconds of event
     time."""
     said = IN_CONDITION if rule.condition is not None else ()
     return {

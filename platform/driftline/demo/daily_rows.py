@@ -111,7 +111,7 @@ class DailyDraws(DailyRows):
 
 
 def spread_over_days(rows: pd.DataFrame, *, end: datetime, days: int) -> pd.DataFrame:
-    """Give rows a `time`, evenly over the whole days before `end`: what a model was trained on has days as well."""
+    """Add a `time` to rows, evenly over the whole days before `end`: what a model was trained on has days as well."""
     start = end - days * DAY
     seconds = np.linspace(0, days * DAY // timedelta(seconds=1), len(rows), endpoint=False, dtype=np.int64)
     return rows.assign(time=start + pd.to_timedelta(seconds, unit="s"))

@@ -38,7 +38,7 @@ class SeenIncident:
     segments: Collection[str] = ()
 
     def overlaps(self, fault: PlantedFault) -> bool:
-        """Tell whether the incident opened after a fault began, on windows that hold some of it."""
+        """Return whether the incident opened after a fault began, on windows that hold some of it."""
         return self.opened_at > fault.onset and (fault.end is None or self.since < fault.end)
 
 
@@ -76,7 +76,7 @@ class ModelScore:
 
 
 def score(plan: ModelPlan, incidents: Sequence[SeenIncident], *, now: datetime) -> ModelScore:
-    """Give each incident to the fault that it overlaps; what is left since `quiet_from` nothing explains."""
+    """Assign each incident to the fault that it overlaps; what is left since `quiet_from` nothing explains."""
     in_order = sorted(incidents, key=lambda incident: (incident.opened_at, incident.id))
     scores, explained = [], set[int]()
     for fault in plan.faults:

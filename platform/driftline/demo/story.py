@@ -72,7 +72,7 @@ class DemoStory:
         """Note what was sent up to a moment, before it is computed."""
 
     def waits_at(self, end: datetime) -> bool:
-        """Tell whether what was sent has to be computed before more is sent; it need not where nothing follows."""
+        """Return whether what was sent has to be computed before more is sent; it need not where nothing follows."""
         return False
 
     def prepared(self, values: Sequence[object], at: datetime) -> Sequence[object]:

@@ -22,7 +22,7 @@ def add_overlap(parser: ArgumentParser) -> None:
 
 
 def describe_end(until: datetime | None) -> str:
-    """Say when an old secret ends."""
+    """Return when an old secret ends."""
     return f"at {until:%Y-%m-%d %H:%M} UTC" if until else "now"
 
 

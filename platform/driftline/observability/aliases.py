@@ -16,7 +16,7 @@ Labelled = list[tuple[tuple[str, ...], dict[str, Any]]]
 
 
 def alias_metrics(servers: Iterable[str], series: Labelled) -> Iterator[Metric]:
-    """Give the counts under the names of these servers, which are keys of `ALIASES`."""
+    """Yield the counts under the names of these servers, which are keys of `ALIASES`."""
     answered = [(key, counts) for key, counts in series if key[3] != "shadow"]
     for server in servers:
         yield from ALIASES[server](answered)
@@ -46,7 +46,7 @@ _TRITON: tuple[tuple[str, str, Callable[[dict[str, Any]], float]], ...] = (
 
 
 def _triton(series: Labelled) -> Iterator[Metric]:
-    """Give a version's answers under the names that Triton has for them, which end without `_total`."""
+    """Yield a version's answers under the names that Triton has for them, which end without `_total`."""
     for name, help_text, count in _TRITON:
         sums: dict[tuple[str, ...], float] = {}
         for (*version, _), counts in series:
@@ -109,7 +109,7 @@ _HISTOGRAMS: tuple[
 
 
 def _tensorflow_serving(series: Labelled) -> Iterator[Metric]:
-    """Give a model's answers under TensorFlow Serving's names."""
+    """Yield a model's answers under TensorFlow Serving's names."""
     by_model: dict[tuple[str, ...], list[dict[str, Any]]] = {}
     for (project, model, *_), counts in series:
         by_model.setdefault((project, model), []).append(counts)

@@ -14,7 +14,7 @@ _API = "/api/v1/"
 
 
 def trace_api(application: App, traces: Traces) -> App:
-    """Give each request to the API a span, within which the application answers it."""
+    """Open a span for each request to the API, within which the application answers it."""
 
     async def traced(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http" or not scope["path"].startswith(_API):

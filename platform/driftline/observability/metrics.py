@@ -51,7 +51,7 @@ def metrics(request: HttpRequest) -> HttpResponse:
 
 
 def _names(caller: Caller | None) -> dict[int, tuple[str, str]]:
-    """Give project and name of each model that the caller may see."""
+    """Return project and name of each model that the caller may see."""
     models = Model.objects.select_related("project")
     if caller is not None:
         models = models.filter(project=caller.project)
@@ -66,11 +66,11 @@ class BacklogCollector(Collector):
         self._caller = caller
 
     def describe(self) -> Iterable[Metric]:
-        """Give the metrics without values, which needs no database."""
+        """Yield the metrics without values, which needs no database."""
         return [_family(name) for name in _BACKLOG]
 
     def collect(self) -> Iterable[Metric]:
-        """Give the present counts."""
+        """Yield the present counts."""
         due = _family("driftline_work_due")
         work: dict[str, QuerySet[Any]] = {
             "touched_period": TouchedPeriod.objects.due(),
@@ -117,7 +117,7 @@ class BacklogCollector(Collector):
             yield _family("driftline_worker_heartbeat_timestamp_seconds", newest.at.timestamp())
 
     def _sources(self) -> Iterable[Metric]:
-        """Give how far behind each source is, and what of it could not be stored."""
+        """Yield how far behind each source is, and what of it could not be stored."""
         lag, objects = _family("driftline_source_lag_messages"), _family("driftline_source_lag_objects")
         letters = _family("driftline_source_dead_letters")
         consumers = _family("driftline_source_consumers")
@@ -134,7 +134,7 @@ class BacklogCollector(Collector):
         yield from (lag, objects, letters, consumers)
 
     def _lakes(self) -> Iterable[Metric]:
-        """Give what is still to be written to each lake, and since when one cannot be written to."""
+        """Yield what is still to be written to each lake, and since when one cannot be written to."""
         due, failing = (
             _family("driftline_lake_files_due"),
             _family("driftline_lake_failing_since_timestamp_seconds"),
@@ -147,7 +147,7 @@ class BacklogCollector(Collector):
         yield from (due, failing)
 
     def _sinks(self) -> Iterable[Metric]:
-        """Give what each stream of a sink has sent and lost, and how far it is behind."""
+        """Yield what each stream of a sink has sent and lost, and how far it is behind."""
         names = ("waiting_rows", "lag_seconds", "sent_rows", "lost_rows")
         families = [_family(f"driftline_sink_{name}") for name in names]
         failing = _family("driftline_sink_failing_since_timestamp_seconds")
@@ -161,7 +161,7 @@ class BacklogCollector(Collector):
         yield from (*families, failing)
 
     def _audit_exports(self) -> Iterable[Metric]:
-        """Give how far each receiver of audit entries is behind; it is the installation's, so no token's to see."""
+        """Yield how far each receiver of audit entries is behind; it is the installation's, so no token's to see."""
         waiting, lag = (
             _family("driftline_audit_export_waiting_entries"),
             _family("driftline_audit_export_lag_seconds"),

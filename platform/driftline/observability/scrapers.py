@@ -20,7 +20,7 @@ def scraper_of(request: HttpRequest) -> Caller | None:
 
 
 def _is_local(request: HttpRequest) -> bool:
-    """Tell whether a program on this machine asks: directly, for a proxy's own address proves nothing."""
+    """Return whether a program on this machine asks: directly, for a proxy's own address proves nothing."""
     address = request.META.get("REMOTE_ADDR", "")
     if "X-Forwarded-For" in request.headers or "Forwarded" in request.headers or settings.BEHIND_TLS:
         return False

@@ -36,7 +36,7 @@ class ServingCollector(Collector):
         self._names = names
 
     def collect(self) -> Iterable[Metric]:
-        """Give the sums over all processes."""
+        """Yield the sums over all processes."""
         yield from self._present()
         series = list(self._labelled(self._counts["series"]))
         yield from _histograms(series)
@@ -61,7 +61,7 @@ class ServingCollector(Collector):
         )
 
     def _present(self) -> Iterator[Metric]:
-        """Give what the live processes are at."""
+        """Yield what the live processes are at."""
         live = self._live
         yield _gauge("driftline_serving_processes", "Serving processes that live.", len(live))
         yield _gauge(
@@ -88,7 +88,7 @@ class ServingCollector(Collector):
         )
 
     def _circuits(self) -> Metric:
-        """Tell for how many processes the other server of a version is left alone, or on trial."""
+        """Return for how many processes the other server of a version is left alone, or on trial."""
         family = GaugeMetricFamily(
             "driftline_upstream_circuits",
             "Serving processes by the state of the circuit to another server.",
@@ -101,14 +101,14 @@ class ServingCollector(Collector):
         return family
 
     def _labelled(self, counts: dict[str, Any]) -> Iterator[tuple[tuple[str, ...], Any]]:
-        """Give counts with project, model, version and role or reason, of the models that may be seen."""
+        """Yield counts with project, model, version and role or reason, of the models that may be seen."""
         for key, count in sorted(counts.items()):
             model_id, version, word = read_label_key(key)
             if model_id in self._names:
                 yield (*self._names[model_id], version, word), count
 
     def _by_word(self, name: str, help_text: str, word: str) -> Metric:
-        """Give counts that are kept by model, version and a word, such as a reason."""
+        """Return counts that are kept by model, version and a word, such as a reason."""
         family = CounterMetricFamily(name, help_text, labels=[*LABELS[:3], word])
         for key, count in self._labelled(self._counts[name.removeprefix("driftline_")]):
             family.add_metric(list(key), count)

@@ -126,7 +126,7 @@ def _done(attempt: Attempt) -> str:
 
 
 def _lacks(attempt: Attempt, action: LinkAction) -> str:
-    """Say what keeps this person from acting: `sign-in`, `role`, or nothing."""
+    """Return what keeps this person from acting: `sign-in`, `role`, or nothing."""
     if not action.needs:
         return ""
     if attempt.visitor is None:

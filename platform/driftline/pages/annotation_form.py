@@ -30,7 +30,7 @@ class AnnotationForm(forms.Form):
 
 
 def newest_annotations(model: Model, newest: datetime | None) -> dict[str, Any]:
-    """Give the newest annotations of a model, how many there are, and a form that begins at its newest event."""
+    """Return the newest annotations of a model, how many there are, and a form that begins at its newest event."""
     stored = model.annotations.order_by("-start", "-pk")
     return {
         "annotations": stored[:SHOWN],

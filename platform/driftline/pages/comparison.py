@@ -105,7 +105,7 @@ class ComparedRow:
 
     @property
     def verdict(self) -> str:
-        """Say whether the interval of the difference leaves 0 out; empty where there is no interval."""
+        """Return whether the interval of the difference leaves 0 out; empty where there is no interval."""
         found = self.difference
         if found.lower is None or found.upper is None:
             return ""
@@ -333,6 +333,6 @@ def _before(own: Mapping[str, str], end: datetime, length: timedelta) -> str:
 
 
 def _dates(period: Period) -> tuple[str, str]:
-    """Give the first and the last day of a period as a form has them."""
+    """Return the first and the last day of a period as a form has them."""
     whole = _whole_days(period)
     return f"{whole.start:%Y-%m-%d}", f"{whole.end - _DAY:%Y-%m-%d}"

@@ -98,7 +98,7 @@ NAVIGATION = [
 
 
 def frame(request: HttpRequest) -> dict[str, Any]:
-    """Give the frame of a page; nothing for strangers, for the admin, and for parts of pages."""
+    """Return the frame of a page; nothing for strangers, for the admin, and for parts of pages."""
     if getattr(request, "user", None) is None or request.path.startswith("/admin/"):
         return {}
     display = {"display": display_of(request)}

@@ -149,7 +149,7 @@ def _names(model: Model) -> dict[str, Any]:
 
 
 def _preview(model: Model, expression: str) -> str:
-    """Say what an expression comes to over the newest rows."""
+    """Return what an expression comes to over the newest rows."""
     found = preview_metric(model=model, expression=expression)
     if found is None:
         return f"No rows of the newest {PREVIEW_DAYS} days are kept, so nothing can be computed before it is saved."

@@ -134,7 +134,7 @@ def _challenger(project: Project, plan: ModelPlan, one: PlantedChallenger) -> Ch
 
 
 def _decision(run: Run) -> str:
-    """Say how a run ended; one that only watches what it has promoted has decided."""
+    """Return how a run ended; one that only watches what it has promoted has decided."""
     if hasattr(run, "rollout") and run.rollout.state == Rollout.State.WATCHING:
         return RunState.PROMOTED
     return "" if run.state in ACTIVE_STATES else run.state

@@ -155,7 +155,7 @@ def rollback_effect(now: Deployment, version: Version) -> list[str]:
 
 
 def _canary_ends(now: Deployment) -> list[str]:
-    """Say what another champion does to a running canary."""
+    """Return what another champion does to a running canary."""
     if now.canary is None or now.canary_weight is None:
         return []
     return [

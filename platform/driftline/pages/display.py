@@ -48,7 +48,7 @@ def display_of(request: HttpRequest) -> Display:
 
 
 def localise(moment: datetime) -> datetime:
-    """Give a moment in the time zone of who looks at the page."""
+    """Return a moment in the time zone of who looks at the page."""
     return moment.astimezone(_zone.get())
 
 

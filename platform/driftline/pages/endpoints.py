@@ -56,7 +56,7 @@ class EndpointForm(forms.Form):
 
 
 def empty_form() -> EndpointForm:
-    """Give the form as it is first shown; its fields stand beside others on a page, so its ids have a prefix."""
+    """Return the form as it is first shown; its fields stand beside others on a page, so its ids have a prefix."""
     return EndpointForm(auto_id="endpoint_%s")
 
 
@@ -108,7 +108,7 @@ def _remote_version(fields: dict[str, Any]) -> RemoteVersionIn:
 
 
 def facts_of(version: Version) -> list[tuple[str, str]]:
-    """Tell of a remote version's endpoint what may be shown: never the credential, only whether there is one."""
+    """Return of a remote version's endpoint what may be shown: never the credential, only whether there is one."""
     described = version.endpoint or {}
     names = ", ".join(f"{ours} is {theirs}" for ours, theirs in described.get("names", {}).items())
     facts = [

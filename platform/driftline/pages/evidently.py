@@ -32,7 +32,7 @@ class VerdictsBeside:
 
 
 def is_comparable(report: Report) -> bool:
-    """Tell whether a report is about what Driftline judges too: drift of all that callers were answered."""
+    """Return whether a report is about what Driftline judges too: drift of all that callers were answered."""
     is_of_reference = report.reference_start is None and report.has_reference
     return report.preset == Preset.DATA_DRIFT and report.version_id is None and is_of_reference
 

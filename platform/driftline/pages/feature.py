@@ -232,7 +232,7 @@ def _status(drift: ShownWindow | None) -> str:
 
 
 def _advice(drift: ShownWindow | None) -> str:
-    """Say what would tell more, where the window cannot tell whether the feature drifted."""
+    """Return what would tell more, where the window cannot tell whether the feature drifted."""
     deciding = _deciding(drift.points) if drift else None
     if deciding is None or deciding.status != "not_informative":
         return ""
@@ -240,7 +240,7 @@ def _advice(drift: ShownWindow | None) -> str:
 
 
 def _summary(feature: str, drift: ShownWindow | None, changes: Sequence[str]) -> str:
-    """Say whether the feature drifted, what changed in words, and by which statistic that was decided."""
+    """Return whether the feature drifted, what changed in words, and by which statistic that was decided."""
     if drift is None:
         return f"{feature} was not compared in this range: there is no reference, or there are no rows."
     when = during(drift.start, drift.span)

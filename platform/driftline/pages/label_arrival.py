@@ -45,7 +45,7 @@ def _in_hours(points: list[MetricPoint]) -> list[Dot]:
 
 
 def coverage_by_class(model: Model, chosen: TimeRange, span: str) -> list[MetricPoint]:
-    """Give the newest window's label coverage of each predicted class, the most frequent first."""
+    """Return the newest window's label coverage of each predicted class, the most frequent first."""
     metric = "label_coverage_by_class"
     points = queries.judged_points(model, [metric], chosen.start, chosen.end, span=span).get(metric, [])
     newest = max((point.start for point in points), default=None)

@@ -360,7 +360,7 @@ class ErrorBudget:
 
     @property
     def sentence(self) -> str:
-        """Say what was allowed, what was used, and what is left."""
+        """Return what was allowed, what was used, and what is left."""
         slow_answers = (
             f"1 % of answers may take longer than {format_number(self.objective_ms)} ms; "
             f"of {self.answers:,} in this range {self.slower:,} did ({self.share:.2%})"
@@ -383,7 +383,7 @@ def _budget(model: Model, days: Sequence[tuple[datetime, NumericSummary]]) -> Er
 def _summary(
     model: Model, points: dict[str, list[MetricPoint]], faults: FailureReasons, budget: ErrorBudget | None
 ) -> PageSummary:
-    """Say how p99 stands to its objective and since when, and how many requests had no answer."""
+    """Return how p99 stands to its objective and since when, and how many requests had no answer."""
     series = points.get("latency_p99", [])
     newest = queries.newest_judged(series)
     firing = [one for one in queries.unresolved(model) if one.rule.metric in (*LATENCIES, "error_rate")]

@@ -56,7 +56,7 @@ COLUMN_METRICS = (*DRIFT_METRICS, *QUALITY_METRICS)
 
 
 def frame_of(request: PageRequest, name: str, tab: str) -> dict[str, Any]:
-    """Give what every page of a model shows: header, tabs, sentence and range."""
+    """Return what every page of a model shows: header, tabs, sentence and range."""
     model = get_model(project=request.visitor.project, name=name)
     chosen = range_of(request, model)
     return {
@@ -179,7 +179,7 @@ def _quality_tile(main: str, points: dict[str, list[MetricPoint]], chosen: TimeR
 def _unjudged_quality(
     series: list[MetricPoint], points: dict[str, list[MetricPoint]], chosen: TimeRange
 ) -> tuple[str, str]:
-    """Say why no window of a range has a judged value of the main metric."""
+    """Return why no window of a range has a judged value of the main metric."""
     if any(point.status == "unripe" for point in series):
         return "unripe", "labels are still coming"
     if (measured := queries.newest_measured(series)) is not None:

@@ -88,7 +88,7 @@ def health_of_models(project: Project, models: QuerySet[Model] | None = None) ->
 
 
 def verdict_of(models_health: Sequence[ModelHealth]) -> verdict.Statement:
-    """Say how many models need somebody, in the words of the worst one's page."""
+    """Return how many models need somebody, in the words of the worst one's page."""
     worst = {
         next((s.model.pk for s in models_health if s.status in statuses), None)
         for statuses in (verdict.TROUBLED, ("notice",))
@@ -205,7 +205,7 @@ def _windows_beyond_limits(models: QuerySet[Model]) -> dict[int, tuple[_Noticed,
 
 
 def _by_model(metrics: Mapping[int, str]) -> Case:
-    """Give each model its metric; the commonest one is the default, which spares naming the many that have it."""
+    """Map each model to its metric; the commonest one is the default, which spares naming the many that have it."""
     models_of: dict[str, list[int]] = {}
     for pk, metric in metrics.items():
         models_of.setdefault(metric, []).append(pk)

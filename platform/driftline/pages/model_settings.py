@@ -59,7 +59,7 @@ def _save(model: Model, parts: dict[str, Any], actor: str) -> None:
 
 
 def _facts(model: Model) -> dict[str, Any]:
-    """Give what the page says and does not change."""
+    """Return what the page says and does not change."""
     return {
         "lake": find_lake(project=model.project),
         "in_lake": content_of_model(model),

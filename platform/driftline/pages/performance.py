@@ -211,7 +211,7 @@ def _newest_of_each(points: dict[str, list[MetricPoint]], names: list[str]) -> l
 
 
 def _method(point: MetricPoint) -> str:
-    """Say how an interval was made, what the metric leaves out, and why its limit says nothing."""
+    """Return how an interval was made, what the metric leaves out, and why its limit says nothing."""
     detail = point.detail or {}
     method = str(detail.get("method", ""))
     if detail.get("blocks"):
@@ -253,7 +253,7 @@ def _estimates(points: dict[str, list[MetricPoint]]) -> Estimates | None:
 
 
 def _basis(estimate: MetricPoint) -> str:
-    """Say what an estimate is made from, and what it cannot tell."""
+    """Return what an estimate is made from, and what it cannot tell."""
     detail = estimate.detail or {}
     match detail.get("estimated_by"):
         case "features":

@@ -117,7 +117,7 @@ def pipeline(request: PageRequest, name: str) -> HttpResponse:
 
 
 def _saved(before: Workflow, after: Workflow) -> str:
-    """Say what was stored, and what of the secret went with the address that it was for."""
+    """Return what was stored, and what of the secret went with the address that it was for."""
     used = "the next run uses it" if after.trainer == REMOTE else "challengers are still trained here"
     if before.remote_secret and not after.remote_secret:
         return (

@@ -32,7 +32,7 @@ def prediction(request: PageRequest, name: str, prediction_id: str) -> HttpRespo
 
 
 def _sentence(logged: LoggedPrediction, label: LabelRevision | None) -> str:
-    """Say what was answered, whether the shadows agree, and what happened."""
+    """Return what was answered, whether the shadows agree, and what happened."""
     text = f"Version {logged['version']} answered {logged['prediction']}"
     others = [f"version {one['version']} {one['prediction']}" for one in logged["shadows"]]
     text += f"; in the shadow answered {', '.join(others)}" if others else ""

@@ -29,7 +29,7 @@ class CrashRecord:
 
     @property
     def sentence(self) -> str:
-        """Say how often it did harm lately, and what came of it."""
+        """Return how often it did harm lately, and what came of it."""
         times = "once" if self.count == 1 else f"{self.count} times"
         last = f"{self.last:%-d %b %Y %H:%M} UTC"
         history = f"It harmed the serving processes {times}: on {last} it {self.reason}"

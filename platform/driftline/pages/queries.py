@@ -252,7 +252,7 @@ def decisions_in(
 
 
 def changes_of(model: Model, feature: str, window: Period) -> list[str]:
-    """Say what changed of a feature between its reference and a window, the largest changes first."""
+    """Return what changed of a feature between its reference and a window, the largest changes first."""
     reference = reference_of(model, window)
     known = column_of(reference.summary, feature) if reference else None
     current = column_in(model, feature, window) if known else None
@@ -510,7 +510,7 @@ def _deployments(model: Model, start: datetime, end: datetime) -> Iterable[Mark]
 
 
 def time_of(change: DeploymentChange, oldest: datetime | None) -> datetime:
-    """Tell when a change was in event time; `oldest` is the model's first event.
+    """Return when a change was in event time; `oldest` is the model's first event.
 
     A first version comes before every event; the clock of that moment says nothing on an axis of event time.
     """
@@ -577,7 +577,7 @@ def last_promotions(project: Project) -> dict[int, datetime]:
 
 
 def versions_with_stage(model: Model, versions: Iterable[Version]) -> list[dict[str, Any]]:
-    """Give each of the model's versions that is shown with the part that it plays."""
+    """Return each of the model's versions that is shown with the part that it plays."""
     deployment = model.deployment
     shadows = set(deployment.shadows.values_list("pk", flat=True))
     return [{"version": version, "stage": _stage(version, deployment, shadows)} for version in versions]

@@ -88,7 +88,7 @@ class ReportForm(forms.Form):
 
     @property
     def methods(self) -> list[forms.BoundField]:
-        """Give the fields that concern drift alone."""
+        """Return the fields that concern drift alone."""
         return [self[name] for name in METHODS]
 
     @property

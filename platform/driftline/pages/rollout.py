@@ -90,7 +90,7 @@ def _weight_chart(run: Run, rollout: Rollout) -> Chart:
 
 
 def _periods(history: Sequence[Mapping[str, Any]], end: datetime) -> list[Dot]:
-    """Give each weight as a period that lasts until the next one."""
+    """Return each weight as a period that lasts until the next one."""
     moments = [*(parse_timestamp(one["at"]) for one in history), end]
     return [
         Dot(begin, until, one["weight"] * 100)

@@ -172,7 +172,7 @@ def _change(request: PageRequest, action: str, form: RoutesForm) -> bool:
 
 
 def _answer(project: Project, current: ProjectRouting, text: str) -> dict[str, Any]:
-    """Say who gets an incident with the labels that were asked for; nothing where none were."""
+    """Return who gets an incident with the labels that were asked for; nothing where none were."""
     if not text.strip():
         return {"labels": ""}
     try:
@@ -217,7 +217,7 @@ def _shown(route: AlertRoute) -> RouteShown:
 
 
 def _timing(route: AlertRoute) -> Iterator[str]:
-    """Say when a route sends, a phrase each."""
+    """Yield when a route sends, a phrase each."""
     yield f"Waits {_length(route.group_wait)} for more alerts" if route.group_wait else "Sends at once"
     if route.group_interval:
         yield f"Changes at most every {_length(route.group_interval)}"

@@ -90,7 +90,7 @@ def runs(request: PageRequest, name: str) -> HttpResponse:
 
 
 def _newest(newest: Run) -> str:
-    """Say how the newest run stands."""
+    """Return how the newest run stands."""
     if newest.waiting_for:
         return f"Run {newest.pk}, the newest, waits for {newest.waiting_for}."
     if wait := wait_of(newest):

@@ -89,7 +89,7 @@ def _about(model: Model) -> dict[str, Any]:
 
 
 def _as_filter(one: FoundSegment | GrownSegment) -> str:
-    """Give a segment as the page of predictions filters by it, where it is one value of one feature."""
+    """Return a segment as the page of predictions filters by it, where it is one value of one feature."""
     first = one.conditions[0]
     is_value = len(one.conditions) == 1 and first.value is not None
     return f"{first.feature}:{first.value}" if is_value else ""

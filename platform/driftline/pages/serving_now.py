@@ -90,7 +90,7 @@ class ServingNow:
 
     @property
     def sentence(self) -> str:
-        """Say how many processes answer, how much, and what waits."""
+        """Return how many processes answer, how much, and what waits."""
         if not self.processes:
             return "No serving process runs now."
         count = len(self.processes)

@@ -45,7 +45,7 @@ class SettingsPart(forms.Form):
                 field.widget.attrs["disabled"] = True
 
     def stored(self) -> dict[str, Any]:
-        """Give the present value of each field."""
+        """Return the present value of each field."""
         return {name: getattr(self.model, name, None) for name in self.base_fields}
 
     def prepare(self) -> None:
@@ -248,7 +248,7 @@ class KeepingForm(SettingsPart):
         return float(self.cleaned_data["thumbnail_share"] or 0.0)
 
     def policy_fields(self) -> Iterator[BoundField]:
-        """Give the fields of the features, in the order of their names."""
+        """Yield the fields of the features, in the order of their names."""
         return (self[f"feature_{place}"] for place in range(len(self.features)))
 
     def clean(self) -> dict[str, Any]:
@@ -275,7 +275,7 @@ class KeepingForm(SettingsPart):
         self.fields["sure"].widget.attrs["autofocus"] = True
 
     def _keeps_less(self, values: dict[str, Any]) -> bool:
-        """Tell whether rows or summaries go earlier than before."""
+        """Return whether rows or summaries go earlier than before."""
         return (self.model.rows_kept, values["rows_kept"]) == (RowsKept.ALL, RowsKept.NONE) or any(
             _kept_days(values[name], getattr(settings, setting))
             < _kept_days(getattr(self.model, name), getattr(settings, setting))
@@ -288,7 +288,7 @@ class KeepingForm(SettingsPart):
         return plain | ({"privacy": policies} if policies else {})
 
     def _policies(self, values: dict[str, Any]) -> dict[str, str]:
-        """Give the new policy of each feature that has another one than before."""
+        """Return the new policy of each feature that has another one than before."""
         chosen = {name: values[f"feature_{place}"] for place, name in enumerate(self.features)}
         return {
             name: policy for name, policy in chosen.items() if policy != self.model.privacy.get(name, KEEP)

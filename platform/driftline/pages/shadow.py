@@ -132,7 +132,7 @@ def _unpaired_evidence(model: Model, champion: Version, challenger: Version) -> 
 
 
 def _unpaired_summary(compared: UnpairedComparisonOut, gate: Mapping[str, Any]) -> PageSummary:
-    """Say what the canary shows, and that its requests were others than the champion's."""
+    """Return what the canary shows, and that its requests were others than the champion's."""
     rows, version = compared.sides["challenger"]["rows"], compared.challenger
     if not rows:
         return PageSummary("no_data", f"Version {version} is a canary and has answered no request yet.")
@@ -169,7 +169,7 @@ DECISIONS = {
 def _summary(
     champion: Version, challenger: Version, agreement: Agreement, gate: Mapping[str, Any] | None
 ) -> PageSummary:
-    """Say whether to promote and by what, else how far the versions agree and what is missing."""
+    """Return whether to promote and by what, else how far the versions agree and what is missing."""
     both = (
         f"it answers like version {champion.version} on {agreement.share:.1%} of {agreement.pairs:,} requests"
     )

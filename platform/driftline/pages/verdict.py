@@ -71,7 +71,7 @@ def _piece(part: Phrase) -> SafeString:
 
 
 def of_model(model: Model) -> Statement:
-    """Say how a model is: its worst open incident and likely cause, or that nothing is wrong."""
+    """Return how a model is: its worst open incident and likely cause, or that nothing is wrong."""
     newest = newest_event(model)
     if newest is None:
         return Statement(
@@ -113,7 +113,7 @@ def of_model(model: Model) -> Statement:
 
 
 def _stuck(model: Model, stuck: Sequence[StuckWork]) -> list[Phrase]:
-    """Say what cannot be summarised, measured or judged, and why."""
+    """Return what cannot be summarised, measured or judged, and why."""
     first = stuck[0]
     at = "" if first.start is None else f" of {_day(first.start)}"
     more = f" and {len(stuck) - 1} more" if len(stuck) > 1 else ""
@@ -131,7 +131,7 @@ def _named(model: Model) -> str:
 
 
 def _complaint(incident: Incident) -> list[Phrase]:
-    """Say what its rule measures now, as the tile and the chart of the same page do, and since when it is wrong."""
+    """Return what its rule measures now, as the tile and the chart of the same page do, and since when it is wrong."""
     how = "has changed" if incident.severity == "notice" else "has been degraded"
     rule, newest = incident.rule, queries.newest_of(incident)
     measure, url = measured(incident.opening), reverse("incident", args=[incident.pk])
@@ -191,7 +191,7 @@ def _no_cause(unresolved: Sequence[Incident]) -> list[Phrase]:
 
 
 def _evidence(causes: Sequence[dict[str, object]], name: str, now: MetricPoint | None) -> str:
-    """Tell how a feature drifts on the newest judged day; what was broken, and all else, as the incident opened."""
+    """Return how a feature drifts on the newest judged day; what was broken, and all else, as the incident opened."""
     evidence = []
     if causes[0].get("kind") == FAULT or now is None:
         evidence.append(f"{_as_it_opened(causes[0], name)} when it opened")
@@ -344,7 +344,7 @@ def _day(moment: datetime) -> str:
 
 
 def of_project(verdicts: Sequence[tuple[Model, Statement]]) -> Statement:
-    """Say how many models need somebody; the worst one's own sentence follows."""
+    """Return how many models need somebody; the worst one's own sentence follows."""
     if not verdicts:
         return Statement(
             "no_data",
@@ -368,7 +368,7 @@ def of_project(verdicts: Sequence[tuple[Model, Statement]]) -> Statement:
 
 
 def _unwatched(statuses: Sequence[str]) -> str:
-    """Say how many models nothing is known of, which is no reason to be calm."""
+    """Return how many models nothing is known of, which is no reason to be calm."""
     clauses = []
     for status, what in ((NOT_MONITORED, "not monitored"), (LEARNING, "still learning")):
         many = statuses.count(status)

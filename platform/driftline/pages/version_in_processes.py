@@ -20,7 +20,7 @@ class ProcessReport:
 
 
 def version_in_processes(version: Version, home: Path) -> list[ProcessReport]:
-    """Tell of each live process whether it holds the version, where it runs, and why it does not."""
+    """Return of each live process whether it holds the version, where it runs, and why it does not."""
     return [ProcessReport(one.process, *_words(one)) for one in serving_of(version, live_reports(home))]
 
 

@@ -213,7 +213,7 @@ def artifact(request: PageRequest, name: str, version: str) -> Download:
 def parts_of(
     model: Model, versions: Iterable[Version], changes: Sequence[DeploymentChange]
 ) -> dict[int, VersionRole]:
-    """Tell the part of each of these versions, with the change of all `changes` that gave it."""
+    """Return the part of each of these versions, with the change of all `changes` that gave it."""
     oldest = oldest_event(model)
     parts = {}
     for row in queries.versions_with_stage(model, versions):
@@ -224,7 +224,7 @@ def parts_of(
 
 
 def is_moved(changes: Iterable[DeploymentChange]) -> bool:
-    """Tell whether a change lies elsewhere in event time than on this machine's clock, as in history sent later."""
+    """Return whether a change lies elsewhere in event time than on this machine's clock, as in history sent later."""
     return any(abs(change.at - change.event_time) > queries.DAY for change in changes)
 
 
@@ -243,7 +243,7 @@ def _began(changes: Sequence[DeploymentChange], version: str, stage: str) -> Dep
 
 
 def stages_in(state: Mapping[str, Any], version: str) -> set[str]:
-    """Tell the parts that a version has in one state of the deployment, as the audit rows keep it."""
+    """Return the parts that a version has in one state of the deployment, as the audit rows keep it."""
     stages = set()
     if state.get("champion") == version:
         stages.add("champion")

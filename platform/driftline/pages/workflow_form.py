@@ -47,7 +47,7 @@ class WorkflowPart(SettingsPart):
 
 
 def _may_be_empty(name: str) -> bool:
-    """Tell whether a setting of the workflow may be left out: it is no number that something must be done by."""
+    """Return whether a setting of the workflow may be left out: it is no number that something must be done by."""
     field = Workflow._meta.get_field(name) if hasattr(Workflow, name) else None
     return field is None or bool(getattr(field, "null", False)) or field.get_internal_type() != "IntegerField"
 
@@ -87,7 +87,7 @@ class TrainerForm(WorkflowPart):
             )
 
     def parameter_fields(self) -> Iterator[BoundField]:
-        """Give the fields of the trainer's parameters."""
+        """Yield the fields of the trainer's parameters."""
         return (self[name] for name in self.fields if name.startswith("parameter"))
 
     def clean_parameters(self) -> str:
@@ -202,7 +202,7 @@ class GateForm(WorkflowPart):
             )
 
     def margin_fields(self) -> Iterator[BoundField]:
-        """Give the fields of the margins."""
+        """Yield the fields of the margins."""
         return (self[name] for name in self.fields if name.startswith(_MARGIN))
 
     def changes(self) -> dict[str, Any]:
@@ -229,7 +229,7 @@ def trainers_of(workflow: Workflow) -> list[str]:
 
 
 def margins_of(workflow: Workflow) -> Mapping[str, float]:
-    """Give the margins in force; of the usual ones those of metrics that are judged of the model."""
+    """Return the margins in force; of the usual ones those of metrics that are judged of the model."""
     judged = JUDGED.get(workflow.model.task, ())
     usual = {name: margin for name, margin in GATE_DEFAULTS.margins.items() if name in judged}
     margins: Mapping[str, float] = workflow.gate.get("margins", usual)

@@ -150,7 +150,7 @@ def _binary(subject: str, locate: Callable[[], object]) -> Finding:
 
 
 def _certificate() -> Iterator[Finding]:
-    """Say until when the certificate of the serving ports is valid, where Driftline itself ends TLS."""
+    """Yield until when the certificate of the serving ports is valid, where Driftline itself ends TLS."""
     if settings.TLS_CERTIFICATE is None:
         return
     subject, remedy = "TLS certificate", "Renew the file; the server uses a new one without a restart."
@@ -221,7 +221,7 @@ def _migrations() -> Finding:
 
 
 def _log_keys(paths: HomePaths) -> Finding:
-    """Say what is sealed, and which keys must come back for it to be read."""
+    """Return what is sealed, and which keys must come back for it to be read."""
     health = look_at_keys(paths.home)
     can_seal = not settings.ENCRYPT_LOG or bool(master_keys(paths.home))
     text = f"{health.sealed_chunks} sealed chunks and {health.sealed_files} sealed files of spool and jobs"
@@ -255,7 +255,7 @@ def _stuck_work() -> Finding:
 
 
 def _operators() -> Finding:
-    """Say whether anybody can open the admin: nobody else makes an operator there."""
+    """Return whether anybody can open the admin: nobody else makes an operator there."""
     count = operators().count()
     if count:
         return Finding("operators", f"{count:,} can sign in")
@@ -312,7 +312,7 @@ def _heartbeat(paths: HomePaths) -> Finding:
 
 
 def _background_work() -> Iterator[Finding]:
-    """Say what long work was given up or waits too long."""
+    """Yield what long work was given up or waits too long."""
     failed, waiting = given_up(), late()
     yield Finding(
         "background work",
@@ -356,7 +356,7 @@ def _replica() -> Iterator[Finding]:
 
 
 def _last_backup() -> Finding:
-    """Say when the last backup was made; whether one is due depends on what else copies this installation."""
+    """Return when the last backup was made; whether one is due depends on what else copies this installation."""
     made = last_backup()
     if made is None:
         return Finding("last backup", "none was made; manage.py backup FOLDER makes one")
@@ -365,7 +365,7 @@ def _last_backup() -> Finding:
 
 
 def _wal_archive(paths: HomePaths) -> Iterator[Finding]:
-    """Say how the log is archived, where it is to be, and why moments might not be restorable."""
+    """Yield how the log is archived, where it is to be, and why moments might not be restorable."""
     archive = settings.WAL_ARCHIVE
     if archive is None or settings.DATABASE_URL:
         return
@@ -447,7 +447,7 @@ def _remedy_of_late(sink: Sink) -> str:
 
 
 def _audit_exports() -> Iterator[Finding]:
-    """Say how far the receivers of audit entries are, and why one is not further."""
+    """Yield how far the receivers of audit entries are, and why one is not further."""
     for status in export_statuses(now=now()):
         subject = f"audit trail to {status.receiver}"
         text = f"{status.waiting:,} entries wait, the oldest for {status.behind_seconds:,.0f} s"

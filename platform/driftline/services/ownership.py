@@ -50,7 +50,7 @@ def own(paths: HomePaths, owner: Owner) -> Iterator[None]:
 
 
 def current_owner(paths: HomePaths) -> Owner | None:
-    """Tell which supervisor runs the home, None when none lives."""
+    """Return which supervisor runs the home, None when none lives."""
     try:
         descriptor = os.open(paths.supervisor_lock, os.O_RDWR)
     except FileNotFoundError:

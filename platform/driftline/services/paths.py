@@ -72,7 +72,7 @@ class HomePaths:
 
 
 def home_paths(home: Path | str) -> HomePaths:
-    """Give the paths of `home`, which may be relative to the working folder."""
+    """Return the paths of `home`, which may be relative to the working folder."""
     return HomePaths(Path(home).absolute())
 
 

@@ -229,7 +229,7 @@ def _check_version(paths: HomePaths, binaries: Path) -> None:
 
 
 def _has_database(paths: HomePaths) -> bool:
-    """Tell whether the server answers; the first answer creates our database."""
+    """Return whether the server answers; the first answer creates our database."""
     try:
         connection = connect(paths, database="postgres")
     except psycopg2.OperationalError:

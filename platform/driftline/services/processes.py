@@ -159,7 +159,7 @@ class Process:
         return code
 
     def log_tail(self) -> str:
-        """Give the last lines of the child's log, with where the rest is."""
+        """Return the last lines of the child's log, with where the rest is."""
         try:
             tail = self._log_path.read_text(errors="replace").splitlines()[-LINES_SHOWN:]
         except FileNotFoundError:

@@ -11,7 +11,7 @@ DATABASE_USER = "driftline"
 
 
 def embedded_database_settings(home: Path | str) -> dict[str, Any]:
-    """Give Django's `DATABASES` entry for the embedded PostgreSQL of `home`."""
+    """Return Django's `DATABASES` entry for the embedded PostgreSQL of `home`."""
     return {
         "ENGINE": "driftline.common.database",
         "NAME": DATABASE_NAME,
@@ -22,5 +22,5 @@ def embedded_database_settings(home: Path | str) -> dict[str, Any]:
 
 
 def embedded_broker_url(home: Path | str) -> str:
-    """Give Celery's broker URL for the embedded Valkey of `home`."""
+    """Return Celery's broker URL for the embedded Valkey of `home`."""
     return f"redis+socket://{quote(str(home_paths(home).valkey_socket))}"

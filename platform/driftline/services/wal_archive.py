@@ -196,7 +196,7 @@ def files_before(log: Path, first: str) -> list[Path]:
 
 
 def had_ended(log: Path, moment: datetime) -> bool:
-    """Tell whether nothing was written to a log just before a moment, or since; one in use is, every few minutes."""
+    """Return whether nothing was written to a log just before a moment, or since; one in use is, every few minutes."""
     return all(segment.written_until < moment - QUIET_AFTER for segment in segments_of(log))
 
 

@@ -77,7 +77,7 @@ def archive(folder: Path, home: Path, source: Path, name: str, *, data: Path) ->
 
 
 def _is_filling_the_disk(data: Path) -> bool:
-    """Tell whether little is free and more than that waits: a disk that is merely small is no reason to give up."""
+    """Return whether little is free and more than that waits: a disk that is merely small is no reason to give up."""
     free = shutil.disk_usage(data).free
     waiting = len(list((data / "pg_wal/archive_status").glob("*.ready"))) * SEGMENT_BYTES
     return free < GIVE_UP_BELOW_BYTES and free < waiting
@@ -94,7 +94,7 @@ def restore(folder: Path, name: str, target: Path) -> None:
 
 
 def _is_needed(name: str, last: str) -> bool:
-    """Tell whether a file is a segment of the log up to one that was there when the restore began.
+    """Return whether a file is a segment of the log up to one that was there when the restore began.
 
     The first eight digits are the timeline.
     """
@@ -124,7 +124,7 @@ def _keep_segment(source: Path, target: Path) -> None:
 
 
 def _holds(target: Path, source: Path) -> bool:
-    """Tell whether a stored file is the same; PostgreSQL asks again where it was stopped before it noted that."""
+    """Return whether a stored file is the same; PostgreSQL asks again where it was stopped before it noted that."""
     with tempfile.TemporaryDirectory() as folder:
         unpacked = Path(folder) / "segment"
         try:

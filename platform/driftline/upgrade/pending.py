@@ -66,7 +66,7 @@ class PendingMigrations:
     """Whether the database holds nothing yet."""
 
     def describe(self) -> Iterator[str]:
-        """Say how many there are of which app, and what is to know of them; nothing where there are none."""
+        """Yield how many there are of which app, and what is to know of them; nothing where there are none."""
         if self.names:
             apps = Counter(name.partition(".")[0] for name in self.names)
             counts = ", ".join(f"{count} of {app}" for app, count in apps.items())
@@ -152,7 +152,7 @@ def _large_tables() -> dict[str, int]:
 
 
 def _remarks(migration: migrations.Migration, large: Mapping[str, int]) -> Iterator[str]:
-    """Say which large tables a migration locks for long, by its kinds of operations."""
+    """Yield which large tables a migration locks for long, by its kinds of operations."""
     operations = list(_database_operations(migration.operations))
     for table, size in large.items():
         if any(_works_through(operation, table, migration.app_label) for operation in operations):

@@ -32,7 +32,7 @@ def export(options: argparse.Namespace) -> int:
 
 
 def plan(options: argparse.Namespace) -> int:
-    """Tell what applying a file would do."""
+    """Return what applying a file would do."""
     with _client() as client:
         changes = _send(client, "plan", _read(options.file))
     _show(changes, options, applied=False)

@@ -55,7 +55,7 @@ def _register(estimator: type, convert: Any, options: dict[str, Any], is_classif
 
 
 def with_float32_thresholds(model: Any) -> Any:
-    """Give a copy of a fitted LGBMClassifier or LGBMRegressor whose thresholds are float32."""
+    """Return a copy of a fitted LGBMClassifier or LGBMRegressor whose thresholds are float32."""
     rounded = copy(model)
     text = round_thresholds_down(model.booster_.model_to_string())
     rounded._Booster = needed("lightgbm").Booster(model_str=text)

@@ -22,7 +22,7 @@ def needed(module: str) -> Any:
 
 
 def versions_of(*packages: str) -> dict[str, str]:
-    """Tell the installed versions of those packages that are there."""
+    """Return the installed versions of those packages that are there."""
     found = {}
     for package in packages:
         try:

@@ -47,7 +47,7 @@ class Parity:
         return max(kind.max_difference for kind in self.kinds.values())
 
     def described(self) -> dict[str, Any]:
-        """Give the numbers as the version's lineage keeps them; a number against NaN is no distance, so None."""
+        """Return the numbers as the version's lineage keeps them; a number against NaN is no distance, so None."""
         largest = self.max_difference if math.isfinite(self.max_difference) else None
         shares = {f"share_differing_{name}": kind.share for name, kind in self.kinds.items()}
         return {

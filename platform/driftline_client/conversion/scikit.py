@@ -52,7 +52,7 @@ def convert(model: Any, table: Table) -> Converted:
 
 
 def _answers_classes(model: Any) -> bool:
-    """Tell a classifier from a regressor; raises DriftlineError for anything else."""
+    """Distinguish a classifier from a regressor; raises DriftlineError for anything else."""
     base = needed("sklearn.base")
     if base.is_regressor(model):
         return False
@@ -106,7 +106,7 @@ def _families(model: Any) -> set[str]:
 
 
 def _prepared(model: Any) -> Any:
-    """Give a copy whose LightGBM thresholds are float32, where the model is one or a pipeline's step is."""
+    """Return a copy whose LightGBM thresholds are float32, where the model is one or a pipeline's step is."""
     if hasattr(model, "steps"):
         pipeline = copy(model)
         pipeline.steps = [(name, _prepared(step)) for name, step in model.steps]

@@ -34,7 +34,7 @@ class Table:
 
     @property
     def has_gaps(self) -> bool:
-        """Tell whether a number is missing."""
+        """Return whether a number is missing."""
         floats = [place for place, kind in enumerate(self.types) if kind == "float"]
         return any(bool(np.isnan(self.column(place).astype(np.float64)).any()) for place in floats)
 
@@ -44,11 +44,11 @@ class Table:
         return Table(chosen, self.names, self.types)
 
     def column(self, place: int) -> Any:
-        """Give one column's values as the model sees them."""
+        """Return one column's values as the model sees them."""
         return self.rows.iloc[:, place].to_numpy() if self.is_frame else self.rows[:, place]
 
     def with_column(self, place: int, values: Any) -> "Table":
-        """Give the same rows with other values in one column, in the column's type where that can hold them."""
+        """Return the same rows with other values in one column, in the column's type where that can hold them."""
         rows = self.rows.copy()
         if self.is_frame:
             rows.isetitem(place, values)
@@ -57,12 +57,12 @@ class Table:
         return Table(rows, self.names, self.types)
 
     def tensor(self) -> Any:
-        """Give all columns as one tensor."""
+        """Return all columns as one tensor."""
         values = self.rows.to_numpy() if self.is_frame else np.asarray(self.rows)
         return values.astype(object if self.has_text else np.float32)
 
     def tensors(self) -> dict[str, Any]:
-        """Give one tensor a column."""
+        """Return one tensor a column."""
         kinds = [object if kind == "string" else np.float32 for kind in self.types]
         return {
             name: self.column(place).astype(kind).reshape(-1, 1)

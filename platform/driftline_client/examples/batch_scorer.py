@@ -59,7 +59,7 @@ def show(done: int, total: int) -> None:
 
 
 def report(result: FrameResult) -> FrameResult:
-    """Say what became of the rows, and which were refused."""
+    """Return what became of the rows, and which were refused."""
     print(f"{result.accepted:,} accepted, {result.duplicates:,} known already, {result.rejected:,} refused")
     for row, fault in result.faults.items():
         print(f"row {row}: {fault.detail}", file=sys.stderr)

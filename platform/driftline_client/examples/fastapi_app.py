@@ -34,7 +34,7 @@ class Outcome(BaseModel):
 
 
 def score(application: Application) -> float:
-    """Give the probability that a loan is repaid; your own model stands here."""
+    """Return the probability that a loan is repaid; your own model stands here."""
     return 1 / (1 + math.exp(3 - application.income / 10 - (application.region == "north")))
 
 
@@ -49,7 +49,7 @@ async def lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 
 def watched(request: Request) -> aio.AsyncModelHandle:
-    """Give the model that the predictions are logged to."""
+    """Return the model that the predictions are logged to."""
     return request.app.state.approvals
 
 

@@ -39,7 +39,7 @@ class Folder:
         """Do nothing: nothing is open."""
 
     def pages(self) -> Iterator[Sequence[ObjectInfo]]:
-        """Give the files with the prefix, a thousand at a time; see `ObjectStore`."""
+        """Yield the files with the prefix, a thousand at a time; see `ObjectStore`."""
         self._unlisted = ""
         page: list[ObjectInfo] = []
         settled = now().timestamp() - SETTLED_SECONDS

@@ -20,7 +20,7 @@ MAX_FOOTER_BYTES = 64 << 20
 
 
 def read_parquet(file: IO[bytes], start: int) -> Iterator[tuple[bytes, str]]:
-    """Give the rows from `start` on, or nothing of a row and why; times without a zone are taken for UTC.
+    """Yield the rows from `start` on, or nothing of a row and why; times without a zone are taken for UTC.
 
     Raises ValueError, OSError and errors of Arrow where the file is broken.
     """

@@ -69,7 +69,7 @@ class RemoteStore(ABC):
         return ""
 
     def pages(self) -> Iterator[Sequence[ObjectInfo]]:
-        """Give the objects with the prefix, some at a time; see `ObjectStore`."""
+        """Yield the objects with the prefix, some at a time; see `ObjectStore`."""
         query = self.first_page_query()
         while True:
             status, body = self.get("", query, {}, MAX_PAGE_BYTES)

@@ -44,7 +44,7 @@ class OutOfTime(Exception):
 def read_rows(
     file: IO[bytes], path: str, settings: ObjectsSettings, *, start: int, deadline: float = float("inf")
 ) -> Iterator[Row]:
-    """Give the rows of an object from the row `start` on, until the deadline, a time of `time.monotonic`.
+    """Yield the rows of an object from the row `start` on, until the deadline, a time of `time.monotonic`.
 
     Raises BrokenObject and OutOfTime.
     """

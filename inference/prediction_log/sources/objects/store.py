@@ -49,7 +49,7 @@ class ObjectStore(Protocol):
     """A place with objects."""
 
     def pages(self) -> Iterator[Sequence[ObjectInfo]]:
-        """Give all objects with the prefix in the order of the bytes of their names, some at a time.
+        """Yield all objects with the prefix in the order of the bytes of their names, some at a time.
 
         Raises AdapterFailed.
         """

@@ -235,7 +235,7 @@ def _read_indexes(payload: bytes) -> tuple[tuple[int, ...], int]:
 
 
 def _varints(payload: bytes) -> Iterator[tuple[int, int]]:
-    """Give the numbers that a text begins with, zigzag as Kafka's, each with where the next one begins."""
+    """Yield the numbers that a text begins with, zigzag as Kafka's, each with where the next one begins."""
     place = 0
     while True:
         number = shift = 0

@@ -18,7 +18,7 @@ class Database(Protocol):
     """Whether each statement costs: then few are sent, for many rows, which are read on over pages."""
 
     def read(self, query: Query) -> Iterator[tuple[Sequence[str], Sequence[Any]]]:
-        """Give rows with the names of their columns, without holding all of them in memory."""
+        """Yield rows with the names of their columns, without holding all of them in memory."""
 
     def count(self, query: Query) -> int:
         """Return the number that a statement gives."""

@@ -66,7 +66,7 @@ class MysqlDatabase:
         self._limit.close()
 
     def read(self, query: Query) -> Iterator[tuple[Sequence[str], Sequence[Any]]]:
-        """Give the rows of a statement as they come; see `Database`."""
+        """Yield the rows of a statement as they come; see `Database`."""
         with _failures(), self._connection.cursor(SSCursor) as cursor:
             with self._limit.step():
                 cursor.execute(query.text, tuple(query.values))

@@ -63,7 +63,7 @@ class PostgresqlDatabase:
         self._limit.close()
 
     def read(self, query: Query) -> Iterator[tuple[Sequence[str], Sequence[Any]]]:
-        """Give the rows of a statement by a cursor of the server; see `Database`."""
+        """Yield the rows of a statement by a cursor of the server; see `Database`."""
         with _failures():
             try:
                 self._begin()

@@ -36,7 +36,7 @@ class RestDatabase:
         """Do nothing: no connection is kept."""
 
     def read(self, query: Query) -> Iterator[tuple[Sequence[str], Sequence[Any]]]:
-        """Give the rows of a statement, a part of them at a time; see `Database`."""
+        """Yield the rows of a statement, a part of them at a time; see `Database`."""
         return islice(self._read(query), query.max_rows)
 
     def count(self, query: Query) -> int:

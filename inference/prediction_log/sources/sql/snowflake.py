@@ -253,7 +253,7 @@ def _unpacked(body: bytes, max_bytes: int) -> bytes:
 
 
 def _rows_of(data: Raw) -> Iterator[bytes]:
-    """Give each row of a list of rows, as JSON, without holding all of them in memory: short ones grow 20 times."""
+    """Yield each row of a list of rows, as JSON, without holding all of them in memory: short ones grow 20 times."""
     position = 1  # behind the bracket
     while row := _ROW.match(data, position):
         yield row[1]

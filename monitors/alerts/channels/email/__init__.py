@@ -117,7 +117,7 @@ def _headers(delivery: Delivery) -> dict[str, str]:
 
 
 def _answer() -> str:
-    """Say where the e-mail went; without a mail server nobody finds it in an inbox."""
+    """Return where the e-mail went; without a mail server nobody finds it in an inbox."""
     if settings.EMAIL_URL:
         return "accepted for delivery"
     return f"written to a file in {settings.HOME / 'mail'}, as DRIFTLINE_EMAIL_URL names no mail server"

@@ -134,7 +134,7 @@ def _subject(story: Story) -> str:
 
 
 def _word(story: Story) -> str:
-    """Say what happened to the incident."""
+    """Return what happened to the incident."""
     if story.event == RESOLVED:
         return "closed" if story.incident.closed_by else "resolved"
     return {UPDATED: "updated", REMINDER: "reminder"}.get(story.event, "opened")

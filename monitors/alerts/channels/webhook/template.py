@@ -97,7 +97,7 @@ def _check_placeholders(pointer: str, text: str) -> int:
 
 
 def _is_known(value: Any, path: list[str]) -> bool:
-    """Tell whether a sample has a path; below what is empty in it there may be anything."""
+    """Return whether a sample has a path; below what is empty in it there may be anything."""
     if not path or value is None or value in ({}, []):
         return True
     if isinstance(value, list):
@@ -106,7 +106,7 @@ def _is_known(value: Any, path: list[str]) -> bool:
 
 
 def _alternatives(name: str) -> str:
-    """Say what there is where a name leads nowhere: `incident has id, url, ...`."""
+    """Return what there is where a name leads nowhere: `incident has id, url, ...`."""
     value: Any = SAMPLES[0]
     known: list[str] = []
     for part in name.split("."):

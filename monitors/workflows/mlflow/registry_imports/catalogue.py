@@ -75,7 +75,7 @@ def list_versions(registry: RegisteredModel) -> list[ListedVersion]:
 
 
 def _pages(server: str, secret: str, path: str, field: str, query: dict[str, str]) -> Iterator[Any]:
-    """Give the entries of each page; a server that names the same next page for ever ends at the deadline."""
+    """Yield the entries of each page; a server that names the same next page for ever ends at the deadline."""
     ends_at = time.monotonic() + LISTING_SECONDS
     token = ""
     while True:

@@ -66,7 +66,7 @@ class Orchestrator:
     """Whether a run of it can be found by its key and ended; who can stop can poll too."""
 
     def fault_in_secret(self, secret: str) -> str:
-        """Say why a secret could never work and what to use; empty where it could."""
+        """Return why a secret could never work and what to use; empty where it could."""
         return ""
 
     def start(self, pipeline: Pipeline, key: str, order: Order) -> str:

@@ -80,7 +80,7 @@ class Dagster(Orchestrator):
 
 
 def _reason_in(found: Any) -> str:
-    """Say what Dagster answered instead of what was asked for."""
+    """Return what Dagster answered instead of what was asked for."""
     return str(value_at(found, "message") or value_at(found, "__typename") or "no reason")
 
 

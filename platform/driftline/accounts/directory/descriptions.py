@@ -8,7 +8,7 @@ MAX_LISTED = 200
 
 
 def service_provider_config() -> dict[str, Any]:
-    """Say which parts of the protocol there are."""
+    """Return which parts of the protocol there are."""
     absent = {"supported": False}
     return {
         "schemas": ["urn:ietf:params:scim:schemas:core:2.0:ServiceProviderConfig"],

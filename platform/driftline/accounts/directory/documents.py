@@ -144,7 +144,7 @@ def projected(document: dict[str, Any], asked: Mapping[str, str]) -> dict[str, A
 
 
 def is_asked_for(name: str, asked: Mapping[str, str]) -> bool:
-    """Tell whether an attribute is to be in the answer."""
+    """Return whether an attribute is to be in the answer."""
     wanted, unwanted = _names(asked.get("attributes", "")), _names(asked.get("excludedAttributes", ""))
     return (not wanted or name.lower() in wanted) and name.lower() not in unwanted
 

@@ -72,7 +72,7 @@ def allow_directory_token(*, prefix: str, networks: Iterable[str], actor: str) -
 def rotate_directory_token(
     *, prefix: str, actor: str, now: datetime, overlap_hours: int = OVERLAP_HOURS
 ) -> tuple[DirectoryToken, str]:
-    """Give a token a new secret and return both; the one before ends after the overlap, by itself.
+    """Make a new secret for a token and return both; the one before ends after the overlap, by itself.
 
     Of two secrets that a token has, the older one ends at once. Raises Problem 404 where no valid token begins so, 422
     for a wrong overlap.

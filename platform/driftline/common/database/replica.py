@@ -49,7 +49,7 @@ class _Replica:
         self._looked_at = float("-inf")
 
     def may_answer(self, reader: str) -> bool:
-        """Tell whether the standby is fit to be read, and has all that this reader wrote."""
+        """Return whether the standby is fit to be read, and has all that this reader wrote."""
         self._look_when_due()
         state = self._state
         return not state.trouble and cache.get(_key(reader), 0) <= state.replayed

@@ -42,7 +42,7 @@ class DatabaseWatch:
 
     @property
     def is_watching(self) -> bool:
-        """Tell whether this process watches its database."""
+        """Return whether this process watches its database."""
         return self._thread is not None
 
     def start(self, parameters: Callable[[], dict[str, Any]]) -> None:

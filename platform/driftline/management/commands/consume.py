@@ -75,7 +75,7 @@ def _processes(text: str) -> int:
 
 
 def _stop_by_signal() -> threading.Event:
-    """Give an event that SIGTERM and SIGINT set."""
+    """Return an event that SIGTERM and SIGINT set."""
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())

@@ -287,7 +287,7 @@ def drift_badge(point: MetricPoint) -> SafeString:
 
 
 def drift_words(point: MetricPoint) -> str:
-    """Say how a judged point of a column stands to the limit beside it."""
+    """Return how a judged point of a column stands to the limit beside it."""
     if point.status in RAISED:
         if point.rule:
             return "Beyond its rule's limit"
