@@ -30,7 +30,7 @@ from monitors.metrics.context import Context, context_of
 from monitors.metrics.models import MetricPoint, PendingEvaluation, PointStatus
 from monitors.metrics.points import Point, Population, row_of
 from monitors.metrics.storing import lock_points, save_points
-from monitors.stats.count_limits import least_count
+from monitors.stats.count_limits import LOW, least_count
 from monitors.summaries.models import StaleWindow
 
 WEEKS = [timedelta(weeks=back) for back in range(1, 5)]
@@ -65,7 +65,7 @@ def _rows_of(context: Context, span: str, starts: set[datetime], first: datetime
     with_rows = _windows_with_rows(context.model, span, starts)
     points: dict[datetime, list[Point]] = {start: [] for start in sorted(starts)}
     for start, of_window in points.items():
-        if (ratio := _ratio(usual, start, with_rows)) is not None:
+        if (ratio := _ratio(usual, span, start, with_rows)) is not None:
             of_window.append(ratio)
         if start not in usual.counts:
             of_window.append(Point("count", 0.0, 0))
@@ -171,17 +171,21 @@ class Usual:
         return start.weekday() >= _SATURDAY
 
 
-def _ratio(usual: Usual, start: datetime, with_rows: Sequence[datetime]) -> Point | None:
+def _ratio(usual: Usual, span: str, start: datetime, with_rows: Sequence[datetime]) -> Point | None:
     """Compare with the same window of earlier weeks or days; None where nothing is usual.
 
-    Of a window without a row only those before its silence count: a gap says nothing of what is usual.
+    Of a window without a row only those before its silence count: a gap says nothing of what is usual. A day without a
+    row, where each before had some, is never usual.
     """
     place = 0 if start in usual.counts else bisect_left(with_rows, start)
     earlier = usual.earlier(start, until=with_rows[place - 1] if place else None)
     if earlier is None or not earlier.usual:
         return None
     ratio = usual.counts.get(start, 0.0) / earlier.usual
-    limit = least_count(earlier.counts) / earlier.usual
+    least = least_count(earlier.counts)
+    if span == "day" and start not in usual.counts:
+        least = max(least, LOW * min(earlier.counts))
+    limit = least / earlier.usual
     return Point(
         "volume_ratio",
         ratio,

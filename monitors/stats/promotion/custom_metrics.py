@@ -13,6 +13,7 @@ from monitors.stats.promotion.differences import (
     MetricDifference,
     blocks_of,
     difference_of,
+    has_days,
 )
 from monitors.stats.promotion.standard_errors import StandardError
 
@@ -48,7 +49,7 @@ def custom_differences(
             for side in (champion, challenger)
         )
         if np.isfinite([former.value, newer.value]).all():
-            error = StandardError.of(newer.influences - former.influences, rows)
+            error = StandardError.of(newer.influences - former.influences, rows, are_days=has_days(block))
             found[key] = difference_of(
                 key, former, newer, error, tail, higher_is_better=higher_is_better[key]
             )

@@ -78,6 +78,11 @@ def difference_of(
     )  # fmt: skip
 
 
+def has_days(days: NDArray[np.int64]) -> bool:
+    """Return whether these are days enough to be the blocks."""
+    return np.unique(days).size >= MIN_BLOCKS
+
+
 def blocks_of(days: NDArray[np.int64]) -> tuple[NDArray[np.int64], int]:
     """Number the days of rows from 0; below five days cut the rows, in their order, into stretches instead."""
     found, numbered = np.unique(days, return_inverse=True)

@@ -14,6 +14,7 @@ from monitors.stats.promotion.differences import (
     MetricDifference,
     blocks_of,
     difference_of,
+    has_days,
     metric_by_blocks,
 )
 from monitors.stats.promotion.standard_errors import StandardError, error_within
@@ -86,14 +87,15 @@ def paired_metrics(
     if not pairs.y.size:
         return {}
     blocks, count = blocks_of(pairs.block)
-    rows, metrics = np.bincount(blocks, minlength=count), {}
+    rows, metrics, are_days = np.bincount(blocks, minlength=count), {}, has_days(pairs.block)
     for name in names or METRICS[pairs.task]:
         champion = metric_by_blocks(name, pairs.y, pairs.champion, pairs.champion_answer, blocks, count)
         challenger = metric_by_blocks(name, pairs.y, pairs.challenger, pairs.challenger_answer, blocks, count)
         if not np.isnan(challenger.value - champion.value):
             within = None
-            if champion.of_rows is not None and challenger.of_rows is not None:
+            if are_days and champion.of_rows is not None and challenger.of_rows is not None:
                 within = error_within(challenger.of_rows - champion.of_rows, blocks, count)
-            error = StandardError.of(challenger.influences - champion.influences, rows, within)
+            influences = challenger.influences - champion.influences
+            error = StandardError.of(influences, rows, within, are_days=are_days)
             metrics[name] = difference_of(name, champion, challenger, error, tail)
     return metrics

@@ -46,21 +46,30 @@ class StandardError:
 
     @classmethod
     def of(
-        cls, influences: FloatArray, rows: NDArray[np.int64], within: float | None = None
+        cls,
+        influences: FloatArray,
+        rows: NDArray[np.int64],
+        within: float | None = None,
+        *,
+        are_days: bool = False,
     ) -> "StandardError":
-        """Read it from the influences of blocks, in order, with so many rows each; without bounds of a single one."""
+        """Read it from the influences of blocks with so many rows each; without bounds of a single one.
+
+        Of days, in order, it is asked how much one resembles the next; of stretches not, as their rows may have no
+        order, and as harm that begins halfway makes them alike.
+        """
         count = influences.size
         if count < 2:
             return cls(np.inf, 1.0)
         effective = rows.sum() ** 2 / (rows.astype(np.float64) ** 2).sum()
-        apart = float(np.sqrt(count / (count - 1) * (influences**2).sum()))
-        likeness = likeness_of_next(influences)
+        separate = float(np.sqrt(count / (count - 1) * (influences**2).sum()))
+        likeness = likeness_of_next(influences) if are_days else 0.0
         # So many blocks tell as much as one that is independent. What blocks have in common is blurred by what each has
         # alone, so it fades more slowly than its first step shows: by half at least.
         repeated = max(1 + 2 * likeness / (1 - FADING), (1 + likeness) / (1 - likeness))
         longer = float(np.sqrt(repeated))
         return cls(
-            longer * apart,
+            longer * separate,
             float(max(effective / repeated - 1, 1.0)),
             longer * within if within else None,
             float(rows.sum() / effective),

@@ -127,7 +127,7 @@ def _metrics(
             continue
         if by_days:
             smaller = np.minimum(*rows)
-            error = StandardError.of(challenger.influences - champion.influences, smaller)
+            error = StandardError.of(challenger.influences - champion.influences, smaller, are_days=True)
         else:
             errors = [
                 StandardError.of(side.influences, of_side)
