@@ -154,13 +154,13 @@ class TestBeforePromoting:
             usual_world.send_day(day, rows=60)
         run = started(fire)
         assert run.needs == "traffic"
-        for day in (20, 21):
+        for day in (20, 21, 22):
             usual_world.send_day(day, source="dl_stranger")
 
         run = gone_on(run)
 
         assert (run.state, run.needs) == ("waiting", "person")
-        assert "dl_stranger sent 91% of the 660 labels" in run.waiting_for
+        assert "dl_stranger sent 94% of the 960 labels" in run.waiting_for
         assert run.verdict["decision"] == "promote"
         assert Deployment.objects.get(model=run.model).champion == run.champion
         services.approve(run=run, actor="ada@example.com")
