@@ -119,7 +119,7 @@ def in_world[Result](home: Path, use: Callable[[World], Awaitable[Result]], **op
 class TestFairness:
     def test_answers_a_neighbour_while_a_large_request_is_under_way(self, tmp_path: Path) -> None:
         async def use(world: World) -> list[str]:
-            large = world.ask("dl_ours", "slow", [1] * (6 * MAX_BATCH_ROWS), "large")
+            large = world.ask("dl_ours", "slow", [1] * (18 * MAX_BATCH_ROWS), "large")
             for number in range(3):
                 await world.ask("dl_their", "sums", [number], f"quick {number}")
                 await world.ask("dl_their", "slow", [number], f"slow {number}")
