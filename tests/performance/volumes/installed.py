@@ -25,12 +25,12 @@ import numpy as np
 from driftline.common.periods import rfc3339
 from driftline.demo.api_client import Api
 from tests.flows.installation.running import Installation
-from tests.performance.installed_bench import wait_until_calm
 from tests.performance.peer_servers import Environment
 from tests.performance.volumes.notices import NoticedProblem, names_feature, noticed
 from tests.performance.volumes.package_data import ENVIRONMENT, PACKAGE_DATA, PackagedTraffic
 from tests.performance.volumes.worlds import BROKEN_FROM, FAULTS, LABEL_DAYS, TrafficDay, VolumeFault
 from tests.ports import free_port
+from tests.waiting import wait_until
 
 BEFORE, AFTER, QUIET_DAYS = 14, 14, BROKEN_FROM
 MAX_REFERENCE_ROWS = 20_000
@@ -66,10 +66,9 @@ class WatchedModel:
             {"Content-Type": "text/csv"},
         )
 
-    def log(self, api: Api, day: TrafficDay) -> int:
+    def log(self, api: Api, day: TrafficDay) -> None:
         for rows in batched(rows_of(day), ROWS_A_REQUEST):
             api.post(f"{self.path}/predictions", {"predictions": rows})
-        return len(day)
 
     def label(self, api: Api, day: TrafficDay) -> None:
         labels = [
@@ -145,7 +144,6 @@ def watch(installation: Installation, models: Sequence[WatchedModel]) -> None:
     """Send everything day by day, as time would bring it, and wait until all of it is judged."""
     from tests.performance.volumes.replay import objectives_of
 
-    rows = 0
     with closing(installation.api()) as api:
         usual = {}
         for model in models:
@@ -157,13 +155,21 @@ def watch(installation: Installation, models: Sequence[WatchedModel]) -> None:
             for model in models:
                 if number in model.days:
                     sent[model.name][number] = model.traffic.day(number, usual[model.name])
-                    rows += model.log(api, sent[model.name][number])
+                    model.log(api, sent[model.name][number])
                 if (ripe := sent[model.name].pop(number - LABEL_DAYS, None)) is not None:
                     model.label(api, ripe)
             if number % 7 == 6:
-                wait_until_calm(installation, rows)
-    wait_until_calm(installation, rows)
+                wait_until_judged(installation)
+    wait_until_judged(installation)
     time.sleep(30)  # what is judged by the minute
+
+
+def wait_until_judged(installation: Installation) -> None:
+    """Wait until all that was sent is summarised and measured; its rows are stored once they are acknowledged."""
+    due = (
+        "SELECT (SELECT count(*) FROM inference_touchedperiod) + (SELECT count(*) FROM monitors_stalewindow)"
+    )
+    wait_until(lambda: installation.query(due)[0][0] == 0, seconds=600, what="the metrics")
 
 
 def read_its_database(installation: Installation) -> None:
