@@ -16,7 +16,7 @@ from tests import tiers
 from tests.embedded import CHECKOUT, start_services, start_template, stop_services, wait_for_template
 from tests.tools import HAS_TOOLS
 
-TOLD = "told"
+REPORTED = "reported"
 """The name under which a test notes a line that the run prints at its end."""
 
 # They import Playwright.
@@ -69,9 +69,9 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print what tests told, such as how many rows were acknowledged and stored."""
+    """Print what tests reported, such as how many rows were acknowledged and stored."""
     for report in chain(*(terminalreporter.getreports(outcome) for outcome in ("passed", "failed"))):
-        lines = [str(line) for name, line in report.user_properties if name == TOLD]
+        lines = [str(line) for name, line in report.user_properties if name == REPORTED]
         if report.when == "call" and lines:
             terminalreporter.write_line("\n  ".join([report.nodeid, *lines]))
 

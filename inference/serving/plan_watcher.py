@@ -310,7 +310,7 @@ def _answering(model: PlanModel) -> list[str]:
 
 
 def _deployed(model: PlanModel) -> Iterator[PlanVersion]:
-    """Yield the versions that are to be in memory: those that answer, the shadows, and the champion of before."""
+    """Yield the versions that are to be in memory: those that answer, the shadows, and the previous champion."""
     previous = model.previous if time.time() < model.previous_until else None
     for name in dict.fromkeys([*_answering(model), *model.shadows, previous]):
         version = model.find(name) if name is not None else None

@@ -414,7 +414,7 @@ def _is_for_one_model(token: PlanToken) -> bool:
 
 
 def _by_secrets(token: PlanToken) -> Iterator[tuple[str, PlanToken]]:
-    """Yield a token by the digest of each of its secrets; as the one of before it ends when that does."""
+    """Yield a token by the digest of each of its secrets; as the previous one ends when that does."""
     yield token.digest, token
     if token.previous_digest:
         yield token.previous_digest, replace(token, expires_at=token.previous_until)

@@ -68,7 +68,7 @@ class Resealing:
 
 # -- the secret key ----------------------------------------------------------------------------------------------------
 def rotate_secret_key(home: Path, *, actor: str) -> Resealing:
-    """Make a new secret key for the home and seal every secret under it; the key of before still opens and verifies.
+    """Make a new secret key for the home and seal every secret under it; the previous key still opens and verifies.
 
     Where DRIFTLINE_SECRET_KEY is set, that is the new key, and nothing but the sealing is done. The key before the
     one of before is deleted, unless something could not be opened.

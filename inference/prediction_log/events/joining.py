@@ -193,7 +193,7 @@ def _ids(half: EventHalf, rows: Sequence[object]) -> list[str]:
 
 
 def _version(request: EventHalf, response: EventHalf) -> str:
-    """Return which version answered: as either half says, else the champion of now."""
+    """Return which version answered: as either half says, else the current champion."""
     named = {half.version for half in (request, response) if half.version}
     if len(named) > 1:
         detail = f"The halves name two versions, {request.version!r} and {response.version!r}."

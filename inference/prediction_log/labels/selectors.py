@@ -47,12 +47,12 @@ def holding_of(label: FoldedLabel) -> Holding:
 
 
 def labels_in_rows(model: Model, start: datetime, end: datetime) -> dict[str, Holding]:
-    """Return the labels of predictions in `[start, end)` that are not folded, by prediction; the last told holds."""
+    """Return the labels of predictions in `[start, end)` that are not folded, by prediction; the newest one holds."""
     return _rows(f"{_ROWS} AND prediction_time >= %s AND prediction_time < %s", [model.pk, start, end])
 
 
 def labels_given_under(model: Model, ids: Iterable[str]) -> dict[str, Holding]:
-    """Return the labels that are not folded and were told under these ids, by prediction; the last told holds."""
+    """Return the labels that are not folded and were sent under these ids, by prediction; the newest one holds."""
     return _rows(
         f"{_ROWS} AND prediction_time IS NOT NULL AND given_id = ANY(%s::text[])", [model.pk, text_array(ids)]
     )

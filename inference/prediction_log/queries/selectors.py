@@ -439,7 +439,7 @@ def _dropped(tables: Sequence[pa.RecordBatch], name: str) -> NDArray[np.bool_]:
 def _label_columns(
     ids: Values, parts: Sequence[ChunkRows], labels: Labels
 ) -> tuple[Values, NDArray[np.int64]]:
-    """Return each row's label and when it was known; one that is not folded was told later than those that are.
+    """Return each row's label and when it was known; one that is not folded arrived later than those that are.
 
     Both stay empty without a look at each row where none has come.
     """

@@ -75,7 +75,7 @@ def _compare_verdicts(
 
 
 def _changes_since(run: Run) -> str:
-    """Return whether the gate's settings, which are those of now, were changed after the run began."""
+    """Return whether the gate's settings, which are the current ones, were changed after the run began."""
     found = AuditEntry.objects.filter(
         project=run.model.project, subject=run.model.name, at__gte=run.created_at,
         action__in=("workflow.update", "model.update"),

@@ -99,7 +99,7 @@ def _sentences(subject: EvidenceSubject) -> Iterator[str]:
 
 
 def _describe_erasures(subject: EvidenceSubject) -> Iterator[str]:
-    """Yield how many rows were erased since the period began: packs of before counted those of this model."""
+    """Yield how many rows were erased since the period began: earlier packs counted those of this model."""
     found = Erasure.objects.filter(
         project=subject.model.project, state=Erasure.State.DONE, finished_at__gte=subject.period.start
     )

@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import TOLD
+from tests.conftest import REPORTED
 from tests.flows.installation.running import Installation
 from tests.ports import free_port
 
@@ -32,4 +32,4 @@ def installation(home_of_its_own: Installation) -> Installation:
 @pytest.fixture
 def tell(record_property: Callable[[str, object], None]) -> Tell:
     """Note a line that the run prints at its end: the counts are what these tests are for."""
-    return lambda line: record_property(TOLD, line)
+    return lambda line: record_property(REPORTED, line)

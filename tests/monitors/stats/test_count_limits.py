@@ -1,4 +1,4 @@
-"""Few rows in a window are told from chance, whatever the usual number."""
+"""Few rows in a window are distinguished from chance, whatever the usual number."""
 
 import numpy as np
 import pytest

@@ -172,8 +172,8 @@ def wait_until_judged(installation: Installation) -> None:
     wait_until(lambda: installation.query(due)[0][0] == 0, seconds=600, what="the metrics")
 
 
-def read_its_database(installation: Installation) -> None:
-    """Have this process read the installation's database."""
+def connect_to_its_database(installation: Installation) -> None:
+    """Connect this process to the installation's database."""
     import django
 
     os.environ |= {"DRIFTLINE_HOME": str(installation.home), "DJANGO_SETTINGS_MODULE": "driftline.settings"}
@@ -232,7 +232,7 @@ def main() -> None:
         installation = Installation(Path(folder) / "home", free_port())
         installation.start()
         try:
-            read_its_database(installation)
+            connect_to_its_database(installation)
             watch(installation, models)
             found = incidents_of()
         finally:
