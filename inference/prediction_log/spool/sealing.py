@@ -69,7 +69,7 @@ def wrap_key(home: Path, data_key: bytes) -> bytes:
 
 
 def unwrap_key(home: Path, wrapped: bytes) -> bytes:
-    """Return the data key that `wrap_key` wrapped; raises KeyMissing where its master key is missing or it was changed."""
+    """Return the data key that `wrap_key` wrapped; raises KeyMissing where its master key is missing or was changed."""
     name = wrapped_by(wrapped)
     for master in master_keys(home):
         if master.name == name:
