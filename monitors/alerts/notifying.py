@@ -53,7 +53,7 @@ def notify(
         incident=incident,
         transition=transition,
         causes=incident.causes if event in (RESOLVED, ACKNOWLEDGED) else _causes(incident, transition),
-        ongoing=[*([line] if line else []), *_done(incident), *_ongoing(incident, transition)],
+        ongoing=[*([line] if line else []), *_ongoing(incident, transition)],
     )
     groups = {} if withheld else groups_of(incident)
     for channel in channels:
@@ -149,21 +149,19 @@ def _causes(incident: Incident, transition: Transition) -> list[dict[str, Any]]:
         return known
 
 
-def _done(incident: Incident) -> list[str]:
-    """What a roll-back or promotion since the incident was opened did."""
-    change = change_since(incident)
-    return [change.sentence] if change else []
-
-
 def _ongoing(incident: Incident, transition: Transition) -> list[str]:
-    """Ask the function that `driftline` provides; an alert without these lines is better than none."""
+    """List what a roll-back or promotion did since, and what the function that `driftline` provides says.
+
+    An alert without these lines is better than none.
+    """
     leading = incident.lead.opened_by if incident.lead else None
     stored = transition if transition.pk else leading
     if stored is None:
         return []
     try:
         with transaction.atomic():
-            return describe_ongoing(stored)
+            change = change_since(incident)
+            return [*([change.sentence] if change else []), *describe_ongoing(stored)]
     except Exception:
-        log.exception("describe_ongoing failed", extra={"transition": stored.pk})
+        log.exception("what is being done could not be described", extra={"transition": stored.pk})
         return []

@@ -40,7 +40,7 @@ def custom_differences(
     Either bound is wrong with the chance `tail`. A metric that is undefined for one version is left out.
     """
     blocks, count = blocks_of(block)
-    rows, found = np.bincount(blocks, minlength=count), {}
+    rows, are_days, found = np.bincount(blocks, minlength=count), has_days(block), {}
     for place, (key, metric) in enumerate(champion.metrics.items()):
         if metric.function not in COMPARED:
             continue
@@ -49,7 +49,7 @@ def custom_differences(
             for side in (champion, challenger)
         )
         if np.isfinite([former.value, newer.value]).all():
-            error = StandardError.of(newer.influences - former.influences, rows, are_days=has_days(block))
+            error = StandardError.of(newer.influences - former.influences, rows, are_days=are_days)
             found[key] = difference_of(
                 key, former, newer, error, tail, higher_is_better=higher_is_better[key]
             )

@@ -5,10 +5,10 @@ unequal size count as fewer (Kish). Where one block resembles the next, as days 
 chance moves the sum further than blocks in another order would: as an autoregressive process of first order, or a
 blurred one.
 
-Few days say little of how far chance reaches once in a thousand: five would have to lie twelve standard errors from
-nothing. There rows within the days are asked too. How much more the rows of a day are alike than those of different
-days is known from both, and from what is usual of paired differences: most of what a day does to one version it does to
-the other.
+A few days say little about how far chance reaches once in a thousand times: the mean of five would have to lie twelve
+standard errors from zero. For such small chances the rows within the days are used too. How much more alike the rows of
+one day are than those of different days is estimated from both, shrunk towards what is usual of paired differences:
+most of what a day does to one version it does to the other.
 """
 
 from dataclasses import dataclass
@@ -20,15 +20,15 @@ from numpy.typing import NDArray
 from monitors.stats.mergeable.sketches import FloatArray
 
 MIN_BLOCKS_OF_ORDER = 10
-"""From so many on blocks tell how much one resembles the next."""
+"""The least number of days that show how much one resembles the next."""
 MAX_LIKENESS = 0.8
-FADING = 0.5
+FADING = 0.5  # of what two blocks share, from one to the next
 SELDOM = 0.01
-"""Chances that blocks alone tell; of smaller ones rows are asked too."""
+"""Below this chance the rows within days are used too."""
 _ROOTS = np.concatenate([[0.0], np.geomspace(1e-3, 0.7, 60)])
 _PRIOR = np.gradient(_ROOTS) / (1 + (_ROOTS / 0.1) ** 2)
-"""Of the root of the correlation of two rows of a day: half of a Cauchy distribution, of which half is below 0.1. Tried
-were 0.05, which errs where days do much, and 0.2, which gains next to nothing."""
+"""Of the root of the correlation of two rows of a day: half-Cauchy with a median of 0.1. A median of 0.05 errs where
+days differ much, and one of 0.2 gains next to nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +55,8 @@ class StandardError:
     ) -> "StandardError":
         """Read it from the influences of blocks with so many rows each; without bounds of a single one.
 
-        Of days, in order, it is asked how much one resembles the next; of stretches not, as their rows may have no
-        order, and as harm that begins halfway makes them alike.
+        How much one block resembles the next counts for days, which are in order, and not for stretches: their rows may
+        have no order, and harm that begins halfway makes them alike.
         """
         count = influences.size
         if count < 2:
@@ -64,8 +64,8 @@ class StandardError:
         effective = rows.sum() ** 2 / (rows.astype(np.float64) ** 2).sum()
         separate = float(np.sqrt(count / (count - 1) * (influences**2).sum()))
         likeness = likeness_of_next(influences) if are_days else 0.0
-        # So many blocks tell as much as one that is independent. What blocks have in common is blurred by what each has
-        # alone, so it fades more slowly than its first step shows: by half at least.
+        # So many blocks are worth one independent block. What blocks share is blurred by what each has alone, so it
+        # fades more slowly than the first autocorrelation shows: at least half remains from one block to the next.
         repeated = max(1 + 2 * likeness / (1 - FADING), (1 + likeness) / (1 - likeness))
         longer = float(np.sqrt(repeated))
         return cls(
