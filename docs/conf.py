@@ -37,7 +37,7 @@ def check_scripts(app: Sphinx, exception: Exception | None) -> None:
     """Fail where the theme has another script in its pages than the one that the server lets browsers run."""
     if exception is not None:
         return
-    policy = (Path(app.srcdir).parent / "platform/driftline/documentation/views.py").read_text()
+    policy = (Path(app.srcdir).parent / "platform/driftline/web/documentation/views.py").read_text()
     page = (Path(app.outdir) / "index.html").read_text()
     for script in re.findall(r"<script>(.*?)</script>", page, re.DOTALL):
         digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()

@@ -12,4 +12,4 @@ Output: answers, rows of the log, and signals; `monitors` is never imported.
 Start with `serving/engine/engine.py` for the hot path and `registry/services.py` for versions.
 """
 
-from driftline.common import telemetry as telemetry
+from driftline.base import telemetry as telemetry

@@ -11,6 +11,4 @@ class InferenceConfig(AppConfig):
 
         if not settings.HAS_PAGES:  # a serving host stores rows, and changes nothing else
             return
-        from inference.edge import receivers as edge_receivers  # noqa: F401
-        from inference.hosts import receivers as host_receivers  # noqa: F401
         from inference.registry import receivers  # noqa: F401

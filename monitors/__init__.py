@@ -10,9 +10,9 @@ live traffic and promote it through `inference.registry`.
 
 `feed` holds what happened, as events in one order; `definitions` says what is watched, `optimiser` makes a version
 cheaper, `reports` builds Evidently's reports. A stage imports only stages before it;
-`driftline.common.task_queue.Task` names the tasks between them.
+`driftline.base.work.task_queue.Task` names the tasks between them.
 
 Start with `receivers.py`, which connects signals and hooks, then the module `services` of a stage.
 """
 
-from driftline.common import telemetry as telemetry
+from driftline.base import telemetry as telemetry

@@ -6,9 +6,9 @@ Versions are archived by the registry, beside the deployments that must not use 
 from django.db import transaction
 from django.db.models import Q
 
-from driftline.accounts.services import record_audit
-from driftline.common.clock import now
-from driftline.common.errors import Problem
+from driftline.base.accounts.services import record_audit
+from driftline.base.clock import now
+from driftline.base.errors import Problem
 from inference.registry.models import Dataset
 from monitors.definitions.models import Reference
 from monitors.deletion import name_of

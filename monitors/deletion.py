@@ -11,8 +11,8 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import Q, QuerySet, Sum
 
-from driftline.accounts.services import record_audit
-from driftline.common.errors import Problem
+from driftline.base.accounts.services import record_audit
+from driftline.base.errors import Problem
 from inference.edge.models import Device, DeviceGroup
 from inference.edge.releases import use_on_devices
 from inference.prediction_log.imports import bad_rows, row_list
@@ -22,9 +22,9 @@ from inference.prediction_log.labels import services as label_log
 from inference.prediction_log.models import PackedDay, PredictionChunk, SummedDay
 from inference.prediction_log.queries.selectors import days_with_rows
 from inference.prediction_log.signals import days_changed
-from inference.registry.datasets import remove_files
+from inference.registry.files.datasets import remove_files
 from inference.registry.models import Dataset, Deployment, Model, Version
-from inference.registry.publishing import publish_on_commit
+from inference.registry.plan.publishing import publish_on_commit
 from monitors.alerts.models import Incident
 from monitors.definitions.models import Reference
 from monitors.reports import files as report_files
@@ -255,7 +255,7 @@ def effects_of_import(job: Import) -> list[str]:
 
 
 def remove_import(*, job: Import, confirm: str, actor: str) -> Import:
-    """Have a worker take the rows of a wrong import out of the log; its name is that of its file. Raises Problem."""
+    """Ask a worker to take the rows of a wrong import out of the log; its name is that of its file. Raises Problem."""
     check_confirmed(f"the rows of {job}", job.file_name, confirm, effects_of_import(job))
     return request_removal(job=job, actor=actor)
 

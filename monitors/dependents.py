@@ -12,7 +12,7 @@ from monitors.definitions.models import CustomMetric, Expectation, FeatureProfil
 from monitors.rules.models import Rule
 from monitors.rules.selectors import rules_on_metric
 from monitors.summaries.models import Summary
-from monitors.workflows.margins import has_margin
+from monitors.workflows.judging.margins import has_margin
 
 _MAX_NAMED = 3
 

@@ -19,26 +19,26 @@ from django.db import models, transaction
 from django.db.models import Q, QuerySet
 from django.db.models.functions import Cast, Now
 
-from driftline.accounts.audit_chain import REDACTABLE
-from driftline.accounts.models import AuditEntry
-from driftline.accounts.services import redact_audit
-from driftline.common.durable_files import replacing
-from driftline.common.lease import LeaseLost
-from driftline.common.periods import floor, from_us, to_us
-from driftline.common.task_queue import Task, enqueue
+from driftline.base.accounts.audit.chain import REDACTABLE
+from driftline.base.accounts.models import AuditEntry
+from driftline.base.accounts.services import redact_audit
+from driftline.base.durable_files import replacing
+from driftline.base.periods import floor, from_us, to_us
+from driftline.base.work.lease import LeaseLost
+from driftline.base.work.task_queue import Task, enqueue
+from inference.prediction_log.erasure.places.tables import erase_from_tables, rows_of_subject
 from inference.prediction_log.erasure.subject import ERASED
-from inference.prediction_log.erasure.tables import erase_from_tables, rows_of_subject
 from inference.prediction_log.erasure.work import Blocked, Step, Work, add_counts
 from inference.prediction_log.models import TouchedPeriod
 from inference.registry.models import Model
-from monitors.alerts.handling import forget_alerts
+from monitors.alerts.incidents.handling import forget_alerts
 from monitors.alerts.models import Alert, Delivery, DeliveryAttempt, Incident, IncidentEvent
 from monitors.annotations.models import Annotation
 from monitors.definitions.custom_metrics.services import delete_metric
 from monitors.definitions.models import Reference
 from monitors.dependents import users_of
-from monitors.metrics.models import PackedPoints, PendingEvaluation, SegmentSearch, UnreadDay
-from monitors.metrics.storing import forget_points
+from monitors.metrics.store.models import PackedPoints, PendingEvaluation, SegmentSearch, UnreadDay
+from monitors.metrics.store.storing import forget_points
 from monitors.reports import files
 from monitors.reports.files import ReportFormat
 from monitors.reports.models import Report
@@ -53,8 +53,8 @@ from monitors.summaries.erasure import (
 from monitors.summaries.models import StaleWindow
 from monitors.summaries.services import apply_label_changes, rebuild_hours
 from monitors.workflows.context import run_folder
+from monitors.workflows.judging.margins import remove_margin
 from monitors.workflows.leases import claim_run
-from monitors.workflows.margins import remove_margin
 from monitors.workflows.models import ACTIVE_STATES, RemoteTraining, Run
 from monitors.workflows.models import Step as RunStep
 from monitors.workflows.remote.snapshot_file import DRAFT_FILE, snapshot_path

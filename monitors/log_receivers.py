@@ -6,14 +6,10 @@ from typing import Any
 
 from django.dispatch import receiver
 
-from driftline.common.task_queue import Task, enqueue
-from driftline.common.work import PAUSE_SECONDS
+from driftline.base.work.task_queue import Task, enqueue
+from driftline.base.work.work_rows import PAUSE_SECONDS
 from inference.prediction_log.signals import periods_touched, requests_counted
-from inference.prediction_log.storage import hooks
-from monitors.sinks.models import is_sent_by_sink
 from monitors.summaries.services import measure_hours
-
-hooks.is_sent_by_sink.provide(is_sent_by_sink)
 
 
 @receiver(periods_touched)

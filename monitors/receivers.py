@@ -9,18 +9,14 @@ from typing import Any
 from django.db.models import Q
 from django.dispatch import receiver
 
-from driftline.accounts.hooks import list_active_work
-from driftline.common.clock import now
-from driftline.common.errors import Problem
-from driftline.common.leased_work import LeasedWork
-from driftline.common.signals import work_failed
-from inference.edge.models import Release
-from inference.edge.signals import release_aborted
+from driftline.base.accounts.hooks import list_active_work
+from driftline.base.clock import now
+from driftline.base.errors import Problem
 from inference.prediction_log.erasure.hooks import list_later_steps
 from inference.prediction_log.models import PredictionChunk
-from inference.prediction_log.queries.selectors import LogFrame
+from inference.prediction_log.queries.frames import LogFrame
 from inference.prediction_log.signals import rows_erased
-from inference.registry.hooks import list_callbacks, list_dependents
+from inference.registry.hooks import list_callbacks, list_dependents, record_event
 from inference.registry.models import Dataset, Deployment, DeploymentChange, Model, Version
 from inference.registry.signals import (
     classes_changed,
@@ -34,9 +30,9 @@ from inference.registry.signals import (
     version_created,
 )
 from monitors.active_work import active_work
-from monitors.alerts.announcing import announce
-from monitors.alerts.job_callbacks import plan_callbacks
 from monitors.alerts.selectors import days_of_critical_incidents
+from monitors.alerts.sending.announcing import announce
+from monitors.alerts.sending.job_callbacks import plan_callbacks
 from monitors.alerts.services import end_alert_of_rule
 from monitors.definitions.choosing import adopt_reference, rebase_reference
 from monitors.definitions.models import CustomMetric, Monitor, Reference
@@ -52,19 +48,18 @@ from monitors.definitions.signals import (
     span_changed,
 )
 from monitors.dependents import dependents_of, forget_kinds, users_of
-from monitors.device_events import record_abortion
 from monitors.erasure import STEPS
 from monitors.feed.models import FeedEvent
+from monitors.feed.services import record_event as record_in_feed
 from monitors.feed.signals import event_recorded
-from monitors.metrics.fitting import measure_history
-from monitors.metrics.hooks import days_of_faults, limits_of_people, note_stored
-from monitors.metrics.storing import forget_feature, forget_points
+from monitors.metrics.hooks import days_of_faults, limits_of_people
+from monitors.metrics.inputs.fitting import measure_history
+from monitors.metrics.store.storing import forget_feature, forget_points
 from monitors.registry_events import record_deployment, record_reference, record_version
 from monitors.rules.models import Rule
 from monitors.rules.selectors import enabled_rules
 from monitors.rules.services import follow_monitor, refuse_while_watched
 from monitors.rules.signals import model_judged, rule_deleted
-from monitors.sinks import points
 from monitors.summaries.services import (
     forget_segments,
     measure_again,
@@ -72,9 +67,6 @@ from monitors.summaries.services import (
     subtract_rows,
 )
 from monitors.summaries.signals import windows_emptied
-from monitors.workflows.mlflow.failures import record_failure
-from monitors.workflows.mlflow.models import MlflowReport, MlflowVersion
-from monitors.workflows.mlflow.reporting import report_champions
 from monitors.workflows.services import wake_runs
 
 list_callbacks.provide(plan_callbacks)
@@ -82,8 +74,8 @@ days_of_faults.provide(days_of_critical_incidents)
 limits_of_people.provide(enabled_rules)
 list_later_steps.provide(lambda: STEPS)
 list_dependents.provide(dependents_of)
+record_event.provide(record_in_feed)
 list_active_work.provide(active_work)
-note_stored.provide(points.note_stored)
 
 
 @receiver(rows_erased)
@@ -158,11 +150,6 @@ def record_new_reference(*, reference: Reference, **_: Any) -> None:
     record_reference(reference)
 
 
-@receiver(release_aborted)
-def record_aborted_release(*, release: Release, actor: str, **_: Any) -> None:
-    record_abortion(release, actor)
-
-
 @receiver(deployment_changed)
 def record_changed_deployment(*, change: DeploymentChange, **_: Any) -> None:
     record_deployment(change)
@@ -174,17 +161,6 @@ def rebase(*, deployment: Deployment, change: DeploymentChange, **_: Any) -> Non
     if champion is not None and champion.version != former:
         before = deployment.model.versions.filter(version=former).first()
         rebase_reference(model=deployment.model, before=before, after=champion, actor=change.actor)
-
-
-@receiver(deployment_changed)
-def report_to_mlflow(*, deployment: Deployment, change: DeploymentChange, **_: Any) -> None:
-    report_champions(change.before["champion"], change.after["champion"], deployment)
-
-
-@receiver(work_failed)
-def record_failure_with_mlflow(*, row: LeasedWork, **_: Any) -> None:
-    if isinstance(row, MlflowReport | MlflowVersion):
-        record_failure(row)
 
 
 @receiver(span_changed)

@@ -2,14 +2,14 @@
 
 from typing import Any
 
-from driftline.common.task_queue import Task, enqueue
+from driftline.base.work.task_queue import Task, enqueue
 from inference.registry.models import DeploymentChange, Model, Version
 from monitors.definitions.choosing import described
 from monitors.definitions.models import Reference
 from monitors.feed.kinds import DEPLOYMENT_CHANGED, REFERENCE_CHANGED, VERSION_CREATED
 from monitors.feed.services import record_event
+from monitors.workflows.ending.reporting import report_rollback
 from monitors.workflows.models import ACTIVE_STATES, Run, RunState
-from monitors.workflows.reporting import report_rollback
 from monitors.workflows.rollouts.progress import note_rollback
 
 
@@ -45,7 +45,7 @@ def record_deployment(change: DeploymentChange) -> None:
 
 
 def describe_change(change: DeploymentChange) -> str:
-    """Say in words what a change of a deployment did."""
+    """Describe in words what a change of a deployment did."""
     champion, shadows = change.after.get("champion"), change.after.get("shadows") or []
     match change.kind:
         case "shadows" if shadows:

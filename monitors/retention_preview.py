@@ -1,4 +1,4 @@
-"""Says before it is done what a change of what a model keeps deletes: rows, summaries, and their bytes."""
+"""Previews what a change of what a model keeps deletes: rows, summaries, and their bytes."""
 
 from copy import copy
 from dataclasses import dataclass
@@ -7,13 +7,13 @@ from typing import Any
 
 from django.db.models import Count, Sum
 
-from driftline.common.byte_sizes import format_bytes
+from driftline.base.byte_sizes import format_bytes
 from inference.prediction_log.lake.selectors import find_lake
 from inference.prediction_log.models import size_of
 from inference.prediction_log.retention.expiry import first_kept_day
 from inference.prediction_log.retention.preview import RowsToDelete, preview_rows
 from inference.registry.models import Model, RowsKept
-from monitors.metrics.expiry import first_kept, summaries_before
+from monitors.metrics.store.expiry import first_kept, summaries_before
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from driftline.common.extras import Extra
+from driftline.base.extras import Extra
 
 
 def hide(monkeypatch: pytest.MonkeyPatch, extra: Extra) -> None:

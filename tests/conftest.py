@@ -136,7 +136,7 @@ def forget_the_audit_trail() -> Iterator[None]:
     """Forget the newest entry that the home knew: the database that held it is rolled back or emptied."""
     from django.conf import settings
 
-    from driftline.accounts.audit_chain import anchor_path
+    from driftline.base.accounts.audit.chain import anchor_path
 
     yield
     anchor_path(settings.HOME).unlink(missing_ok=True)

@@ -17,10 +17,10 @@ from urllib.parse import quote
 
 import pytest
 
-from driftline.services.paths import HomePaths, create_folders, home_paths
-from driftline.services.postgres import postgres_child
-from driftline.services.processes import MAX_LOG_BYTES, Child, Process
-from driftline.services.valkey import valkey_child
+from driftline.operations.services.paths import HomePaths, create_folders, home_paths
+from driftline.operations.services.postgres import postgres_child
+from driftline.operations.services.processes import MAX_LOG_BYTES, Child, Process
+from driftline.operations.services.valkey import valkey_child
 from tests.tiers import serves_all_tests, started_for_all_tests, starts_processes
 
 CHECKOUT = Path(__file__).resolve().parents[1]

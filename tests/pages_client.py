@@ -5,8 +5,8 @@ from typing import Any
 from django.http import HttpResponse
 from django.test import Client
 
-from driftline.accounts.http_auth import SESSION_PROJECT
-from driftline.accounts.models import Project, User
+from driftline.base.accounts.access.http_auth import SESSION_PROJECT
+from driftline.base.accounts.models import Project, User
 
 OUTSIDE = ("/p/", "/api/", "/accounts/", "/admin/", "/docs/", "/static/", "/healthz", "/readyz", "/metrics")
 

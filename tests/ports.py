@@ -4,7 +4,7 @@ import secrets
 import socket
 from contextlib import suppress
 
-# Those of RabbitMQ, Redis and MongoDB, which Driftline calls for nobody (`driftline.common.outbound.targets`).
+# Those of RabbitMQ, Redis and MongoDB, which Driftline calls for nobody (`driftline.base.outbound.targets`).
 _OF_OTHER_SERVICES = frozenset({25672, 26379, 27017, 27018})
 PORTS = [port for port in range(20_000, 32_000) if port not in _OF_OTHER_SERVICES]
 

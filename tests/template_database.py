@@ -10,9 +10,9 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from pathlib import Path
 
-from driftline.services.paths import home_paths
-from driftline.services.postgres import postgres_binaries
-from driftline.services.urls import DATABASE_NAME, DATABASE_USER, embedded_database_settings
+from driftline.operations.services.paths import home_paths
+from driftline.operations.services.postgres import postgres_binaries
+from driftline.operations.services.urls import DATABASE_NAME, DATABASE_USER, embedded_database_settings
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 CACHE = CHECKOUT / ".pytest_cache/driftline"

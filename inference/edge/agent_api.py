@@ -9,15 +9,15 @@ from ninja.params.functions import Header
 from ninja.responses import Status
 from pydantic import Field
 
-from driftline.common.bodies import Body
-from driftline.common.clock import now
-from driftline.common.downloads import Download, rest_of_file
-from driftline.common.edge_keys import Purpose, successions
-from driftline.common.errors import not_found
-from driftline.common.key_succession import KeySuccessions
-from driftline.common.request_values import media_type, read_body
-from driftline.common.responses import files, write_json
-from driftline.common.uploads import MAX_BODY_BYTES
+from driftline.base.clock import now
+from driftline.base.errors import not_found
+from driftline.base.http.bodies import Body
+from driftline.base.http.downloads import Download, rest_of_file
+from driftline.base.http.request_values import media_type, read_body
+from driftline.base.http.responses import files, write_json
+from driftline.base.http.uploads import MAX_BODY_BYTES
+from driftline.base.keys.edge_keys import Purpose, successions
+from driftline.base.keys.key_succession import KeySuccessions
 from inference.edge import reports
 from inference.edge.credentials import DeviceToken, EnrolmentCode, device_of, unknown_code
 from inference.edge.enrolment import enrol
@@ -28,7 +28,7 @@ from inference.edge.schemas import AssignmentOut, EnrolmentOut, StatusReceivedOu
 from inference.prediction_log.api import JSON_TYPES, body_schema, row_budget
 from inference.prediction_log.rows.sent_items import SentPrediction
 from inference.prediction_log.schemas import BatchOut
-from inference.registry.downloads import open_artifact
+from inference.registry.files.downloads import open_artifact
 
 router = Router(tags=["devices"])
 
@@ -131,7 +131,7 @@ def read_assigned_artifact(request: HttpRequest, sha256: str) -> Download:
 
 @router.post("/devices/self/status", auth=DeviceToken(), response=StatusReceivedOut)
 def receive_status(request: HttpRequest, body: DeviceStatus) -> StatusReceivedOut:
-    """Say which version answers on the device, why not the one that was assigned, and how many rows wait."""
+    """Report which version answers on the device, why not the one that was assigned, and how many rows wait."""
     device = device_of(request)
     key_failure = device_key(request, device).failure()
     reports.record_status(device=device, key_failure=key_failure, now=now(), **body.model_dump())

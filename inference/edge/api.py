@@ -7,12 +7,12 @@ from ninja import Router
 from ninja.responses import Status
 from pydantic import Field
 
-from driftline.accounts.http_auth import Scoped, caller_of
-from driftline.accounts.scopes import SCOPE_OF, Scope
-from driftline.common.bodies import Body
-from driftline.common.clock import now
-from driftline.common.paging import PAGE_SIZE, page
-from driftline.common.responses import Page
+from driftline.base.accounts.access.http_auth import Scoped, caller_of
+from driftline.base.accounts.access.scopes import SCOPE_OF, Scope
+from driftline.base.clock import now
+from driftline.base.http.bodies import Body
+from driftline.base.http.paging import PAGE_SIZE, page
+from driftline.base.http.responses import Page
 from inference.edge import enrolment, releases
 from inference.edge.groups import change_group as change_settings
 from inference.edge.groups import create_group, get_device, get_group
@@ -117,7 +117,7 @@ def start_release(request: HttpRequest, group_id: int, body: NewRelease) -> Stat
     """Bring a version to the devices of a group, ring by ring; 409 while another release is under way.
 
     A ring is over when its devices answer with the version, without those that were silent for an hour. Where more
-    than `abort_share` of them fail, all devices go back to the version of before at their next poll.
+    than `abort_share` of them fail, all devices go back to the earlier version at their next poll.
     """
     caller = caller_of(request)
     group = get_group(project=caller.project, group_id=group_id)
@@ -134,7 +134,7 @@ def start_release(request: HttpRequest, group_id: int, body: NewRelease) -> Stat
 
 @router.post("/device-groups/{int:group_id}/abort", auth=Scoped(SCOPE_OF["device"]), response=ReleaseOut)
 def abort_release(request: HttpRequest, group_id: int, body: Abortion | None = None) -> ReleaseOut:
-    """Abort the release that is under way: all devices go back to the version of before."""
+    """Abort the release that is under way: all devices go back to the earlier version."""
     caller = caller_of(request)
     group = get_group(project=caller.project, group_id=group_id)
     reason = body.reason if body else ""
@@ -176,7 +176,7 @@ def read_device(request: HttpRequest, device_id: int) -> DeviceOut:
 
 @router.post("/devices/{int:device_id}/code", auth=Scoped(SCOPE_OF["device"]), response={201: CodeOut})
 def renew_code(request: HttpRequest, device_id: int) -> Status[CodeOut]:
-    """Make another code for a device with an agent that was installed anew; using it ends the token of before."""
+    """Make another code for a device with an agent that was installed anew; using it ends the earlier token."""
     caller = caller_of(request)
     device = get_device(project=caller.project, device_id=device_id)
     return Status(201, _with_code(device, enrolment.renew_code(device=device, actor=caller.actor, now=now())))

@@ -6,12 +6,12 @@ from django.db.models import Q
 from django.http import HttpRequest
 from ninja.security import HttpBearer
 
-from driftline.accounts.http_auth import Caller, bearer_of, invalid_token, refuse_token_in_url
-from driftline.accounts.models import digest_of
-from driftline.accounts.projects import refuse_archived
-from driftline.common.errors import Problem
-from driftline.common.identity import note_identity
-from driftline.common.rate_budget import budget_of
+from driftline.base.accounts.access.http_auth import Caller, bearer_of, invalid_token, refuse_token_in_url
+from driftline.base.accounts.models import digest_of
+from driftline.base.accounts.projects import refuse_archived
+from driftline.base.errors import Problem
+from driftline.base.http.identity import note_identity
+from driftline.base.http.rate_budget import budget_of
 from inference.edge.enrolment import TOKEN_PREFIX
 from inference.edge.models import Device
 from inference.serving.plan import INFER_MODEL, PlanToken
@@ -27,7 +27,7 @@ class DeviceCaller(Caller):
 
 
 class DeviceToken(HttpBearer):
-    """Lets a request in with the token of a device that was not revoked."""
+    """Admits a request with the token of a device that was not revoked."""
 
     def __call__(self, request: HttpRequest) -> Caller:
         refuse_token_in_url(request)

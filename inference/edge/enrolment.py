@@ -6,15 +6,15 @@ from datetime import datetime, timedelta
 
 from django.db import IntegrityError, transaction
 
-from driftline.accounts.models import digest_of
-from driftline.accounts.services import record_audit
-from driftline.common.edge_keys import Purpose, newest_key
-from driftline.common.errors import Problem
-from driftline.common.signing import public_text
+from driftline.base.accounts.models import digest_of
+from driftline.base.accounts.services import record_audit
+from driftline.base.errors import Problem
+from driftline.base.keys.edge_keys import Purpose, newest_key
+from driftline.base.keys.signing import public_text
 from inference.edge.groups import check_name
 from inference.edge.models import Device, DeviceGroup
 from inference.edge.releases import judge_group
-from inference.registry.publishing import publish_on_commit
+from inference.registry.plan.publishing import publish_on_commit
 
 CODE_PREFIX = "dl_enrol_"
 TOKEN_PREFIX = "dl_device_"
@@ -110,7 +110,7 @@ def revoke_device(*, device: Device, actor: str, now: datetime) -> None:
 
 
 def _publish_token(device: Device) -> None:
-    """Have serving processes learn of a token that came or went, where the group has them know it.
+    """Publish a token that came or went to serving processes, where the group has them know it.
 
     Under the group's lock: a change of what the group asks publishes before this one, or sees the token as it is now.
     """

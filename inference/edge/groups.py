@@ -5,12 +5,12 @@ from typing import TypedDict, Unpack
 
 from django.db import IntegrityError, transaction
 
-from driftline.accounts.models import Project
-from driftline.accounts.services import record_audit
-from driftline.common.errors import Problem, invalid, not_found
+from driftline.base.accounts.models import Project
+from driftline.base.accounts.services import record_audit
+from driftline.base.errors import Problem, invalid, not_found
 from inference.edge.models import Device, DeviceGroup
 from inference.registry.models import Model
-from inference.registry.publishing import publish_on_commit
+from inference.registry.plan.publishing import publish_on_commit
 
 MAX_ASK_DAYS = 3_650
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._]|-(?!\d+$)){0,59}")

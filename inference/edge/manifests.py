@@ -10,8 +10,8 @@ import msgspec
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from msgspec import Struct
 
-from driftline.common import signing
-from driftline.common.periods import rfc3339
+from driftline.base.keys import signing
+from driftline.base.periods import rfc3339
 from inference.edge.models import Device, Release
 from inference.registry.selectors import signature_of
 from inference.signatures import Signature

@@ -7,7 +7,7 @@ from django.db import models
 from django.db.models import Count, Prefetch, Q
 from django.db.models.functions import Now
 
-from driftline.accounts.models import Project
+from driftline.base.accounts.models import Project
 from inference.registry.models import Model, Version
 
 _UNITS = (("days", 86_400_000), ("hours", 3_600_000), ("min", 60_000), ("s", 1_000))

@@ -1,7 +1,7 @@
 """Answers what devices ask over NATS by asking the web server, which lets them in and says what becomes of it.
 
 A gateway adds no right: it passes on the routes of devices and inference with the token that the device sent. Any
-number of gateways share the questions. `driftline_agent.nats_wire` says how a request is written.
+number of gateways share the questions. `driftline_agent.server.nats_wire` says how a request is written.
 """
 
 import asyncio
@@ -20,9 +20,9 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 from nats.errors import Error, NoRespondersError
 
-from driftline.common.key_succession import KEY_HEADER
-from driftline.common.uploads import MAX_BODY_BYTES
-from driftline_agent.nats_wire import (
+from driftline.base.http.uploads import MAX_BODY_BYTES
+from driftline.base.keys.key_succession import KEY_HEADER
+from driftline_agent.server.nats_wire import (
     DEVICE_INBOX,
     GATEWAY_INBOX,
     METHOD,

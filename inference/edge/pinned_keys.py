@@ -12,10 +12,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
-from driftline.common.edge_keys import Purpose, edge_keys, first_key, newest_key, successions
-from driftline.common.errors import invalid
-from driftline.common.key_succession import KEY_HEADER
-from driftline.common.signing import public_text
+from driftline.base.errors import invalid
+from driftline.base.keys.edge_keys import Purpose, edge_keys, first_key, newest_key, successions
+from driftline.base.keys.key_succession import KEY_HEADER
+from driftline.base.keys.signing import public_text
 from inference.edge.models import Device
 
 CANNOT_FOLLOW = (

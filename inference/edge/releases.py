@@ -15,8 +15,9 @@ from typing import NamedTuple
 from django.db import transaction
 from django.db.models import Count, F, Q, QuerySet
 
-from driftline.accounts.services import record_audit
-from driftline.common.errors import Problem, invalid
+from driftline.base.accounts.services import record_audit
+from driftline.base.errors import Problem, invalid
+from inference.edge.events import record_abortion
 from inference.edge.models import (
     SILENT_AFTER,
     Device,
@@ -26,7 +27,6 @@ from inference.edge.models import (
     ReleaseTarget,
     TargetState,
 )
-from inference.edge.signals import release_aborted
 from inference.registry.models import Version
 from inference.registry.selectors import get_version
 
@@ -67,7 +67,7 @@ def newest_by_group(groups: QuerySet[DeviceGroup], state: ReleaseState) -> dict[
 
 
 def use_on_devices(version: Version) -> str:
-    """Say on which devices a version is or should be, and how that ends; empty for one that is on none."""
+    """Return on which devices a version is or should be, and how that ends; empty for one that is on none."""
     groups = DeviceGroup.objects.filter(model=version.model_id).order_by("pk")
     names = [group.name for group in groups if _is_on(version, group)]
     if not names:
@@ -268,12 +268,12 @@ def _end(release: Release, state: ReleaseState, now: datetime, *, reason: str, a
     action = "release.abort" if state == ReleaseState.ABORTED else "release.complete"
     _record(release, action, actor, **({"reason": reason} if reason else {}))
     if state == ReleaseState.ABORTED:
-        release_aborted.send(sender=Release, release=release, actor=actor)
+        record_abortion(release, actor)
     _change_assignments(release.group)
 
 
 def _lock(group: DeviceGroup) -> None:
-    """Let one change of a group at a time decide who gets what."""
+    """Lock a group, so that one change of it at a time decides who gets what."""
     DeviceGroup.objects.select_for_update().get(pk=group.pk)
 
 

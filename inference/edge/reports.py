@@ -10,8 +10,8 @@ import numpy as np
 from django.db.models import F
 from django.db.models.functions import Greatest
 
-from driftline.common.errors import invalid
-from driftline.common.periods import start_of_day
+from driftline.base.errors import invalid
+from driftline.base.periods import start_of_day
 from inference.edge.models import Device
 from inference.edge.releases import judge_group, record_outcome
 from inference.prediction_log.ingest.parsing import parse_predictions

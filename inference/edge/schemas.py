@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Annotated, Self
 
-from driftline.common.responses import ResponseBody, Time, one_of
+from driftline.base.http.responses import ResponseBody, Time, one_of
 from inference.edge.models import DEVICE_STATES, Device, DeviceGroup, Release, ReleaseState
 
 

@@ -5,9 +5,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from driftline.common.errors import Problem
+from driftline.base.errors import Problem
 from inference.hosts.main_server import MainServer, MainServerFailed
-from inference.registry.artifacts import receive
+from inference.registry.files.artifacts import receive
 from inference.registry.intake.errors import IntakeRefused
 
 FIRST_PAUSE_SECONDS, MAX_PAUSE_SECONDS = 5.0, 600.0
@@ -27,7 +27,7 @@ class FileDownloads:
         self._thread: threading.Thread | None = None
 
     def want(self, digests: Sequence[str]) -> None:
-        """Say which files are missing, those that are needed first at the front."""
+        """Set which files are missing, those that are needed first at the front."""
         with self._lock:
             self._wanted = list(digests)
             for known in (self._retry_at, self._pauses, self._failures):
@@ -55,7 +55,7 @@ class FileDownloads:
             return all(digest in self._failures or digest not in self._wanted for digest in digests)
 
     def _next(self) -> str | None:
-        """Give the next file that is due; call it with the lock."""
+        """Return the next file that is due; call it with the lock."""
         due = (digest for digest in self._wanted if self._retry_at.get(digest, 0.0) <= time.monotonic())
         return next(due, None)
 

@@ -8,22 +8,22 @@ from django.http import HttpRequest, HttpResponse
 from ninja import Router
 from ninja.security import HttpBearer
 
-from driftline.accounts.http_auth import bearer_of, invalid_token, refuse_token_in_url
-from driftline.accounts.models import digest_of
-from driftline.common.clock import now
-from driftline.common.downloads import Download, rest_of_file
-from driftline.common.edge_keys import Purpose, successions
-from driftline.common.errors import Problem, invalid, not_found
-from driftline.common.identity import note_identity
-from driftline.common.key_succession import KEY_HEADER, KeySuccessions
-from driftline.common.request_values import read_body
-from driftline.common.responses import files
-from driftline.common.uploads import MAX_BODY_BYTES
+from driftline.base.accounts.access.http_auth import bearer_of, invalid_token, refuse_token_in_url
+from driftline.base.accounts.models import digest_of
+from driftline.base.clock import now
+from driftline.base.errors import UNREADABLE, Problem, invalid, not_found
+from driftline.base.http.downloads import Download, rest_of_file
+from driftline.base.http.identity import note_identity
+from driftline.base.http.request_values import read_body
+from driftline.base.http.responses import files
+from driftline.base.http.uploads import MAX_BODY_BYTES
+from driftline.base.keys.edge_keys import Purpose, successions
+from driftline.base.keys.key_succession import KEY_HEADER, KeySuccessions
 from inference.hosts.models import ServingHost
 from inference.hosts.published_plan import SIGNATURE_HEADER, PublishedPlan
 from inference.hosts.statuses import HostStatus, record_status
 from inference.hosts.tokens import PREFIX
-from inference.registry.downloads import open_artifact
+from inference.registry.files.downloads import open_artifact
 from inference.registry.models import Version
 from inference.serving.plan import PlanUnreadable
 
@@ -32,7 +32,7 @@ _plan_of = lru_cache(maxsize=2)(PublishedPlan)  # by the home
 
 
 class HostAuth(HttpBearer):
-    """Lets a request in with the token of a host that was not revoked; it opens these routes alone."""
+    """Admits a request with the token of a host that was not revoked; it opens these routes alone."""
 
     def __call__(self, request: HttpRequest) -> ServingHost:
         refuse_token_in_url(request)
@@ -97,10 +97,10 @@ def read_host_artifact(request: HttpRequest, sha256: str) -> Download:
 
 @router.post("/serving-hosts/self/status", auth=HostAuth(), response={204: None})
 def receive_host_status(request: HttpRequest) -> HttpResponse:
-    """Say how the host does."""
+    """Report how the host does."""
     try:
         status = msgspec.json.decode(read_body(request, cap=MAX_BODY_BYTES), type=HostStatus)
-    except msgspec.DecodeError as error:
+    except UNREADABLE as error:
         raise invalid("", f"This is no status of a host: {error}") from error
     record_status(host=_host_of(request), status=status, home=settings.HOME, now=now())
     return HttpResponse(status=204)

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import msgspec
 
-from driftline.common.durable_files import write_file
+from driftline.base.durable_files import write_file
 from inference.hosts.published_plan import KEYS
 from inference.prediction_log.spool.sealing import KEY_FILE, master_keys, wrapped_by, wrapped_segment_keys
-from inference.registry.artifacts import relative_path, remove_leftovers
+from inference.registry.files.artifacts import relative_path, remove_leftovers
 from inference.serving.plan import Plan, PlanModel
 
 UNUSED_SECONDS = 86_400.0

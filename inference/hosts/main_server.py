@@ -11,7 +11,8 @@ import msgspec
 import requests
 import urllib3
 
-from driftline.common.key_succession import KEY_HEADER, KeySuccessions
+from driftline.base.errors import UNREADABLE
+from driftline.base.keys.key_succession import KEY_HEADER, KeySuccessions
 from inference.hosts.plan_key import PlanKey
 from inference.hosts.published_plan import SIGNATURE_HEADER, HostPlan
 from inference.hosts.tokens import HostToken
@@ -51,7 +52,7 @@ class MainServer:
             self._check(answer.content, answer.headers.get(SIGNATURE_HEADER, ""))
             try:
                 pulled = msgspec.json.decode(answer.content, type=HostPlan)
-            except msgspec.DecodeError as error:
+            except UNREADABLE as error:
                 raise MainServerFailed(
                     f"The plan cannot be read ({error}); is this an older version?"
                 ) from error
@@ -68,7 +69,7 @@ class MainServer:
         with self._call("GET", "key-successions") as answer:
             try:
                 found = msgspec.json.decode(answer.content, type=KeySuccessions)
-            except msgspec.DecodeError as error:
+            except UNREADABLE as error:
                 raise MainServerFailed(f"The succession of signing keys cannot be read ({error}).") from error
         self._pinned.follow(found.successions)
         if not self._pinned.verifies(content, signature):
@@ -82,7 +83,7 @@ class MainServer:
         self._session.close()
 
     def forget(self) -> None:
-        """Have the next pull bring the whole plan."""
+        """Make the next pull bring the whole plan."""
         self._etag = ""
 
     @contextmanager
@@ -94,7 +95,7 @@ class MainServer:
             yield answer.raw
 
     def send_status(self, status: bytes) -> None:
-        """Say how this host does. Raises MainServerFailed."""
+        """Report how this host does. Raises MainServerFailed."""
         with self._call("POST", "status", data=status):
             pass
 

@@ -6,9 +6,10 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from driftline.common.durable_files import write_file
-from driftline.common.key_succession import Pin, SuccessionStatement, follow
-from driftline.common.signing import is_signed
+from driftline.base.durable_files import write_file
+from driftline.base.errors import UNREADABLE
+from driftline.base.keys.key_succession import Pin, SuccessionStatement, follow
+from driftline.base.keys.signing import is_signed
 from inference.hosts.tokens import HostToken
 
 FILE = "host_plan_key"
@@ -49,6 +50,6 @@ class PlanKey:
     def _read(self) -> Pin:
         try:
             stored = msgspec.json.decode(self._path.read_bytes(), type=_StoredPin)
-        except (FileNotFoundError, msgspec.DecodeError):  # the main server leads from the token's key again
+        except (FileNotFoundError, *UNREADABLE):  # the main server leads from the token's key again
             return Pin(self._token_key)
         return stored.pin if stored.token_key == self._token_key else Pin(self._token_key)

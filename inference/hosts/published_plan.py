@@ -10,8 +10,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from django.conf import settings
 from msgspec import Struct
 
-from driftline.common.edge_keys import Purpose, edge_keys
-from driftline.common.signing import public_text, sign
+from driftline.base.keys.edge_keys import Purpose, edge_keys
+from driftline.base.keys.signing import public_text, sign
 from inference.serving.plan import PLAN_FILE, Plan, PlanReader
 
 SIGNATURE_HEADER = "Driftline-Signature"

@@ -6,9 +6,9 @@ from datetime import datetime
 from django.conf import settings
 from django.db import IntegrityError, transaction
 
-from driftline.accounts.models import digest_of
-from driftline.accounts.services import record_audit
-from driftline.common.errors import Problem, invalid
+from driftline.base.accounts.models import digest_of
+from driftline.base.accounts.services import record_audit
+from driftline.base.errors import Problem, invalid
 from inference.hosts.models import ServingHost
 from inference.hosts.tokens import new_token
 from inference.serving.status.status import retire_host

@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from driftline.common.errors import Problem
+from driftline.base.errors import Problem
 from inference.hosts.models import ServingHost
 from inference.serving.status.host_status import AllCounts, ProcessStatus
 from inference.serving.status.status import write_host_status

@@ -6,8 +6,8 @@ import secrets
 
 from msgspec import Struct
 
-from driftline.common.edge_keys import Purpose, newest_key
-from driftline.common.signing import public_bytes
+from driftline.base.keys.edge_keys import Purpose, newest_key
+from driftline.base.keys.signing import public_bytes
 
 PREFIX = "dl_host_"
 

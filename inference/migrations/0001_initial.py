@@ -6,7 +6,7 @@ import django.db.models.deletion
 import django.db.models.functions.datetime
 from django.db import migrations, models
 
-from driftline.common.database.tables_at_once import at_once
+from driftline.base.database.tables_at_once import at_once
 
 _SQL = Path(__file__).with_name("initial.sql").read_text()
 

@@ -10,14 +10,14 @@ from django.http import HttpRequest, HttpResponse
 from ninja import Router
 from ninja.params.functions import Query
 
-from driftline.accounts.http_auth import Scoped, caller_of
-from driftline.accounts.scopes import SCOPE_OF, Scope
-from driftline.common.clock import now
-from driftline.common.errors import not_found
-from driftline.common.request_values import media_type, read_body
-from driftline.common.ttl_cache import TtlCache
-from driftline.common.uploads import MAX_BODY_BYTES
-from inference.prediction_log.imports.arrow_bodies import read_arrow
+from driftline.base.accounts.access.http_auth import Scoped, caller_of
+from driftline.base.accounts.access.scopes import SCOPE_OF, Scope
+from driftline.base.clock import now
+from driftline.base.errors import not_found
+from driftline.base.http.request_values import media_type, read_body
+from driftline.base.http.uploads import MAX_BODY_BYTES
+from driftline.base.ttl_cache import TtlCache
+from inference.prediction_log.imports.reading.arrow_bodies import read_arrow
 from inference.prediction_log.ingest.parsing import MAX_ITEMS, parse_labels, parse_predictions
 from inference.prediction_log.ingest.row_budget import RowBudget
 from inference.prediction_log.ingest.store import log_predictions, refuse_while_behind

@@ -9,8 +9,8 @@ from django.db.models import Q
 from django.db.models.expressions import Combinable
 from django.db.models.functions import Coalesce, Now
 
-from driftline.common.attempts import AttemptedQuerySet, AttemptedWorkRow
-from driftline.common.work import WorkQuerySet, WorkRow
+from driftline.base.work.attempts import AttemptedQuerySet, AttemptedWorkRow
+from driftline.base.work.work_rows import WorkQuerySet, WorkRow
 from inference.registry.models import Model, Version
 
 

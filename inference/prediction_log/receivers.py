@@ -1,18 +1,12 @@
 """Connects the log to the signals and hooks of the registry: what it does in the transaction of a change."""
 
-from collections.abc import Collection
-from datetime import date
 from typing import Any
 
 from django.dispatch import receiver
 
-from inference.prediction_log.lake import expiry as lake_expiry
-from inference.prediction_log.lake.days import close_days, note_changed_days
 from inference.prediction_log.queries.canary_split import describe_split, split_of
 from inference.prediction_log.queries.selectors import newest_event
 from inference.prediction_log.retention.drop_rows import request_look_at_stored_days, start_dropping
-from inference.prediction_log.retention.hooks import close_expired, unwritten_days, write_soon
-from inference.prediction_log.signals import days_changed, days_dropped
 from inference.prediction_log.spool.privacy import SUMMARY
 from inference.registry import hooks
 from inference.registry.models import Model
@@ -20,21 +14,6 @@ from inference.registry.signals import privacy_changed, rows_no_longer_kept
 
 hooks.newest_event.provide(newest_event)
 hooks.describe_canary_split.provide(lambda deployment: describe_split(deployment, split_of(deployment)))
-
-
-unwritten_days.provide(lake_expiry.unwritten_days)
-write_soon.provide(lake_expiry.write_soon)
-close_expired.provide(lake_expiry.close_expired)
-
-
-@receiver(days_changed)
-def write_days(model: Model, days: Collection[date], **_: Any) -> None:
-    note_changed_days(model, days)
-
-
-@receiver(days_dropped)
-def close_lake_files(model: Model, days: Collection[date], **_: Any) -> None:
-    close_days(model.pk, days)
 
 
 @receiver(rows_no_longer_kept)

@@ -1,6 +1,6 @@
 """Refuses what needs rows of a model that keeps none."""
 
-from driftline.common.errors import Problem
+from driftline.base.errors import Problem
 from inference.registry.models import Model, RowsKept
 
 

@@ -5,7 +5,7 @@ from typing import TypedDict
 
 from msgspec import UNSET, UnsetType
 
-from driftline.common.responses import ResponseBody
+from driftline.base.http.responses import ResponseBody
 from inference.prediction_log.items import BatchResult, ItemResult, RequestWarning
 
 

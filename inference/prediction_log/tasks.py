@@ -7,8 +7,8 @@ from functools import partial
 from celery import shared_task
 from django.db import OperationalError
 
-from driftline.common.clock import now
-from driftline.common.task_queue import Task
+from driftline.base.clock import now
+from driftline.base.work.task_queue import Task
 from inference.prediction_log.encryption.sealed_chunks import forget_unused_keys
 from inference.prediction_log.events.joining import delete_orphans
 from inference.prediction_log.labels.folding import fold_labels
@@ -19,8 +19,6 @@ from inference.prediction_log.retention.expiry import (
     find_expired_weeks,
     forget_summed_days,
 )
-from inference.prediction_log.sources.beat import delete_dead_consumers
-from inference.prediction_log.sources.dead_letters import delete_expired
 from inference.prediction_log.storage import partitions
 from inference.prediction_log.storage.compaction import find_unpacked, pack_next
 
@@ -47,8 +45,6 @@ def expire() -> None:
     forget_summed_days(moment)
     fold_labels()
     delete_orphans(moment)
-    delete_expired(moment)
-    delete_dead_consumers()
     forget_unused_keys()
 
 

@@ -11,9 +11,9 @@ from msgspec import Struct
 
 from inference.protocol.header_facts import FACT_HEADERS
 from inference.protocol.hops import HOPS
-from inference.protocol.parameters import RowFacts
 from inference.protocol.results import BatchOutputs
-from inference.protocol.tensors import Buffer
+from inference.protocol.v2.parameters import RowFacts
+from inference.protocol.v2.tensors import Buffer
 from inference.signatures import Signature
 
 Headers = Mapping[bytes, bytes]  # by lower-case name; only those of RELEVANT_HEADERS

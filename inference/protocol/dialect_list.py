@@ -2,9 +2,9 @@
 
 from inference.protocol.dialect import HttpDialect
 from inference.protocol.mlflow import MLFLOW
-from inference.protocol.open_inference import OPEN_INFERENCE
-from inference.protocol.tensorflow_rest import TENSORFLOW_REST
+from inference.protocol.tensorflow.tensorflow_rest import TENSORFLOW_REST
 from inference.protocol.torchserve import TORCHSERVE
+from inference.protocol.v2.open_inference import OPEN_INFERENCE
 
 HTTP_DIALECTS: tuple[HttpDialect, ...] = (OPEN_INFERENCE, *TENSORFLOW_REST, MLFLOW, TORCHSERVE)
 

@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 
-from inference.protocol.parameters import NO_FACTS, RowFacts, read_parameters
-from inference.protocol.tensors import InvalidRequest, shorten
+from inference.protocol.v2.parameters import NO_FACTS, RowFacts, read_parameters
+from inference.protocol.v2.tensors import InvalidRequest, shorten
 
 # Headers by lower-case name, and the parameters of the Open Inference Protocol that they stand for.
 TEXT_HEADERS = {

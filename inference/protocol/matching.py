@@ -2,7 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 
-from inference.protocol.tensors import (
+from inference.protocol.v2.tensors import (
     Buffer,
     InvalidRequest,
     TensorCodec,

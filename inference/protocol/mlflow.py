@@ -15,12 +15,12 @@ import msgspec
 
 from inference.protocol.dialect import ONLY_MODEL, Headers, HttpBody, InferRequest, Target
 from inference.protocol.header_facts import read_header_facts
-from inference.protocol.json_documents import check_text, read_json_with_nan
-from inference.protocol.json_rows import RowReader, Rows
-from inference.protocol.json_values import ValueWriter
+from inference.protocol.json_forms.json_documents import check_text, read_json_with_nan
+from inference.protocol.json_forms.json_rows import RowReader, Rows
+from inference.protocol.json_forms.json_values import ValueWriter
 from inference.protocol.matching import MAX_ROWS
 from inference.protocol.results import BatchOutputs
-from inference.protocol.tensors import InvalidRequest, shorten
+from inference.protocol.v2.tensors import InvalidRequest, shorten
 from inference.signatures import Signature
 
 PATH = b"/invocations"

@@ -13,12 +13,12 @@ import msgspec
 
 from inference.protocol.dialect import Headers, HttpBody, InferRequest, Target
 from inference.protocol.header_facts import read_header_facts
-from inference.protocol.json_documents import read_json_with_nan
-from inference.protocol.json_rows import RowReader, Rows
-from inference.protocol.json_values import ValueWriter
-from inference.protocol.raw_tensors import read_text
+from inference.protocol.json_forms.json_documents import read_json_with_nan
+from inference.protocol.json_forms.json_rows import RowReader, Rows
+from inference.protocol.json_forms.json_values import ValueWriter
 from inference.protocol.results import BatchOutputs
-from inference.protocol.tensors import InvalidRequest
+from inference.protocol.v2.raw_tensors import read_text
+from inference.protocol.v2.tensors import InvalidRequest
 from inference.signatures import Signature
 
 # How TorchServe names what went wrong, by the status of HTTP.

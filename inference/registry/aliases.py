@@ -4,11 +4,11 @@ import re
 
 from django.db import transaction
 
-from driftline.accounts.services import record_audit
-from driftline.common.errors import invalid, not_found
+from driftline.base.accounts.services import record_audit
+from driftline.base.errors import invalid, not_found
+from inference.registry.deployments import servable_version
 from inference.registry.models import Alias, Model
-from inference.registry.publishing import publish_on_commit
-from inference.registry.services import servable_version
+from inference.registry.plan.publishing import publish_on_commit
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -20,7 +20,7 @@ def check_alias_name(name: str) -> None:
 
 
 def set_alias(*, model: Model, name: str, version: str, actor: str) -> Alias:
-    """Let `name` point at a servable version of the model, wherever it pointed before."""
+    """Point `name` at a servable version of the model, wherever it pointed before."""
     check_alias_name(name)
     target = servable_version(model, version)
     with transaction.atomic():

@@ -11,27 +11,29 @@ from ninja.responses import Status
 from pydantic import Field
 from pydantic import ValidationError as PydanticError
 
-from driftline.accounts.http_auth import Scoped, caller_of
-from driftline.accounts.scopes import SCOPE_OF, Scope
-from driftline.common.bodies import Body
-from driftline.common.downloads import Download, rest_of_file
-from driftline.common.errors import invalid
-from driftline.common.paging import PAGE_SIZE, page
-from driftline.common.request_values import expected_generation, media_type, read_body
-from driftline.common.responses import Page, files
-from driftline.common.strict_json import read_json
-from inference.registry import services
+from driftline.base.accounts.access.http_auth import Scoped, caller_of
+from driftline.base.accounts.access.scopes import SCOPE_OF, Scope
+from driftline.base.errors import invalid
+from driftline.base.http.bodies import Body
+from driftline.base.http.downloads import Download, rest_of_file
+from driftline.base.http.paging import PAGE_SIZE, page
+from driftline.base.http.request_values import expected_generation, media_type, read_body
+from driftline.base.http.responses import Page, files
+from driftline.base.strict_json import read_json
+from inference.registry import deployments
 from inference.registry.aliases import remove_alias, set_alias
-from inference.registry.canary import KEY, CanaryWanted
-from inference.registry.downloads import open_artifact
 from inference.registry.endpoints.schemas import RemoteVersionIn
 from inference.registry.endpoints.services import register_endpoint
+from inference.registry.files.downloads import open_artifact
 from inference.registry.hooks import describe_canary_split
 from inference.registry.lineage import MAX_BYTES, Lineage, read_lineage
 from inference.registry.models import Deployment, Model, Version
-from inference.registry.plan_uptake import await_uptake
+from inference.registry.plan.canary import KEY, CanaryWanted
+from inference.registry.plan.plan_uptake import await_uptake
 from inference.registry.schemas import AliasOut, DeploymentOut, VersionOut
 from inference.registry.selectors import get_model, get_version
+from inference.registry.versions import archive_version, update_version
+from inference.registry.versions import upload_version as take_upload
 from inference.serving.crashes import quarantined
 from inference.serving.status.status import live_reports
 
@@ -130,7 +132,7 @@ def upload_version(request: HttpRequest, name: str) -> Status[VersionOut]:
     if file is None:
         raise invalid("/file", "The form has no part 'file' that holds the ONNX.", "missing_field")
     name_part = _part(request, "version")
-    version, is_new = services.upload_version(
+    version, is_new = take_upload(
         model=model,
         stream=file,
         metadata=_part(request, "metadata"),
@@ -176,14 +178,14 @@ def change_version(request: HttpRequest, name: str, version: str, body: VersionC
     """
     model, actor = model_of(request, name), caller_of(request).actor
     with transaction.atomic():
-        changed = services.update_version(
+        changed = update_version(
             version=get_version(model=model, version=version),
             actor=actor,
             execution_provider=body.execution_provider,
             lift_quarantine=body.quarantined is False,
         )
         if body.archived is not None:
-            services.archive_version(version=changed, is_archived=body.archived, actor=actor)
+            archive_version(version=changed, is_archived=body.archived, actor=actor)
     await_uptake(model=model, home=settings.HOME)
     return _describe_now(changed)
 
@@ -239,7 +241,7 @@ def list_aliases(request: HttpRequest, name: str) -> Page[AliasOut]:
 
 @router.put("/models/{name}/aliases/{alias}", auth=Scoped(SCOPE_OF["alias"]), response=AliasOut)
 def put_alias(request: HttpRequest, name: str, alias: str, body: AliasTarget) -> AliasOut:
-    """Let a name such as `stable` point at a version; where it pointed before does not matter."""
+    """Point a name such as `stable` at a version; where it pointed before does not matter."""
     model = model_of(request, name)
     return AliasOut.of(
         set_alias(model=model, name=alias, version=body.version, actor=caller_of(request).actor)
@@ -256,7 +258,7 @@ def delete_alias(request: HttpRequest, name: str, alias: str) -> Status[None]:
 # -- the deployment ----------------------------------------------------------------------------------------------------
 @router.get("/models/{name}/deployment", auth=Scoped(Scope.READ), response=DeploymentOut)
 def read_deployment(request: HttpRequest, name: str) -> DeploymentOut:
-    """Tell which version answers, which get a copy of each request, and how a canary's traffic is split."""
+    """Return which version answers, which get a copy of each request, and how a canary's traffic is split."""
     return _describe(model_of(request, name).deployment)
 
 
@@ -268,7 +270,7 @@ def change_deployment(request: HttpRequest, name: str, body: DeploymentChanges) 
     keys, which are the requests' subjects, their ids (`client_id`) or a tag (`tag:<name>`).
     """
     canary = body.canary
-    deployment = services.change_deployment(
+    deployment = deployments.change_deployment(
         model=model_of(request, name),
         shadows=body.shadows,
         shadow_shares=body.shadow_shares,
@@ -283,8 +285,8 @@ def change_deployment(request: HttpRequest, name: str, body: DeploymentChanges) 
 
 @router.post("/models/{name}/promote", auth=Scoped(SCOPE_OF["deployment"]), response=DeploymentOut)
 def promote(request: HttpRequest, name: str, body: Promotion) -> DeploymentOut:
-    """Let a version answer from now on. Send `If-Match: <generation>`; answers when every serving process has it."""
-    deployment = services.promote(
+    """Make a version answer from now on. Send `If-Match: <generation>`; answers when every serving process has it."""
+    deployment = deployments.promote(
         model=model_of(request, name),
         version=body.version,
         expected_generation=expected_generation(request),
@@ -296,8 +298,8 @@ def promote(request: HttpRequest, name: str, body: Promotion) -> DeploymentOut:
 
 @router.post("/models/{name}/rollback", auth=Scoped(SCOPE_OF["deployment"]), response=DeploymentOut)
 def rollback(request: HttpRequest, name: str, body: Rollback | None = None) -> DeploymentOut:
-    """Let the champion of before answer again. Send `If-Match: <generation>`."""
-    deployment = services.rollback(
+    """Make the previous champion answer again. Send `If-Match: <generation>`."""
+    deployment = deployments.rollback(
         model=model_of(request, name),
         expected_generation=expected_generation(request),
         actor=caller_of(request).actor,

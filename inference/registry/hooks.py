@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from driftline.common.hooks import Hook
+from driftline.base.hooks import Hook
 from inference.serving.plan import PlanCallback, PlanToken
 
 if TYPE_CHECKING:
@@ -52,6 +52,14 @@ def _no_tokens() -> list[PlanToken]:
 
 list_device_tokens = Hook(_no_tokens)
 """Lists the tokens by which devices ask for inference; `inference.edge` provides it."""
+
+
+def _no_feed(**event: object) -> object:
+    return None
+
+
+record_event: Hook[..., object] = Hook(_no_feed)
+"""Adds an event to the feed, with the messages about it: see `monitors.feed.services`, which provides it."""
 
 
 def _no_dependents(version: "Version", features: Sequence[str]) -> list[str]:

@@ -4,9 +4,9 @@ from typing import Any
 
 from pydantic import Field, ValidationError
 
-from driftline.common.bodies import Body
-from driftline.common.errors import Problem, invalid
-from driftline.common.strict_json import escape_pointer
+from driftline.base.errors import Problem, invalid
+from driftline.base.http.bodies import Body
+from driftline.base.strict_json import escape_pointer
 from inference.registry.models import Model
 
 MAX_BYTES = 64 << 10

@@ -6,7 +6,7 @@ from django.db import models
 from django.db.models import Q, Value
 from django.db.models.functions import Now
 
-from driftline.accounts.models import Project
+from driftline.base.accounts.models import Project
 
 
 class ModelTask(models.TextChoices):

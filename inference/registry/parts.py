@@ -2,12 +2,12 @@
 
 from typing import Any
 
-from driftline.accounts.services import record_audit
+from driftline.base.accounts.services import record_audit
 from inference.registry.models import Model
 
 
 def lock_model(model: Model) -> None:
-    """Let one change of what belongs to a model happen after the other, so that limits hold.
+    """Lock a model: changes of what belongs to it happen one after the other, so that limits hold.
 
     `no_key` lets a worker write the rows that refer to the model: a change may wait for it to end.
     """

@@ -8,14 +8,14 @@ from typing import Any
 
 from django.dispatch import receiver
 
-from driftline.accounts.models import Project
-from driftline.accounts.signals import (
+from driftline.base.accounts.models import Project
+from driftline.base.accounts.signals import (
     isolation_changed,
     project_archived,
     project_restored,
     tokens_changed,
 )
-from inference.registry.publishing import publish_on_commit
+from inference.registry.plan.publishing import publish_on_commit
 
 
 @receiver(project_archived)

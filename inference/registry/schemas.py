@@ -5,9 +5,9 @@ from typing import Any, Self
 
 from msgspec import UNSET, UnsetType
 
-from driftline.common.responses import ResponseBody, Time
+from driftline.base.http.responses import ResponseBody, Time
 from inference.registry.models import Alias, Deployment, Version
-from inference.registry.plan_uptake import InProcess, PlanUptake, serving_of
+from inference.registry.plan.plan_uptake import InProcess, PlanUptake, serving_of
 from inference.signatures import Signature
 
 

@@ -4,9 +4,9 @@ import msgspec
 from django.conf import settings
 from django.db.models import QuerySet
 
-from driftline.accounts.models import Project
-from driftline.common.errors import not_found
-from driftline.common.ttl_cache import TtlCache
+from driftline.base.accounts.models import Project
+from driftline.base.errors import not_found
+from driftline.base.ttl_cache import TtlCache
 from inference.prediction_log.spool.privacy import Privacy, keeps_image
 from inference.registry.models import Model, ModelTask, Version
 from inference.signatures import Signature

@@ -6,9 +6,9 @@ import msgspec
 import pyarrow.parquet as pq
 from django.conf import settings
 
-from driftline.common.errors import Problem
-from inference.registry.downloads import artifact_lost
+from driftline.base.errors import Problem
 from inference.registry.endpoints.probing import probe_again
+from inference.registry.files.downloads import artifact_lost
 from inference.registry.intake import IntakeRefused, inspect_artifact
 from inference.registry.intake.limits import ReferenceRows, SampledReference
 from inference.registry.intake.metadata import declare

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable, Mapping
 
-from driftline.common.errors import Problem
-from driftline.common.strict_json import printable
+from driftline.base.errors import Problem
+from driftline.base.strict_json import printable
 from inference.registry.models import VectorFeature
 from inference.signatures import Signature
 

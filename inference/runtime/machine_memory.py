@@ -35,7 +35,7 @@ def memory_bytes() -> int:
 
 
 def half_of_memory() -> int:
-    """Give half of the memory in bytes, at least 4 GiB: what a serving process may hold unless a setting says more."""
+    """Return half of the memory in bytes, at least 4 GiB: what a serving process may hold if no setting says more."""
     return max(memory_bytes() // 2, MIN_SERVING_BYTES)
 
 

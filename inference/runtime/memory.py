@@ -10,7 +10,7 @@ MAX_ARENA_BYTES = 2 * 1024**3
 
 
 def bound_memory(options: ort.SessionOptions) -> None:
-    """Let a session share the process's one arena, which has a bound; the model's weights are not in it."""
+    """Make a session share the process's one arena, which has a bound; the model's weights are not in it."""
     _register_arena()
     options.add_session_config_entry("session.use_env_allocators", "1")
 
@@ -28,7 +28,7 @@ def is_memory_taken(error: Exception) -> bool:
 
 
 def explain_failure(error: Exception) -> str | None:
-    """Say that a run failed for lack of memory; None for any other reason."""
+    """Explain that a run failed for lack of memory; None for any other reason."""
     if _requested_bytes(error) is None:
         return None
     return (

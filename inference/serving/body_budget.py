@@ -47,7 +47,7 @@ class Hold:
         return None
 
     def release(self) -> None:
-        """Give back all; safe to repeat."""
+        """Release all; safe to repeat."""
         if not self._size:
             return
         budget = self._budget

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from msgspec import Struct
 
-from driftline.common.networks import Network, client_address
+from driftline.base.http.networks import Network, client_address
 
 
 class InferenceCaller(Struct, frozen=True):

@@ -20,7 +20,8 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from driftline.common.durable_files import write_file
+from driftline.base.durable_files import write_file
+from driftline.base.errors import UNREADABLE
 from inference.serving.heartbeat import STALL_SECONDS
 
 MAX_CRASHES = 2
@@ -73,7 +74,7 @@ class RunMarks:
         self._view[_BEAT] += 1
 
     def stop_beating(self) -> None:
-        """Let nobody watch the event loop any more: the process ends."""
+        """Mark the event loop as watched by nobody any more: the process ends."""
         self._view[_BEAT] = 0
 
     def ask_for_successor(self) -> None:
@@ -179,7 +180,7 @@ def quarantined(home: Path) -> dict[int, str]:
 
 
 def lift_quarantine(home: Path, version_id: int) -> None:
-    """Let a version be loaded again."""
+    """Allow a version to be loaded again."""
     with _locked(home):
         crashes = read_crashes(home)
         if crashes.pop(version_id, None) is not None:
@@ -190,7 +191,7 @@ def read_crashes(home: Path) -> dict[int, Crashes]:
     """Read what is known of crashes, by version id."""
     try:
         return _decoder.decode((home / QUARANTINE_FILE).read_bytes())
-    except (FileNotFoundError, msgspec.DecodeError):
+    except (FileNotFoundError, *UNREADABLE):
         return {}
 
 
@@ -226,7 +227,7 @@ def _blamed(marks: Path, report: Path, code: int, *, stalled: bool, starved: boo
 
 
 def _only(running: dict[int, int]) -> int | None:
-    """Give the one version that threads were running, where there is one alone."""
+    """Return the one version that threads were running, where there is one alone."""
     versions = set(running.values())
     return versions.pop() if len(versions) == 1 else None
 

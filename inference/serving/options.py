@@ -4,7 +4,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-from driftline.common.outbound.rules import NO_RULES, OutboundRules
+from driftline.base.outbound.rules import NO_RULES, OutboundRules
 from inference.runtime.isolated.limits import IsolationLimits
 from inference.serving.body_budget import MAX_BYTES
 from inference.serving.job_limits import JobLimits

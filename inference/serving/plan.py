@@ -13,7 +13,8 @@ from typing import NamedTuple, Self
 import msgspec
 from msgspec import Struct
 
-from driftline.common.durable_files import write_file
+from driftline.base.durable_files import write_file
+from driftline.base.errors import UNREADABLE
 from inference.signatures import EndpointSpec, Signature
 
 PLAN_FILE = "plan.json"
@@ -187,7 +188,7 @@ class PlanReader:
                 lines = self._read_changes(0)
                 self._read_base()
                 self._apply(lines)
-        except (OSError, msgspec.DecodeError) as error:
+        except (OSError, *UNREADABLE) as error:
             self._base = None
             raise PlanUnreadable(f"{self._path} holds no plan ({error}); publish it again.") from error
         assert self._base is not None

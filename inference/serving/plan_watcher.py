@@ -10,8 +10,8 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from driftline.common.networks import Network
-from driftline.common.outbound.rules import NO_RULES, OutboundRules
+from driftline.base.http.networks import Network
+from driftline.base.outbound.rules import NO_RULES, OutboundRules
 from inference.prediction_log.spool.privacy import Privacy, read_hash_key
 from inference.serving.crashes import quarantined
 from inference.serving.plan import PLAN_FILE, Plan, PlanModel, PlanReader, PlanUnreadable, PlanVersion
@@ -206,7 +206,7 @@ class PlanWatcher:
         )
 
     def _champion_of(self, model: PlanModel) -> LoadedVersion | None:
-        """Give the version that answers for a model now."""
+        """Return the version that answers for a model now."""
         route = self._table.champion(model.id) if self._table is not None else None
         return route.version if route is not None else None
 

@@ -8,15 +8,15 @@ from urllib.parse import quote
 
 from msgspec.structs import replace
 
-from driftline.accounts.allowed_networks import AllowedNetworks
-from driftline.accounts.scopes import Scope
-from driftline.common.networks import Network
-from driftline.common.rate_budget import TokenBudget, budget_of, quota_of
+from driftline.base.accounts.access.allowed_networks import AllowedNetworks
+from driftline.base.accounts.access.scopes import Scope
+from driftline.base.http.networks import Network
+from driftline.base.http.rate_budget import TokenBudget, budget_of, quota_of
 from inference.prediction_log.spool.record import Role
 from inference.protocol.dialect import Dialect, InferRequest, Target
 from inference.protocol.matching import list_names
-from inference.protocol.parameters import check_event_times
-from inference.protocol.tensors import InvalidRequest
+from inference.protocol.v2.parameters import check_event_times
+from inference.protocol.v2.tensors import InvalidRequest
 from inference.serving.callers import InferenceCaller
 from inference.serving.plan import (
     INFER_MODEL,
@@ -232,7 +232,7 @@ class RoutingTable:
         return version_id not in self.failed and version_id not in self._preparing
 
     def _champion_before(self, model: PlanModel) -> LoadedVersion | None:
-        """Give the champion of before the present one, which stays in memory for a while."""
+        """Return the champion before the present one, which stays in memory for a while."""
         before = model.find(model.previous) if model.previous is not None else None
         return None if before is None else self.loaded.get(before.id)
 
@@ -245,7 +245,7 @@ class RoutingTable:
         ]
 
     def _canary_of(self, model: PlanModel) -> Canary | None:
-        """Give the canary; without one that is fit to answer the champion answers all."""
+        """Return the canary; without one that is fit to answer the champion answers all."""
         version = model.find(model.canary.version) if model.canary is not None else None
         if model.canary is None or version is None:
             return None
@@ -257,7 +257,7 @@ class RoutingTable:
         return Canary(model.canary, Route(model, loaded, "canary", []))
 
     def champion(self, model_id: int) -> Route | None:
-        """Give the route that answers for a model."""
+        """Return the route that answers for a model."""
         return self._champions.get(model_id)
 
     def champions(self) -> list[Route]:
@@ -307,7 +307,7 @@ class RoutingTable:
         return isinstance(model, PlanModel) and model.id == token.model_id
 
     def _budget_of(self, token: PlanToken) -> TokenBudget | None:
-        """Give what the token may still send, with the quota of its project."""
+        """Return what the token may still send, with the quota of its project."""
         quota = quota_of(token.project_id, self.plan.row_quotas.get(token.project_id, 0))
         return budget_of(token.digest, token.requests_per_second, token.rows_per_second, quota=quota)
 
@@ -426,7 +426,7 @@ def find_version(model: PlanModel, name: str) -> PlanVersion | Refusal:
 
 
 def version_name(model: PlanModel, target: Target) -> str | Refusal | None:
-    """Give the version that a path names, itself or by a label; None for the champion."""
+    """Return the version that a path names, itself or by a label; None for the champion."""
     if target.label is None:
         return target.version
     return model.aliases.get(target.label) or Refusal(

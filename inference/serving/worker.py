@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import uvicorn
 from uvicorn.importer import import_from_string
 
-from driftline.common.networks import parse_networks
+from driftline.base.http.networks import parse_networks
 from inference.prediction_log.spool.segments import spooled_bytes
 from inference.runtime.isolated.processes import PROCESSES
 from inference.serving.certificate import CertificateFiles

@@ -7,24 +7,23 @@ from ninja import Router
 from ninja.responses import Status
 from pydantic import Field
 
-from driftline.accounts.http_auth import Caller, Scoped, caller_of
-from driftline.accounts.scopes import SCOPE_OF, Scope
-from driftline.common.bodies import Body, Moment
-from driftline.common.clock import now
-from driftline.common.errors import invalid, not_found
-from driftline.common.paging import PAGE_SIZE, page
-from driftline.common.request_values import refuse_parameter
-from driftline.common.responses import Page
-from driftline.common.strict_json import printable
+from driftline.base.accounts.access.http_auth import Caller, Scoped, caller_of
+from driftline.base.accounts.access.scopes import SCOPE_OF, Scope
+from driftline.base.clock import now
+from driftline.base.errors import invalid, not_found
+from driftline.base.http.bodies import Body, Moment
+from driftline.base.http.paging import PAGE_SIZE, page
+from driftline.base.http.request_values import refuse_parameter
+from driftline.base.http.responses import Page
+from driftline.base.strict_json import printable
 from inference.registry.selectors import get_model
-from monitors.alerts import channel_services, selectors, silences, stored_routing
+from monitors.alerts import selectors, silences, stored_routing
 from monitors.alerts.channels import KINDS, describe_targets
 from monitors.alerts.channels.masking import mask_target, without_acts
 from monitors.alerts.channels.webhook.formats import FORMATS, OWN, preview_of
-from monitors.alerts.labels import MATCHED
+from monitors.alerts.incidents.labels import MATCHED
+from monitors.alerts.incidents.precision import precision_of
 from monitors.alerts.models import Channel, Delivery
-from monitors.alerts.precision import precision_of
-from monitors.alerts.recipients import complete_labels, routes_taken
 from monitors.alerts.routing.document import RoutingIn
 from monitors.alerts.routing.matchers import MAX_LABEL, MAX_LABELS, MAX_VALUE
 from monitors.alerts.schemas import (
@@ -41,6 +40,8 @@ from monitors.alerts.schemas import (
     RoutingTestOut,
     SilenceOut,
 )
+from monitors.alerts.sending import channel_services
+from monitors.alerts.sending.recipients import complete_labels, routes_taken
 from monitors.feed.kinds import DEFAULT_OF_CHANNELS, INCIDENTS
 from monitors.feed.kinds import KINDS as EVENTS
 from monitors.rules.models import Rule
@@ -254,7 +255,7 @@ def reset_routing(request: HttpRequest) -> Status[None]:
 
 @router.post("/routing/test", auth=Scoped(Scope.READ), response=RoutingTestOut)
 def test_routing(request: HttpRequest, body: RoutedLabels) -> RoutingTestOut:
-    """Say who would get an incident with given labels, and by which path through the tree. Nothing is sent."""
+    """Return who would get an incident with given labels, and by which path through the tree. Nothing is sent."""
     project, at = caller_of(request).project, body.at or now()
     labels = complete_labels(project, body.labels)
     taken = routes_taken(project, stored_routing.routing_of(project).tree, labels)

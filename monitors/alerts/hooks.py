@@ -1,6 +1,6 @@
 """What others provide to the alerts."""
 
-from driftline.common.hooks import Hook
+from driftline.base.hooks import Hook
 from monitors.rules.models import Transition
 
 

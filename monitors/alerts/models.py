@@ -6,9 +6,9 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 
-from driftline.accounts.models import Project, User
-from driftline.common.lease import Leasable
-from driftline.common.work import WorkQuerySet
+from driftline.base.accounts.models import Project, User
+from driftline.base.work.lease import Leasable
+from driftline.base.work.work_rows import WorkQuerySet
 from inference.registry.models import Model
 from monitors.feed.kinds import default_of_channels
 from monitors.rules.models import Rule, Severity, Transition

@@ -3,17 +3,17 @@
 from datetime import datetime, timedelta
 from typing import Annotated, Any, Self
 
-from driftline.common.responses import ResponseBody, Time, one_of
-from driftline.common.yaml_text import write_yaml
+from driftline.base.http.responses import ResponseBody, Time, one_of
+from driftline.base.yaml_text import write_yaml
 from monitors.alerts.channels import KINDS
 from monitors.alerts.channels.webhook.formats import FORMATS
+from monitors.alerts.incidents.precision import Precision
 from monitors.alerts.models import Channel, Delivery, DeliveryAttempt, Silence
-from monitors.alerts.precision import Precision
-from monitors.alerts.recipients import RouteTaken
+from monitors.alerts.sending.recipients import RouteTaken
 from monitors.alerts.stored_routing import ProjectRouting
 from monitors.feed.kinds import INCIDENTS
 from monitors.feed.kinds import KINDS as EVENTS
-from monitors.rules.better_limit import BetterLimit
+from monitors.rules.judging.better_limit import BetterLimit
 from monitors.rules.models import Severity
 
 

@@ -6,9 +6,9 @@ from typing import Any
 
 from django.db.models import Case, OuterRef, Prefetch, Q, QuerySet, Subquery, When
 
-from driftline.accounts.models import Project, User
-from driftline.common.errors import not_found
-from driftline.common.periods import day_of
+from driftline.base.accounts.models import Project, User
+from driftline.base.errors import not_found
+from driftline.base.periods import day_of
 from inference.registry.models import Model
 from monitors.alerts.models import Alert, Channel, Delivery, DeliveryAttempt, Incident, IncidentEvent, Silence
 from monitors.rules.models import Severity

@@ -4,14 +4,14 @@ from datetime import datetime
 
 from django.db import transaction
 
-from driftline.accounts.models import User
-from driftline.common.advisory_locks import AdvisoryLock, lock
-from monitors.alerts.acknowledgement import notify_acknowledged
-from monitors.alerts.acting import audit_incident, event_time_of, lock_incident, refuse_resolved
-from monitors.alerts.closing import close_by_hand, end_alert, reason_of_closing
-from monitors.alerts.handling import get_incident
+from driftline.base.accounts.models import User
+from driftline.base.work.advisory_locks import AdvisoryLock, lock
+from monitors.alerts.incidents.acting import audit_incident, event_time_of, lock_incident, refuse_resolved
+from monitors.alerts.incidents.closing import close_by_hand, end_alert, reason_of_closing
+from monitors.alerts.incidents.handling import get_incident
+from monitors.alerts.incidents.timeline import note
 from monitors.alerts.models import Alert, Incident
-from monitors.alerts.timeline import note
+from monitors.alerts.sending.acknowledgement import notify_acknowledged
 from monitors.rules.models import Rule
 
 

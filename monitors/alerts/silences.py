@@ -11,16 +11,16 @@ from datetime import datetime, timedelta
 from django.db import transaction
 from django.db.models import Q
 
-from driftline.accounts.models import Project
-from driftline.accounts.services import record_audit
-from driftline.common.errors import Problem, invalid
-from driftline.common.periods import window
+from driftline.base.accounts.models import Project
+from driftline.base.accounts.services import record_audit
+from driftline.base.errors import Problem, invalid
+from driftline.base.periods import window
 from inference.prediction_log.queries.event_clock import event_now, event_nows
 from inference.registry.models import Model
-from monitors.alerts.labels import check_matchers, has_labels
+from monitors.alerts.incidents.labels import check_matchers, has_labels
+from monitors.alerts.incidents.timeline import note
 from monitors.alerts.models import Incident, Silence
 from monitors.alerts.selectors import open_incidents, worst_first
-from monitors.alerts.timeline import note
 from monitors.alerts.wording import moment, one_line
 from monitors.rules.models import Rule, Severity
 

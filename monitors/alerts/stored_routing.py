@@ -8,16 +8,16 @@ from typing import Any
 
 from django.db import transaction
 
-from driftline.accounts.models import Project
-from driftline.accounts.services import record_audit
-from driftline.common.errors import Problem
-from driftline.common.task_queue import Task, enqueue
+from driftline.base.accounts.models import Project
+from driftline.base.accounts.services import record_audit
+from driftline.base.errors import Problem
+from driftline.base.work.task_queue import Task, enqueue
 from monitors.alerts.channels.callback import CALLBACK
 from monitors.alerts.models import Channel, ChannelTimer, Incident, StoredRouting
-from monitors.alerts.outbox import database_time
 from monitors.alerts.routing.document import RoutingIn
 from monitors.alerts.routing.parsing import default_document, parse_document, tree_of_document
 from monitors.alerts.routing.tree import RoutingTree
+from monitors.alerts.sending.outbox import database_time
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ def unrouted_channels(project: Project) -> set[str]:
 
 
 def rename_in_routing(*, project: Project, old: str, new: str, actor: str) -> None:
-    """Have the tree of a project name a channel by its new name, in the caller's transaction."""
+    """Set a channel's new name in the tree of a project, in the caller's transaction."""
     stored = StoredRouting.objects.select_for_update().filter(project=project).first()
     if stored is None or old == new or old not in _named(stored.document["route"]):
         return
@@ -130,7 +130,7 @@ def _rename(route: dict[str, Any], old: str, new: str) -> None:
 
 
 def _look_again(project: Project, now: datetime) -> None:
-    """Have open incidents that are news to somebody routed by the tree that holds now."""
+    """Schedule open incidents that are news to somebody to be routed by the tree that holds now."""
     timers = ChannelTimer.objects.filter(incident__project=project)
     timers.exclude(incident__status=Incident.Status.RESOLVED).update(due_at=now)
     enqueue(Task.NOTIFY)

@@ -7,12 +7,12 @@ from typing import Any
 
 from django.db.models import QuerySet
 
-from driftline.common.number_format import format_number
-from driftline.common.periods import counted
+from driftline.base.number_format import format_number
+from driftline.base.periods import counted
 from inference.registry.models import Deployment, DeploymentChange
-from monitors.alerts.links import Act, acts_on_offer, link_of
+from monitors.alerts.incidents.way_back import CHANGES_WITHIN
 from monitors.alerts.models import Alert, Channel, Incident
-from monitors.alerts.way_back import CHANGES_WITHIN
+from monitors.alerts.sending.links import Act, acts_on_offer, link_of
 from monitors.alerts.wording import (
     at_worst,
     compared,
@@ -24,14 +24,15 @@ from monitors.alerts.wording import (
     shortened,
     silence,
     silent_since,
+    since_range,
 )
 from monitors.definitions.choosing import active_reference, described
 from monitors.definitions.models import Reference
-from monitors.metrics.change_points import sentence_of
-from monitors.metrics.quality_effect import QualityEffect, quality_effects
+from monitors.metrics.answers.quality_effect import QualityEffect, quality_effects
+from monitors.metrics.explaining.change_points import sentence_of
 from monitors.metrics.selectors import change_points
+from monitors.rules.judging.judge import judged_since
 from monitors.rules.models import Rule, Transition
-from monitors.rules.services import judged_since
 
 OPENED = "incident.opened"
 UPDATED = "incident.updated"
@@ -129,7 +130,7 @@ class Story:
                 "Model",
                 self.incident.model.name + (f", champion version {self.champion}" if self.champion else ""),
             ),
-            ("Since", moment(self.incident.since)),
+            ("Since", f"{moment(self.incident.since)} {since_range(self.incident)}".strip()),
             ("Detected", moment(self.incident.detected)),
         ]
         if self.incident.closed_at:

@@ -2,9 +2,10 @@
 
 from celery import shared_task
 
-from driftline.common.task_queue import Task
-from monitors.alerts import catching_up, due_notifications, handling, outbox
-from monitors.alerts.late_causes import add_late_causes
+from driftline.base.work.task_queue import Task
+from monitors.alerts.incidents import handling
+from monitors.alerts.incidents.late_causes import add_late_causes
+from monitors.alerts.sending import catching_up, due_notifications, outbox
 
 
 @shared_task(name=Task.ALERT)

@@ -5,12 +5,13 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from math import isfinite
 
-from driftline.common.number_format import format_number, format_pair
-from driftline.common.periods import parse_timestamp
+from driftline.base.number_format import format_number, format_pair
+from driftline.base.periods import parse_timestamp
+from monitors.alerts.models import Incident
 from monitors.definitions.models import CUSTOM, CUSTOM_OF_LABELS, MonitorKind
 from monitors.metrics.catalogue import METRICS, Metric
 from monitors.metrics.catalogue import title_of as title_of_points
-from monitors.metrics.evidence import evidence_sentence
+from monitors.metrics.evidence import evidence_sentence, onset_range
 from monitors.rules.models import Rule, Transition
 
 MAX_NAMES = 3
@@ -227,6 +228,14 @@ def evidence_of(transition: Transition) -> str:
     length = transition.window_end - transition.window_start
     point = transition.detail.get("point") or {}
     return evidence_sentence(transition.deciding.metric, transition.value, point, length)
+
+
+def since_range(incident: Incident) -> str:
+    """Write from when to when what opened an incident may have begun; empty where its first window says it."""
+    point = incident.opening.detail.get("point") or {}
+    onset = point.get("onset")
+    is_dated_by_it = onset is not None and parse_timestamp(onset) == incident.since
+    return onset_range(point).strip() if is_dated_by_it else ""
 
 
 def _few(names: Sequence[str]) -> str:

@@ -6,14 +6,14 @@ from ninja.params.functions import Query
 from ninja.responses import Status
 from pydantic import Field
 
-from driftline.accounts.http_auth import Caller, Scoped, caller_of
-from driftline.accounts.scopes import SCOPE_OF, Scope
-from driftline.common.bodies import Body, Moment
-from driftline.common.clock import now
-from driftline.common.errors import invalid, not_found
-from driftline.common.paging import PAGE_SIZE, page
-from driftline.common.request_values import bounds
-from driftline.common.responses import Page
+from driftline.base.accounts.access.http_auth import Caller, Scoped, caller_of
+from driftline.base.accounts.access.scopes import SCOPE_OF, Scope
+from driftline.base.clock import now
+from driftline.base.errors import invalid, not_found
+from driftline.base.http.bodies import Body, Moment
+from driftline.base.http.paging import PAGE_SIZE, page
+from driftline.base.http.request_values import bounds
+from driftline.base.http.responses import Page
 from inference.registry.selectors import get_model
 from monitors.annotations import services
 from monitors.annotations.models import LINK_LENGTH, TEXT_LENGTH, Annotation

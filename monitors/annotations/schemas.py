@@ -2,7 +2,7 @@
 
 from typing import Self
 
-from driftline.common.responses import ResponseBody, Time
+from driftline.base.http.responses import ResponseBody, Time
 from monitors.annotations.models import Annotation
 
 

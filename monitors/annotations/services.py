@@ -7,8 +7,8 @@ from urllib.parse import urlsplit
 
 from django.db import transaction
 
-from driftline.common.errors import Problem, invalid, not_found
-from driftline.common.periods import rfc3339
+from driftline.base.errors import Problem, invalid, not_found
+from driftline.base.periods import rfc3339
 from inference.registry.models import Model
 from inference.registry.parts import audit_part, lock_model
 from monitors.annotations.models import LINK_LENGTH, TEXT_LENGTH, Annotation

@@ -9,14 +9,14 @@ from ninja.params.functions import Query
 from ninja.responses import Status
 from pydantic import Field
 
-from driftline.accounts.http_auth import Caller, Scoped, caller_of
-from driftline.accounts.scopes import SCOPE_OF, Scope
-from driftline.common.bodies import Body, Moment
-from driftline.common.errors import invalid, not_found
-from driftline.common.paging import PAGE_SIZE, page
-from driftline.common.request_values import media_type
-from driftline.common.responses import Page
-from inference.registry.datasets import store_reference
+from driftline.base.accounts.access.http_auth import Caller, Scoped, caller_of
+from driftline.base.accounts.access.scopes import SCOPE_OF, Scope
+from driftline.base.errors import invalid, not_found
+from driftline.base.http.bodies import Body, Moment
+from driftline.base.http.paging import PAGE_SIZE, page
+from driftline.base.http.request_values import media_type
+from driftline.base.http.responses import Page
+from inference.registry.files.datasets import store_reference
 from inference.registry.models import Model
 from inference.registry.selectors import get_model, get_version
 from monitors.definitions import segments
@@ -218,7 +218,7 @@ def list_segments(
     "/models/{name}/segments/{int:segment_id}", auth=Scoped(SCOPE_OF["segment"]), response=SegmentOut
 )
 def change_segment(request: HttpRequest, name: str, segment_id: int, body: SegmentChanges) -> SegmentOut:
-    """Give a segment other conditions: its points are forgotten and measured again from what the log still has."""
+    """Set other conditions for a segment: its points are forgotten and measured again from what the log still has."""
     caller = caller_of(request)
     segment = _find_segment(caller, name, segment_id)
     segments.change_segment(segment=segment, conditions=body.condition_fields(), actor=caller.actor)

@@ -12,12 +12,12 @@ import msgspec
 from django.db import transaction
 from django.db.models import Exists, OuterRef, Q
 
-from driftline.accounts.services import record_audit
-from driftline.common.clock import now
-from driftline.common.errors import Problem, invalid
-from driftline.common.periods import floor, rfc3339
-from driftline.common.strict_json import printable
-from driftline.common.task_queue import Task, enqueue
+from driftline.base.accounts.services import record_audit
+from driftline.base.clock import now
+from driftline.base.errors import Problem, invalid
+from driftline.base.periods import floor, rfc3339
+from driftline.base.strict_json import printable
+from driftline.base.work.task_queue import Task, enqueue
 from inference.prediction_log.queries.event_clock import event_now
 from inference.registry.models import Dataset, Model, Version
 from inference.registry.parts import lock_model
@@ -91,7 +91,7 @@ def rebase_reference(*, model: Model, before: Version | None, after: Version, ac
 
 
 def put_in_use(reference: Reference) -> None:
-    """Let a reference that is ready judge its version's windows, in the caller's transaction.
+    """Make a reference that is ready judge its version's windows, in the caller's transaction.
 
     A file in place of a file judges all that the other one did: it mends it. One that was chosen before another is not
     put in its place, however long it was built.

@@ -6,9 +6,9 @@ from typing import Any
 
 from django.db import transaction
 
-from driftline.accounts.services import record_audit
-from driftline.common.errors import invalid
-from driftline.common.strict_json import escape_pointer, printable
+from driftline.base.accounts.services import record_audit
+from driftline.base.errors import invalid
+from driftline.base.strict_json import escape_pointer, printable
 from inference.prediction_log.spool.privacy import HASH
 from inference.registry.models import Model
 from inference.registry.selectors import signature_of
@@ -91,7 +91,7 @@ def describe_expectation(expectation: Expectation) -> ExpectedColumn:
 
 
 def expect(*, model: Model, changes: Mapping[str, Mapping[str, Any] | None], actor: str) -> None:
-    """Say what features should be, or with None nothing any more, and have the newest windows judged by it.
+    """Set what features should be, or with None nothing any more, and have the newest windows judged by it.
 
     Raises Problem, and then changes nothing.
     """
@@ -118,7 +118,7 @@ def expect(*, model: Model, changes: Mapping[str, Mapping[str, Any] | None], act
 def _checked(
     model: Model, feature: str, said: Mapping[str, Any] | None, kinds: Mapping[str, bool]
 ) -> dict[str, Any] | None:
-    """Give the fields of an expectation; what says nothing is none."""
+    """Return the fields of an expectation; what says nothing is none."""
     at = f"/features/{escape_pointer(feature)}"
     if said is None:
         return None

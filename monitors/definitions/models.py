@@ -7,7 +7,7 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 
-from driftline.common.leased_work import LeasedQuerySet, LeasedWork
+from driftline.base.work.leased_work import LeasedQuerySet, LeasedWork
 from inference.registry.models import Dataset, Model, Version
 from monitors.stats.expressions.parsing import parse_metric
 from monitors.stats.expressions.tree import Aggregate
@@ -34,7 +34,7 @@ class DriftMethod(models.TextChoices):
 class Monitor(models.Model):
     """One kind of watching over one model: how long its windows are and how many rows they need.
 
-    `span` is what it judges by: unless a person chose it, it follows the traffic (`monitors/metrics/fitting.py`).
+    `span` is what it judges by: unless a person chose it, it follows the traffic (`fitting.py`).
     """
 
     model = models.ForeignKey(Model, models.CASCADE, related_name="monitors")

@@ -4,10 +4,10 @@ from collections.abc import Collection, Mapping, Sequence
 
 from django.db import transaction
 
-from driftline.accounts.services import record_audit
-from driftline.common.errors import invalid
-from driftline.common.periods import is_span
-from driftline.common.request_values import span_refusal
+from driftline.base.accounts.services import record_audit
+from driftline.base.errors import invalid
+from driftline.base.http.request_values import span_refusal
+from driftline.base.periods import is_span
 from inference.registry.models import Model
 from monitors.definitions.models import Monitor
 from monitors.definitions.signals import span_changed
@@ -17,7 +17,7 @@ _CHANGING = ["span", "is_span_chosen", "rule_spans"]
 
 
 def fit_span(*, monitor: Monitor, span: str) -> None:
-    """Have a monitor that follows the traffic judge windows of the span that fits it now.
+    """Make a monitor that follows the traffic judge windows of the span that fits it now.
 
     What a person chose since `monitor` was read stays, and is read into it.
     """
@@ -56,7 +56,7 @@ def _lock(monitor: Monitor) -> None:
 
 
 def _change_span(monitor: Monitor, span: str, *, is_chosen: bool, actor: str) -> None:
-    """Have a locked monitor judge windows of another span from now on, and its history measured by it."""
+    """Make a locked monitor judge windows of another span from now on, and have its history measured by it."""
     before = monitor.span_text
     is_new = span not in monitor.spans
     monitor.span, monitor.is_span_chosen = span, is_chosen
@@ -74,8 +74,8 @@ def _change_span(monitor: Monitor, span: str, *, is_chosen: bool, actor: str) ->
 
 
 def set_rule_spans(*, monitors: Sequence[Monitor], spans: Mapping[str, Collection[str]]) -> None:
-    """Have windows of these spans, by kind of monitor, measured beside the own ones of locked monitors, as rules judge
-    by them.
+    """Set the spans, by kind of monitor, of windows that are measured beside the own ones of locked monitors, as rules
+    judge by them.
     """
     began: list[tuple[Monitor, str]] = []
     for monitor in monitors:

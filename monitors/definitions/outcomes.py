@@ -123,7 +123,7 @@ def row_losses(
 def answer_score(
     signature: Signature, prediction: np.ndarray, probability: np.ndarray | None
 ) -> np.ndarray | None:
-    """Give the one probability of each row that is watched: the positive class's, or of several the answered class's.
+    """Return the one probability of each row that is watched: the positive class's, or of several the answered class's.
 
     A row answered with an unknown class has NaN; a regression has none.
     """

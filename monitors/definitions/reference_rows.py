@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from driftline.common.periods import HOUR_US
-from inference.registry.datasets import path_of
+from driftline.base.periods import HOUR_US
+from inference.registry.files.datasets import path_of
 from inference.registry.selectors import privacy_of, signature_of
 from inference.signatures import Feature, Signature
 from inference.texts import text_parts
@@ -72,7 +72,7 @@ def feature_arrays(table: pa.Table, features: Iterable[Feature]) -> dict[str, ND
 
 
 def column_of(table: pa.Table, name: str) -> NDArray[Any] | None:
-    """Give a column that is no feature: texts as objects, anything else as float64; None where it is not there."""
+    """Return a column that is no feature: texts as objects, anything else as float64; None where it is not there."""
     if name not in table.column_names:
         return None
     if pa.types.is_string(table[name].type):
@@ -81,7 +81,7 @@ def column_of(table: pa.Table, name: str) -> NDArray[Any] | None:
 
 
 def positive_score(table: pa.Table, signature: Signature) -> NDArray[Any] | None:
-    """Give the probability of the positive class, under either of its names."""
+    """Return the probability of the positive class, under either of its names."""
     for name in ("probability", f"probability_{signature.positive_class}"):
         if name in table.column_names:
             return column_of(table, name)
@@ -89,7 +89,7 @@ def positive_score(table: pa.Table, signature: Signature) -> NDArray[Any] | None
 
 
 def class_probabilities(table: pa.Table, signature: Signature) -> NDArray[Any] | None:
-    """Give rows x classes; None unless each class has its column."""
+    """Return rows x classes; None unless each class has its column."""
     names = [f"probability_{name}" for name in signature.classes]
     if not names or not all(name in table.column_names for name in names):
         return None

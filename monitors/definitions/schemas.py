@@ -4,7 +4,7 @@ from typing import Annotated, Any, NotRequired, Self, TypedDict
 
 from msgspec import UNSET, UnsetType, field
 
-from driftline.common.responses import ResponseBody, Time, one_of
+from driftline.base.http.responses import ResponseBody, Time, one_of
 from inference.registry.selectors import signature_of
 from monitors.definitions.models import Monitor, MonitorKind, Reference, Segment
 from monitors.definitions.monitors import AUTO

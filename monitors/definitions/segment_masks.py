@@ -7,7 +7,7 @@ from datetime import datetime
 import numpy as np
 from numpy.typing import NDArray
 
-from inference.prediction_log.queries.selectors import LogFrame
+from inference.prediction_log.queries.frames import LogFrame
 from inference.registry.models import Model
 from monitors.stats.segments.conditions import RowCondition
 

@@ -8,10 +8,10 @@ import msgspec
 from django.db import transaction
 from django.db.models import Q
 
-from driftline.accounts.services import record_audit
-from driftline.common.clock import now
-from driftline.common.errors import Problem, invalid
-from driftline.common.strict_json import escape_pointer, printable
+from driftline.base.accounts.services import record_audit
+from driftline.base.clock import now
+from driftline.base.errors import Problem, invalid
+from driftline.base.strict_json import escape_pointer, printable
 from inference.image_names import whole_by_name
 from inference.prediction_log.spool.privacy import DROP, HASH, SUMMARY, policy_of
 from inference.registry.models import Model
@@ -101,7 +101,7 @@ def declare_segment(
 
 
 def change_segment(*, segment: Segment, conditions: Sequence[Mapping[str, Any]], actor: str) -> None:
-    """Give a segment other conditions: what was known of its rows is forgotten, and the log is looked at again."""
+    """Set other conditions for a segment: what was known of its rows is forgotten, and the log is looked at again."""
     model = segment.model
     checked = _checked(model, conditions)
     with transaction.atomic():

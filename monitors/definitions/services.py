@@ -10,13 +10,13 @@ import pyarrow.parquet as pq
 from django.conf import settings
 from django.db import transaction
 
-from driftline.accounts.services import record_audit
-from driftline.common.errors import Problem
-from driftline.common.leased_work import WorkFailed, WorkLease, attempt
-from driftline.common.machine_paths import without_folders
-from driftline.common.task_queue import Task, enqueue
+from driftline.base.accounts.services import record_audit
+from driftline.base.errors import Problem
+from driftline.base.processes.machine_paths import without_folders
+from driftline.base.work.leased_work import WorkFailed, WorkLease, attempt
+from driftline.base.work.task_queue import Task, enqueue
 from inference.prediction_log.spool.privacy import HASH, SUMMARY, policy_of
-from inference.registry.datasets import path_of
+from inference.registry.files.datasets import path_of
 from inference.registry.models import Model
 from inference.registry.selectors import privacy_of, signature_of
 from inference.registry.services import number_cannot_be_hashed
@@ -70,7 +70,7 @@ DEFAULT_MIN_ROWS = {
 
 
 def ensure_monitors(model: Model) -> None:
-    """Give a model its four monitors with sensible settings; what exists stays as it is."""
+    """Make a model's four monitors with sensible settings; what exists stays as it is."""
     Monitor.objects.bulk_create(
         [Monitor(model=model, kind=kind, min_rows=rows) for kind, rows in DEFAULT_MIN_ROWS.items()],
         ignore_conflicts=True,
@@ -98,7 +98,7 @@ def _build(lease: WorkLease[Reference]) -> None:
 
 
 def retry_reference(*, reference: Reference, actor: str) -> None:
-    """Have a reference built again that failed; raises Problem `reference_not_failed` (409) for any other."""
+    """Schedule a reference that failed to be built again; raises Problem `reference_not_failed` (409) for any other."""
     with transaction.atomic():
         if not Reference.objects.filter(pk=reference.pk, state=Reference.State.FAILED).begin_again():
             raise Problem(409, "reference_not_failed", "Only a reference that failed can be built again.")
@@ -145,7 +145,7 @@ def hide(model: Model) -> None:
 
 
 def build_files_again(model: Model) -> None:
-    """Have the references of files built again, in the transaction that changes what is compared."""
+    """Schedule the references of files to be built again, in the transaction that changes what is compared."""
     for reference in model.references.filter(is_active=True, kind=Reference.Kind.FILE):
         Reference.objects.filter(pk=reference.pk).begin_again()
         enqueue(Task.LONG_WORK)

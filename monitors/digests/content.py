@@ -7,8 +7,8 @@ from datetime import datetime, timedelta
 
 from django.db.models import Count, Exists, OuterRef, Q, QuerySet
 
-from driftline.accounts.models import Project
-from driftline.common.periods import Period
+from driftline.base.accounts.models import Project
+from driftline.base.periods import Period
 from monitors.alerts.channels.callback import CALLBACK
 from monitors.alerts.models import Channel, Delivery, Incident
 from monitors.alerts.wording import moment, shortened

@@ -7,8 +7,8 @@ from django.core import signing
 from django.core.mail import EmailMultiAlternatives
 from django.urls import reverse
 
-from driftline.accounts.models import Project
-from driftline.common.periods import Period
+from driftline.base.accounts.models import Project
+from driftline.base.periods import Period
 from monitors.alerts.channels.email.letter import Letter, Section
 from monitors.alerts.wording import moment
 from monitors.digests.content import DigestSection

@@ -4,7 +4,7 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 
-from driftline.accounts.models import User
+from driftline.base.accounts.models import User
 
 
 class Digest(models.Model):

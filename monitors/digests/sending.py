@@ -6,7 +6,7 @@ from datetime import datetime
 
 from django.db import transaction
 
-from driftline.common.periods import Period
+from driftline.base.periods import Period
 from monitors.digests.content import sections_of
 from monitors.digests.letter import compose
 from monitors.digests.models import Digest

@@ -2,15 +2,15 @@
 
 from django.core import signing
 
-from driftline.accounts.models import User
-from driftline.common.errors import invalid, not_found
+from driftline.base.accounts.models import User
+from driftline.base.errors import invalid, not_found
 from inference.data_files.times import time_zones
 from monitors.digests.letter import SALT
 from monitors.digests.models import Digest
 
 
 def choose_digest(*, user: User, every: str, hour: int, zone: str, weekday: int = 0) -> Digest | None:
-    """Have a person get digests, or none where `every` is empty; a change keeps what the last one covered.
+    """Set the digests that a person gets, or none where `every` is empty; a change keeps what the last one covered.
 
     Raises Problem.
     """

@@ -2,8 +2,8 @@
 
 from celery import shared_task
 
-from driftline.common.clock import now
-from driftline.common.task_queue import Task
+from driftline.base.clock import now
+from driftline.base.work.task_queue import Task
 from monitors.digests.sending import send_due_digests
 
 

@@ -3,11 +3,11 @@
 from django.http import HttpRequest
 from ninja.params.functions import Query
 
-from driftline.accounts.http_auth import Scoped, caller_of
-from driftline.accounts.scopes import Scope
-from driftline.common.paging import MAX_PAGE_SIZE, PAGE_SIZE
-from driftline.common.request_values import refuse_parameter
-from driftline.common.strict_json import printable
+from driftline.base.accounts.access.http_auth import Scoped, caller_of
+from driftline.base.accounts.access.scopes import Scope
+from driftline.base.http.paging import MAX_PAGE_SIZE, PAGE_SIZE
+from driftline.base.http.request_values import refuse_parameter
+from driftline.base.strict_json import printable
 from inference.prediction_log.events.api import (
     router as router,  # halves of events are posted to the same path
 )

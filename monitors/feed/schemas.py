@@ -2,7 +2,7 @@
 
 from typing import Any, Self
 
-from driftline.common.responses import ResponseBody, Time
+from driftline.base.http.responses import ResponseBody, Time
 from monitors.feed.models import FeedEvent
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Collection
 
-from driftline.accounts.models import Project
+from driftline.base.accounts.models import Project
 from monitors.feed.models import FeedEvent
 from monitors.feed.services import number_events
 

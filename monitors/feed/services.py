@@ -13,9 +13,9 @@ from typing import Any
 
 from django.db import connection, transaction
 
-from driftline.accounts.models import Project
-from driftline.common.advisory_locks import AdvisoryLock, lock
-from driftline.common.ids import new_id
+from driftline.base.accounts.models import Project
+from driftline.base.ids import new_id
+from driftline.base.work.advisory_locks import AdvisoryLock, lock
 from inference.registry.models import Model
 from monitors.feed.models import TEXT_LENGTH, FeedEvent
 from monitors.feed.signals import event_recorded
@@ -61,7 +61,7 @@ def record_event(
 
 
 def number_events() -> None:
-    """Give each event that is committed and has no place in the feed the next one."""
+    """Assign the next place in the feed to each event that is committed and has none."""
     if not FeedEvent.objects.filter(number=None).exists():
         return
     with transaction.atomic():

@@ -13,17 +13,17 @@ from ninja.params.functions import Query
 from ninja.responses import Status
 from pydantic import Field
 
-from driftline.accounts.http_auth import Scoped, caller_of
-from driftline.accounts.scopes import SCOPE_OF, Scope
-from driftline.common import exports
-from driftline.common.bodies import Body, Moment
-from driftline.common.clock import now
-from driftline.common.errors import invalid, not_found
-from driftline.common.paging import PAGE_SIZE, cut_page, page
-from driftline.common.periods import Period, floor, is_span, rfc3339
-from driftline.common.request_values import period, refuse_parameter, span_refusal
-from driftline.common.responses import Page, files
-from driftline.common.strict_json import printable
+from driftline.base.accounts.access.http_auth import Scoped, caller_of
+from driftline.base.accounts.access.scopes import SCOPE_OF, Scope
+from driftline.base.clock import now
+from driftline.base.errors import invalid, not_found
+from driftline.base.http import exports
+from driftline.base.http.bodies import Body, Moment
+from driftline.base.http.paging import PAGE_SIZE, cut_page, page
+from driftline.base.http.request_values import period, refuse_parameter, span_refusal
+from driftline.base.http.responses import Page, files
+from driftline.base.periods import Period, floor, is_span, rfc3339
+from driftline.base.strict_json import printable
 from inference.prediction_log.models import PredictionRole
 from inference.prediction_log.queries.event_clock import event_now
 from inference.prediction_log.queries.selectors import newest_event
@@ -34,9 +34,8 @@ from monitors.definitions.models import Monitor
 from monitors.definitions.schemas import MonitorOut
 from monitors.metrics import selectors
 from monitors.metrics.catalogue import METRICS, nearest_metrics
-from monitors.metrics.fitting import rows_judged, set_span
+from monitors.metrics.inputs.fitting import rows_judged, set_span
 from monitors.metrics.limits import METRICS_WITH_ONSET, PointJudge
-from monitors.metrics.models import MetricPoint
 from monitors.metrics.periods import held_period
 from monitors.metrics.rows.changed_examples import changed_examples
 from monitors.metrics.rows.segment_search import loss_of, request_search
@@ -52,6 +51,7 @@ from monitors.metrics.schemas import (
     SegmentSearchOut,
     WindowBounds,
 )
+from monitors.metrics.store.models import MetricPoint
 
 router = Router(tags=["monitoring"])
 
@@ -181,7 +181,7 @@ class MonitorChanges(Body):
 
 @router.patch("/models/{name}/monitors/{monitor}", auth=Scoped(SCOPE_OF["monitor"]), response=MonitorOut)
 def change_monitor(request: HttpRequest, name: str, monitor: str, body: MonitorChanges) -> MonitorOut:
-    """Have a monitor judge windows of a span from now on, or with auto those that fit the traffic.
+    """Make a monitor judge windows of a span from now on, or with auto those that fit the traffic.
 
     The stored history is measured by it again, and rules with the span auto follow.
     """
@@ -258,7 +258,7 @@ def read_losses(
     start: str = Query("-1d", alias="from"),
     end: str = Query("now", alias="to"),
 ) -> LossesOut:
-    """Tell what labelled rows of a period lost by the values of a feature, with intervals at 95 %.
+    """Return what labelled rows of a period lost by the values of a feature, with intervals at 95 %.
 
     `loss` is log_loss, wrong_share or brier of classes, mae or mse of numbers; the first of them unless it is sent. Of
     a period of more than ten thousand rows about so many are read.
@@ -305,7 +305,7 @@ class NewSegmentSearch(Body):
 def create_segment_search(
     request: HttpRequest, name: str, body: NewSegmentSearch
 ) -> Status[SegmentSearchOut]:
-    """Have a worker search a period for segments with degraded performance, or by drift for over-represented ones.
+    """Ask a worker to search a period for segments with degraded performance, or by drift for over-represented ones.
 
     `loss` is log_loss, wrong_share or brier of classes, mae or mse of numbers; the first of them unless it is sent.
     """

@@ -5,7 +5,7 @@ from difflib import get_close_matches
 from enum import StrEnum
 from functools import partial
 
-from driftline.common.periods import STEPS
+from driftline.base.periods import STEPS
 from monitors.definitions.models import CUSTOM, CUSTOM_OF_LABELS, MonitorKind
 
 ANSWER_COLUMNS = ("prediction", "score")

@@ -6,8 +6,8 @@ from datetime import datetime, timedelta
 from functools import cached_property
 from typing import Self
 
-from driftline.common.clock import now
-from driftline.common.periods import Period
+from driftline.base.clock import now
+from driftline.base.periods import Period
 from inference.prediction_log.imports.file_ends import ended_until
 from inference.prediction_log.models import ANSWERING_ROLES
 from inference.prediction_log.queries.event_clock import event_now
@@ -16,12 +16,12 @@ from inference.registry.selectors import signature_of
 from inference.signatures import Signature
 from monitors.definitions.models import CustomMetric, Expectation, Monitor
 from monitors.definitions.segment_masks import DeclaredSegments, declared_segments
+from monitors.metrics.answers.segment_summaries import SegmentSummary
 from monitors.metrics.catalogue import METRICS
 from monitors.metrics.hooks import PeopleLimit, limits_of_people
-from monitors.metrics.models import MetricPoint
 from monitors.metrics.references.loaded import LoadedReference, References
-from monitors.metrics.request_log import RequestLog
-from monitors.metrics.segment_summaries import SegmentSummary
+from monitors.metrics.store.models import MetricPoint
+from monitors.metrics.traffic.request_log import RequestLog
 from monitors.stats.mergeable.sketches import NumericSummary, merge_numbers
 from monitors.stats.mergeable.window_summary import UnreadableSummary, WindowSummary
 from monitors.summaries.models import Summary

@@ -23,11 +23,11 @@ from inference.registry.models import Model
 from monitors.definitions.models import MonitorKind
 from monitors.metrics.catalogue import ANSWER_COLUMNS, EVIDENCE_METRICS, METRICS, measure_of
 from monitors.metrics.context import Context
-from monitors.metrics.detector_states import WeeklyStates
 from monitors.metrics.limits import RAISED
-from monitors.metrics.models import Accumulator, MetricPoint, PointStatus
-from monitors.metrics.points import Point, Population, row_of
-from monitors.metrics.storing import forget_points, save_points
+from monitors.metrics.store.detector_states import WeeklyStates
+from monitors.metrics.store.models import Accumulator, MetricPoint, PointStatus
+from monitors.metrics.store.points import Point, Population, row_of
+from monitors.metrics.store.storing import forget_points, save_points
 from monitors.stats.streams.evidence import BUDGET, Accumulated, Chance, Evidence, StreamOnset
 from monitors.summaries.models import StaleWindow
 
@@ -222,10 +222,10 @@ def evidence_sentence(metric: str, value: float | None, detail: Mapping[str, Any
     span = {1: "day", 7: "week"}.get(length.days, "month")
     windows = f"{n} {span}{'s' if n != 1 else ''}{within}"
     names = f" ({', '.join(detail['counted'])})" if detail.get("counted") else ""
-    return f"Since {onset:%-d %b %Y}{_range_of(detail)}, {windows} add up to 1 : {_odds(value)}{names}"
+    return f"Since {onset:%-d %b %Y}{onset_range(detail)}, {windows} add up to 1 : {_odds(value)}{names}"
 
 
-def _range_of(detail: Mapping[str, Any]) -> str:
+def onset_range(detail: Mapping[str, Any]) -> str:
     """Write from when to when the onset may have been; empty where that is one window."""
     first, last = detail.get("onset_from"), detail.get("onset_to")
     if not first or not last or first == last:

@@ -4,9 +4,9 @@ from collections.abc import Collection, Sequence
 from datetime import date, datetime
 from typing import Protocol
 
-from driftline.common.hooks import Hook
+from driftline.base.hooks import Hook
 from inference.registry.models import Model
-from monitors.metrics.models import MetricPoint
+from monitors.metrics.store.models import MetricPoint
 
 
 def _no_days(model: Model, start: datetime, end: datetime) -> set[date]:

@@ -15,7 +15,7 @@ from inference.registry.models import Model
 from monitors.definitions.models import MonitorKind
 from monitors.metrics.catalogue import DRIFT_METRICS, EVIDENCE_METRICS, METRICS, is_drift, measure_of
 from monitors.metrics.hooks import PeopleLimit, limits_of_people
-from monitors.metrics.models import MEASURED, MetricPoint, PackedPoints, PointStatus
+from monitors.metrics.store.models import MEASURED, MetricPoint, PackedPoints, PointStatus
 
 NOTICE, NOT_SIGNIFICANT = "notice", "not_significant"
 STATUSES = (*PointStatus.values, NOTICE, NOT_SIGNIFICANT)
@@ -62,7 +62,7 @@ class _Series:
     is_known: bool = False
 
     def breaches(self, point: MetricPoint) -> Iterator[tuple[int | None, bool]]:
-        """Say of every limit that judges this point whether the point is beyond it."""
+        """Yield, for every limit that judges this point, whether the point is beyond it."""
         if point.status in MEASURED:
             yield None, point.status != PointStatus.OK
         for place, limit in enumerate(self.limits):
@@ -70,7 +70,7 @@ class _Series:
                 yield place, is_beyond
 
     def judge(self, point: MetricPoint) -> None:
-        """Give a point the limit that speaks, its status by that limit, and since when."""
+        """Set the limit that speaks of a point, its status by that limit, and since when."""
         point.calibrated_status = point.status
         if not _may_be_judged(point):
             return
@@ -146,7 +146,7 @@ def status_by_reference(point: StoredPoint) -> str:
 
 
 def _is_out_of_reach(name: str, threshold: float) -> bool:
-    """Tell whether a limit of performance is as bad as a value can be: a recall of 0 is not good because days were."""
+    """Return whether a limit of performance is as bad as can be: a recall of 0 is not good because days were."""
     metric = METRICS.get(name)
     if metric is None or metric.kind != MonitorKind.PERFORMANCE:
         return False
@@ -156,7 +156,7 @@ def _is_out_of_reach(name: str, threshold: float) -> bool:
 
 
 class PointJudge:
-    """Gives the points of one model their limit, status and since when, in place.
+    """Sets the limit, status and since when of the points of one model, in place.
 
     `threshold` becomes the limit that speaks, and `rule` names the rule that it is of. Of the rules that are on for the
     point's metric, feature, segment and span, the most severe one speaks that the point breaches, else the last one

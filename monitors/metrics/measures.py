@@ -10,18 +10,18 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from monitors.definitions.models import MonitorKind
+from monitors.metrics.answers.custom import measure_custom, measure_custom_of_labels
+from monitors.metrics.answers.estimation import measure_estimates
+from monitors.metrics.answers.fairness import measure_gaps
+from monitors.metrics.answers.labels import measure_labels
+from monitors.metrics.answers.performance import measure_performance
 from monitors.metrics.catalogue import Measure
 from monitors.metrics.context import MeasuredSummary, MeasuredWindow
-from monitors.metrics.custom import measure_custom, measure_custom_of_labels
-from monitors.metrics.drift import measure_drift
-from monitors.metrics.estimation import measure_estimates
-from monitors.metrics.fairness import measure_gaps
-from monitors.metrics.labels import measure_labels
-from monitors.metrics.performance import measure_performance
-from monitors.metrics.points import Point, Population
-from monitors.metrics.quality import measure_quality
-from monitors.metrics.request_metrics import measure_requests
-from monitors.metrics.service_level import measure_service_level
+from monitors.metrics.inputs.drift import measure_drift
+from monitors.metrics.inputs.quality import measure_quality
+from monitors.metrics.store.points import Point, Population
+from monitors.metrics.traffic.request_metrics import measure_requests
+from monitors.metrics.traffic.service_level import measure_service_level
 
 type SummaryMeasure = Callable[[MeasuredSummary], list[Point]]
 """Measures the summary of a segment in one window; no points where it does not apply."""

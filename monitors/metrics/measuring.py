@@ -8,17 +8,17 @@ from typing import Any
 
 from django.db import DatabaseError
 
-from driftline.common.attempts import reason_of
-from driftline.common.periods import Period, end_of
+from driftline.base.periods import Period, end_of
+from driftline.base.work.attempts import reason_of
 from monitors.definitions.models import MonitorKind
+from monitors.metrics.answers.segment_summaries import SegmentSummary
 from monitors.metrics.catalogue import ESTIMATED, METRICS, measure_of
 from monitors.metrics.context import Context, MeasuredSummary, MeasuredWindow
-from monitors.metrics.drift import measure_drift_of
+from monitors.metrics.inputs.drift import measure_drift_of
 from monitors.metrics.limits import limits_for
 from monitors.metrics.measures import SUMMARY_MEASURES, WINDOW_MEASURES, SummaryMeasure, WindowMeasure
-from monitors.metrics.models import MetricPoint, PointStatus
-from monitors.metrics.points import Point, Population, row_of
-from monitors.metrics.segment_summaries import SegmentSummary
+from monitors.metrics.store.models import MetricPoint, PointStatus
+from monitors.metrics.store.points import Point, Population, row_of
 from monitors.stats.performance.estimate import proves_beyond
 
 log = logging.getLogger(__name__)

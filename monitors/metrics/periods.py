@@ -5,7 +5,7 @@ from datetime import datetime
 
 from django.db.models import Max, Q
 
-from driftline.common.periods import Period, floor, following, window, windows
+from driftline.base.periods import Period, floor, following, window, windows
 from inference.prediction_log.models import ANSWERING_ROLES
 from inference.registry.models import Model
 from monitors.stats.mergeable.window_summary import WindowSummary, merge_stored

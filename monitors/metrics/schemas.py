@@ -6,15 +6,15 @@ from typing import Annotated, Any, Literal, NotRequired, Self, TypedDict
 
 from msgspec import UNSET, UnsetType, field
 
-from driftline.common.periods import Period
-from driftline.common.responses import ResponseBody, Time, one_of
+from driftline.base.http.responses import ResponseBody, Time, one_of
+from driftline.base.periods import Period
 from monitors.definitions.models import MonitorKind
 from monitors.metrics.catalogue import Metric, SubjectKind
 from monitors.metrics.limits import STATUSES
-from monitors.metrics.models import ChangePoint, Detector, MetricPoint, SegmentSearch
 from monitors.metrics.rows.changed_examples import ChangedExample, ChangedExamples
 from monitors.metrics.rows.segment_search import findings_of, growth_of
 from monitors.metrics.rows.value_losses import ValueLosses
+from monitors.metrics.store.models import ChangePoint, Detector, MetricPoint, SegmentSearch
 from monitors.stats.causes.value_losses import ValueLoss
 from monitors.stats.segments.conditions import RowCondition
 from monitors.stats.segments.growth import GrownSegment

@@ -7,8 +7,8 @@ from typing import Any
 
 from django.db.models import QuerySet
 
-from driftline.common.errors import invalid
-from driftline.common.periods import STEPS, Period, counted, day_of, is_window, overlap, rolling_days
+from driftline.base.errors import invalid
+from driftline.base.periods import STEPS, Period, counted, day_of, is_window, overlap, rolling_days
 from inference.prediction_log.models import ANSWERING_ROLES, PredictionRole
 from inference.registry.models import Model, RowsKept
 from inference.vector_names import norm_of
@@ -16,24 +16,24 @@ from monitors.definitions.choosing import file_reference
 from monitors.definitions.models import Monitor, MonitorKind
 from monitors.definitions.segment_masks import features_of_segment
 from monitors.definitions.services import DEFAULT_MIN_ROWS, drift_method
+from monitors.metrics.answers.segment_summaries import SegmentSummary, segment_summaries, summaries_to_add_up
 from monitors.metrics.catalogue import ANSWER_COLUMNS, JOINT_METRICS, METRICS
 from monitors.metrics.context import Context, MeasuredWindow, context_of
-from monitors.metrics.drift import drift_points
-from monitors.metrics.impossible import impossible_points
+from monitors.metrics.inputs.drift import drift_points
+from monitors.metrics.inputs.impossible import impossible_points
 from monitors.metrics.limits import RAISED, PointJudge
 from monitors.metrics.measuring import drift_rows_of, points_of, rows_of_measure
-from monitors.metrics.models import ChangePoint, MetricPoint, PointStatus, UnreadDay
 from monitors.metrics.periods import merged_summary, windows_held
-from monitors.metrics.points import Point, Population, row_of
 from monitors.metrics.references.loaded import (
     LoadedReference,
     reference_in_use,
     watched_columns,
 )
 from monitors.metrics.references.seasons import in_season
-from monitors.metrics.request_log import RequestLog
-from monitors.metrics.request_metrics import REQUEST_METRICS, measure_requests
-from monitors.metrics.segment_summaries import SegmentSummary, segment_summaries, summaries_to_add_up
+from monitors.metrics.store.models import ChangePoint, MetricPoint, PointStatus, UnreadDay
+from monitors.metrics.store.points import Point, Population, row_of
+from monitors.metrics.traffic.request_log import RequestLog
+from monitors.metrics.traffic.request_metrics import REQUEST_METRICS, measure_requests
 from monitors.stats.causes.importance import rank_causes
 from monitors.stats.drift.evidently_defaults import DRIFT_SHARE, evidently_verdict
 from monitors.stats.mergeable.window_summary import ColumnSummary, WindowSummary
@@ -77,7 +77,7 @@ def points(
 
 
 def is_stored(model: Model, metric: str, span: str) -> bool:
-    """Tell whether the points of a metric are stored by windows of a span: a longer one must be judged by a monitor."""
+    """Return whether a metric's points are stored by windows of a span: a longer one must be judged by a monitor."""
     if span in ("hour", "day"):
         return True
     monitor = Monitor.objects.filter(model=model, kind=METRICS[metric].kind, enabled=True).first()

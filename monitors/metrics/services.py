@@ -7,28 +7,27 @@ from functools import partial
 from django.db import transaction
 from django.db.models import Q, QuerySet
 
-from driftline.common.attempts import note_failure, work_apart
-from driftline.common.periods import Period, end_of, floor, rolling_days, windows
-from driftline.common.task_queue import Task, enqueue
-from driftline.common.work import finish, touch
+from driftline.base.periods import Period, end_of, floor, rolling_days, windows
+from driftline.base.work.attempts import note_failure, work_apart
+from driftline.base.work.task_queue import Task, enqueue
+from driftline.base.work.work_rows import finish, touch
 from inference.registry.models import Model
 from monitors.definitions.models import MonitorKind
+from monitors.metrics.answers.reliability import mark_unreliable
+from monitors.metrics.answers.segment_summaries import segment_summaries, summaries_to_add_up
 from monitors.metrics.catalogue import Measure
-from monitors.metrics.change_points import look_for_changes
 from monitors.metrics.context import Context, MeasuredWindow, context_of
 from monitors.metrics.evidence import add_up_evidence
-from monitors.metrics.failures import mark_unsummarised, store_error
-from monitors.metrics.fitting import fit_spans
-from monitors.metrics.impossible import touch_following
+from monitors.metrics.explaining.change_points import look_for_changes
+from monitors.metrics.inputs.fitting import fit_spans
+from monitors.metrics.inputs.impossible import touch_following
 from monitors.metrics.measures import SUMMARY_MEASURES
 from monitors.metrics.measuring import kinds_measured, points_of, window_rows
-from monitors.metrics.models import MetricPoint, PendingEvaluation
 from monitors.metrics.periods import days_held_since, held_period
-from monitors.metrics.reliability import mark_unreliable
-from monitors.metrics.request_log import RequestLog
 from monitors.metrics.rows.ended_days import touch_days
-from monitors.metrics.segment_summaries import segment_summaries, summaries_to_add_up
-from monitors.metrics.storing import (
+from monitors.metrics.store.failures import mark_unsummarised, store_error
+from monitors.metrics.store.models import MetricPoint, PendingEvaluation
+from monitors.metrics.store.storing import (
     forget_unmeasured,
     forget_vanished_segments,
     forget_windows,
@@ -36,7 +35,8 @@ from monitors.metrics.storing import (
     save_points,
     update_points,
 )
-from monitors.metrics.volume import volume_rows
+from monitors.metrics.traffic.request_log import RequestLog
+from monitors.metrics.traffic.volume import volume_rows
 from monitors.summaries.models import StaleWindow, Summary
 
 WINDOWS_A_TASK = 400  # what all of them share costs as much as measuring a hundred hours of few rows

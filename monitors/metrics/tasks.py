@@ -6,16 +6,16 @@ from contextlib import contextmanager
 
 from celery import shared_task
 
-from driftline.common.advisory_locks import AdvisoryLock
-from driftline.common.attempts import DATABASE_FAULTS
-from driftline.common.clock import now
-from driftline.common.task_queue import Task
-from driftline.common.work import work_in_turns
+from driftline.base.clock import now
+from driftline.base.work.advisory_locks import AdvisoryLock
+from driftline.base.work.attempts import DATABASE_FAULTS
+from driftline.base.work.task_queue import Task
+from driftline.base.work.work_rows import work_in_turns
 from inference.registry.models import Model
-from monitors.metrics.expiry import expire_null_draws, expire_summaries, roll_up
 from monitors.metrics.services import WINDOWS_A_TASK, measure
-from monitors.metrics.source_lag import measure_lag, models_with_sources
-from monitors.metrics.volume import measure_ended, models_with_ended_windows
+from monitors.metrics.store.expiry import expire_null_draws, expire_summaries, roll_up
+from monitors.metrics.traffic.source_lag import measure_lag, models_with_sources
+from monitors.metrics.traffic.volume import measure_ended, models_with_ended_windows
 from monitors.summaries.models import StaleWindow
 
 log = logging.getLogger(__name__)

@@ -7,9 +7,9 @@ from django.conf import settings
 from django.db import migrations, models
 
 import monitors.feed.kinds
-import monitors.metrics.models
+import monitors.metrics.store.models
 import monitors.workflows.rollouts.plan
-from driftline.common.database.tables_at_once import at_once
+from driftline.base.database.tables_at_once import at_once
 
 _SQL = Path(__file__).with_name("initial.sql").read_text()
 
@@ -465,7 +465,7 @@ class Migration(migrations.Migration):
             fields=[
                 ('id', models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name='ID')),
                 ('digest', models.BinaryField(help_text='of the layout and all below')),
-                ('thresholds', monitors.metrics.models.NumbersField('double precision')),
+                ('thresholds', monitors.metrics.store.models.NumbersField('double precision')),
                 ('whys', models.JSONField(help_text='a sentence or null by position')),
                 ('model', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='+', to='inference.model')),
             ],
@@ -490,14 +490,14 @@ class Migration(migrations.Migration):
                 ('segment', models.CharField(blank=True, max_length=200)),
                 ('measure', models.CharField(max_length=12)),
                 ('statuses', models.BinaryField(help_text='a byte each, see STATUS_CODES')),
-                ('values', monitors.metrics.models.NumbersField('double precision', null=True)),
-                ('ns', monitors.metrics.models.NumbersField('integer', help_text='where it is not `n`', null=True)),
-                ('lowers', monitors.metrics.models.NumbersField('double precision', null=True)),
-                ('uppers', monitors.metrics.models.NumbersField('double precision', null=True)),
-                ('thresholds', monitors.metrics.models.NumbersField('double precision', help_text='where they are not in `limits`', null=True)),
-                ('p_values', monitors.metrics.models.NumbersField('real', null=True)),
-                ('decision_p_values', monitors.metrics.models.NumbersField('real', null=True)),
-                ('kinds', monitors.metrics.models.NumbersField('smallint', help_text='places in `details`, from 1', null=True)),
+                ('values', monitors.metrics.store.models.NumbersField('double precision', null=True)),
+                ('ns', monitors.metrics.store.models.NumbersField('integer', help_text='where it is not `n`', null=True)),
+                ('lowers', monitors.metrics.store.models.NumbersField('double precision', null=True)),
+                ('uppers', monitors.metrics.store.models.NumbersField('double precision', null=True)),
+                ('thresholds', monitors.metrics.store.models.NumbersField('double precision', help_text='where they are not in `limits`', null=True)),
+                ('p_values', monitors.metrics.store.models.NumbersField('real', null=True)),
+                ('decision_p_values', monitors.metrics.store.models.NumbersField('real', null=True)),
+                ('kinds', monitors.metrics.store.models.NumbersField('smallint', help_text='places in `details`, from 1', null=True)),
                 ('details', models.JSONField(help_text='what only some points say, each once', null=True)),
                 ('detail', models.JSONField(help_text='what all points say', null=True)),
                 ('model', models.ForeignKey(db_index=False, on_delete=django.db.models.deletion.CASCADE, related_name='+', to='inference.model')),

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from django.db import migrations, models
 
-import monitors.metrics.models
+import monitors.metrics.store.models
 
 _VIEW = "CREATE VIEW monitors_metricpoint"
 _MAKE_VIEW = _VIEW + Path(__file__).with_name("initial.sql").read_text().partition(_VIEW)[2]
@@ -38,7 +38,7 @@ class Migration(migrations.Migration):
                 migrations.AlterField(
                     "packedpoints",
                     "ns",
-                    monitors.metrics.models.NumbersField(
+                    monitors.metrics.store.models.NumbersField(
                         "bigint", help_text="where it is not `n`", null=True
                     ),
                 ),

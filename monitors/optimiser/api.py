@@ -5,10 +5,10 @@ from django.http import HttpRequest
 from ninja import Router
 from ninja.responses import Status
 
-from driftline.accounts.http_auth import Scoped, caller_of
-from driftline.accounts.scopes import SCOPE_OF, Scope
+from driftline.base.accounts.access.http_auth import Scoped, caller_of
+from driftline.base.accounts.access.scopes import SCOPE_OF, Scope
 from inference.registry.models import Version
-from inference.registry.plan_uptake import await_uptake
+from inference.registry.plan.plan_uptake import await_uptake
 from inference.registry.schemas import VersionOut
 from inference.registry.selectors import get_model, get_version
 from inference.serving.crashes import quarantined
@@ -27,7 +27,7 @@ router = Router(tags=["registry"])
     response={202: OptimisationOut},
 )
 def optimise_version(request: HttpRequest, name: str, version: str) -> Status[OptimisationOut]:
-    """Have every variant of a version built and measured by a worker.
+    """Ask a worker to build and measure every variant of a version.
 
     Asked for again while that goes on, it changes nothing; later, the variants are measured anew.
     """

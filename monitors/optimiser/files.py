@@ -8,7 +8,7 @@ from pathlib import Path
 
 from django.conf import settings
 
-from driftline.common.durable_files import write_file
+from driftline.base.durable_files import write_file
 from monitors.optimiser.models import Variant
 
 _FOLDER = "variants"

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from driftline.common.number_format import format_number, format_pair
+from driftline.base.number_format import format_number, format_pair
 from inference.runtime.variants.measuring import Timing
 from monitors.optimiser.comparing import Measured
 from monitors.stats.promotion.differences import HIGHER_IS_BETTER

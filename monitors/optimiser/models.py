@@ -3,7 +3,7 @@
 from django.db import models
 from django.db.models.functions import Now
 
-from driftline.common.leased_work import LeasedQuerySet, LeasedWork
+from driftline.base.work.leased_work import LeasedQuerySet, LeasedWork
 from inference.registry.models import Version
 
 

@@ -8,11 +8,12 @@ import numpy as np
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from driftline.common.periods import DAY_US
+from driftline.base.periods import DAY_US
 from inference.prediction_log.models import ANSWERING_ROLES
-from inference.prediction_log.queries.selectors import LogFrame, frame_of, oldest_event
+from inference.prediction_log.queries.frames import LogFrame
+from inference.prediction_log.queries.selectors import frame_of, oldest_event
 from inference.prediction_log.spool.privacy import KEEP, policy_of
-from inference.registry.datasets import path_of
+from inference.registry.files.datasets import path_of
 from inference.registry.models import Dataset, Model, Version
 from inference.registry.selectors import signature_of
 from inference.runtime.feeds import feed_of
@@ -20,7 +21,7 @@ from inference.runtime.variants.base import Feed
 from inference.signatures import Feature, Signature, TensorSpec
 from monitors.definitions.outcomes import coded
 from monitors.optimiser.evaluation_set import MAX_CALIBRATION_ROWS, MIN_LABELLED, EvaluationSet
-from monitors.workflows.pairs import ripe_until
+from monitors.workflows.judging.pairs import ripe_until
 
 MAX_ROWS = 5_000
 _LOOK_BACK = [timedelta(hours=hours) for hours in (1, 4, 24, 96, 384, 1536, 6144)]

@@ -2,7 +2,7 @@
 
 from django.db.models import QuerySet
 
-from driftline.common.errors import not_found
+from driftline.base.errors import not_found
 from inference.registry.models import Version
 from inference.runtime.variants.kinds import KINDS
 from monitors.optimiser.models import Optimisation, Variant
@@ -44,5 +44,5 @@ def progress_of(optimisation: Optimisation) -> float:
 
 
 def title_of(variant: Variant) -> str:
-    """Say the kind in words; a kind that is built no more has its name."""
+    """Return the kind in words; a kind that is built no more has its name."""
     return KINDS.get(variant.kind, variant.kind)

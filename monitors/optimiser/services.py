@@ -5,19 +5,19 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models.functions import Now
 
-from driftline.accounts.services import record_audit
-from driftline.common.errors import Problem
-from driftline.common.task_queue import Task, enqueue
+from driftline.base.accounts.services import record_audit
+from driftline.base.errors import Problem
+from driftline.base.work.task_queue import Task, enqueue
 from inference.registry.intake.metadata import declare
 from inference.registry.lineage import Lineage
 from inference.registry.models import Version
 from inference.registry.selectors import signature_of
-from inference.registry.services import upload_version
+from inference.registry.versions import upload_version
 from monitors.optimiser.models import Optimisation, Variant
 
 
 def request_optimisation(*, version: Version, actor: str) -> Optimisation:
-    """Have every variant of a version built and measured; asked for while one is under way, gives that one.
+    """Ask for every variant of a version to be built and measured; while one is under way, that one is returned.
 
     Raises Problem `version_has_no_artifact` (409) for a version without a file.
     """

@@ -8,7 +8,7 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models.functions import Now
 
-from driftline.common.leased_work import WorkFailed, WorkLease, attempt
+from driftline.base.work.leased_work import WorkFailed, WorkLease, attempt
 from inference.registry.models import Version
 from inference.registry.selectors import signature_of
 from inference.registry.trials import NotBuilt, Questions, Unfit, try_variant

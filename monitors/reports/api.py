@@ -7,15 +7,15 @@ from ninja import Router
 from ninja.responses import Status
 from pydantic import Field
 
-from driftline.accounts.http_auth import Scoped, caller_of
-from driftline.accounts.scopes import SCOPE_OF, Scope
-from driftline.common.bodies import Body, Moment
-from driftline.common.downloads import Download, whole_file
-from driftline.common.errors import invalid
-from driftline.common.paging import PAGE_SIZE, page
-from driftline.common.periods import Period
-from driftline.common.request_values import refuse_parameter
-from driftline.common.responses import Page, files
+from driftline.base.accounts.access.http_auth import Scoped, caller_of
+from driftline.base.accounts.access.scopes import SCOPE_OF, Scope
+from driftline.base.errors import invalid
+from driftline.base.http.bodies import Body, Moment
+from driftline.base.http.downloads import Download, whole_file
+from driftline.base.http.paging import PAGE_SIZE, page
+from driftline.base.http.request_values import refuse_parameter
+from driftline.base.http.responses import Page, files
+from driftline.base.periods import Period
 from inference.registry.selectors import get_model
 from monitors.reports.choices import METHODS
 from monitors.reports.files import ReportFormat, formats_of
@@ -106,7 +106,7 @@ def list_reports(
 
 @router.get("/models/{name}/reports/{int:report_id}", auth=Scoped(Scope.READ), response=ReportOut)
 def read_report(request: HttpRequest, name: str, report_id: int) -> ReportOut:
-    """Tell how far a report is, what it is about, and what it leaves out."""
+    """Return how far a report is, what it is about, and what it leaves out."""
     return ReportOut.of(_find(request, name, report_id))
 
 
@@ -127,7 +127,7 @@ def remove_report(request: HttpRequest, name: str, report_id: int) -> Status[Non
     response={202: ReportOut},
 )
 def repeat_report(request: HttpRequest, name: str, report_id: int) -> Status[ReportOut]:
-    """Have a report made that failed."""
+    """Schedule a report that failed to be made again."""
     report = _find(request, name, report_id)
     _check_right(request, report)
     retry_report(report=report, actor=caller_of(request).actor)

@@ -14,12 +14,13 @@ import numpy as np
 from celery.exceptions import SoftTimeLimitExceeded
 from django.db import DatabaseError, transaction
 
-from driftline.accounts.services import record_audit
-from driftline.common.advisory_locks import AdvisoryLock, lock
-from driftline.common.clock import now
-from driftline.common.durable_files import replacing, sync_to_disk
-from driftline.common.lease import LeaseLost
-from driftline.common.leased_work import (
+from driftline.base.accounts.services import record_audit
+from driftline.base.clock import now
+from driftline.base.durable_files import replacing, sync_to_disk
+from driftline.base.periods import Period
+from driftline.base.work.advisory_locks import AdvisoryLock, lock
+from driftline.base.work.lease import LeaseLost
+from driftline.base.work.leased_work import (
     TOOK_TOO_LONG,
     LeasedQuerySet,
     WorkFailed,
@@ -27,7 +28,6 @@ from driftline.common.leased_work import (
     claim,
     work_under,
 )
-from driftline.common.periods import Period
 from inference.registry.selectors import signature_of, unlearnt_signature
 from inference.signatures import Signature
 from monitors.definitions.choosing import file_reference

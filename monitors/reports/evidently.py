@@ -157,7 +157,7 @@ def _made(snapshot: Snapshot, about: str, refused: Mapping[str, str]) -> Made:
 
 
 def _with_head(page: str, about: str) -> str:
-    """Say on the page what it is about, and keep its data from being taken for markup, and its scripts from the net.
+    """Write on the page what it is about, and keep its data from being taken for markup, its scripts from the net.
 
     Evidently writes values of columns into a script as they are: `</script>` among them would end it. The data is JSON
     on lines of its own in the head, where a line break cannot be part of it.

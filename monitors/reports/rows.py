@@ -11,10 +11,11 @@ import pyarrow.parquet as pq
 from django.db.models import Sum
 from numpy.typing import NDArray
 
-from driftline.common.periods import Period, windows
+from driftline.base.periods import Period, windows
 from inference.prediction_log.models import ANSWERING_ROLES, PredictionChunk, PredictionRole
-from inference.prediction_log.queries.selectors import LogFrame, frame_of, newest_event, oldest_event
-from inference.registry.datasets import path_of
+from inference.prediction_log.queries.frames import LogFrame
+from inference.prediction_log.queries.selectors import frame_of, newest_event, oldest_event
+from inference.registry.files.datasets import path_of
 from inference.registry.models import Model
 from inference.registry.selectors import privacy_of, signature_of
 from monitors.definitions.feature_kinds import kinds_in_rows

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from driftline.accounts.models import AuditEntry
+from driftline.base.accounts.models import AuditEntry
 from monitors.workflows.models import ACTIVE_STATES, Run, RunState
 
 _ENDS = {f"run.{state}": state for state in RunState if state not in ACTIVE_STATES}

@@ -4,7 +4,7 @@ from typing import Annotated, Self
 
 from msgspec import UNSET, UnsetType, field
 
-from driftline.common.responses import ResponseBody, Time, one_of
+from driftline.base.http.responses import ResponseBody, Time, one_of
 from monitors.reports.choices import SEED
 from monitors.reports.models import Preset, Report
 

@@ -4,9 +4,9 @@ from typing import IO
 
 from django.db.models import QuerySet
 
-from driftline.common.errors import Problem, not_found
-from driftline.common.extras import PDF, require
-from driftline.common.periods import rfc3339
+from driftline.base.errors import Problem, not_found
+from driftline.base.extras import PDF, require
+from driftline.base.periods import rfc3339
 from inference.registry.models import Model
 from monitors.reports import files
 from monitors.reports.choices import METHODS, SEED
@@ -51,7 +51,7 @@ def _why_lost(report: Report, format: ReportFormat) -> str:
 
 
 def about(report: Report) -> str:
-    """Say in sentences what a report is about, as it stands on the report itself."""
+    """Describe in sentences what a report is about, as it stands on the report itself."""
     if report.is_evidence:
         return f"Evidence on {report.model.name}, {rfc3339(report.start)} to {rfc3339(report.end)}."
     version = f"version {report.version.version}" if report.version else "what callers were answered"

@@ -7,10 +7,10 @@ from typing import Any
 from django.conf import settings
 from django.db import transaction
 
-from driftline.accounts.services import record_audit
-from driftline.common.errors import Problem, invalid
-from driftline.common.periods import Period
-from driftline.common.task_queue import Task, enqueue
+from driftline.base.accounts.services import record_audit
+from driftline.base.errors import Problem, invalid
+from driftline.base.periods import Period
+from driftline.base.work.task_queue import Task, enqueue
 from inference.prediction_log.rows_kept import refuse_without_rows
 from inference.prediction_log.spool.privacy import DROP, SUMMARY, policy_of
 from inference.registry.models import Model, Version
@@ -102,7 +102,7 @@ def _order(model: Model, actor: str, *, action: str, **fields: Any) -> Report:
 
 
 def retry_report(*, report: Report, actor: str) -> None:
-    """Have a report made that failed; raises Problem `report_not_failed` (409) for any other."""
+    """Schedule a report that failed to be made again; raises Problem `report_not_failed` (409) for any other."""
     with transaction.atomic():
         if not Report.objects.filter(pk=report.pk).failed().begin_again(**AFRESH):
             raise Problem(409, "report_not_failed", "Only a report that failed can be tried again.")

@@ -1,9 +1,10 @@
 """Rules over metric points: when an alert starts and when it ends.
 
 Input: windows with new points, by the task `JUDGE`, and rules that people define. Each rule sees the windows in event
-time, one after another: `windows.py` reads them and asks `condition_trees.py` whether the rule's condition holds, and
-`conditions.py` says how that moves the rule.
+time, one after another: `judging/windows.py` reads them and asks `judging/condition_trees.py` whether the rule's
+condition holds, and `judging/conditions.py` says how that moves the rule.
 Output: transitions, which `alerts` and `workflows` read, each by a task of its own.
 
-Start with `condition_trees.py` and `conditions.py`, which are pure, then `services.judge`.
+Start with `judging/condition_trees.py` and `judging/conditions.py`, which are pure, then
+`judging/judge.py`.
 """

@@ -9,18 +9,19 @@ from ninja import Router
 from ninja.responses import Status
 from pydantic import Field
 
-from driftline.accounts.http_auth import Scoped, caller_of
-from driftline.accounts.models import Project
-from driftline.accounts.scopes import SCOPE_OF, Scope
-from driftline.common.bodies import Body, Moment
-from driftline.common.clock import now
-from driftline.common.errors import not_found
-from driftline.common.paging import PAGE_SIZE, cut_page
-from driftline.common.responses import Page
+from driftline.base.accounts.access.http_auth import Scoped, caller_of
+from driftline.base.accounts.access.scopes import SCOPE_OF, Scope
+from driftline.base.accounts.models import Project
+from driftline.base.clock import now
+from driftline.base.errors import not_found
+from driftline.base.http.bodies import Body, Moment
+from driftline.base.http.paging import PAGE_SIZE, cut_page
+from driftline.base.http.responses import Page
 from inference.registry.selectors import get_model
 from monitors.rules import defaults, services
+from monitors.rules.judging import judge
+from monitors.rules.judging.reach import Reach, not_tested_because
 from monitors.rules.models import Rule
-from monitors.rules.reach import Reach, not_tested_because
 from monitors.rules.schemas import AddedRulesOut, BacktestOut, FiringWindowOut, RuleOut
 
 router = Router(tags=["rules"])
@@ -142,7 +143,7 @@ def add_default_rules(request: HttpRequest, body: WhichModel) -> Status[AddedRul
 
 @router.post("/rules/backtest", auth=Scoped(Scope.READ), response=BacktestOut)
 def backtest(request: HttpRequest, body: RuleQuestion) -> BacktestOut:
-    """Tell when a rule would have fired in the stored past; nothing is kept.
+    """Return when a rule would have fired in the stored past; nothing is kept.
 
     Where no window that it judges was measured, `note` says why nothing can be said.
     """
@@ -152,7 +153,7 @@ def backtest(request: HttpRequest, body: RuleQuestion) -> BacktestOut:
     rule = services.new_rule(project=caller.project, model=model, **settings)
     moment = now()
     start = body.start or moment - timedelta(days=3660)
-    tested = services.backtest(rule=rule, start=start, end=moment)
+    tested = judge.backtest(rule=rule, start=start, end=moment)
     return BacktestOut(
         would_fire=[FiringWindowOut.of(rule, one) for one in tested.opened],
         windows=tested.judged,

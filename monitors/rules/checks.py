@@ -5,15 +5,15 @@ from collections.abc import Sequence
 from datetime import timedelta
 from urllib.parse import urlsplit
 
-from driftline.common.errors import invalid
-from driftline.common.periods import is_span, longest
-from driftline.common.request_values import span_refusal
+from driftline.base.errors import invalid
+from driftline.base.http.request_values import span_refusal
+from driftline.base.periods import is_span, longest
 from inference.registry.models import Model
 from monitors.definitions.models import Monitor, MonitorKind
 from monitors.definitions.monitors import AUTO
 from monitors.definitions.services import DEFAULT_MIN_ROWS
 from monitors.metrics.catalogue import METRICS, Metric, nearest_metrics
-from monitors.rules.condition_trees import Term, TimesBefore
+from monitors.rules.judging.condition_trees import Term, TimesBefore
 from monitors.rules.models import Rule, Severity
 
 MIN_ROWS = 100

@@ -4,12 +4,12 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import Any
 
-from driftline.accounts.models import Project
+from driftline.base.accounts.models import Project
 from inference.registry.models import Model
 from monitors.definitions.monitors import AUTO
 from monitors.metrics.catalogue import METRICS
 from monitors.metrics.evidence import LIMIT as EVIDENCE_LIMIT
-from monitors.metrics.volume import IMPOSSIBLE
+from monitors.metrics.traffic.volume import IMPOSSIBLE
 from monitors.rules.models import Rule, Severity
 from monitors.rules.services import create_rule
 

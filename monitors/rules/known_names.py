@@ -4,14 +4,14 @@ from collections.abc import Collection
 from datetime import timedelta
 from difflib import get_close_matches
 
-from driftline.common.errors import invalid
-from driftline.common.strict_json import printable
+from driftline.base.errors import invalid
+from driftline.base.strict_json import printable
 from inference.registry.models import Model
 from inference.registry.selectors import signature_of
 from monitors.definitions.expectations import judged_features
 from monitors.definitions.segment_masks import features_of_segment
 from monitors.metrics.catalogue import ANSWER_COLUMNS, METRICS, SubjectKind
-from monitors.rules.condition_trees import Term
+from monitors.rules.judging.condition_trees import Term
 from monitors.rules.models import Rule
 from monitors.summaries.models import Summary
 

@@ -9,13 +9,13 @@ from django.core.validators import MinValueValidator
 from django.db import models
 from django.db.models.functions import Now
 
-from driftline.accounts.models import Project
-from driftline.common.periods import Period, counted, earlier, is_window, longest, overlap
+from driftline.base.accounts.models import Project
+from driftline.base.periods import Period, counted, earlier, is_window, longest, overlap
 from inference.registry.models import Model
 from monitors.definitions.monitors import AUTO
 from monitors.metrics.catalogue import METRICS
-from monitors.metrics.models import MetricPoint
-from monitors.rules.condition_trees import (
+from monitors.metrics.store.models import MetricPoint
+from monitors.rules.judging.condition_trees import (
     ConditionTree,
     FixedThreshold,
     OwnLimit,
@@ -23,7 +23,7 @@ from monitors.rules.condition_trees import (
     parse_condition,
     terms_of,
 )
-from monitors.rules.conditions import NoDataPolicy
+from monitors.rules.judging.conditions import NoDataPolicy
 from monitors.stats.performance.estimate import proves_beyond
 
 _PLAIN = (

@@ -2,11 +2,11 @@
 
 from typing import Annotated, Any, Self
 
-from driftline.common.responses import ResponseBody, Time, one_of
+from driftline.base.http.responses import ResponseBody, Time, one_of
+from monitors.rules.judging.reach import Reach
+from monitors.rules.judging.states import StateName, explain_state
+from monitors.rules.judging.windows import Window
 from monitors.rules.models import Rule, RuleState, Severity
-from monitors.rules.reach import Reach
-from monitors.rules.states import StateName, explain_state
-from monitors.rules.windows import Window
 
 
 class RuleOut(ResponseBody, frozen=True):

@@ -20,10 +20,10 @@ from django.db.models import (
 from django.db.models.functions import Coalesce
 from django.db.models.lookups import Exact
 
-from driftline.common.periods import ROLLING_DAYS, STEPS, end_of, longest
+from driftline.base.periods import ROLLING_DAYS, STEPS, end_of, longest
 from inference.prediction_log.imports.file_ends import have_ended
 from inference.registry.models import Model
-from monitors.metrics.models import MetricPoint, PackedPoints, PointStatus
+from monitors.metrics.store.models import MetricPoint, PackedPoints, PointStatus
 from monitors.rules.models import Rule, Severity
 from monitors.summaries.models import StaleWindow
 

@@ -1,9 +1,9 @@
 """What a rule means, in a sentence."""
 
-from driftline.common.number_format import format_number
-from driftline.common.periods import counted, in_a_row
+from driftline.base.number_format import format_number
+from driftline.base.periods import counted, in_a_row
 from monitors.metrics.catalogue import title_of
-from monitors.rules.condition_trees import (
+from monitors.rules.judging.condition_trees import (
     AllOf,
     ConditionTree,
     DeviationsAway,

@@ -2,11 +2,11 @@
 
 from celery import shared_task
 
-from driftline.common.advisory_locks import AdvisoryLock
-from driftline.common.task_queue import Task
-from driftline.common.work import work_in_turns
-from monitors.metrics.models import PendingEvaluation
-from monitors.rules.services import judge
+from driftline.base.work.advisory_locks import AdvisoryLock
+from driftline.base.work.task_queue import Task
+from driftline.base.work.work_rows import work_in_turns
+from monitors.metrics.store.models import PendingEvaluation
+from monitors.rules.judging.judge import judge
 
 
 @shared_task(name=Task.JUDGE)

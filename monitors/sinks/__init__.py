@@ -8,5 +8,5 @@ Input: rows that their stores mark as unsent in the commit that stores them: a f
 order in which transactions commit.
 Output: messages of JSON. What is marked is marked as sent once the brokers have acknowledged all of its messages.
 
-Start with `models.py`, then `sending.py` (the loop, run by `manage.py consume`), `streams.py` and one of the streams.
+Start with `models.py`, then `sending.py` (the loop, run by `manage.py consume`), and the folder `streams`.
 """

@@ -6,17 +6,17 @@ from ninja.params.functions import Query
 from ninja.responses import Status
 from pydantic import Field
 
-from driftline.accounts.http_auth import Scoped, caller_of
-from driftline.accounts.scopes import SCOPE_OF, Scope
-from driftline.common.bodies import Body
-from driftline.common.clock import now
+from driftline.base.accounts.access.http_auth import Scoped, caller_of
+from driftline.base.accounts.access.scopes import SCOPE_OF, Scope
+from driftline.base.clock import now
+from driftline.base.http.bodies import Body
 from inference.prediction_log.sources.services import MAX_SECRET_BYTES
 from monitors.sinks import services
 from monitors.sinks.models import Sink
-from monitors.sinks.readers import statuses_of
 from monitors.sinks.schemas import SinkOut, SinkTestOut
 from monitors.sinks.selectors import find_sink
 from monitors.sinks.settings import SinkSettings
+from monitors.sinks.streams.readers import statuses_of
 
 router = Router(tags=["sink"])
 _CHANGES = Scoped(SCOPE_OF["sink"])
@@ -42,7 +42,7 @@ def read_sink(request: HttpRequest) -> SinkOut:
 
 @router.put("/sink", auth=_CHANGES, response=SinkOut)
 def put_sink(request: HttpRequest, body: SinkIn) -> SinkOut:
-    """Give the project a sink, or change it: what is stored from now on is sent, each message at least once."""
+    """Set the project's sink, or change it: what is stored from now on is sent, each message at least once."""
     caller = caller_of(request)
     sink = services.set_sink(
         project=caller.project, settings=body.settings, actor=caller.actor, secret=body.secret

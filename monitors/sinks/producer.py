@@ -13,9 +13,9 @@ from inference.prediction_log.sources.kafka.connection import (
     find_blocked,
     open_client,
 )
-from inference.prediction_log.sources.messages import AdapterFailed
+from inference.prediction_log.sources.reading.messages import AdapterFailed
 from monitors.sinks.settings import SinkSettings
-from monitors.sinks.streams import SinkMessage
+from monitors.sinks.streams.stream import SinkMessage
 
 ANSWER_SECONDS = 10.0
 WAIT_SECONDS = 1.0

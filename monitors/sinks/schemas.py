@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Self
 
-from driftline.common.responses import ResponseBody, Time, one_of
+from driftline.base.http.responses import ResponseBody, Time, one_of
 from monitors.sinks.models import Sink, StreamKind
 from monitors.sinks.selectors import StreamStatus
 

@@ -6,8 +6,8 @@ from datetime import datetime, timedelta
 from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 
-from driftline.accounts.models import Project
-from driftline.common.secrets_at_rest import decrypt
+from driftline.base.accounts.models import Project
+from driftline.base.keys.secrets_at_rest import decrypt
 from monitors.sinks.models import Sink, SinkStream, StreamKind
 from monitors.sinks.settings import SinkSettings
 

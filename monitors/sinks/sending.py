@@ -16,14 +16,14 @@ from django.db import InterfaceError, OperationalError, close_old_connections, t
 from django.db.models import F, Q
 from django.db.models.functions import Coalesce, Now
 
-from driftline.common.errors import Problem
-from driftline.common.extras import KAFKA, require
-from driftline.common.leased_work import shortened
-from driftline.common.secrets_at_rest import SecretUnreadable
-from inference.prediction_log.sources.messages import AdapterFailed
+from driftline.base.errors import Problem
+from driftline.base.extras import KAFKA, require
+from driftline.base.keys.secrets_at_rest import SecretUnreadable
+from driftline.base.work.leased_work import shortened
+from inference.prediction_log.sources.reading.messages import AdapterFailed
 from monitors.sinks.models import Sink, SinkStream
-from monitors.sinks.readers import READERS
 from monitors.sinks.selectors import secret_of, settings_of, streams_of
+from monitors.sinks.streams.readers import READERS
 
 if TYPE_CHECKING:
     from monitors.sinks.producer import SinkProducer

@@ -4,21 +4,21 @@ from typing import Any
 
 from django.db import transaction
 
-from driftline.accounts.models import Project
-from driftline.accounts.services import record_audit
-from driftline.common.errors import Problem
-from driftline.common.extras import KAFKA, require
-from driftline.common.secrets_at_rest import decrypt, encrypt_sent
-from inference.prediction_log.sources.messages import AdapterFailed
+from driftline.base.accounts.models import Project
+from driftline.base.accounts.services import record_audit
+from driftline.base.errors import Problem
+from driftline.base.extras import KAFKA, require
+from driftline.base.keys.secrets_at_rest import decrypt, encrypt_sent
+from inference.prediction_log.sources.reading.messages import AdapterFailed
 from inference.prediction_log.sources.services import MAX_SECRET_BYTES
 from monitors.sinks.models import Sink, SinkStream
-from monitors.sinks.readers import READERS
 from monitors.sinks.selectors import find_sink, settings_of
 from monitors.sinks.settings import SinkSettings, check_sink
+from monitors.sinks.streams.readers import READERS
 
 
 def set_sink(*, project: Project, settings: SinkSettings, actor: str, secret: str | None = None) -> Sink:
-    """Give a project a sink, or change the one that it has; what is stored from now on is sent.
+    """Set a project's sink, or change the one that it has; what is stored from now on is sent.
 
     A secret that is stored stays where None is given, and is never sent to other brokers or for another user. Raises
     Problem (422).

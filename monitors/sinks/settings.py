@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from driftline.common.errors import invalid
+from driftline.base.errors import invalid
 from inference.prediction_log.sources.kafka.settings import KafkaCluster, check_cluster_settings
 from monitors.sinks.models import StreamKind
 

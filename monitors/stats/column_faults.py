@@ -16,7 +16,7 @@ def count_missing(column: ColumnSummary) -> int:
 
 
 def share_of_mode(column: ColumnSummary) -> float | None:
-    """Give the share of the most frequent value among those that are there; None where none is.
+    """Return the share of the most frequent value among those that are there; None where none is.
 
     Of a number with too many different values to know each, those of one cell of the grid count as one.
     """
@@ -25,7 +25,7 @@ def share_of_mode(column: ColumnSummary) -> float | None:
 
 
 def share_of_cell(column: ColumnSummary) -> float | None:
-    """Give the share of the most frequent value or, of numbers, that of the fullest cell, which is no less."""
+    """Return the share of the most frequent value or, of numbers, that of the fullest cell, which is no less."""
     return (
         _largest_share(column.counts, column.n)
         if isinstance(column, NumericSummary)

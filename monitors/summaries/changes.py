@@ -11,7 +11,7 @@ from datetime import datetime
 
 from django.db.models import Q
 
-from driftline.common.periods import floor, following
+from driftline.base.periods import floor, following
 from monitors.stats.mergeable.subtraction import subtract
 from monitors.stats.mergeable.window_summary import ColumnSummary, WindowSummary, merge_windows
 from monitors.summaries.from_rows import RowsOfVersion

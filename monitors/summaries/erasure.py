@@ -97,7 +97,7 @@ def _levels_of(model: Model, subject: Subject, feature: str) -> set[str]:
 
 
 def without_level(payload: bytes, subject: Subject, model: Model) -> bytes | None:
-    """Give an encoded summary without the category that is the key; None where none is."""
+    """Return an encoded summary without the category that is the key; None where none is."""
     window = WindowSummary.decode(payload)
     changed: dict[str, ColumnSummary] = {
         name: replace(

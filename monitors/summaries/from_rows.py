@@ -8,8 +8,8 @@ from typing import Any, Self
 
 import numpy as np
 
-from driftline.common.periods import HOUR_US, following, to_us
-from inference.prediction_log.queries.selectors import LogFrame
+from driftline.base.periods import HOUR_US, following, to_us
+from inference.prediction_log.queries.frames import LogFrame
 from inference.registry.models import Model, Version
 from inference.registry.selectors import signature_of
 from inference.signatures import Signature

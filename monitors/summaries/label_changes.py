@@ -6,13 +6,13 @@ from datetime import date, timedelta
 
 import numpy as np
 
-from driftline.common.periods import from_us, to_us
+from driftline.base.periods import from_us, to_us
 from inference.prediction_log.encryption.sealed_chunks import ChunkDamaged, LogUnreadable
 from inference.prediction_log.items import as_objects
 from inference.prediction_log.labels.changes import ClaimedChange, SummarisedLabel
 from inference.prediction_log.labels.selectors import Holding, labels_at_times, labels_in_chunks
 from inference.prediction_log.models import PredictionChunk
-from inference.prediction_log.queries.selectors import ChunkRows, LogFrame, frame_from
+from inference.prediction_log.queries.frames import ChunkRows, LogFrame, frame_from
 from inference.prediction_log.storage.chunk_rows import read_rows
 from inference.prediction_log.storage.damaged_chunks import describe_damaged, mark_damaged
 from inference.prediction_log.storage.folded_labels import FoldedLabels

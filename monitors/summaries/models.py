@@ -2,7 +2,7 @@
 
 from django.db import models
 
-from driftline.common.attempts import AttemptedQuerySet, AttemptedWorkRow
+from driftline.base.work.attempts import AttemptedQuerySet, AttemptedWorkRow
 from inference.prediction_log.models import PredictionRole
 from inference.registry.models import Model, Version
 

@@ -1,10 +1,10 @@
-"""Lets a day stand for its hours and a month for its days, where these are old enough to be dropped."""
+"""Makes a day stand for its hours and a month for its days, where these are old enough to be dropped."""
 
 from datetime import datetime
 
 from django.db import transaction
 
-from driftline.common.periods import floor, following
+from driftline.base.periods import floor, following
 from inference.prediction_log.labels.services import lock_summaries
 from inference.prediction_log.models import TouchedPeriod
 from inference.registry.models import Model

@@ -13,14 +13,15 @@ from functools import partial
 from django.db import transaction
 from django.db.models import Q
 
-from driftline.common.attempts import note_failure, release, work_apart
-from driftline.common.periods import day_of, floor, following, start_of_day, windows_with
-from driftline.common.task_queue import Task, enqueue
-from driftline.common.work import finish, touch
+from driftline.base.periods import day_of, floor, following, start_of_day, windows_with
+from driftline.base.work.attempts import note_failure, release, work_apart
+from driftline.base.work.task_queue import Task, enqueue
+from driftline.base.work.work_rows import finish, touch
 from inference.prediction_log.labels.changes import claim_label_changes, return_label_changes
 from inference.prediction_log.labels.services import lock_summaries
 from inference.prediction_log.models import ANSWERING_ROLES, PredictionChunk, TouchedPeriod
-from inference.prediction_log.queries.selectors import LogFrame, frame_of
+from inference.prediction_log.queries.frames import LogFrame
+from inference.prediction_log.queries.selectors import frame_of
 from inference.prediction_log.queries.unsummarised import (
     StoredDays,
     lock_unsummarised_rows,

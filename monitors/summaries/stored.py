@@ -6,7 +6,7 @@ from typing import Any
 
 from django.db.models import Q, QuerySet
 
-from driftline.common.periods import floor, following
+from driftline.base.periods import floor, following
 from monitors.stats.mergeable.outcomes import OutcomeSummary, merge_outcomes
 from monitors.stats.mergeable.subtraction import subtract_outcomes
 from monitors.stats.mergeable.window_summary import (

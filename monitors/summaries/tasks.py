@@ -2,9 +2,9 @@
 
 from celery import shared_task
 
-from driftline.common.advisory_locks import AdvisoryLock
-from driftline.common.task_queue import Task
-from driftline.common.work import work_in_turns
+from driftline.base.work.advisory_locks import AdvisoryLock
+from driftline.base.work.task_queue import Task
+from driftline.base.work.work_rows import work_in_turns
 from inference.prediction_log.models import TouchedPeriod
 from monitors.summaries.services import HOURS_A_TASK, summarise
 

@@ -6,19 +6,20 @@ from ninja.params.functions import Header, Query
 from ninja.responses import Status
 from pydantic import Field
 
-from driftline.accounts.http_auth import Scoped, caller_of
-from driftline.accounts.scopes import SCOPE_OF, Scope
-from driftline.common.bodies import Body
-from driftline.common.clock import now
-from driftline.common.paging import PAGE_SIZE, page
-from driftline.common.request_values import bounds
-from driftline.common.responses import Page
+from driftline.base.accounts.access.http_auth import Scoped, caller_of
+from driftline.base.accounts.access.scopes import SCOPE_OF, Scope
+from driftline.base.clock import now
+from driftline.base.http.bodies import Body
+from driftline.base.http.paging import PAGE_SIZE, page
+from driftline.base.http.request_values import bounds
+from driftline.base.http.responses import Page
 from inference.registry.models import Model
 from inference.registry.selectors import get_model
 from monitors.workflows import selectors, services
 from monitors.workflows.models import Run
 from monitors.workflows.rollouts.services import pause_rollout, resume_rollout, roll_back_run
 from monitors.workflows.schemas import AgreementOut, PairedComparisonOut, RunOut, UnpairedComparisonOut
+from monitors.workflows.starting import starts
 
 router = Router(tags=["workflows"])
 
@@ -51,7 +52,7 @@ def start_run(
     answered with the run that the first one started.
     """
     actor = caller_of(request).actor
-    run = services.start_run(
+    run = starts.start_run(
         model=_model(request, name),
         trigger=f"started by {actor}",
         actor=actor,
@@ -69,7 +70,7 @@ def read_run(request: HttpRequest, name: str, run_id: int) -> RunOut:
 
 @router.post("/models/{name}/runs/{int:run_id}/approve", auth=Scoped(SCOPE_OF["run"]), response=RunOut)
 def approve_run(request: HttpRequest, name: str, run_id: int) -> RunOut:
-    """Let a run that waits for a person promote its challenger."""
+    """Allow a run that waits for a person to promote its challenger."""
     run = services.approve(run=_run(request, name, run_id), actor=caller_of(request).actor)
     return RunOut.of(run)
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from django.conf import settings
 
-from driftline.common.periods import rfc3339
+from driftline.base.periods import rfc3339
 from inference.registry.models import Model
 from inference.registry.selectors import signature_of
 from inference.signatures import Signature

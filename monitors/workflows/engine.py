@@ -7,10 +7,10 @@ from typing import Any
 from django.db.models import F, OuterRef, QuerySet, Subquery
 from django.db.models.functions import Coalesce, Now
 
-from driftline.common.errors import Problem
-from driftline.common.lease import LeaseLost
-from driftline.common.machine_paths import without_folders
-from driftline.common.task_queue import Task, enqueue
+from driftline.base.errors import Problem
+from driftline.base.processes.machine_paths import without_folders
+from driftline.base.work.lease import LeaseLost
+from driftline.base.work.task_queue import Task, enqueue
 from inference.registry.models import Deployment
 from monitors.workflows.context import (
     ChangedMeanwhile,
@@ -20,11 +20,11 @@ from monitors.workflows.context import (
     StepOutcome,
     to_json,
 )
-from monitors.workflows.finishing import finish
+from monitors.workflows.ending.finishing import finish
+from monitors.workflows.ending.obstacles import obstacle_of
+from monitors.workflows.ending.reporting import report_waiting
 from monitors.workflows.leases import RunLease, claim_run
 from monitors.workflows.models import Run, RunState, Step, Workflow
-from monitors.workflows.obstacles import obstacle_of
-from monitors.workflows.reporting import report_waiting
 from monitors.workflows.steps import STEPS
 from monitors.workflows.steps.shadow import PERSON
 from monitors.workflows.trainers.catalogue import TrainerNotAllowed

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from driftline.accounts.models import Project
-from driftline.common.hooks import Hook
+from driftline.base.accounts.models import Project
+from driftline.base.hooks import Hook
 
 
 def _no_webhooks(project: Project) -> Sequence[str]:

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 from django.db import models, transaction
 
-from driftline.common.lease import Lease
+from driftline.base.work.lease import Lease
 from inference.registry.models import Model
 from monitors.workflows.models import ACTIVE_STATES, Run
 

@@ -6,8 +6,8 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 
-from driftline.common.lease import Leasable
-from driftline.common.work import WorkQuerySet
+from driftline.base.work.lease import Leasable
+from driftline.base.work.work_rows import WorkQuerySet
 from inference.registry.models import Model, Version
 from monitors.rules.models import Transition
 from monitors.workflows.rollouts.plan import staged_plan

@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from typing import Annotated, Any, Self, TypedDict, cast
 
-from driftline.common.responses import ResponseBody, Time, one_of
+from driftline.base.http.responses import ResponseBody, Time, one_of
 from inference.registry.models import Version
 from inference.registry.schemas import CanaryOut
 from monitors.stats.promotion.gate import GateVerdict
-from monitors.workflows.agreement import Agreement, AnswerPair, Differences, Disagreement, Latencies
+from monitors.workflows.judging.agreement import Agreement, AnswerPair, Differences, Disagreement, Latencies
 from monitors.workflows.models import Rollout, Run, RunState, Step, Workflow
 from monitors.workflows.rollouts.plan import RolloutPlan
 

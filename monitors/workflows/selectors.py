@@ -4,7 +4,7 @@ from datetime import datetime
 
 from django.db.models import Q, QuerySet
 
-from driftline.common.errors import Problem, not_found
+from driftline.base.errors import Problem, not_found
 from inference.prediction_log.queries.canary_split import describe_split, split_of
 from inference.prediction_log.queries.selectors import compared_versions, first_answered
 from inference.prediction_log.rows_kept import refuse_without_rows
@@ -12,11 +12,11 @@ from inference.registry.models import Model, Version
 from inference.registry.selectors import get_version, signature_of
 from monitors.rules.models import Transition
 from monitors.stats.promotion.gate import judge
-from monitors.workflows.agreement import Agreement, agreement_of
-from monitors.workflows.canary_evidence import canary_evidence, canary_period
 from monitors.workflows.context import to_json
+from monitors.workflows.judging.agreement import Agreement, agreement_of
+from monitors.workflows.judging.canary_evidence import canary_evidence, canary_period
+from monitors.workflows.judging.pairs import PairsWanted, compare_wanted, policy_of
 from monitors.workflows.models import ACTIVE_STATES, Run, Step, Workflow
-from monitors.workflows.pairs import PairsWanted, compare_wanted, policy_of
 from monitors.workflows.schemas import AnswerShares, PairedComparisonOut, UnpairedComparisonOut
 from monitors.workflows.steps.register import contract_refusal
 
@@ -49,7 +49,7 @@ def possible_challengers(model: Model) -> list[Version]:
 
 
 def describe_ongoing(transition: Transition) -> list[str]:
-    """Say in sentences what is being done about a transition; `driftline` hands it to alerts."""
+    """Describe in sentences what is being done about a transition; `driftline` hands it to alerts."""
     runs = Run.objects.filter(model=transition.model, state__in=ACTIVE_STATES) | Run.objects.filter(
         transition=transition
     )

@@ -3,11 +3,11 @@
 Input: HTTP requests for pages and the API (`urls.py`), tasks (`tasks.py`) and commands (`management/commands`).
 Output: answers, and work for the stages below.
 
-The folder has two layers. `accounts` and `common` are the base, which every stage may import. Everything else is the
-top layer, which may import every stage, and which no stage imports.
+The folder has floors. `base` is the lowest, which every stage may import; `sign_in`, `operations`, `web` and `demo`
+stand on the stages, each on those named before it; what lies beside them puts all together.
 
-Start with `asgi.py` for the way of a request, `celery.py` for what workers do, and `services/supervisor.py` for the
-processes of an installation.
+Start with `asgi.py` for the way of a request, `celery.py` for what workers do, and `operations/services/supervisor.py`
+for the processes of an installation.
 """
 
-from driftline.common import telemetry as telemetry
+from driftline.base import telemetry as telemetry

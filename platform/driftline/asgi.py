@@ -13,13 +13,13 @@ from django.core.handlers.asgi import ASGIHandler, ASGIRequest
 from django.db import connection, connections
 from django.http import HttpRequest, HttpResponseBase
 
-from driftline.api.body_cap import cap_bodies
-from driftline.api.log_routes import answer_log_routes
-from driftline.api.probes import answer_probes
-from driftline.api.request_pools import THREAD, RequestPools, limit_requests
-from driftline.common.database.base import REPLICA
-from driftline.common.database.watch import REPLICA_WATCH, WATCH
-from driftline.observability.trace_settings import trace_options
+from driftline.api.front.body_cap import cap_bodies
+from driftline.api.front.log_routes import answer_log_routes
+from driftline.api.front.probes import answer_probes
+from driftline.api.front.request_pools import THREAD, RequestPools, limit_requests
+from driftline.base.database.base import REPLICA
+from driftline.base.database.watch import REPLICA_WATCH, WATCH
+from driftline.operations.observability.trace_settings import trace_options
 from inference.serving.http.asgi import App
 
 
@@ -55,7 +55,7 @@ def _closed() -> None:
 
 django.setup(set_prefix=False)
 
-from driftline.health import probed_readiness  # noqa: E402  it loads models
+from driftline.api.front.health import probed_readiness  # noqa: E402  it loads models
 
 WATCH.start(connection.get_connection_params)
 if settings.REPLICA_URL:
@@ -65,7 +65,7 @@ application = answer_log_routes(cap_bodies(limit_requests(cast(App, OneThreadHan
 application = answer_probes(application, probed_readiness())
 if (_options := trace_options()) is not None:
     # These load OpenTelemetry.
-    from driftline.observability.api_traces import trace_api
+    from driftline.operations.observability.api_traces import trace_api
     from inference.serving.tracing.spans import Traces
 
     application = trace_api(application, Traces(_options))

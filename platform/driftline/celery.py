@@ -10,11 +10,11 @@ from celery.signals import celeryd_after_setup
 from django.conf import settings
 from kombu import Queue
 
-from driftline.accounts import task_origins  # noqa: F401  hears of tasks
-from driftline.common.broker import PATIENT_SECONDS, transport_options
-from driftline.common.task_queue import Task, TaskQueue
-from driftline.long_slots import open_slots
-from driftline.observability.trace_settings import trace_options
+from driftline.base.accounts.audit import task_origins  # noqa: F401  hears of tasks
+from driftline.base.work.broker import PATIENT_SECONDS, transport_options
+from driftline.base.work.task_queue import Task, TaskQueue
+from driftline.operations.long_slots import open_slots
+from driftline.operations.observability.trace_settings import trace_options
 
 
 def _every(seconds: int, task: Task) -> dict[str, Any]:
@@ -38,7 +38,7 @@ app.conf.update(
     task_acks_late=True,
     task_reject_on_worker_lost=True,
     worker_prefetch_multiplier=1,
-    worker_consumer="driftline.consumer:Consumer",
+    worker_consumer="driftline.operations.consumer:Consumer",
     task_ignore_result=True,
     task_serializer="json",
     accept_content=["json"],
@@ -68,7 +68,7 @@ app.conf.update(
 app.autodiscover_tasks(
     [
         "driftline",
-        "driftline.accounts",
+        "driftline.sign_in",
         "inference.prediction_log",
         "monitors.summaries",
         "monitors.metrics",
@@ -76,6 +76,7 @@ app.autodiscover_tasks(
         "monitors.alerts",
         "monitors.digests",
         "monitors.workflows",
+        *settings.FEATURES,
     ],
 )
 
@@ -87,7 +88,7 @@ def keep_a_process_for_short_work(instance: Any, **_: Any) -> None:
 
 
 if (_options := trace_options()) is not None:
-    from driftline.observability.task_traces import TaskTraces  # it loads OpenTelemetry
+    from driftline.operations.observability.task_traces import TaskTraces  # it loads OpenTelemetry
 
     _task_traces = TaskTraces(_options)  # kept here: signals hold their receivers weakly
     _task_traces.connect()

@@ -7,9 +7,9 @@ from urllib.parse import urlsplit
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 
-from driftline.api.request_pools import THREADS_BESIDE
-from driftline.services.listening import is_loopback
-from driftline.services.postgres import TUNING
+from driftline.api.front.request_pools import THREADS_BESIDE
+from driftline.operations.services.listening import is_loopback
+from driftline.operations.services.postgres import TUNING
 from inference.prediction_log.sources.selectors import MAX_SOURCES_READ
 from monitors.workflows.trainers.catalogue import REMOTE, SHIPPED, TrainerNotAllowed, entry_point
 

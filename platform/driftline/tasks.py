@@ -1,5 +1,6 @@
 """The tasks of the clock: they enqueue tasks for work that waits in PostgreSQL, in case the first message was lost."""
 
+from itertools import chain
 from typing import Any
 
 from celery import shared_task
@@ -7,32 +8,31 @@ from django.conf import settings
 from django.db.models import Min, QuerySet, Window
 from django.db.models.functions import Now, RowNumber
 
-from driftline.accounts.audit_chain import oldest_unsealed, seal_entries
-from driftline.accounts.invitations import waiting_letters
-from driftline.capacity.log_archive import record_log_archive
-from driftline.capacity.project_sizes import measure_projects
-from driftline.capacity.samples import record_disk
-from driftline.common.clock import now
-from driftline.common.task_queue import Task, enqueue
-from driftline.common.work import touch
-from driftline.long_slots import long_slot
-from driftline.long_work import run_next, something_waits
-from driftline.models import Heartbeat
+from driftline.base.accounts.audit.chain import oldest_unsealed, seal_entries
+from driftline.base.clock import now
+from driftline.base.feature import features
+from driftline.base.work.task_queue import Task, enqueue
+from driftline.base.work.work_rows import touch
+from driftline.operations.capacity.log_archive import record_log_archive
+from driftline.operations.capacity.project_sizes import measure_projects
+from driftline.operations.capacity.samples import record_disk
+from driftline.operations.long_slots import long_slot
+from driftline.operations.long_work import run_next, something_waits
+from driftline.operations.models import Heartbeat
+from driftline.sign_in.invitations import waiting_letters
 from inference.prediction_log.imports.services import remove_leftovers as remove_leftovers_of_imports
 from inference.prediction_log.models import TouchedPeriod
-from inference.registry.artifacts import remove_leftovers
-from inference.registry.publishing import publish_overdue
-from monitors.alerts.job_callbacks import forget_old_callbacks
+from inference.registry.files.artifacts import remove_leftovers
+from inference.registry.plan.publishing import publish_overdue
 from monitors.alerts.models import ChannelTimer, Delivery, Incident
+from monitors.alerts.sending.job_callbacks import forget_old_callbacks
 from monitors.feed.services import forget_old_events
-from monitors.metrics.models import PendingEvaluation
-from monitors.reports.services import forget_old_reports
+from monitors.metrics.store.models import PendingEvaluation
 from monitors.rules.models import Transition
 from monitors.rules.selectors import models_to_judge
 from monitors.summaries.models import StaleWindow
-from monitors.workflows.mlflow.models import MlflowConnection
-from monitors.workflows.models import ACTIVE_STATES, RemoteTraining, Run, RunState
-from monitors.workflows.reporting import remind_of_waiting_runs
+from monitors.workflows.ending.reporting import remind_of_waiting_runs
+from monitors.workflows.models import ACTIVE_STATES, Run, RunState
 from monitors.workflows.steps.shadow import TRAFFIC
 
 MAX_LONG_TASKS = 4  # a sweep: as many more processes begin with long work, until all slots are taken
@@ -49,9 +49,8 @@ def sweep() -> None:
     _enqueue_for_each(Task.START_WORKFLOW, "transition_id", Transition.objects.filter(workflows_done_at=None))
     runs = Run.objects.filter(state__in=ACTIVE_STATES, model__project__archived_at=None)
     _enqueue_for_each(Task.ADVANCE_RUN, "run_id", runs.due())
-    _enqueue_for_each(Task.STOP_PIPELINE, "training_id", RemoteTraining.objects.due_to_stop())
-    _enqueue_for_each(Task.POLL_MLFLOW, "connection_id", MlflowConnection.objects.due())
-    _enqueue_for_each(Task.REMOVE_PARTS, "training_id", RemoteTraining.objects.with_parts_to_remove())
+    for due in chain.from_iterable(feature.due for feature in features()):
+        _enqueue_for_each(due.task, due.argument, due.rows())
     _enqueue_for_each(Task.SEND_INVITATION, "invitation_id", waiting_letters(now=now()))
     if ChannelTimer.objects.filter(due_at__lte=Now(), incident__project__archived_at=None).exists():
         enqueue(Task.NOTIFY)
@@ -78,7 +77,7 @@ def long_work(**_: object) -> None:
 
 @shared_task(name=Task.CLOSE_WINDOWS)
 def close_windows() -> None:
-    """Let rules look again where a window has closed or ripened by time alone, or where a run waits for rows."""
+    """Make rules look again where a window has closed or ripened by time alone, or where a run waits for rows."""
     waiting = Run.objects.filter(state=RunState.WAITING, needs=TRAFFIC).values_list("model_id", flat=True)
     models = models_to_judge(now()).union(waiting)
     touch(PendingEvaluation, [(pk,) for pk in models], fields=("model_id",))
@@ -87,7 +86,7 @@ def close_windows() -> None:
 
 @shared_task(name=Task.SEAL_AUDIT)
 def seal_audit() -> None:
-    """Give audit entries their place in the chain where that failed when they were written."""
+    """Assign audit entries their place in the chain where that failed when they were written."""
     seal_entries()
 
 
@@ -107,8 +106,9 @@ def tidy() -> None:
     remove_leftovers(settings.HOME)
     remove_leftovers_of_imports()
     forget_old_callbacks()
-    forget_old_reports(now())
     forget_old_events(now())
+    for tidy_feature in chain.from_iterable(feature.tidy for feature in features()):
+        tidy_feature(now())
     remind_of_waiting_runs(now())
     record_log_archive(now())
 

@@ -10,18 +10,18 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from driftline_agent.accelerators import CPU, check_profile
-from driftline_agent.device_clock import DeviceClock
 from driftline_agent.errors import NotReached, Revoked, ServerRefused
 from driftline_agent.http_server import LoopbackServer
-from driftline_agent.identity import read_identity
-from driftline_agent.row_file import RowFile
-from driftline_agent.row_store import RowStore, is_damage
-from driftline_agent.second_opinion import SecondOpinion
-from driftline_agent.sender import Sender
+from driftline_agent.rows.row_file import RowFile
+from driftline_agent.rows.row_store import RowStore, is_damage
+from driftline_agent.rows.sender import Sender
+from driftline_agent.rows.summariser import Summariser
+from driftline_agent.server.device_clock import DeviceClock
+from driftline_agent.server.identity import read_identity
+from driftline_agent.server.second_opinion import SecondOpinion
+from driftline_agent.server.updater import Updater
+from driftline_agent.server.uplink import Uplink
 from driftline_agent.serving import Dataplane, ModelInUse
-from driftline_agent.summariser import Summariser
-from driftline_agent.updater import Updater
-from driftline_agent.uplink import Uplink
 from driftline_agent.versions import VersionStore
 
 log = logging.getLogger("driftline_agent")

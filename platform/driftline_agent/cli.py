@@ -11,12 +11,12 @@ from pathlib import Path
 
 from driftline_agent.accelerators import CPU, PROFILES
 from driftline_agent.agent import Agent, Options
-from driftline_agent.device_clock import DeviceClock
 from driftline_agent.errors import AgentError
-from driftline_agent.identity import enrolment_key, forget_enrolment_key, read_identity, store_identity
-from driftline_agent.row_file import make_row_file
-from driftline_agent.server_client import check_url
-from driftline_agent.uplink import enrol
+from driftline_agent.rows.row_file import make_row_file
+from driftline_agent.server.device_clock import DeviceClock
+from driftline_agent.server.identity import enrolment_key, forget_enrolment_key, read_identity, store_identity
+from driftline_agent.server.server_client import check_url
+from driftline_agent.server.uplink import enrol
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -16,7 +16,7 @@ def write_file(path: Path, content: bytes, *, mode: int = 0o600) -> None:
 
 
 def put_in_place(draft: Path, path: Path) -> None:
-    """Let a file that is on the disk take its name, on the disk when this returns."""
+    """Move a file that is on the disk to its name, on the disk when this returns."""
     draft.replace(path)
     if os.name != "nt":  # where folders cannot be opened
         handle = os.open(path.parent, os.O_RDONLY)

@@ -156,4 +156,4 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(content + reply.tail)
 
     def log_message(self, format: str, *arguments: Any) -> None:
-        """Say nothing of each request."""
+        """Write nothing of each request."""

@@ -8,7 +8,7 @@ _PACKAGES = ("inference", "monitors")
 
 
 def add_kernel_path() -> None:
-    """Let Python find `monitors.stats.mergeable` and `inference.images`, where Driftline itself is not installed.
+    """Make Python find `monitors.stats.mergeable` and `inference.images`, where Driftline itself is not installed.
 
     They are ours also where another package of such a name is installed.
     """

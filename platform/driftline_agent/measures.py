@@ -5,8 +5,8 @@ from collections.abc import Mapping
 import numpy as np
 
 from driftline_agent.kernel_path import add_kernel_path
-from driftline_agent.manifest import Signature
 from driftline_agent.model import Array
+from driftline_agent.server.manifest import Signature
 
 
 def measure(

@@ -16,7 +16,7 @@ from driftline_agent.accelerators import CPU, NotAccelerated, accelerate, trial_
 from driftline_agent.datatypes import DATATYPES
 from driftline_agent.durable_files import write_file
 from driftline_agent.errors import ModelRefused
-from driftline_agent.manifest import Manifest, Signature, TensorSpec
+from driftline_agent.server.manifest import Manifest, Signature, TensorSpec
 
 log = logging.getLogger("driftline_agent")
 

@@ -11,8 +11,8 @@ import numpy as np
 from driftline_agent.binary_tensors import SIZE, Tail, are_wanted, read_tensor, write_tensor
 from driftline_agent.datatypes import DATATYPES
 from driftline_agent.errors import BadRequest
-from driftline_agent.manifest import Manifest, TensorSpec
 from driftline_agent.model import Array, fits
+from driftline_agent.server.manifest import Manifest, TensorSpec
 
 MAX_ROWS = 1000
 MAX_SIZE = 1 << 30

@@ -13,10 +13,10 @@ import numpy as np
 from driftline_agent import __version__
 from driftline_agent.errors import BadRequest, ModelRefused
 from driftline_agent.model import Array, LoadedModel, all_finite, rows_of_a_sample
-from driftline_agent.predictions import rows_of
 from driftline_agent.protocol import InferRequest, describe, read_request, write_response
-from driftline_agent.row_store import NotStored, RowStore, encode_body
-from driftline_agent.second_opinion import SecondOpinion
+from driftline_agent.rows.predictions import rows_of
+from driftline_agent.rows.row_store import NotStored, RowStore, encode_body
+from driftline_agent.server.second_opinion import SecondOpinion
 
 log = logging.getLogger("driftline_agent")
 
@@ -47,7 +47,7 @@ class ModelInUse:
         self._recent: deque[dict[str, Array]] = deque()
 
     def swap(self, model: LoadedModel) -> None:
-        """Let a version answer from now on."""
+        """Make a version answer from now on."""
         self.model = model
         self.forget_failures()
 
@@ -166,7 +166,7 @@ class Dataplane:
         head: bytes,
         tail: bytes,
     ) -> dict[str, Any] | None:
-        """Have the server answer where the policy says so; it logs the rows that it answers."""
+        """Ask the server to answer where the policy says so; it logs the rows that it answers."""
         opinion = self._opinion
         if opinion is None or not opinion.is_wanted(model.manifest, outputs):
             return None

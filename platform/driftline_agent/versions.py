@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from driftline_agent.durable_files import write_file
-from driftline_agent.manifest import Manifest, SignedManifest
+from driftline_agent.server.manifest import Manifest, SignedManifest
 
 MAX_REFUSED = 20
 
@@ -47,7 +47,7 @@ class VersionStore:
         return self.folder / f"{manifest.sha256}.part"
 
     def install(self, signed: SignedManifest, generation: int, *, keeps_current: bool = True) -> None:
-        """Let a version that has proved itself take the place of the current one.
+        """Put a version that has proved itself in the place of the current one.
 
         That one stays beside it as the one to go back to, unless it is taken back itself.
         """
@@ -61,7 +61,7 @@ class VersionStore:
         self._tidy()
 
     def roll_back(self) -> None:
-        """Let the version of before take the place of the current one."""
+        """Put the previous version in the place of the current one."""
         self._store(replace(self.now, current=self.now.previous, previous=None))
         self._tidy()
 

@@ -15,7 +15,6 @@ converters: skl2onnx, onnxmltools, torch.onnx or tf2onnx. The command line `drif
 Start with `handle.py`.
 """
 
-from driftline_client.delivery import Counts, Delivery
 from driftline_client.errors import DriftlineError, NotAnswered, NotQueued
 from driftline_client.frame_log import (
     FrameInterrupted,
@@ -28,6 +27,7 @@ from driftline_client.handle import ModelHandle, model
 from driftline_client.inference import About, Prediction
 from driftline_client.pushing import Pushed, push
 from driftline_client.references import Reference
+from driftline_client.sending.delivery import Counts, Delivery
 
 __version__ = "0.1.0"
 

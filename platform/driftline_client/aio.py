@@ -21,14 +21,14 @@ import httpx
 from driftline_client import handle
 from driftline_client.frames import Tabular
 from driftline_client.inference import About, Prediction, Row, read_answer
-from driftline_client.transport import checked, unanswered
+from driftline_client.sending.transport import checked, unanswered
 
 P = ParamSpec("P")
 R = TypeVar("R")
 
 
 def _in_thread(method: Callable[P, R]) -> Callable[P, Awaitable[R]]:
-    """Let a method that waits do so in a thread."""
+    """Make a method that waits do so in a thread."""
 
     @wraps(method)
     async def waiting(*arguments: P.args, **options: P.kwargs) -> R:

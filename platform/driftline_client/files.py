@@ -11,7 +11,7 @@ from typing import IO, Any, Literal
 import httpx
 
 from driftline_client.errors import DriftlineError
-from driftline_client.transport import checked, json_object, making_model, poll, unanswered
+from driftline_client.sending.transport import checked, json_object, making_model, poll, unanswered
 
 CSV, PARQUET = "text/csv", "application/vnd.apache.parquet"
 TYPES = {".csv": CSV, ".parquet": PARQUET, ".pq": PARQUET}

@@ -10,7 +10,7 @@ from driftline_client.errors import DriftlineError
 from driftline_client.frames import Frame, read_frame
 from driftline_client.ids import new_id
 from driftline_client.items import encode, label_item, plain, prediction_item
-from driftline_client.transport import MAX_BATCH_BYTES, REFUSALS, Backoff, Courier, Reply, Stream
+from driftline_client.sending.transport import MAX_BATCH_BYTES, REFUSALS, Backoff, Courier, Reply, Stream
 
 ROWS_A_REQUEST = 5_000
 UNSENT = "unsent"

@@ -12,10 +12,8 @@ from urllib.parse import quote
 import httpx
 
 from driftline_client.credentials import access
-from driftline_client.delivery import Counts, Delivery, Sender, queue_opener
 from driftline_client.errors import DriftlineError, NotQueued
 from driftline_client.files import Destination
-from driftline_client.forks import call_after_fork
 from driftline_client.frame_log import (
     FrameResult,
     LabelColumns,
@@ -31,7 +29,9 @@ from driftline_client.inference import About, Prediction, Questions, Row, read_a
 from driftline_client.items import encode, label_item, prediction_item
 from driftline_client.previews import confirm_file, preview_file
 from driftline_client.references import Reference, upload_reference
-from driftline_client.transport import Backoff, ClientFactory, Courier, Stream, ask
+from driftline_client.sending.delivery import Counts, Delivery, Sender, queue_opener
+from driftline_client.sending.forks import call_after_fork
+from driftline_client.sending.transport import Backoff, ClientFactory, Courier, Stream, ask
 
 logger = logging.getLogger("driftline_client")
 

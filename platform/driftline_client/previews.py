@@ -11,7 +11,7 @@ import httpx
 
 from driftline_client.errors import DriftlineError
 from driftline_client.files import CSV, UPLOAD_SECONDS, Destination, open_file, upload
-from driftline_client.transport import ask, json_object
+from driftline_client.sending.transport import ask, json_object
 
 
 def preview_file(client: httpx.Client, source: str | os.PathLike[str], to: Destination) -> dict[str, Any]:
@@ -47,6 +47,6 @@ def _choose(
 
 
 def discard_file(client: httpx.Client, to: Destination, file: Mapping[str, Any]) -> None:
-    """Have Driftline forget a file that waits; it does so by itself after a day."""
+    """Ask Driftline to forget a file that waits; it does so by itself after a day."""
     with suppress(DriftlineError):
         ask(client, "DELETE", f"{to.path}/files/{file['id']}")

@@ -11,7 +11,7 @@ import httpx
 
 from driftline_client.credentials import access
 from driftline_client.errors import DriftlineError
-from driftline_client.transport import ClientFactory, checked, making_model, unanswered
+from driftline_client.sending.transport import ClientFactory, checked, making_model, unanswered
 
 if TYPE_CHECKING:
     from driftline_client.conversion.converted import Converted

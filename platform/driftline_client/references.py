@@ -13,7 +13,7 @@ import httpx
 from driftline_client.errors import DriftlineError
 from driftline_client.files import CSV, PARQUET, POLL_SECONDS, Destination, open_file, upload
 from driftline_client.frames import families_of, load
-from driftline_client.transport import poll
+from driftline_client.sending.transport import poll
 
 
 @dataclass(frozen=True)

@@ -12,10 +12,10 @@ _PACKED = {
     _ROOT / "platform": (
         "driftline_flink",
         "driftline_spark",
-        "driftline/common/errors.py",
-        "driftline/common/ids.py",
-        "driftline/common/periods.py",
-        "driftline/common/strict_json.py",
+        "driftline/base/errors.py",
+        "driftline/base/ids.py",
+        "driftline/base/periods.py",
+        "driftline/base/strict_json.py",
     ),
     _ROOT: (
         "inference/data_files/vectors.py",
@@ -31,7 +31,7 @@ _PACKED = {
 }
 _EMPTY = (
     "driftline",
-    "driftline/common",
+    "driftline/base",
     "inference",
     "inference/data_files",
     "inference/prediction_log",

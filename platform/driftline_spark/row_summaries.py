@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import zstandard
 
-from driftline.common.periods import HOUR_US, to_us
+from driftline.base.periods import HOUR_US, to_us
 from driftline_spark.layout import RowLayout, WindowRow
 from driftline_spark.logged_rows import (
     NAME_LENGTH,

@@ -1,5 +1,5 @@
 """Each rule of `make check` fails where it is broken once; for the rules of names see test_words.py, and for pages that
-are written from the code tests/driftline/test_documentation.py."""
+are written from the code tests/driftline/web/test_documentation.py."""
 
 import shutil
 import subprocess

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from django.dispatch import Signal
 
+from driftline.base.hooks import Hook
+from driftline.base.work.task_queue import Task
 from driftline.celery import app
-from driftline.common.hooks import Hook
-from driftline.common.task_queue import Task
 from tests.architecture.sources import product_trees
 
 
@@ -66,7 +66,7 @@ class TestTasks:
             if ".migrations." not in module  # there `monitors.alert` is a model
         ]
 
-        assert {place.partition(":")[0] for place in found} == {"driftline.common.task_queue"}
+        assert {place.partition(":")[0] for place in found} == {"driftline.base.work.task_queue"}
 
     def test_keep_their_names_on_the_wire(self) -> None:
         """Messages of an older version may wait in the broker while a newer one starts."""
@@ -136,10 +136,10 @@ class TestHooks:
     @pytest.mark.parametrize(
         "source",
         [
-            "from inference.registry import publishing\npublishing.list_callbacks = list",
-            "from inference.registry import publishing\npublishing.steps.update(a=1)",
-            "from inference.registry import publishing\npublishing.steps['a'] = list",
-            "import inference.registry.publishing\ninference.registry.publishing.list_callbacks = list",
+            "from inference.registry.plan import publishing\npublishing.list_callbacks = list",
+            "from inference.registry.plan import publishing\npublishing.steps.update(a=1)",
+            "from inference.registry.plan import publishing\npublishing.steps['a'] = list",
+            "import inference.registry.plan.publishing\ninference.registry.plan.publishing.list_callbacks = list",
         ],
     )
     def test_a_planted_assignment_is_found(self, source: str) -> None:

@@ -36,7 +36,7 @@ for name in sys.argv[1:]:
 LOAD_THE_APPLICATION = """
 import sys, django
 django.setup()
-from driftline.services.children import load_application
+from driftline.operations.services.children import load_application
 load_application()
 print({name.partition(".")[0] for name in sys.modules})
 """

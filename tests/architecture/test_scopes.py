@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from driftline.accounts.scopes import Role, Scope
+from driftline.base.accounts.access.scopes import Role, Scope
 from tests.architecture.sources import product_trees
 
-TABLE = Path("platform/driftline/accounts/scopes.py")
+TABLE = Path("platform/driftline/base/accounts/access/scopes.py")
 CHECKS = {"Scoped", "ScopedByUrl", "require", "authenticate"}
 
 

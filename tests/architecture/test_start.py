@@ -1,4 +1,4 @@
-"""The web server, workers and commands start without any extra."""
+"""The web server, workers and commands start without any extra, and without any feature."""
 
 import subprocess
 import sys
@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from driftline.common.extras import EXTRAS
+from driftline.base.extras import EXTRAS
+from driftline.features import FEATURES
 
 START = """
 import importlib, pkgutil, sys, warnings
@@ -17,7 +18,7 @@ import driftline.asgi
 from django.core.management import get_commands, load_command_class
 from django.urls import get_resolver
 from driftline.celery import app
-from driftline.common.extras import EXTRAS, is_installed
+from driftline.base.extras import EXTRAS, is_installed
 
 assert not any(map(is_installed, EXTRAS)), "the extras are not hidden"
 assert list(get_resolver().reverse_dict), "no page was loaded"
@@ -66,3 +67,57 @@ def test_a_setting_that_needs_one_is_refused_by_a_sentence(
     assert ending.stderr.startswith(f"{variable} is set.")
     assert f"make extra ADD={extra}" in ending.stderr
     assert "Traceback" not in ending.stderr
+
+
+ALONE = """
+import sys
+for module in ("allauth", "ninja", "pydantic", "pandas", "onnx", "sklearn", "plotly"):
+    sys.modules[module] = None
+import django
+from django.core.management import load_command_class
+django.setup()
+from driftline.base.feature import features
+assert not features(), "the features are loaded"
+for name in ("serve", "drain_spool", "follow_plan"):
+    load_command_class("driftline", name)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("left_out", [*FEATURES, "all"])
+def test_each_feature_may_be_left_out_and_all_of_them(tmp_path: Path, left_out: str) -> None:
+    kept = [name for name in FEATURES if left_out not in (name, "all")]
+    environment = {
+        "DRIFTLINE_HOME": str(tmp_path),
+        "DRIFTLINE_FEATURES": ",".join(kept) or "none",
+        "PYTHONWARNINGS": "ignore",
+    }
+    check = (
+        "import manage, sys; sys.argv[1:] = ['check']; manage.main(); import driftline.asgi;"
+        "from driftline.base.feature import features;"
+        "print(*(one.name for one in features()))"
+    )
+
+    ending = subprocess.run(
+        [sys.executable, "-c", check],
+        env=environment,
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert ending.returncode == 0, ending.stderr
+    loaded = set(ending.stdout.splitlines()[-1].split())
+    assert loaded & FEATURES.keys() == set(kept)
+
+
+@pytest.mark.slow
+def test_a_serving_host_loads_none_of_the_packages_that_it_lacks(tmp_path: Path) -> None:
+    environment = {"DRIFTLINE_HOME": str(tmp_path), "DJANGO_SETTINGS_MODULE": "driftline.settings"}
+
+    ending = subprocess.run(
+        [sys.executable, "-c", ALONE], env=environment, capture_output=True, text=True, check=False
+    )
+
+    assert ending.returncode == 0, ending.stderr

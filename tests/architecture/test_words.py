@@ -36,6 +36,9 @@ PLAN = re.compile(r"""\b[Pp]romises? \d|\bStep \d+:|\bDESIGN\b|["'(]P\d+\b|\bthe
 BOUNDS = re.compile(r"^_?(MOST|LEAST|LONGEST|SHORTEST|FEWEST|LARGEST|SMALLEST)_")
 BOUNDS_IN_INFERENCE = re.compile(r"^_?(most|least)(_|$)")
 
+VAGUE = re.compile(r"(Gives?|Tells?|Says?|Ha(s|ve)|Lets?)\b")
+"""Verbs that say neither what is returned nor what is done."""
+
 type Source = tuple[str, ast.Module]
 
 
@@ -104,6 +107,18 @@ def near_modules(paths: Iterable[str]) -> set[tuple[str, str, str]]:
     }
 
 
+def vague_docstrings(sources: Iterable[Source]) -> set[tuple[str, str]]:
+    """Return the docstrings that begin with a verb that says nothing of what is done, with their files."""
+    described = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    return {
+        (path, docstring.splitlines()[0])
+        for path, tree in sources
+        for node in ast.walk(tree)
+        if isinstance(node, described) and (docstring := ast.get_docstring(node))
+        if VAGUE.match(docstring)
+    }
+
+
 class TestTheTree:
     @pytest.mark.slow
     def test_has_no_name_that_is_a_banned_word(self) -> None:
@@ -116,6 +131,10 @@ class TestTheTree:
     @pytest.mark.slow
     def test_names_bounds_max_and_min(self) -> None:
         assert strange_bounds(sources()) == set()
+
+    @pytest.mark.slow
+    def test_says_in_docstrings_what_is_returned_or_done(self) -> None:
+        assert vague_docstrings(sources()) == set()
 
     def test_has_no_two_modules_side_by_side_that_differ_in_one_letter(self) -> None:
         assert near_modules(path for path, _ in sources()) == set()
@@ -166,6 +185,12 @@ class TestPlanted:
     )
     def test_a_bound_of_another_name_is_noticed(self, path: str, source: str) -> None:
         assert len(strange_bounds([(path, ast.parse(source))])) == 1
+
+    @pytest.mark.parametrize("verb", ["Give", "Tells", "Say", "Have", "Lets"])
+    def test_a_docstring_that_says_nothing_of_what_is_done_is_noticed(self, verb: str) -> None:
+        tree = ast.parse(f'def read():\n    """{verb} the rows."""')
+
+        assert vague_docstrings([("monitors/a.py", tree)]) == {("monitors/a.py", f"{verb} the rows.")}
 
     def test_modules_that_differ_in_one_letter_are_noticed(self) -> None:
         near = near_modules(["monitors/service.py", "monitors/services.py", "inference/service.py"])

@@ -21,7 +21,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from driftline.common.periods import rfc3339
+from driftline.base.periods import rfc3339
 from driftline.demo.api_client import Api, ApiRefused
 from driftline.demo.wire import ConnectionLost, HttpConnection
 from tests.attacks import models
@@ -73,7 +73,7 @@ class Tenant:
 def make_tenant(installation: Installation, slug: str, isolation: str) -> Tenant:
     """Create a project and a token with all scopes."""
     program = (
-        "from driftline.accounts.models import Project\n"
+        "from driftline.base.accounts.models import Project\n"
         f"Project.objects.create(name={slug!r}, slug={slug!r}, isolation={isolation!r})"
     )
     created = installation.manage("shell", "-c", program)
@@ -178,10 +178,10 @@ class Neighbour:
         wait_until(lambda: second.infer(connection, "neighbour", body) == 200)
         program = (
             "import time\n"
-            "from driftline.accounts.models import ApiToken\n"
-            "from driftline.accounts.services import revoke_token\n"
+            "from driftline.base.accounts.models import ApiToken\n"
+            "from driftline.base.accounts.services import revoke_token\n"
             f"[token] = ApiToken.objects.filter(prefix={second.token[:PREFIX]!r})\n"
-            "from driftline.common.clock import now\n"
+            "from driftline.base.clock import now\n"
             "revoke_token(token=token, actor='storm', now=now())\n"
             "print(time.time())"
         )

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from driftline.common.errors import Problem
-from driftline.common.outbound.addresses import AddressBlocked, resolve
-from driftline.common.outbound.rules import OutboundRules
-from driftline.common.outbound.targets import check_target, outbound_rules
+from driftline.base.errors import Problem
+from driftline.base.outbound.addresses import AddressBlocked, resolve
+from driftline.base.outbound.rules import OutboundRules
+from driftline.base.outbound.targets import check_target, outbound_rules
 
 PRIVATE = ["127.0.0.1", "10.0.0.1", "169.254.169.254", "192.168.1.1"]
 

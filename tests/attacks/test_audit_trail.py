@@ -12,12 +12,12 @@ from django.core.management import call_command
 from django.db import DatabaseError, connection, transaction
 from django.test import Client
 
-from driftline.accounts.audit_chain import FIRST_HASH, ChainHead, check_chain, seal_entries, write_anchor
-from driftline.accounts.models import AuditEntry, Project, User
-from driftline.accounts.services import create_project, record_audit, redact_audit
-from driftline.invariants import check_all
-from driftline.services.diagnosis import diagnose
-from driftline.services.paths import home_paths
+from driftline.base.accounts.audit.chain import FIRST_HASH, ChainHead, check_chain, seal_entries, write_anchor
+from driftline.base.accounts.models import AuditEntry, Project, User
+from driftline.base.accounts.services import create_project, record_audit, redact_audit
+from driftline.operations.invariants import check_all
+from driftline.operations.services.diagnosis import diagnose
+from driftline.operations.services.paths import home_paths
 from tests.driftline.api.conftest import Api, caller
 from tests.pages_client import PagesClient
 

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from driftline.accounts.models import User
-from driftline.accounts.services import create_project
-from driftline.pages.templatetags.figures import place
+from driftline.base.accounts.models import User
+from driftline.base.accounts.services import create_project
+from driftline.web.pages.templatetags.figures import place
 from tests.pages_client import PagesClient
 from tests.worlds.approvals import make_model
 

@@ -9,15 +9,15 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from driftline.invariants import check_all
-from driftline.services.diagnosis import diagnose
-from driftline.services.paths import home_paths
+from driftline.operations.invariants import check_all
+from driftline.operations.services.diagnosis import diagnose
+from driftline.operations.services.paths import home_paths
 from inference.prediction_log.ingest import arrival
 from inference.prediction_log.models import Label, PredictionChunk, TouchedPeriod, UnpackedDay
 from inference.prediction_log.rows.sent_items import SentPrediction
 from inference.registry.models import Model
 from inference.registry.services import update_model
-from monitors.metrics.models import MetricPoint
+from monitors.metrics.store.models import MetricPoint
 from monitors.summaries.models import Summary
 from tests.driftline.api.conftest import Api, caller
 from tests.inference.prediction_log.labels.closed_weeks import let_narrow_rows_go

@@ -17,16 +17,16 @@ from django.core.mail import EmailMessage
 from django.core.mail.backends.filebased import EmailBackend
 from django.test import Client
 
-from driftline.accounts.models import Project, User
-from driftline.accounts.services import create_project
-from driftline.common.clock import now
-from driftline.pages import snippets
-from driftline.pages.snippets import Example
-from driftline.services.paths import NOBODY
-from inference.registry.services import external_version
+from driftline.base.accounts.models import Project, User
+from driftline.base.accounts.services import create_project
+from driftline.base.clock import now
+from driftline.operations.services.paths import NOBODY
+from driftline.web.pages import snippets
+from driftline.web.pages.snippets import Example
+from inference.registry.versions import external_version
 from inference.runtime.session import ModelRefused, load_session
 from inference.serving.plan import Plan, publish_plan
-from monitors.metrics.models import MetricPoint
+from monitors.metrics.store.models import MetricPoint
 from tests.pages_client import PagesClient
 from tests.worlds.approvals import make_model
 from tests.worlds.points import store_points

@@ -7,8 +7,8 @@ from itertools import count
 
 import pytest
 
-from driftline.common.clock import now
-from driftline.common.periods import rfc3339
+from driftline.base.clock import now
+from driftline.base.periods import rfc3339
 from tests.attacks.crowd import Answered, Asked, ask, crowd, p99, sign_in, statuses
 from tests.flows.installation.conftest import Tell
 from tests.flows.installation.running import FEATURES, Installation, make_model

@@ -12,13 +12,13 @@ from django.contrib.auth.hashers import make_password
 from django.core.management import call_command
 from django.test import Client
 
-from driftline.accounts.models import User
-from driftline.accounts.services import create_project
-from driftline.common.paging import page
-from driftline.common.secrets_at_rest import SecretUnreadable, decrypt, encrypt
+from driftline.base.accounts.models import User
+from driftline.base.accounts.services import create_project
+from driftline.base.http.paging import page
+from driftline.base.keys.secrets_at_rest import SecretUnreadable, decrypt, encrypt
 from inference.registry.services import create_model
-from monitors.alerts.channel_services import create_channel
 from monitors.alerts.models import Channel
+from monitors.alerts.sending.channel_services import create_channel
 from monitors.workflows.mlflow.models import MlflowConnection
 from monitors.workflows.mlflow.registry_imports.models import RegistryImport
 from monitors.workflows.models import Workflow

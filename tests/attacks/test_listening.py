@@ -14,7 +14,7 @@ from django.core.management import CommandError, call_command
 import driftline_client
 from driftline.management.commands import serve, up
 from inference.protocol import inference_service_pb2 as messages
-from inference.registry import publishing
+from inference.registry.plan import publishing
 from inference.serving.options import ServerCertificate
 from tests.certificates import make_certificate
 from tests.inference.serving.conftest import publish_everything

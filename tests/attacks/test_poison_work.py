@@ -17,20 +17,22 @@ import pytest
 from django.db.models.functions import Now
 from django.utils import timezone
 
-from driftline import long_work, tasks
-from driftline.accounts.models import AuditEntry, Project
-from driftline.common.attempts import MAX_ATTEMPTS
-from driftline.invariants import check_all
-from driftline.long_work import LongWorkKind
-from driftline.services.diagnosis import diagnose
-from inference.registry.datasets import store_reference
+from driftline import tasks
+from driftline.base.accounts.models import AuditEntry, Project
+from driftline.base.work.attempts import MAX_ATTEMPTS
+from driftline.base.work.long_work import LongWorkKind
+from driftline.operations import long_work
+from driftline.operations.invariants import check_all
+from driftline.operations.services.diagnosis import diagnose
+from inference.registry.files.datasets import store_reference
 from inference.registry.intake.limits import IntakeLimits
 from inference.registry.lineage import Lineage
 from inference.registry.models import Model
-from inference.registry.services import create_model, upload_version
+from inference.registry.services import create_model
+from inference.registry.versions import upload_version
 from monitors.definitions import importance, services
 from monitors.definitions.models import Reference
-from monitors.metrics.models import SegmentSearch
+from monitors.metrics.store.models import SegmentSearch
 from tests.attacks.models import boxes_model
 from tests.embedded import make_home
 from tests.inference.onnx_models import linear_model
@@ -223,8 +225,8 @@ class TestACrowdOfOneProject:
             found.append(pk)
             SegmentSearch.objects.filter(pk=pk).update(state="ready")
 
-        kinds = [kind for kind in long_work.KINDS if kind.model is SegmentSearch]
-        monkeypatch.setattr(long_work, "KINDS", [_with_work(kind, search) for kind in kinds])
+        kinds = [kind for kind in long_work.kinds() if kind.model is SegmentSearch]
+        monkeypatch.setattr(long_work, "kinds", lambda: [_with_work(kind, search) for kind in kinds])
         return found
 
     def test_does_not_delay_the_only_work_of_another(
@@ -266,7 +268,7 @@ class TestAWorker:
         """With two processes one does long work at a time; when it is killed, the slot is free again."""
         script = """
 import os, signal
-from driftline.long_slots import long_slot, open_slots
+from driftline.operations.long_slots import long_slot, open_slots
 
 open_slots(2)
 ready, begun = os.pipe()

@@ -16,10 +16,10 @@ from django.db import transaction
 from django.test import Client
 from pytest_django import DjangoDbBlocker
 
-from driftline.accounts.models import CustomRole, Membership, Project, User
-from driftline.accounts.scopes import SCOPE_OF, SCOPES_OF_ROLE, Role, Scope
-from driftline.accounts.services import create_project, create_token
 from driftline.api.models import NewModel
+from driftline.base.accounts.access.scopes import SCOPE_OF, SCOPES_OF_ROLE, Role, Scope
+from driftline.base.accounts.models import CustomRole, Membership, Project, User
+from driftline.base.accounts.services import create_project, create_token
 from inference.prediction_log.imports.models import UploadedFile
 from inference.registry.models import Model
 from monitors.rules.models import Rule

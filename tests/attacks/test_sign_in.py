@@ -14,9 +14,9 @@ from django.core.cache import cache
 from django.test import Client, override_settings
 from django.utils import timezone
 
-from driftline.accounts.bootstrap import OPERATOR, bootstrap_home
-from driftline.accounts.models import ApiToken, User, digest_of
-from driftline.accounts.services import revoke_token
+from driftline.base.accounts.models import ApiToken, User, digest_of
+from driftline.base.accounts.services import revoke_token
+from driftline.sign_in.bootstrap import OPERATOR, bootstrap_home
 
 pytestmark = pytest.mark.django_db
 
@@ -293,7 +293,7 @@ def ask_for_a_link(client: Client, address: str, **extra: Any) -> str:
 def send_what_waits(address: str) -> None:
     """Do what the broker would have a worker do; today's form sends by itself."""
     try:
-        from driftline.accounts.tasks import send_reset_mail
+        from driftline.sign_in.tasks import send_reset_mail
     except ImportError:
         return
     send_reset_mail(email=address)

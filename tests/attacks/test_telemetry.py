@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from driftline.common.periods import rfc3339
+from driftline.base.periods import rfc3339
 from tests.flows.installation import test_retraining as retraining
 from tests.flows.installation.running import Installation
 from tests.ports import free_port
@@ -20,7 +20,7 @@ from tests.waiting import wait_until
 DATABASE = re.compile(r"onnxruntime\.db|/\.?cache/Microsoft|evidentlyai", re.IGNORECASE)
 ENTRIES = {
     "serving": "import inference.runtime.session",
-    "the intake's child": "import inference.registry.intake.session",
+    "the intake's child": "import inference.registry.intake.runs.session",
     "a trainer's child": "import monitors.workflows.trainers.child, monitors.workflows.trainers.convert",
     "a worker": "import driftline.celery, monitors.optimiser.machine",
     "the client's conversion": "from driftline_client.conversion.needs import needed; needed('onnxruntime')",

@@ -9,7 +9,7 @@ from contextlib import closing
 import pandas as pd
 import pytest
 
-from driftline.services.paths import home_paths
+from driftline.operations.services.paths import home_paths
 from inference.signatures import Feature
 from monitors.workflows.trainers import catalogue
 from monitors.workflows.trainers.job import TrainingJob

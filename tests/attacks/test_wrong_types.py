@@ -11,15 +11,15 @@ from typing import Any
 import pytest
 from pytest_django import DjangoDbBlocker
 
-from driftline.common.periods import Period, rfc3339
-from driftline.invariants import check_all
-from driftline.pages import verdict
-from driftline.pages.model_health import health_of_models
-from driftline.services.diagnosis import diagnose
+from driftline.base.periods import Period, rfc3339
+from driftline.operations.invariants import check_all
+from driftline.operations.services.diagnosis import diagnose
+from driftline.web.pages import verdict
+from driftline.web.pages.models.model_health import health_of_models
 from inference.prediction_log.models import PredictionChunk, TouchedPeriod
 from inference.registry.models import Model
-from monitors.metrics.models import MetricPoint
 from monitors.metrics.rows.value_losses import value_losses
+from monitors.metrics.store.models import MetricPoint
 from monitors.summaries.models import StaleWindow
 from tests.driftline.api.conftest import Api, caller
 from tests.embedded import make_home
@@ -248,7 +248,7 @@ def damaged(shared_rows: None) -> tuple[Api, bytes]:
     whole = bytes(first.values_list("payload", flat=True).get())
     first.update(payload=b"no stream of Arrow")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("driftline.common.attempts.RETRY_AFTER", timedelta(0))
+        patch.setattr("driftline.base.work.attempts.RETRY_AFTER", timedelta(0))
         work(model)
     return api, whole
 
@@ -265,7 +265,7 @@ class TestAWindowThatCannotBeRead:
         settings: Any,
         monkeypatch: pytest.MonkeyPatch,
     ) -> Api:
-        monkeypatch.setattr("driftline.common.attempts.RETRY_AFTER", timedelta(0))
+        monkeypatch.setattr("driftline.base.work.attempts.RETRY_AFTER", timedelta(0))
         settings.HOME = tmp_path
         api, self.whole = damaged
         return api

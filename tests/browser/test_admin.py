@@ -6,16 +6,16 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page
 
-from driftline.accounts.models import AuditEntry, User
-from driftline.accounts.services import create_token
-from driftline.backup.making import MADE
+from driftline.base.accounts.models import AuditEntry, User
+from driftline.base.accounts.services import create_token
+from driftline.operations.backup.making import MADE
 from inference.prediction_log.erasure.models import Erasure
 from inference.prediction_log.models import TouchedPeriod
 from inference.prediction_log.sources.dead_letters import RefusedMessage, bury
 from inference.prediction_log.sources.kafka.settings import KafkaSettings
 from inference.prediction_log.sources.mapping import SourceMapping
-from inference.prediction_log.sources.messages import StreamMessage
 from inference.prediction_log.sources.models import DeadLetter
+from inference.prediction_log.sources.reading.messages import StreamMessage
 from inference.prediction_log.sources.services import create_source
 from inference.registry.models import DeploymentChange
 from monitors.alerts.models import Delivery

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page
 
-from monitors.alerts.links import Act
 from monitors.alerts.models import Delivery, Incident, Silence
+from monitors.alerts.sending.links import Act
 from tests.browser.accessibility import serious_faults
 from tests.browser.conftest import PHONE, SCHEMES, WIDE, Scheme, SignIn
 from tests.browser.pictures import save_picture

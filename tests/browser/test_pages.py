@@ -7,9 +7,9 @@ from urllib.parse import urlsplit
 import pytest
 from playwright.sync_api import ConsoleMessage, Page
 
-from driftline.accounts.models import ApiToken, Membership, Project
-from driftline.accounts.scopes import Role
-from driftline.accounts.services import record_audit
+from driftline.base.accounts.access.scopes import Role
+from driftline.base.accounts.models import ApiToken, Membership, Project
+from driftline.base.accounts.services import record_audit
 from inference.registry.models import Model
 from inference.registry.services import create_model
 from monitors.alerts.models import Incident

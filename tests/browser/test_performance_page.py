@@ -5,7 +5,7 @@ from datetime import timedelta
 import msgspec
 import pytest
 
-from driftline.common.periods import rfc3339
+from driftline.base.periods import rfc3339
 from inference.registry.services import create_model
 from tests.browser.conftest import PHONE, WIDE, SignIn
 from tests.browser.pictures import save_picture

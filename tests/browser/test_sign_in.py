@@ -9,7 +9,7 @@ from allauth.mfa.totp.internal.auth import format_hotp_value, hotp_value
 from django.core import mail
 from playwright.sync_api import Page, expect
 
-from driftline.accounts.tasks import send_reset_mail
+from driftline.sign_in.tasks import send_reset_mail
 from tests.browser.conftest import PHONE, SignIn
 from tests.worlds.drifted import PASSWORD, World
 
@@ -36,6 +36,11 @@ def turn_on(page: Page) -> str:
 
 
 class TestTwoFactorAuthentication:
+    @pytest.fixture(autouse=True)
+    def a_code_may_be_one_step_old(self, settings: Any) -> None:
+        """A busy machine may take a code in the step after the one in which it was made."""
+        settings.MFA_TOTP_TOLERANCE = 1
+
     def test_is_found_in_the_frame_turned_on_and_asked_for(self, sign_in: SignIn, world: World) -> None:
         page = sign_in()
         page.click(".person >> text=Two-factor")

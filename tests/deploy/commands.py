@@ -8,7 +8,7 @@ from click import Context
 from django.core.management import get_commands, load_command_class
 
 from driftline.settings import environment
-from driftline.settings.environment import Setting
+from driftline.settings.parsing import Setting
 
 KNOWN_SETTINGS = {one.name for one in vars(environment).values() if isinstance(one, Setting)}
 SHELL = ("/bin/sh", "-c")

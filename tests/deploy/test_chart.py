@@ -11,7 +11,7 @@ import pytest
 import yaml
 from django.urls import resolve
 
-from driftline.observability.metrics import BacklogCollector
+from driftline.operations.observability.metrics import BacklogCollector
 from inference.serving.grpc.server import SERVICE
 from inference.serving.grpc.tensorflow import MODEL_SERVICE, PREDICTION_SERVICE
 from tests.deploy.chart import (

@@ -17,9 +17,9 @@ import pytest
 import requests
 from django.conf import settings
 
-from driftline.common.ids import new_id
+from driftline.base.ids import new_id
 from driftline.demo.api_client import Api
-from driftline.services.paths import POSTGRES_PORT, home_paths
+from driftline.operations.services.paths import POSTGRES_PORT, home_paths
 from tests.certificates import make_certificate
 from tests.deploy.chart import SMALL, of_kind, pods, render
 from tests.deploy.chroot_image import Stage, build_image, size_mb

@@ -12,7 +12,7 @@ Each line is a method, a path with the places of its URL pattern, and what it ta
 
 from typing import NamedTuple
 
-from driftline.accounts.scopes import Scope
+from driftline.base.accounts.access.scopes import Scope
 
 API = """
 GET     api/v1/                                                     nothing
@@ -472,7 +472,7 @@ class Route(NamedTuple):
 
 
 ROUTES = [Route(*line.split()) for line in API.splitlines() if line]
-# The links in messages: their signature decides (`tests/driftline/pages/test_acts.py`).
+# The links in messages: their signature decides (`tests/driftline/web/pages/test_acts.py`).
 LINKS = "act/"
 # What identity providers keep: their own tokens decide, and no other opens a route of it.
 SCIM = "scim/"

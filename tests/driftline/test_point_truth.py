@@ -15,21 +15,22 @@ import pytest
 from django.test import Client
 from pytest_django import DjangoDbBlocker
 
-from driftline.accounts.models import Project, User
-from driftline.accounts.scopes import Scope
-from driftline.accounts.services import create_project, create_token
-from driftline.common.number_format import format_number
-from driftline.common.periods import parse_timestamp, rfc3339
-from driftline.pages.templatetags.figures import figure
+from driftline.base.accounts.access.scopes import Scope
+from driftline.base.accounts.models import Project, User
+from driftline.base.accounts.services import create_project, create_token
+from driftline.base.number_format import format_number
+from driftline.base.periods import parse_timestamp, rfc3339
+from driftline.web.pages.templatetags.figures import figure
 from inference.registry.models import Model
 from inference.registry.services import create_model
-from monitors.alerts.handling import handle_transition
+from monitors.alerts.incidents.handling import handle_transition
 from monitors.alerts.models import Alert, Channel, Incident
 from monitors.alerts.wording import moment
-from monitors.metrics.models import MetricPoint
-from monitors.metrics.storing import save_points
+from monitors.metrics.store.models import MetricPoint
+from monitors.metrics.store.storing import save_points
+from monitors.rules.judging.judge import judge
 from monitors.rules.models import Rule
-from monitors.rules.services import create_rule, judge
+from monitors.rules.services import create_rule
 from tests.markup import markup
 from tests.pages_client import PagesClient
 from tests.shared_rows import rows_of_many_tests

@@ -15,11 +15,11 @@ from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver, resolve
 from pytest_django import DjangoDbBlocker
 
-from driftline.accounts.models import ApiToken, Membership, Project, User
-from driftline.accounts.scopes import Role, Scope
-from driftline.accounts.services import create_project, create_token, revoke_token
-from driftline.documentation import views as documentation_views
+from driftline.base.accounts.access.scopes import Role, Scope
+from driftline.base.accounts.models import ApiToken, Membership, Project, User
+from driftline.base.accounts.services import create_project, create_token, revoke_token
 from driftline.settings.environment import CHECKOUT
+from driftline.web.documentation import views as documentation_views
 from inference.prediction_log.imports.models import UploadedFile
 from tests.driftline.api.described import assert_described
 from tests.driftline.api.shape import assert_problem

@@ -14,15 +14,16 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from driftline import long_work, tasks
-from driftline.accounts.invitations import VALID_FOR
-from driftline.accounts.models import Invitation, Project
-from driftline.common.task_queue import Task
-from driftline.common.work import touch
+from driftline import tasks
+from driftline.base.accounts.models import Invitation, Project
+from driftline.base.work.task_queue import Task
+from driftline.base.work.work_rows import touch
+from driftline.operations import long_work
+from driftline.sign_in.invitations import VALID_FOR
 from inference.registry.models import Model
 from monitors.alerts.models import Channel, ChannelTimer, Incident
-from monitors.metrics.models import PendingEvaluation, SegmentSearch, UnreadDay
 from monitors.metrics.rows.ended_days import all_days_to_read
+from monitors.metrics.store.models import PendingEvaluation, SegmentSearch, UnreadDay
 
 type Capture = Callable[[], AbstractContextManager[list[Callable[[], None]]]]
 
@@ -162,7 +163,7 @@ class TestLongWork:
     ) -> None:
         """A reference that takes 13 s was built after 300 s, behind the classifiers of other models."""
         done: list[str] = []
-        kinds = [kind for kind in long_work.KINDS if kind.name in ("ended day", "segment search")]
+        kinds = [kind for kind in long_work.kinds() if kind.name in ("ended day", "segment search")]
         monkeypatch.setattr(
             long_work,
             "KINDS",

@@ -9,9 +9,9 @@ from datetime import datetime
 
 import pytest
 
+from driftline.base.work.task_queue import Task
 from driftline.celery import app
-from driftline.common.task_queue import Task
-from driftline.models import Heartbeat
+from driftline.operations.models import Heartbeat
 from tests.embedded import subprocess_environment
 from tests.waiting import wait_until
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from driftline.accounts.models import Project
+from driftline.base.accounts.models import Project
 from inference.edge.models import DeviceGroup
 from tests.driftline_agent.device import PlayedDevice
 from tests.inference.edge.fleet import make_group

@@ -14,14 +14,14 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from driftline_agent import durable_files
 from driftline_agent.accelerators import CPU
 from driftline_agent.agent import Options
-from driftline_agent.device_clock import DeviceClock
 from driftline_agent.errors import NotReached
-from driftline_agent.identity import Identity, read_identity, store_identity
-from driftline_agent.key_succession import Statement
-from driftline_agent.manifest import Manifest, SignedManifest
-from driftline_agent.row_file import make_row_file
+from driftline_agent.rows.row_file import make_row_file
+from driftline_agent.server.device_clock import DeviceClock
+from driftline_agent.server.identity import Identity, read_identity, store_identity
+from driftline_agent.server.key_succession import Statement
+from driftline_agent.server.manifest import Manifest, SignedManifest
+from driftline_agent.server.updater import Updater
 from driftline_agent.serving import ModelInUse
-from driftline_agent.updater import Updater
 from driftline_agent.versions import VersionStore
 from inference.signatures import Signature
 from tests.inference.onnx_models import linear_model, linear_signature

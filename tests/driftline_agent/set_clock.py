@@ -1,6 +1,6 @@
 """A clock of a device that tests set."""
 
-from driftline_agent.device_clock import DeviceClock
+from driftline_agent.server.device_clock import DeviceClock
 from tests.driftline_agent.device import YEAR_2026_MS
 
 

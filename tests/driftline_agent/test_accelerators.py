@@ -13,8 +13,8 @@ from onnx import TensorProto, helper
 from driftline_agent.accelerators import PROFILES, NotAccelerated, check_profile, compare, trial_of
 from driftline_agent.cli import main
 from driftline_agent.errors import AgentError
-from driftline_agent.manifest import read_manifest
 from driftline_agent.model import SAMPLE_ROWS, WAITS_FOR_ROWS, LoadedModel
+from driftline_agent.server.manifest import read_manifest
 from inference.edge.models import Device, DeviceGroup
 from tests.driftline_agent.device import IDENTITY, PlayedDevice, enrol_in, signed, times
 from tests.driftline_agent.enrolled import running_agents
@@ -30,7 +30,7 @@ import os, sys
 from pathlib import Path
 import numpy as np
 from driftline_agent import model
-from driftline_agent.manifest import SignedManifest, read_manifest
+from driftline_agent.server.manifest import SignedManifest, read_manifest
 
 path, *signed = sys.argv[1:]
 manifest = read_manifest(SignedManifest(*signed), keys=[{IDENTITY.public_key!r}], device="truck")

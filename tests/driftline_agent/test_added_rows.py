@@ -11,10 +11,10 @@ import httpx
 import pytest
 
 from driftline_agent.errors import NotReached, ServerRefused
-from driftline_agent.row_store import RowsDropped, RowStore
-from driftline_agent.summariser import Summariser
-from driftline_agent.uplink import Uplink
-from driftline_agent.window_store import HOUR_MS, WHOLE, Batch, Hour, Window, WindowStore
+from driftline_agent.rows.row_store import RowsDropped, RowStore
+from driftline_agent.rows.summariser import Summariser
+from driftline_agent.rows.window_store import HOUR_MS, WHOLE, Batch, Hour, Window, WindowStore
+from driftline_agent.server.uplink import Uplink
 from monitors.stats.mergeable.sketches import NumericSummary
 from monitors.stats.mergeable.window_summary import WindowSummary
 from tests.driftline_agent.device import IDENTITY, YEAR_2026_MS

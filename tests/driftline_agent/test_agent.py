@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from django.core.management import call_command
 
-from driftline.accounts.models import AuditEntry
-from driftline.common.edge_keys import Purpose, newest_key
-from driftline.common.signing import public_text
+from driftline.base.accounts.models import AuditEntry
+from driftline.base.keys.edge_keys import Purpose, newest_key
+from driftline.base.keys.signing import public_text
 from driftline_agent.agent import Agent, Options
 from inference.edge.enrolment import create_device, renew_code, revoke_device
 from inference.edge.models import Device, DeviceGroup, Release

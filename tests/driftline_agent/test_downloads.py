@@ -7,10 +7,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from driftline_agent.device_clock import DeviceClock
 from driftline_agent.errors import NotReached
-from driftline_agent.manifest import Manifest, read_manifest
-from driftline_agent.uplink import DownloadFailed, Uplink
+from driftline_agent.server.device_clock import DeviceClock
+from driftline_agent.server.manifest import Manifest, read_manifest
+from driftline_agent.server.uplink import DownloadFailed, Uplink
 from tests.driftline_agent.device import IDENTITY, signed, times
 
 SIZE = len(times(1))

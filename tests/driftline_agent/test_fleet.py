@@ -20,13 +20,13 @@ import pytest
 from django.db.models import Sum
 
 from driftline_agent.agent import Options
-from driftline_agent.device_clock import DeviceClock
 from driftline_agent.errors import NotReached
-from driftline_agent.identity import read_identity
-from driftline_agent.row_store import RowStore
-from driftline_agent.summariser import Summariser
-from driftline_agent.uplink import Uplink
-from driftline_agent.window_store import HOUR_MS
+from driftline_agent.rows.row_store import RowStore
+from driftline_agent.rows.summariser import Summariser
+from driftline_agent.rows.window_store import HOUR_MS
+from driftline_agent.server.device_clock import DeviceClock
+from driftline_agent.server.identity import read_identity
+from driftline_agent.server.uplink import Uplink
 from inference.edge.groups import change_group
 from inference.edge.models import Device, DeviceGroup, Release
 from inference.prediction_log.models import PredictionChunk, PredictionRow

@@ -9,7 +9,7 @@ import pytest
 
 from driftline_agent import versions
 from driftline_agent.agent import Agent, Options
-from driftline_agent.sender import BATCH_ROWS
+from driftline_agent.rows.sender import BATCH_ROWS
 from tests.driftline_agent.device import PlayedDevice, enrol_in, times
 from tests.waiting import wait_until
 

@@ -5,10 +5,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from driftline_agent.manifest import ImageLayout, Signature, TensorSpec
 from driftline_agent.measures import measure
-from driftline_agent.row_summaries import Layout, add_rows
-from driftline_agent.window_store import WHOLE, Window
+from driftline_agent.rows.row_summaries import Layout, add_rows
+from driftline_agent.rows.window_store import WHOLE, Window
+from driftline_agent.server.manifest import ImageLayout, Signature, TensorSpec
 from monitors.stats.mergeable.sketches import NumericSummary
 from monitors.stats.mergeable.window_summary import WindowSummary
 

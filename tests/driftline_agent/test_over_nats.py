@@ -16,8 +16,8 @@ import onnx
 import orjson
 import pytest
 
-from driftline_agent.nats_wire import MAX_PART_BYTES, METHOD, MORE, PATH, STATUS, SUBJECT, connect
-from driftline_agent.server_client import open_client
+from driftline_agent.server.nats_wire import MAX_PART_BYTES, METHOD, MORE, PATH, STATUS, SUBJECT, connect
+from driftline_agent.server.server_client import open_client
 from inference.edge.models import DeviceGroup
 from inference.edge.nats_gateway import DeviceGateway
 from inference.edge.nats_gateway import NatsServer as GatewayServer

@@ -22,10 +22,10 @@ ADD_UP = """
 import sys
 from driftline_agent.kernel_path import add_kernel_path
 add_kernel_path()
-from driftline_agent.row_summaries import Layout, add_rows
+from driftline_agent.rows.row_summaries import Layout, add_rows
 row = {"features": {"x": 1.5}, "prediction": 2.0, "latency_ms": 1.0}
 windows = add_rows({}, [row], Layout({"x": 0.0}, 0.0, "regression", None, (), ()))
-from driftline_agent.manifest import ImageLayout, Signature, TensorSpec
+from driftline_agent.server.manifest import ImageLayout, Signature, TensorSpec
 from driftline_agent.measures import measure
 import numpy as np
 image = Signature((), (TensorSpec("X", "FP32", (-1, 2, 2)),), (), None, None, (), {}, ImageLayout("NHW", 0.0, 1.0), "e")

@@ -12,14 +12,14 @@ import msgspec
 import numpy as np
 import pytest
 
-from driftline.accounts.models import Project
-from driftline.invariants import check_all
+from driftline.base.accounts.models import Project
+from driftline.operations.invariants import check_all
 from driftline_agent import agent as agent_module
 from driftline_agent.agent import Agent, Options
-from driftline_agent.identity import store_identity
-from driftline_agent.row_file import make_row_file
-from driftline_agent.summariser import MARGIN_MS, SPREAD_MS
-from driftline_agent.uplink import enrol
+from driftline_agent.rows.row_file import make_row_file
+from driftline_agent.rows.summariser import MARGIN_MS, SPREAD_MS
+from driftline_agent.server.identity import store_identity
+from driftline_agent.server.uplink import enrol
 from inference.edge.enrolment import create_device
 from inference.edge.groups import change_group, create_group
 from inference.edge.models import Device, DeviceGroup

@@ -16,10 +16,10 @@ import numpy as np
 import pytest
 
 from driftline_agent import serving
-from driftline_agent.device_clock import DeviceClock
 from driftline_agent.http_server import MAX_BODY_BYTES, MAX_JSON_BYTES, MAX_LARGE_BODIES, LoopbackServer
 from driftline_agent.model import SAMPLE_BYTES, SAMPLE_ROWS, rows_of_a_sample
-from driftline_agent.row_store import RowStore
+from driftline_agent.rows.row_store import RowStore
+from driftline_agent.server.device_clock import DeviceClock
 from driftline_agent.serving import FAILURES_IN_A_ROW, Dataplane
 from inference.signatures import Signature
 from tests.driftline_agent.device import PlayedDevice, times

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from driftline_agent import durable_files, versions
+from driftline_agent.server.updater import ATTEMPTS
 from driftline_agent.serving import FAILURES_IN_A_ROW
-from driftline_agent.updater import ATTEMPTS
 from tests.driftline_agent.device import PlayedDevice, signed, times
 from tests.inference.onnx_models import (
     linear_model,
@@ -232,7 +232,7 @@ class TestAVersionThatFailsLater:
         assert (device.version(), answer(device)) == ("1", 2.0)
         assert device.updater.outcome() == (
             2,
-            "it failed requests in a row that the version of before answers",
+            "it failed requests in a row that the earlier version answers",
         )
 
     def test_stays_taken_back_after_a_restart(self, device: PlayedDevice) -> None:

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 import driftline_client
-from driftline.accounts.models import Project
-from driftline.accounts.scopes import Scope
-from driftline.accounts.services import create_token
+from driftline.base.accounts.access.scopes import Scope
+from driftline.base.accounts.models import Project
+from driftline.base.accounts.services import create_token
 from driftline_client import ModelHandle
 from tests.driftline_client.platform import HASTY, Platform
 from tests.driftline_client.server import Recorder, running_server

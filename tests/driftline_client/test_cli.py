@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 import driftline_client
-from driftline.accounts.models import Project
-from driftline.accounts.scopes import Scope
-from driftline.accounts.services import create_token
+from driftline.base.accounts.access.scopes import Scope
+from driftline.base.accounts.models import Project
+from driftline.base.accounts.services import create_token
 from driftline_client import DriftlineError, credentials
 from driftline_client.cli.main import main
 from inference.prediction_log.imports import services as imports

@@ -383,7 +383,7 @@ class TestDiskThatFails:
                 raise failures.pop()
             return read(file, length, place)
 
-        monkeypatch.setattr("driftline_client.disk_queue.os.pread", fail_at_first)
+        monkeypatch.setattr("driftline_client.sending.disk_queue.os.pread", fail_at_first)
         with open_flights(server, tmp_path) as flights:
             key = flights.log(features={}, prediction=0)
             assert flights.flush(20)
@@ -400,7 +400,7 @@ class TestDiskThatFails:
             raise OSError(errno.EIO, "Input/output error")
 
         with monkeypatch.context() as patch:
-            patch.setattr("driftline_client.disk_queue.os.pread", fail)
+            patch.setattr("driftline_client.sending.disk_queue.os.pread", fail)
             open_flights(server, tmp_path).close()
         with open_flights(server, tmp_path) as flights:
             assert flights.flush(20)

@@ -9,9 +9,9 @@ import pytest
 from sklearn.linear_model import LinearRegression, LogisticRegression
 
 import driftline_client
-from driftline.accounts.models import Project
-from driftline.accounts.scopes import Scope
-from driftline.accounts.services import create_token
+from driftline.base.accounts.access.scopes import Scope
+from driftline.base.accounts.models import Project
+from driftline.base.accounts.services import create_token
 from driftline_client import DriftlineError
 from inference.registry.models import Model, Version
 from inference.runtime.session import load_session

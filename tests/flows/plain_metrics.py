@@ -10,7 +10,7 @@ from scipy import stats
 from scipy.spatial.distance import jensenshannon
 from sklearn import metrics
 
-from driftline.common.periods import floor
+from driftline.base.periods import floor
 
 type Key = tuple[str, str, datetime, str, str, str, str]
 """Metric, span, start, role, version, segment, feature."""

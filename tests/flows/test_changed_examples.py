@@ -11,10 +11,10 @@ from django.test import Client, override_settings
 from msgspec.structs import replace
 from pytest_django import DjangoDbBlocker
 
-from driftline.accounts.models import AuditEntry, User
-from driftline.accounts.services import create_project
-from driftline.common.errors import Problem
-from driftline.common.periods import Period, rfc3339
+from driftline.base.accounts.models import AuditEntry, User
+from driftline.base.accounts.services import create_project
+from driftline.base.errors import Problem
+from driftline.base.periods import Period, rfc3339
 from inference.registry.models import Model, RowsKept
 from inference.registry.services import update_model
 from monitors.definitions.choosing import ReferenceChoice, choose_reference

@@ -13,11 +13,11 @@ from django.core.management import call_command
 from hypothesis import HealthCheck, example, given, settings
 from msgspec.structs import replace
 
-from driftline.accounts.models import AuditEntry, Project
-from driftline.common.periods import rfc3339
+from driftline.base.accounts.models import AuditEntry, Project
+from driftline.base.periods import rfc3339
 from inference.prediction_log.encryption.sealed_chunks import LogUnreadable
 from inference.prediction_log.erasure import services as erasures
-from inference.prediction_log.erasure import spool
+from inference.prediction_log.erasure.places import spool
 from inference.prediction_log.models import LabelChange, PredictionChunk
 from inference.prediction_log.queries import unsummarised
 from inference.prediction_log.queries.selectors import frame_of

@@ -11,25 +11,26 @@ from django.utils import timezone
 from msgspec.structs import replace
 from pytest_django import DjangoDbBlocker
 
-from driftline.accounts.models import AuditEntry, Project, User
-from driftline.accounts.services import create_project
-from driftline.common.errors import Problem
+from driftline.base.accounts.models import AuditEntry, Project, User
+from driftline.base.accounts.services import create_project
+from driftline.base.errors import Problem
 from inference.prediction_log.items import LabelItem
 from inference.prediction_log.models import TouchedPeriod
 from inference.prediction_log.queries.newest_rows import MIN_COST
 from inference.prediction_log.rows.sent_items import SentPrediction
 from inference.registry.models import Model, RowsKept
 from inference.registry.services import update_model
-from monitors.alerts.handling import handle_transition as alert
+from monitors.alerts.incidents.handling import handle_transition as alert
 from monitors.alerts.models import Incident
 from monitors.alerts.wording import title_of
 from monitors.definitions.custom_metrics.services import change_metric, define_metric, delete_metric
 from monitors.definitions.models import CustomMetric
 from monitors.definitions.segments import set_segments
-from monitors.metrics.expiry import roll_up
-from monitors.metrics.models import MetricPoint, PointName
+from monitors.metrics.store.expiry import roll_up
+from monitors.metrics.store.models import MetricPoint, PointName
+from monitors.rules.judging.judge import backtest
 from monitors.rules.models import Transition
-from monitors.rules.services import backtest, create_rule
+from monitors.rules.services import create_rule
 from monitors.summaries.checking import compare_with_rows
 from monitors.summaries.models import StaleWindow, Summary
 from monitors.workflows.selectors import paired_comparison

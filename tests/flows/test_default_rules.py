@@ -8,11 +8,11 @@ import pytest
 from msgspec.structs import replace
 from pytest_django import DjangoDbBlocker
 
-from driftline.accounts.models import Project
-from driftline.common.periods import parse_timestamp
+from driftline.base.accounts.models import Project
+from driftline.base.periods import parse_timestamp
 from inference.registry.models import Model
 from inference.registry.services import create_model
-from monitors.alerts.handling import handle_transition
+from monitors.alerts.incidents.handling import handle_transition
 from monitors.alerts.models import Incident
 from monitors.rules.defaults import add_default_rules, default_rules
 from monitors.rules.models import Transition

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from driftline.accounts.models import Project
+from driftline.base.accounts.models import Project
 from inference.edge.groups import create_group
 from monitors.definitions.segments import declare_segment
 from monitors.summaries.models import Summary

@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 from pytest_django import DjangoDbBlocker
 
-from driftline.accounts.models import Project
-from inference.registry.datasets import store_reference
+from driftline.base.accounts.models import Project
+from inference.registry.files.datasets import store_reference
 from inference.registry.models import Model
 from monitors.definitions.models import Monitor, MonitorKind, Reference, ReferenceDay
 from monitors.definitions.segments import declare_segment, set_segments
 from monitors.definitions.services import build_reference
 from monitors.metrics.catalogue import ANSWER_COLUMNS, DRIFT_METRICS
-from monitors.metrics.causes import rank_causes
+from monitors.metrics.explaining.causes import rank_causes
 from monitors.metrics.limits import PointJudge
-from monitors.metrics.models import MetricPoint
 from monitors.metrics.selectors import drift_rows, evidently_rows, longer_points
+from monitors.metrics.store.models import MetricPoint
 from monitors.rules.services import create_rule
 from tests.shared_rows import rows_of_many_tests
 from tests.worlds.approvals import DAY, give_reference, log, make_model, reference_csv, rows_of_a_day, work

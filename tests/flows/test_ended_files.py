@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from driftline.common.clock import now
+from driftline.base.clock import now
 from inference.prediction_log.imports import services
 from inference.prediction_log.imports.models import Import
 from inference.prediction_log.imports.services import FileSender, import_upload
 from inference.registry.models import Model
-from monitors.metrics.models import MetricPoint
 from monitors.metrics.rows.ended_days import all_days_to_read, read_days
+from monitors.metrics.store.models import MetricPoint
 from monitors.rules.models import Transition
 from monitors.rules.services import create_rule
 from tests.worlds.approvals import DAY, give_reference, log, rows_of_a_day, truths, work

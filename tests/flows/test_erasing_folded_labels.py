@@ -7,10 +7,11 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from driftline.accounts.models import Project
-from driftline.invariants import check_all
-from inference.prediction_log.erasure import services, spool
+from driftline.base.accounts.models import Project
+from driftline.operations.invariants import check_all
+from inference.prediction_log.erasure import services
 from inference.prediction_log.erasure.models import Erasure
+from inference.prediction_log.erasure.places import spool
 from inference.prediction_log.erasure.services import request_erasure
 from inference.prediction_log.ingest import arrival
 from inference.prediction_log.items import LabelItem

@@ -14,17 +14,18 @@ from django.core.mail import EmailMessage
 from django.db import connection
 from msgspec.structs import replace
 
-from driftline.accounts.models import Project
-from driftline.common.clock import now
-from driftline.common.periods import Period, rfc3339
-from driftline.invariants import check_all
-from driftline.settings.home_keys import key_of_home
+from driftline.base.accounts.models import Project
+from driftline.base.clock import now
+from driftline.base.keys.home_keys import key_of_home
+from driftline.base.periods import Period, rfc3339
+from driftline.operations.invariants import check_all
 from inference.data_files.columns import ColumnRole, FileKind
 from inference.hosts.services import add_host
 from inference.hosts.statuses import HostStatus, record_status
 from inference.prediction_log.encryption.sealed_chunks import is_sealed
-from inference.prediction_log.erasure import rows, services, spool
+from inference.prediction_log.erasure import services
 from inference.prediction_log.erasure.models import Erasure
+from inference.prediction_log.erasure.places import rows, spool
 from inference.prediction_log.imports.confirming import confirm_file
 from inference.prediction_log.imports.models import Import
 from inference.prediction_log.imports.services import FileSender, import_upload, resume_import
@@ -37,7 +38,7 @@ from inference.prediction_log.rows.sent_items import SentPrediction
 from inference.prediction_log.spool.record import FeatureColumn, LoggedBatch, encode_record
 from inference.prediction_log.spool.sealing import KEY_FILE
 from inference.prediction_log.spool.segments import SpoolWriter
-from inference.registry.datasets import path_of, store_reference, store_table
+from inference.registry.files.datasets import path_of, store_reference, store_table
 from inference.registry.models import Dataset, Model
 from inference.registry.selectors import privacy_of, signature_of
 from inference.registry.services import update_model
@@ -45,8 +46,8 @@ from inference.serving.jobs.store import Job, JobStore
 from inference.serving.plan import PlanCallback
 from inference.serving.status.host_status import all_counts
 from inference.serving.status.status import counts_to_send
-from monitors.alerts.job_callbacks import hand_over
 from monitors.alerts.models import Channel, Delivery, Incident
+from monitors.alerts.sending.job_callbacks import hand_over
 from monitors.annotations.models import Annotation
 from monitors.annotations.services import create_annotation
 from monitors.definitions.choosing import ReferenceChoice, choose_reference
@@ -54,8 +55,8 @@ from monitors.definitions.custom_metrics.services import define_metric
 from monitors.definitions.models import CustomMetric, Reference
 from monitors.definitions.segments import declare_segment, set_segments
 from monitors.definitions.services import build_reference
-from monitors.metrics.models import MetricPoint, SegmentSearch
 from monitors.metrics.references.loaded import reference_in_use
+from monitors.metrics.store.models import MetricPoint, SegmentSearch
 from monitors.reports.models import Report
 from monitors.rules.models import Rule, RuleState, Transition
 from monitors.rules.services import create_rule
@@ -65,7 +66,7 @@ from monitors.summaries.models import Summary
 from monitors.summaries.services import summarise
 from monitors.workflows.models import Workflow
 from monitors.workflows.services import configure_workflow
-from monitors.workflows.snapshots import from_log
+from monitors.workflows.starting.snapshots import from_log
 from tests.driftline.api.conftest import Api, caller
 from tests.flows.canary import places_of
 from tests.inference.prediction_log.storage.aging import grow_old, pack_all

@@ -7,21 +7,21 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from driftline.accounts.models import Project, User
-from driftline.accounts.services import create_project
-from driftline.common.periods import parse_timestamp, rfc3339
-from driftline.progress import progress_of
+from driftline.base.accounts.models import Project, User
+from driftline.base.accounts.services import create_project
+from driftline.base.periods import parse_timestamp, rfc3339
+from driftline.operations.progress import progress_of
 from inference.prediction_log.items import LabelItem
 from inference.prediction_log.rows.sent_items import SentPrediction
-from inference.registry.datasets import store_reference
+from inference.registry.files.datasets import store_reference
 from inference.registry.models import Model
 from inference.registry.services import create_model, update_model
 from monitors.definitions.models import MonitorKind, Reference
 from monitors.definitions.services import build_reference
-from monitors.metrics.models import ExpectedErrors, MetricPoint, UnreadDay
 from monitors.metrics.rows import expected_errors
 from monitors.metrics.rows.ended_days import read_days
 from monitors.metrics.selectors import longer_points
+from monitors.metrics.store.models import ExpectedErrors, MetricPoint, UnreadDay
 from monitors.rules.services import create_rule
 from tests.markup import markup
 from tests.pages_client import PagesClient

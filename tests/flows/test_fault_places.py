@@ -5,10 +5,10 @@ from datetime import timedelta
 import pytest
 from msgspec.structs import replace
 
-from driftline.accounts.models import Project
+from driftline.base.accounts.models import Project
 from inference.prediction_log.rows.sent_items import SentPrediction
 from inference.registry.models import Model
-from monitors.alerts.handling import handle_transition
+from monitors.alerts.incidents.handling import handle_transition
 from monitors.alerts.models import Incident
 from monitors.alerts.story import OPENED, gather
 from monitors.definitions.segments import set_segments

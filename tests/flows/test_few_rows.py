@@ -6,21 +6,22 @@ from zlib import crc32
 import numpy as np
 import pytest
 
-from driftline.accounts.models import AuditEntry, Project
-from driftline.common.errors import Problem
-from driftline.common.periods import parse_timestamp
+from driftline.base.accounts.models import AuditEntry, Project
+from driftline.base.errors import Problem
+from driftline.base.periods import parse_timestamp
 from inference.prediction_log.items import LabelItem
 from inference.prediction_log.rows.sent_items import SentPrediction
 from inference.registry.models import Model
 from monitors.definitions.models import Monitor, MonitorKind
 from monitors.definitions.monitors import choose_span, fit_span
-from monitors.metrics.models import MetricPoint
 from monitors.metrics.selectors import longer_points
 from monitors.metrics.services import measure
+from monitors.metrics.store.models import MetricPoint
 from monitors.rules.defaults import add_default_rules
+from monitors.rules.judging.judge import judge
+from monitors.rules.judging.reach import Reach
 from monitors.rules.models import Rule, Transition
-from monitors.rules.reach import Reach
-from monitors.rules.services import create_rule, judge, update_rule
+from monitors.rules.services import create_rule, update_rule
 from monitors.summaries import services
 from monitors.summaries.services import summarise
 from tests.worlds.approvals import DAY, FOUR_HOURS, give_reference, label, log, rows_of_a_day, work

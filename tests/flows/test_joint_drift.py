@@ -7,22 +7,22 @@ import pytest
 from django.utils import timezone
 from msgspec.structs import replace
 
-from driftline.accounts.models import Project, User
-from driftline.accounts.services import create_project
-from driftline.common.errors import Problem
-from driftline.progress import progress_of
+from driftline.base.accounts.models import Project, User
+from driftline.base.accounts.services import create_project
+from driftline.base.errors import Problem
+from driftline.operations.progress import progress_of
 from inference.prediction_log.rows.sent_items import SentPrediction
-from inference.registry.datasets import path_of, store_reference
+from inference.registry.files.datasets import path_of, store_reference
 from inference.registry.models import Model
 from inference.registry.services import update_model
-from monitors.alerts.handling import handle_transition
+from monitors.alerts.incidents.handling import handle_transition
 from monitors.alerts.models import Incident
 from monitors.definitions.models import Reference
 from monitors.definitions.services import build_reference
-from monitors.metrics.models import JointNullDraws, MetricPoint, UnreadDay
 from monitors.metrics.rows import ended_days, joint
 from monitors.metrics.rows.ended_days import read_days
 from monitors.metrics.selectors import drift_rows
+from monitors.metrics.store.models import JointNullDraws, MetricPoint, UnreadDay
 from monitors.rules.models import Rule
 from monitors.rules.services import create_rule
 from tests.markup import markup

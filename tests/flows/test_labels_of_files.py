@@ -12,7 +12,7 @@ from inference.prediction_log.imports.services import FileSender, import_upload
 from inference.registry.models import Model
 from inference.registry.services import update_model
 from monitors.metrics.context import DEFAULT_LAG, label_lag
-from monitors.metrics.models import MetricPoint
+from monitors.metrics.store.models import MetricPoint
 from tests.worlds.approvals import DAY, log, rows_of_a_day, truths, work
 
 pytestmark = [pytest.mark.slow, pytest.mark.django_db]

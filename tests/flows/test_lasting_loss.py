@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from driftline.accounts.models import Project
+from driftline.base.accounts.models import Project
 from inference.registry.models import Model
 from inference.registry.services import create_model
-from monitors.alerts.handling import handle_transition
+from monitors.alerts.incidents.handling import handle_transition
 from monitors.alerts.models import Incident
 from monitors.rules.defaults import add_default_rules
 from monitors.rules.models import Transition

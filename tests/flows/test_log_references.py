@@ -10,18 +10,18 @@ from django.test import override_settings
 from msgspec import structs
 from pytest_django import DjangoDbBlocker
 
-from driftline.accounts.models import AuditEntry, Project
-from driftline.common.periods import rfc3339
+from driftline.base.accounts.models import AuditEntry, Project
+from driftline.base.periods import rfc3339
 from inference.prediction_log.models import PredictionChunk
 from inference.prediction_log.rows.sent_items import SentPrediction
+from inference.registry.deployments import promote
 from inference.registry.models import Model, Version
-from inference.registry.services import promote
 from monitors.alerts.selectors import days_of_critical_incidents
 from monitors.definitions.choosing import ReferenceChoice, active_reference, choose_reference
 from monitors.definitions.models import Monitor, MonitorKind, Reference
 from monitors.definitions.services import build_reference
-from monitors.metrics.models import MetricPoint
 from monitors.metrics.selectors import drift_rows
+from monitors.metrics.store.models import MetricPoint
 from monitors.metrics.tasks import expire
 from monitors.rules.models import Rule, RuleState, Transition
 from monitors.summaries.models import StaleWindow, Summary

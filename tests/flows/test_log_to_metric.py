@@ -10,19 +10,19 @@ from django.db import transaction
 from django.utils import timezone
 from sklearn.metrics import accuracy_score, log_loss, roc_auc_score
 
-from driftline.common.errors import Problem
-from driftline.invariants import check_all
+from driftline.base.errors import Problem
+from driftline.operations.invariants import check_all
 from inference.prediction_log.ingest.request_counts import add_request_counts
 from inference.prediction_log.items import LabelItem
 from inference.prediction_log.labels.services import log_labels
 from inference.prediction_log.models import PredictionRow
 from inference.prediction_log.queries.selectors import frame_of
 from inference.prediction_log.spool.record import RequestCounts, WaitedRequests
-from inference.registry.datasets import store_reference
+from inference.registry.files.datasets import store_reference
 from inference.registry.models import Dataset, Model
 from inference.serving.counts.metrics import WAIT_SECONDS
-from monitors.metrics.models import MetricPoint
 from monitors.metrics.selectors import longer_points
+from monitors.metrics.store.models import MetricPoint
 from monitors.summaries.models import Summary
 from tests.worlds.approvals import (
     DAY,

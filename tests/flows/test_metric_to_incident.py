@@ -5,14 +5,15 @@ from datetime import timedelta
 import pytest
 from msgspec.structs import replace
 
-from driftline.accounts.models import Project
-from driftline.common.errors import Problem
+from driftline.base.accounts.models import Project
+from driftline.base.errors import Problem
 from inference.registry.models import Model
-from monitors.metrics.causes import rank_causes
-from monitors.metrics.models import MetricPoint
-from monitors.metrics.storing import save_points
+from monitors.metrics.explaining.causes import rank_causes
+from monitors.metrics.store.models import MetricPoint
+from monitors.metrics.store.storing import save_points
+from monitors.rules.judging.judge import backtest
 from monitors.rules.models import Rule, Transition
-from monitors.rules.services import backtest, create_rule
+from monitors.rules.services import create_rule
 from tests.worlds.approvals import DAY, give_reference, label, log, rows_of_a_day, truths, work
 
 ONE_DAY = timedelta(days=1)

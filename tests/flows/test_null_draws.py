@@ -11,9 +11,9 @@ from django.test.utils import CaptureQueriesContext
 
 from inference.registry.models import Model
 from monitors.metrics.catalogue import METRICS
-from monitors.metrics.models import NullDraws
 from monitors.metrics.references import nulls
 from monitors.metrics.selectors import drift_rows
+from monitors.metrics.store.models import NullDraws
 from monitors.metrics.tasks import expire
 from monitors.stats.drift.distances import KERNELS
 from tests.worlds.approvals import DAY, give_reference, log, rows_of_a_day, work

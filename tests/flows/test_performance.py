@@ -7,14 +7,14 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score, mean_pinball_loss, recall_score
 
-from driftline.accounts.models import Project
-from driftline.common.periods import rfc3339
+from driftline.base.accounts.models import Project
+from driftline.base.periods import rfc3339
 from inference.prediction_log.items import LabelItem
 from inference.prediction_log.rows.sent_items import SentPrediction
 from inference.registry.models import Model
 from inference.registry.services import create_model
-from monitors.metrics.models import MetricPoint
 from monitors.metrics.selectors import longer_points
+from monitors.metrics.store.models import MetricPoint
 from tests.worlds.animals import CLASSES, animals, tell_classes
 from tests.worlds.approvals import DAY, give_reference, label, log, rows_of_a_day, truths, work
 

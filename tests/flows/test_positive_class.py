@@ -6,14 +6,14 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from driftline.accounts.services import create_project
+from driftline.base.accounts.services import create_project
 from inference.prediction_log.rows.sent_items import SentPrediction
-from inference.registry.datasets import store_reference
+from inference.registry.files.datasets import store_reference
 from inference.registry.models import Model
 from inference.registry.services import update_model
 from monitors.definitions.models import Reference
 from monitors.definitions.services import build_reference
-from monitors.metrics.models import MetricPoint
+from monitors.metrics.store.models import MetricPoint
 from tests.worlds.approvals import DAY, label, log, make_model, reference_csv, rows_of_a_day, truths, work
 
 WORDS = {"1": "ja", "0": "nein"}

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from driftline.accounts.models import AuditEntry, Project
-from driftline.common.errors import Problem
-from driftline.common.periods import rfc3339
+from driftline.base.accounts.models import AuditEntry, Project
+from driftline.base.errors import Problem
+from driftline.base.periods import rfc3339
 from inference.prediction_log.imports.bad_rows import path_of as bad_rows_of
 from inference.prediction_log.imports.services import FileSender, import_upload, resume_import
 from inference.prediction_log.ingest.drain import drain_once
@@ -20,14 +20,14 @@ from inference.prediction_log.queries.selectors import frame_of
 from inference.prediction_log.rows.sent_items import SentPrediction
 from inference.prediction_log.spool.record import FeatureColumn, LoggedBatch, encode_record
 from inference.prediction_log.spool.segments import SpoolWriter
-from inference.registry.datasets import store_reference
+from inference.registry.files.datasets import store_reference
 from inference.registry.models import Model
 from inference.registry.selectors import privacies, signature_of
 from inference.registry.services import update_model
 from inference.serving.plan import load_plan
 from monitors.definitions.models import Reference
 from monitors.definitions.services import build_reference
-from monitors.metrics.models import MetricPoint
+from monitors.metrics.store.models import MetricPoint
 from monitors.workflows.context import StepFailed
 from monitors.workflows.steps.snapshot import snapshot
 from tests.driftline.api.conftest import caller

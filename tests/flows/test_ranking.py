@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
-from driftline.accounts.models import Project
-from driftline.common.periods import rfc3339
+from driftline.base.accounts.models import Project
+from driftline.base.periods import rfc3339
 from inference.prediction_log.items import LabelItem
 from inference.prediction_log.rows.sent_items import SentPrediction
 from inference.registry.models import Model
 from inference.registry.services import create_model
 from monitors.definitions.models import Monitor, MonitorKind
-from monitors.metrics.models import MetricPoint
-from tests.driftline.pages.visitors import viewer_of
+from monitors.metrics.store.models import MetricPoint
+from tests.driftline.web.pages.visitors import viewer_of
 from tests.inference.prediction_log.storage.aging import pack_all
 from tests.markup import markup
 from tests.worlds.approvals import DAY, label, log, work

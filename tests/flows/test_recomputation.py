@@ -13,18 +13,18 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from driftline.accounts.models import Project
-from driftline.common.periods import parse_timestamp, rfc3339
+from driftline.base.accounts.models import Project
+from driftline.base.periods import parse_timestamp, rfc3339
 from inference.prediction_log.items import LabelItem
 from inference.prediction_log.rows.sent_items import SentPrediction
-from inference.registry.datasets import store_reference
+from inference.registry.files.datasets import store_reference
 from inference.registry.models import Model
 from inference.registry.services import create_model
 from monitors.definitions.models import Reference
 from monitors.definitions.segments import set_segments
 from monitors.definitions.services import build_reference
 from monitors.metrics.catalogue import ESTIMATED, EVIDENCE_METRICS, JOINT_METRICS
-from monitors.metrics.models import MetricPoint
+from monitors.metrics.store.models import MetricPoint
 from tests.flows.plain_metrics import Key, Plain, Row
 from tests.worlds.approvals import DAY, give_reference, label, rows_of_a_day, send, work
 from tests.worlds.summaries import broken_invariants

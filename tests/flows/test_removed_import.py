@@ -7,20 +7,20 @@ from typing import Any
 
 import pytest
 
-from driftline.accounts.models import AuditEntry
-from driftline.common.errors import Problem
+from driftline.base.accounts.models import AuditEntry
+from driftline.base.errors import Problem
 from inference.prediction_log.imports import removal, services
 from inference.prediction_log.imports.models import Import
 from inference.prediction_log.imports.services import FileSender, import_upload
 from inference.prediction_log.models import Label, PredictionRow
 from inference.prediction_log.storage.compaction import find_unpacked, pack_next
 from inference.registry.models import Model
-from monitors.alerts import handling
+from monitors.alerts.incidents import handling
 from monitors.alerts.models import Incident
-from monitors.metrics.models import MetricPoint
+from monitors.metrics.store.models import MetricPoint
+from monitors.rules.judging.states import explain_state
 from monitors.rules.models import Rule, Transition
 from monitors.rules.services import create_rule
-from monitors.rules.states import explain_state
 from monitors.summaries.models import Summary
 from tests.worlds.approvals import DAY, log, rows_of_a_day, work
 
@@ -138,7 +138,7 @@ def test_rows_that_were_there_before_stay(model: Model) -> None:
 
 
 def test_a_removal_goes_on_where_it_was_stopped(model: Model, monkeypatch: pytest.MonkeyPatch) -> None:
-    from inference.prediction_log.imports import csv_source
+    from inference.prediction_log.imports.reading import csv_source
 
     monkeypatch.setattr(csv_source, "block_rows", lambda columns: 10)
     monkeypatch.setattr(removal, "_MAX_ROWS", 10)

@@ -7,17 +7,17 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from driftline.accounts.models import Project
-from driftline.common.work import touch
+from driftline.base.accounts.models import Project
+from driftline.base.work.work_rows import touch
 from inference.prediction_log.erasure import services as erasures
-from inference.prediction_log.erasure import spool
 from inference.prediction_log.erasure.models import Erasure
+from inference.prediction_log.erasure.places import spool
 from inference.prediction_log.models import Label, PackedDay, PredictionChunk, PredictionRow, SummedDay
 from inference.registry.models import Model
 from inference.registry.services import update_model
 from monitors.definitions.segments import set_segments
-from monitors.metrics.models import MetricPoint
 from monitors.metrics.selectors import longer_points
+from monitors.metrics.store.models import MetricPoint
 from monitors.metrics.tasks import expire
 from monitors.summaries.models import StaleWindow, Summary
 from monitors.summaries.services import summarise

@@ -13,10 +13,10 @@ from django.test import Client
 from django.utils import timezone
 from msgspec.structs import replace
 
-from driftline.accounts.models import User
+from driftline.base.accounts.models import User
 from inference.prediction_log.erasure import services as erasures
-from inference.prediction_log.erasure import spool
 from inference.prediction_log.erasure.models import Erasure
+from inference.prediction_log.erasure.places import spool
 from inference.prediction_log.imports.models import Import
 from inference.prediction_log.imports.services import FileSender, import_upload
 from inference.prediction_log.models import Label, PackedDay, PredictionChunk, PredictionRow, SummedDay
@@ -28,7 +28,7 @@ from inference.registry.models import Model
 from inference.registry.services import update_model
 from monitors.definitions.segment_masks import MAX_VALUES
 from monitors.definitions.segments import set_segments
-from monitors.metrics.models import MetricPoint
+from monitors.metrics.store.models import MetricPoint
 from monitors.summaries.models import Summary
 from monitors.summaries.services import summarise
 from monitors.workflows.steps.snapshot import snapshot

@@ -9,15 +9,15 @@ import pytest
 from msgspec.structs import replace
 from pytest_django import DjangoDbBlocker
 
-from driftline.accounts.models import Project, User
-from driftline.accounts.services import create_project
+from driftline.base.accounts.models import Project, User
+from driftline.base.accounts.services import create_project
 from inference.prediction_log.rows.sent_items import SentPrediction
-from inference.registry.datasets import store_reference
+from inference.registry.files.datasets import store_reference
 from inference.registry.models import Model
 from monitors.definitions.models import Reference
 from monitors.definitions.services import build_reference
-from monitors.metrics.models import MetricPoint, NullDraws
 from monitors.metrics.selectors import drift_rows
+from monitors.metrics.store.models import MetricPoint, NullDraws
 from monitors.rules.services import create_rule
 from tests.markup import markup
 from tests.pages_client import PagesClient

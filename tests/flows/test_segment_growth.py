@@ -7,13 +7,13 @@ import pytest
 from msgspec.structs import replace
 from pytest_django import DjangoDbBlocker
 
-from driftline.accounts.models import Project, User
-from driftline.accounts.services import create_project
-from driftline.common.periods import Period
+from driftline.base.accounts.models import Project, User
+from driftline.base.accounts.services import create_project
+from driftline.base.periods import Period
 from inference.registry.models import Model
-from monitors.metrics.models import SegmentSearch
 from monitors.metrics.rows.segment_growth import Growth, find_growth
 from monitors.metrics.rows.segment_search import do_search, growth_of, request_search
+from monitors.metrics.store.models import SegmentSearch
 from tests.driftline.api.conftest import caller
 from tests.markup import markup
 from tests.pages_client import PagesClient

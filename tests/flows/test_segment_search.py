@@ -8,16 +8,16 @@ from django.test import Client
 from msgspec.structs import replace
 from pytest_django import DjangoDbBlocker
 
-from driftline.accounts.models import Project, User
-from driftline.accounts.services import create_project
-from driftline.common.errors import Problem
-from driftline.common.periods import Period
+from driftline.base.accounts.models import Project, User
+from driftline.base.accounts.services import create_project
+from driftline.base.errors import Problem
+from driftline.base.periods import Period
 from inference.prediction_log.items import LabelItem
 from inference.registry.models import Model, RowsKept
 from inference.registry.services import create_model, update_model
-from monitors.metrics.causes import rank_causes
-from monitors.metrics.models import SegmentSearch
+from monitors.metrics.explaining.causes import rank_causes
 from monitors.metrics.rows.segment_search import do_search, findings_of, request_search
+from monitors.metrics.store.models import SegmentSearch
 from monitors.rules.models import Rule, Transition
 from monitors.rules.services import create_rule
 from tests.markup import markup

@@ -10,9 +10,9 @@ from django.test import Client
 from msgspec.structs import replace
 from pytest_django import DjangoDbBlocker
 
-from driftline.accounts.models import AuditEntry, Project, User
-from driftline.accounts.services import create_project
-from driftline.common.errors import Problem
+from driftline.base.accounts.models import AuditEntry, Project, User
+from driftline.base.accounts.services import create_project
+from driftline.base.errors import Problem
 from inference.prediction_log.rows.sent_items import SentPrediction
 from inference.registry.models import Model, RowsKept
 from inference.registry.services import update_model
@@ -25,7 +25,7 @@ from monitors.definitions.segments import (
     remove_segment,
     set_segments,
 )
-from monitors.metrics.models import MetricPoint
+from monitors.metrics.store.models import MetricPoint
 from monitors.rules.services import create_rule
 from monitors.summaries.models import Summary
 from tests.driftline.api.conftest import Api, caller

@@ -10,19 +10,20 @@ from django.test.utils import CaptureQueriesContext
 from msgspec.structs import replace
 from pytest_django import DjangoDbBlocker
 
-from driftline.accounts.models import Project
-from driftline.common.errors import Problem
-from driftline.common.periods import rfc3339
+from driftline.base.accounts.models import Project
+from driftline.base.errors import Problem
+from driftline.base.periods import rfc3339
 from inference.prediction_log.imports import file_ends
 from inference.prediction_log.queries import event_clock
 from inference.registry.models import Model
-from monitors.alerts.handling import handle_transition
+from monitors.alerts.incidents.handling import handle_transition
 from monitors.alerts.models import Incident
 from monitors.alerts.story import RESOLVED, gather
 from monitors.alerts.wording import moment
-from monitors.metrics import context, volume
-from monitors.metrics.models import MetricPoint
-from monitors.metrics.volume import IMPOSSIBLE, measure_ended, models_with_ended_windows
+from monitors.metrics import context
+from monitors.metrics.store.models import MetricPoint
+from monitors.metrics.traffic import volume
+from monitors.metrics.traffic.volume import IMPOSSIBLE, measure_ended, models_with_ended_windows
 from monitors.rules.defaults import add_default_rules
 from monitors.rules.models import Transition
 from monitors.rules.services import create_rule

@@ -6,11 +6,11 @@ from datetime import datetime, timedelta
 import pytest
 from msgspec.structs import replace
 
-from driftline.accounts.models import Project
-from driftline.common.periods import rfc3339
+from driftline.base.accounts.models import Project
+from driftline.base.periods import rfc3339
 from inference.registry.models import Model
 from inference.registry.services import create_model
-from monitors.alerts.handling import handle_transition
+from monitors.alerts.incidents.handling import handle_transition
 from monitors.alerts.models import Incident
 from monitors.alerts.story import OPENED, gather
 from monitors.definitions.models import MonitorKind
@@ -18,7 +18,7 @@ from monitors.metrics.catalogue import METRICS
 from monitors.rules.defaults import default_rules
 from monitors.rules.models import Transition
 from monitors.rules.services import create_rule
-from tests.driftline.pages.visitors import viewer_of
+from tests.driftline.web.pages.visitors import viewer_of
 from tests.markup import markup
 from tests.worlds.approvals import DAY, give_reference, log, rows_of_a_day, work
 

@@ -5,20 +5,20 @@ from typing import Any
 
 import pytest
 
-from driftline.accounts.models import Project
-from driftline.common.clock import now
+from driftline.base.accounts.models import Project
+from driftline.base.clock import now
 from inference.prediction_log.sources.kinds import read_settings
-from inference.prediction_log.sources.lag import UNREAD_AFTER, lag_of
 from inference.prediction_log.sources.models import Source
-from inference.prediction_log.sources.positions import begin_partition, note_ends
+from inference.prediction_log.sources.reading.lag import UNREAD_AFTER, lag_of
+from inference.prediction_log.sources.reading.positions import begin_partition, note_ends
 from inference.prediction_log.sources.selectors import statuses_of
 from inference.prediction_log.sources.services import create_source, set_enabled, update_source
 from inference.registry.models import Model
 from inference.registry.services import archive_model
 from monitors.definitions.models import MonitorKind
-from monitors.metrics.models import MetricPoint
-from monitors.metrics.source_lag import measure_lag, models_with_sources
+from monitors.metrics.store.models import MetricPoint
 from monitors.metrics.tasks import measure_what_ended
+from monitors.metrics.traffic.source_lag import measure_lag, models_with_sources
 from monitors.rules.defaults import add_default_rules
 from monitors.rules.models import Transition
 from monitors.rules.sentences import sentence_of

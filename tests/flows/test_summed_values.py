@@ -9,14 +9,14 @@ import pyarrow.parquet as pq
 import pytest
 from msgspec.structs import replace
 
-from driftline.common.errors import Problem
+from driftline.base.errors import Problem
 from inference.prediction_log.models import PredictionChunk
 from inference.prediction_log.queries.exports import Wanted, export_predictions
 from inference.prediction_log.queries.selectors import frame_of
 from inference.registry.models import Model
 from inference.registry.services import update_model
 from monitors.definitions.segments import set_segments
-from monitors.metrics.models import MetricPoint
+from monitors.metrics.store.models import MetricPoint
 from tests.driftline.api.conftest import caller
 from tests.flows.canary import places_of
 from tests.inference.prediction_log.storage.aging import grow_old, pack_all

@@ -11,13 +11,13 @@ import pytest
 from django.test import Client
 from msgspec.structs import replace
 
-from driftline.accounts.models import Membership, Project, User
-from driftline.accounts.scopes import Role
-from driftline.common.errors import Problem
-from driftline.invariants import check_all
+from driftline.base.accounts.access.scopes import Role
+from driftline.base.accounts.models import Membership, Project, User
+from driftline.base.errors import Problem
+from driftline.operations.invariants import check_all
 from inference.prediction_log.queries.selectors import frame_of
 from inference.prediction_log.rows.sent_items import SentPrediction
-from inference.registry.datasets import store_reference
+from inference.registry.files.datasets import store_reference
 from inference.registry.models import Model
 from inference.registry.services import update_model
 from inference.texts import text_parts
@@ -26,7 +26,7 @@ from monitors.definitions.expectations import expect, schema_of
 from monitors.definitions.models import Reference
 from monitors.definitions.segments import declare_segment
 from monitors.definitions.services import build_reference
-from monitors.metrics.models import MetricPoint
+from monitors.metrics.store.models import MetricPoint
 from monitors.rules.services import create_rule
 from monitors.stats.mergeable.window_summary import WindowSummary
 from monitors.summaries.models import Summary

@@ -11,11 +11,12 @@ import pyarrow.parquet as pq
 import pytest
 from django.db import connection
 
-from driftline.accounts.models import AuditEntry, Membership, Project, Role, User
-from driftline.common.clock import now
-from driftline.common.periods import Period, to_us
+from driftline.base.accounts.models import AuditEntry, Membership, Project, Role, User
+from driftline.base.clock import now
+from driftline.base.periods import Period, to_us
 from inference.image_names import image_parts
-from inference.prediction_log.erasure import services, spool
+from inference.prediction_log.erasure import services
+from inference.prediction_log.erasure.places import spool
 from inference.prediction_log.ingest.drain import drain_once
 from inference.prediction_log.models import PredictionChunk
 from inference.prediction_log.queries.exports import Wanted, export_predictions
@@ -28,9 +29,10 @@ from inference.prediction_log.storage import partitions
 from inference.prediction_log.storage.chunk_rows import read_rows
 from inference.registry.lineage import Lineage
 from inference.registry.models import Model, Version
-from inference.registry.publishing import publish_model
+from inference.registry.plan.publishing import publish_model
 from inference.registry.selectors import signature_of
-from inference.registry.services import create_model, update_model, upload_version
+from inference.registry.services import create_model, update_model
+from inference.registry.versions import upload_version
 from inference.serving.plan import PlanModel, load_plan
 from inference.serving.versions.versions import LoadedVersion
 from monitors.definitions.choosing import ReferenceChoice, choose_reference

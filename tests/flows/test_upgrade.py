@@ -21,13 +21,13 @@ from django.db.migrations.recorder import MigrationRecorder
 from django.test import override_settings
 from pytest_django import DjangoDbBlocker
 
-from driftline.accounts.models import AuditEntry, Project
-from driftline.backup.manifest import read_manifest
-from driftline.common.advisory_locks import AdvisoryLock, session_lock
-from driftline.services.paths import home_paths
-from driftline.upgrade import pending
-from driftline.upgrade.upgrading import NotUpgraded
-from driftline.upgrade.upgrading import upgrade as upgrade_here
+from driftline.base.accounts.models import AuditEntry, Project
+from driftline.base.work.advisory_locks import AdvisoryLock, session_lock
+from driftline.operations.backup.manifest import read_manifest
+from driftline.operations.services.paths import home_paths
+from driftline.operations.upgrade import pending
+from driftline.operations.upgrade.upgrading import NotUpgraded
+from driftline.operations.upgrade.upgrading import upgrade as upgrade_here
 from tests.embedded import CHECKOUT, subprocess_environment
 from tests.small_disk import mounted_disk
 from tests.worlds.approvals import DAY, label, log, make_model, rows_of_a_day, truths

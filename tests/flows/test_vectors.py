@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from driftline.accounts.models import Project
-from driftline.common.errors import Problem
-from driftline.common.periods import to_us
+from driftline.base.accounts.models import Project
+from driftline.base.errors import Problem
+from driftline.base.periods import to_us
 from inference.image_names import image_parts
 from inference.prediction_log.ingest.drain import drain_once
 from inference.prediction_log.queries.selectors import frame_of
@@ -19,7 +19,8 @@ from inference.prediction_log.spool.segments import SpoolWriter
 from inference.registry.lineage import Lineage
 from inference.registry.models import Model, Version
 from inference.registry.selectors import signature_of
-from inference.registry.services import create_model, update_model, upload_version
+from inference.registry.services import create_model, update_model
+from inference.registry.versions import upload_version
 from inference.serving.plan import PlanModel
 from inference.serving.versions.versions import LoadedVersion
 from inference.vector_names import part_names
@@ -27,8 +28,8 @@ from inference.vectors import describe_vectors
 from monitors.definitions.choosing import ReferenceChoice, choose_reference
 from monitors.definitions.custom_metrics.services import define_metric
 from monitors.definitions.segments import declare_segment, remove_segment, set_segments
-from monitors.metrics.models import MetricPoint
 from monitors.metrics.selectors import drift_rows, longer_points
+from monitors.metrics.store.models import MetricPoint
 from monitors.rules.services import create_rule
 from tests.inference.onnx_models import embedding_model, store
 from tests.worlds.approvals import DAY, log, make_model, send, work

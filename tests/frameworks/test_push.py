@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from driftline.accounts.models import Project
-from driftline.accounts.scopes import Scope
-from driftline.accounts.services import create_token
+from driftline.base.accounts.access.scopes import Scope
+from driftline.base.accounts.models import Project
+from driftline.base.accounts.services import create_token
 from inference.registry.models import Version
 from inference.runtime.session import load_session
 

@@ -9,7 +9,7 @@ from django.db import connection
 from django.utils import timezone
 from msgspec.structs import replace
 
-from driftline.accounts.models import Project
+from driftline.base.accounts.models import Project
 from inference.prediction_log.ingest import arrival
 from inference.prediction_log.lake.services import set_lake
 from inference.prediction_log.lake.settings import LakeSettings

@@ -7,7 +7,7 @@ import pytest
 from django.db.models import Sum
 from sklearn.metrics import roc_auc_score
 
-from monitors.metrics.models import MetricPoint
+from monitors.metrics.store.models import MetricPoint
 from tests.performance.volumes.replay import StreamReplay
 from tests.performance.volumes.tables import OURS, first_notice, names_the_cause, per_1000_days
 from tests.performance.volumes.worlds import BROKEN_FROM, FAULTS, QUIET_WORLDS, MadeTraffic, TrafficDay, Usual

@@ -6,6 +6,7 @@ import pytest
 
 from monitors.workflows import services
 from monitors.workflows.models import Run
+from monitors.workflows.starting import starts
 from tests.monitors.workflows.conftest import (
     home,
     model,
@@ -30,7 +31,7 @@ def run(turned_world: World, server: Server, live_server: Any, settings: Any) ->
     services.configure_workflow(
         model=model, actor="ada", trainer="remote", remote=server.remote, remote_secret=server.secret
     )
-    return services.start_run(model=model, trigger="ada", actor="ada")
+    return starts.start_run(model=model, trigger="ada", actor="ada")
 
 
 @pytest.fixture(scope="session")

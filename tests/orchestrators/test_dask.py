@@ -16,6 +16,7 @@ from monitors.workflows.engine import advance
 from monitors.workflows.models import RemoteTraining, Run
 from monitors.workflows.remote import snapshot_file
 from monitors.workflows.remote.snapshot_store import remove_due_parts
+from monitors.workflows.starting import starts
 from tests.monitors.workflows.remote.conftest import SECRET
 from tests.monitors.workflows.remote.service import Service
 from tests.orchestrators.s3_server import BUCKET, s3_server
@@ -55,7 +56,7 @@ def ordered(
             remote={"kind": "http", "url": service.url},
             remote_secret=SECRET,
         )
-        run = services.start_run(model=turned_world.model, trigger="ada", actor="ada")
+        run = starts.start_run(model=turned_world.model, trigger="ada", actor="ada")
         advance(run_id=run.pk)
         yield run, service.asked[0].json
 

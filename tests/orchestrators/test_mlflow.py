@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from driftline.accounts.models import Project
-from driftline.long_work import run_next
+from driftline.base.accounts.models import Project
+from driftline.operations.long_work import run_next
+from inference.registry.deployments import rollback
 from inference.registry.models import Deployment, DeploymentChange, Version
-from inference.registry.services import rollback
 from monitors.workflows import services as workflows
 from monitors.workflows.engine import advance
 from monitors.workflows.mlflow import services

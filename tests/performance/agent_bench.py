@@ -24,12 +24,12 @@ import numpy as np
 from msgspec import Struct
 
 from driftline_agent.agent import Options
-from driftline_agent.device_clock import DeviceClock
-from driftline_agent.manifest import SignedManifest
-from driftline_agent.row_store import RowStore
+from driftline_agent.rows.row_store import RowStore
+from driftline_agent.rows.window_store import WindowStore
+from driftline_agent.server.device_clock import DeviceClock
+from driftline_agent.server.manifest import SignedManifest
 from driftline_agent.serving import Dataplane
 from driftline_agent.versions import VersionStore
-from driftline_agent.window_store import WindowStore
 from inference.signatures import Signature
 from tests.driftline_agent.device import PlayedDevice, enrol_in, signed
 from tests.driftline_agent.processes import AgentProcess

@@ -14,15 +14,17 @@ from django.conf import settings
 from django.db.models.functions import Now
 
 import driftline.celery  # noqa: F401  tasks go to the installation's broker
-from driftline.accounts.models import Project
-from driftline.common.periods import rfc3339
+from driftline.base.accounts.models import Project
+from driftline.base.periods import rfc3339
 from inference.registry.lineage import Lineage
 from inference.registry.models import Dataset, Model
-from inference.registry.services import create_model, upload_version
+from inference.registry.services import create_model
+from inference.registry.versions import upload_version
 from inference.signatures import Feature
 from monitors.workflows import services
 from monitors.workflows.models import Step
-from monitors.workflows.snapshots import HOLDOUT, TRAIN
+from monitors.workflows.starting import starts
+from monitors.workflows.starting.snapshots import HOLDOUT, TRAIN
 from monitors.workflows.trainers.job import TrainingJob
 from monitors.workflows.trainers.launch import run_trainer
 
@@ -46,7 +48,7 @@ def start_run(rows: int, url: str) -> int:
         remote={"kind": "http", "url": url},
         remote_secret=SECRET,
     )
-    run = services.start_run(model=model, trigger="bench", actor="bench", data_until=END)
+    run = starts.start_run(model=model, trigger="bench", actor="bench", data_until=END)
     dataset = _store(model, rows)
     done = {"state": Step.State.DONE, "finished_at": Now()}
     evidence = {

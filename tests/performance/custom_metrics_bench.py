@@ -45,7 +45,7 @@ EXPRESSIONS = [
 
 
 def measure(rows: int, rounds: int) -> dict[str, Any]:
-    from driftline.accounts.models import Project
+    from driftline.base.accounts.models import Project
     from inference.registry.services import create_model
     from monitors.definitions.custom_metrics.services import define_metric
     from monitors.summaries.services import summarise
@@ -91,7 +91,7 @@ def _added(seconds: dict[str, list[float]]) -> list[float]:
 
 def _log_day(model: Any, day: datetime, rows: int) -> dict[str, Any]:
     """Log the rows of a day with their labels, and return the columns that are checked."""
-    from driftline.common.periods import rfc3339
+    from driftline.base.periods import rfc3339
     from inference.prediction_log.ingest.store import log_predictions
     from inference.prediction_log.items import LabelItem
     from inference.prediction_log.labels.services import log_labels

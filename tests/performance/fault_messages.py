@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 if TYPE_CHECKING:
-    from driftline.accounts.models import Project
+    from driftline.base.accounts.models import Project
     from inference.registry.models import Model
 
 LONG_AGO = timedelta(
@@ -55,8 +55,8 @@ def channels_of_all_kinds(project: "Project") -> Iterator[dict[str, Any]]:
     """Make a channel of every kind; yields the receivers by the channels' names."""
     from django.test import override_settings
 
-    from monitors.alerts import channel_services
     from monitors.alerts.channels import opsgenie, pagerduty, slack_bot
+    from monitors.alerts.sending import channel_services
     from tests.monitors.alerts.checking_receiver import (
         BOT_TOKEN,
         CHECKS,
@@ -95,11 +95,12 @@ def channels_of_all_kinds(project: "Project") -> Iterator[dict[str, Any]]:
 
 def notify_of_all(model: "Model") -> MessagesOfFaults:
     """Live through what was judged of a model, and through what people do, and send every message of it."""
-    from driftline.common.clock import now
-    from monitors.alerts import due_notifications, services
-    from monitors.alerts.handling import handle_transition
+    from driftline.base.clock import now
+    from monitors.alerts import services
+    from monitors.alerts.incidents.handling import handle_transition
     from monitors.alerts.models import Delivery, Incident
-    from monitors.alerts.outbox import database_time
+    from monitors.alerts.sending import due_notifications
+    from monitors.alerts.sending.outbox import database_time
     from monitors.rules.models import Rule, Transition
 
     Rule.objects.filter(model=model).update(notify_within=LONG_AGO)
@@ -129,7 +130,7 @@ def notify_of_all(model: "Model") -> MessagesOfFaults:
 
 
 def _send_all() -> None:
-    from monitors.alerts import outbox
+    from monitors.alerts.sending import outbox
 
     while outbox.send_due_deliveries():
         pass

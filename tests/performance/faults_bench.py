@@ -143,8 +143,8 @@ def run(
 
     With `messages` they are sent by every kind of channel, and counted there.
     """
-    from driftline.accounts.models import Project
-    from monitors.alerts.handling import handle_transition
+    from driftline.base.accounts.models import Project
+    from monitors.alerts.incidents.handling import handle_transition
     from monitors.alerts.models import Incident
     from monitors.rules.models import Transition
 
@@ -177,9 +177,10 @@ def set_up(project: Any, replay: Replay, trained: Any) -> "Model":
     import msgspec
 
     from driftline.demo.flights import INPUTS
-    from inference.registry.datasets import store_reference
+    from inference.registry.files.datasets import store_reference
     from inference.registry.lineage import Lineage
-    from inference.registry.services import create_model, upload_version
+    from inference.registry.services import create_model
+    from inference.registry.versions import upload_version
     from monitors.definitions.models import Reference
     from monitors.definitions.services import build_reference
     from monitors.rules.defaults import add_default_rules
@@ -202,7 +203,7 @@ def set_up(project: Any, replay: Replay, trained: Any) -> "Model":
 
 
 def send_day(model: "Model", rows: pd.DataFrame) -> None:
-    from driftline.common.periods import rfc3339
+    from driftline.base.periods import rfc3339
     from driftline.demo.flights import INPUTS
     from inference.prediction_log.rows.sent_items import SentPrediction
     from tests.worlds.approvals import log

@@ -23,11 +23,11 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
-from driftline.accounts.models import Project, User
-from driftline.accounts.services import create_project, create_token
-from driftline.common.clock import now
-from driftline.common.ids import new_id
-from driftline.common.periods import floor, rfc3339
+from driftline.base.accounts.models import Project, User
+from driftline.base.accounts.services import create_project, create_token
+from driftline.base.clock import now
+from driftline.base.ids import new_id
+from driftline.base.periods import floor, rfc3339
 from driftline.tasks import close_windows, sweep, tidy
 from inference.prediction_log.ingest.store import log_predictions
 from inference.prediction_log.items import LabelItem
@@ -37,17 +37,18 @@ from inference.prediction_log.rows.sent_columns import PredictionBatch, columns_
 from inference.prediction_log.rows.sent_items import SentPrediction
 from inference.prediction_log.tasks import expire as expire_log
 from inference.prediction_log.tasks import pack
-from inference.registry import artifacts
-from inference.registry.datasets import store_reference
+from inference.registry.files import artifacts
+from inference.registry.files.datasets import store_reference
 from inference.registry.lineage import Lineage
 from inference.registry.models import Deployment, Model, Version
-from inference.registry.publishing import publish
-from inference.registry.services import Contents, change_tags, create_model, external_version, register
+from inference.registry.plan.publishing import publish
+from inference.registry.services import change_tags, create_model
 from inference.registry.signals import model_created
+from inference.registry.versions import Contents, external_version, register
 from monitors.definitions.models import FeatureProfile, Reference
 from monitors.definitions.services import build_reference
-from monitors.metrics.models import PackedPoints, PendingEvaluation, PointName, UnreadDay
 from monitors.metrics.rows.ended_days import read_days
+from monitors.metrics.store.models import PackedPoints, PendingEvaluation, PointName, UnreadDay
 from monitors.metrics.tasks import expire as expire_summaries
 from monitors.metrics.tasks import measure_model, measure_what_ended
 from monitors.rules.defaults import add_default_rules

@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from inference.protocol.open_inference import OPEN_INFERENCE
+from inference.protocol.v2.open_inference import OPEN_INFERENCE
 from inference.serving.callers import InferenceCaller
 from inference.serving.plan import PLAN_FILE, PlanModel
 from inference.serving.plan_watcher import PlanWatcher

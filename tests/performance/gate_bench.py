@@ -31,7 +31,7 @@ from monitors.stats.promotion.sequential import Looks
 from tests.performance.guards_bench import table_of_guards, table_of_watches
 
 FIRST, LAST = 2_000, 6_000
-CONFIDENCE = 0.9  # of monitors.workflows.pairs, which needs Django
+CONFIDENCE = 0.9  # of monitors.workflows.judging.pairs, which needs Django
 NOISE = 1.0
 """Of a champion's logit, in units of the truth's standard deviation."""
 NULL, BETTER = {"as good": 1.0}, {"better": 0.88}

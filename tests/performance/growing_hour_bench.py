@@ -22,10 +22,11 @@ BATCH = 10_000
 
 
 def measure(sizes: tuple[int, ...], repeats: int) -> list[dict[str, Any]]:
-    from driftline.accounts.models import Project
+    from driftline.base.accounts.models import Project
     from inference.prediction_log.ingest.store import store_records
     from inference.prediction_log.spool.record import FeatureTable, LoggedBatch
-    from inference.registry.services import create_model, external_version
+    from inference.registry.services import create_model
+    from inference.registry.versions import external_version
     from monitors.metrics.services import measure as measure_windows
     from monitors.summaries.services import summarise
 

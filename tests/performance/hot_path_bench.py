@@ -17,7 +17,7 @@ import uvicorn
 import uvloop
 from uvicorn.server import ServerState
 
-from driftline.settings.home_keys import key_of_home
+from driftline.base.keys.home_keys import key_of_home
 from inference.serving.engine import journal
 from inference.serving.engine.engine import Engine
 from inference.serving.http.connection import HotProtocol

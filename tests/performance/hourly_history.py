@@ -65,15 +65,15 @@ def _measure(days: int, folder: Path, database_pid: int) -> dict[str, Any]:
     from django.core.management import call_command
     from django.db import connection
 
-    from driftline.accounts.models import User
-    from driftline.accounts.services import create_project
-    from driftline.common.periods import floor
+    from driftline.base.accounts.models import User
+    from driftline.base.accounts.services import create_project
+    from driftline.base.periods import floor
     from inference.prediction_log.storage.compaction import find_unpacked, pack_next
     from inference.registry.services import create_model
     from monitors.metrics.rows.ended_days import read_days
     from monitors.metrics.services import measure as measure_windows
     from monitors.rules.defaults import add_default_rules
-    from monitors.rules.services import judge
+    from monitors.rules.judging.judge import judge
     from monitors.summaries.services import summarise
     from tests.performance.stored_history import clients_of
 
@@ -132,7 +132,7 @@ def _measure(days: int, folder: Path, database_pid: int) -> dict[str, Any]:
 def _give_reference(model: Any, end: datetime) -> None:
     import io
 
-    from inference.registry.datasets import store_reference
+    from inference.registry.files.datasets import store_reference
     from monitors.definitions.models import Reference
     from monitors.definitions.services import build_reference
 

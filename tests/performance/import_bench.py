@@ -22,8 +22,8 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from driftline.services.children import MANAGE
-from driftline.services.postgres import connect
+from driftline.operations.services.children import MANAGE
+from driftline.operations.services.postgres import connect
 from tests.performance.installation import Installed, installation
 from tests.performance.logging_bench import FEATURES, MODEL, create_model
 

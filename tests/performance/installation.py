@@ -13,11 +13,11 @@ from pathlib import Path
 
 import django
 
-from driftline.services.children import MANAGE
-from driftline.services.paths import HomePaths
-from driftline.services.postgres import postgres_child
-from driftline.services.processes import Child, Process
-from driftline.services.valkey import valkey_child
+from driftline.operations.services.children import MANAGE
+from driftline.operations.services.paths import HomePaths
+from driftline.operations.services.postgres import postgres_child
+from driftline.operations.services.processes import Child, Process
+from driftline.operations.services.valkey import valkey_child
 from tests.embedded import launch, make_home
 from tests.ports import free_port
 

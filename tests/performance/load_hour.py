@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 
-from driftline.common.periods import rfc3339
+from driftline.base.periods import rfc3339
 from driftline.demo.api_client import Api
 from tests.flows.installation.running import Installation
 from tests.performance.contenders import PATH, build_model

@@ -26,8 +26,8 @@ import msgspec
 import numpy as np
 import pyarrow as pa
 
-from driftline.common.ids import new_id
-from driftline.services.postgres import connect
+from driftline.base.ids import new_id
+from driftline.operations.services.postgres import connect
 from tests.performance.contenders import Contender as ServerProcesses
 from tests.performance.installation import Installed, installation
 

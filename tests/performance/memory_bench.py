@@ -20,7 +20,7 @@ import uvloop
 from msgspec import Struct
 
 from inference.prediction_log.spool.segments import open_spools
-from inference.protocol.open_inference import OPEN_INFERENCE
+from inference.protocol.v2.open_inference import OPEN_INFERENCE
 from inference.serving.callers import InferenceCaller
 from inference.serving.engine.engine import Engine
 from inference.serving.engine.inbound import Inbound

@@ -16,8 +16,8 @@ import pyarrow.csv
 from django.db import connection, transaction
 from numpy.typing import NDArray
 
-from driftline.accounts.models import Project
-from driftline.common.ids import new_id
+from driftline.base.accounts.models import Project
+from driftline.base.ids import new_id
 from inference.prediction_log.ingest.store import log_predictions
 from inference.prediction_log.items import LabelItem, as_objects
 from inference.prediction_log.labels.folding import fold_labels

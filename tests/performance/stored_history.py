@@ -16,31 +16,31 @@ from django.contrib.staticfiles import finders
 from django.db import connection, connections
 from django.test import Client
 
-from driftline.accounts.models import Project, User
-from driftline.accounts.scopes import Scope
-from driftline.accounts.services import create_project, create_token
-from driftline.common.periods import floor, rfc3339
-from driftline.services.processes import Process
+from driftline.base.accounts.access.scopes import Scope
+from driftline.base.accounts.models import Project, User
+from driftline.base.accounts.services import create_project, create_token
+from driftline.base.periods import floor, rfc3339
+from driftline.operations.services.processes import Process
 from inference.prediction_log.ingest.store import log_predictions
 from inference.prediction_log.rows.sent_columns import PredictionBatch, columns_of
 from inference.prediction_log.rows.sent_items import SentPrediction
-from inference.registry.datasets import store_reference
+from inference.registry.files.datasets import store_reference
 from inference.registry.models import Model
 from inference.registry.services import create_model
 from monitors.definitions.feature_kinds import centres_of
 from monitors.definitions.models import Monitor, MonitorKind, Reference
 from monitors.definitions.services import build_reference
 from monitors.metrics.catalogue import ANSWER_COLUMNS
-from monitors.metrics.models import (
+from monitors.metrics.references import loaded as in_use
+from monitors.metrics.references import nulls
+from monitors.metrics.services import measure as measure_windows
+from monitors.metrics.store.models import (
     MetricPoint,
     NullDraws,
     PackedPoints,
     PointLimits,
     PointName,
 )
-from monitors.metrics.references import loaded as in_use
-from monitors.metrics.references import nulls
-from monitors.metrics.services import measure as measure_windows
 from monitors.stats.mergeable.outcomes import summarise_binary_outcomes
 from monitors.stats.mergeable.window_summary import WindowSummary, merge_windows, summarise_window
 from monitors.summaries.models import StaleWindow

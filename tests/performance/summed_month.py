@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 import numpy as np
 from django.db import connection
 
-from driftline.accounts.models import Project
+from driftline.base.accounts.models import Project
 from inference.registry.models import Version
 from inference.registry.services import create_model
 from monitors.stats.mergeable.outcomes import summarise_binary_outcomes

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from driftline.common.periods import rfc3339
+from driftline.base.periods import rfc3339
 from driftline.demo.api_client import Api
 from tests.flows.installation.running import FEATURES, Installation, make_model
 from tests.ports import free_port

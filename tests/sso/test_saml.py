@@ -10,9 +10,9 @@ from django.core.cache import cache
 from lxml import etree
 from playwright.sync_api import sync_playwright
 
-from driftline.accounts.models import AuditEntry, Membership, User
-from driftline.accounts.services import create_project
-from driftline.accounts.single_sign_on.configuration import (
+from driftline.base.accounts.models import AuditEntry, Membership, User
+from driftline.base.accounts.services import create_project
+from driftline.sign_in.single_sign_on.configuration import (
     ProviderSettings,
     RoleRule,
     SamlSettings,

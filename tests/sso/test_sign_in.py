@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from django.core.cache import cache
 
-from driftline.accounts.models import AuditEntry, Membership, User
-from driftline.accounts.services import create_project
-from driftline.accounts.single_sign_on.configuration import ProviderSettings, RoleRule, SignInSettings
+from driftline.base.accounts.models import AuditEntry, Membership, User
+from driftline.base.accounts.services import create_project
+from driftline.sign_in.single_sign_on.configuration import ProviderSettings, RoleRule, SignInSettings
 from tests.sso.provider import SECRET, Browser, Provider
 
 pytestmark = [pytest.mark.sso, pytest.mark.e2e, pytest.mark.django_db(transaction=True)]

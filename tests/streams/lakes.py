@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 from django.db.models import Sum
 
-from driftline.accounts.models import Project
+from driftline.base.accounts.models import Project
 from driftline_spark.bundle import write_bundle
 from inference.registry.models import Model
 from monitors.definitions.models import SegmentFeature

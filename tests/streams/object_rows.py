@@ -13,8 +13,8 @@ import pyarrow.csv
 import pyarrow.parquet as pq
 from django.db.models import Sum
 
-from driftline.common.clock import now
-from driftline.common.periods import rfc3339
+from driftline.base.clock import now
+from driftline.base.periods import rfc3339
 from inference.prediction_log.models import PredictionChunk, PredictionRow
 from inference.prediction_log.sources.mapping import SourceMapping
 from inference.prediction_log.sources.models import DeadLetter, Source

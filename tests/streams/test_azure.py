@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from driftline.common.errors import Problem
+from driftline.base.errors import Problem
 from inference.prediction_log.models import PredictionRow
-from inference.prediction_log.sources.messages import AdapterFailed
 from inference.prediction_log.sources.models import DeadLetter
 from inference.prediction_log.sources.objects.azure import AzureContainer
 from inference.prediction_log.sources.objects.settings import ObjectsSettings, check_objects
 from inference.prediction_log.sources.objects.store import ObjectInfo, ObjectMissing
+from inference.prediction_log.sources.reading.messages import AdapterFailed
 from inference.registry.models import Model
 from tests.streams.azure_store import ACCOUNT, CONTAINER, KEY, AzureServer, azure_server
 from tests.streams.consumers import consumers_of

@@ -12,8 +12,8 @@ from typing import Any
 import orjson
 import pytest
 
-from driftline.common.clock import now
-from driftline.common.periods import rfc3339
+from driftline.base.clock import now
+from driftline.base.periods import rfc3339
 from inference.prediction_log.models import Label, PredictionRow
 from inference.prediction_log.sources.kafka.settings import KafkaSettings
 from inference.prediction_log.sources.mapping import SourceMapping

@@ -13,9 +13,9 @@ import msgspec
 import pyarrow as pa
 import pytest
 
-from driftline.accounts.models import Project
-from driftline.accounts.scopes import Scope
-from driftline.accounts.services import create_token
+from driftline.base.accounts.access.scopes import Scope
+from driftline.base.accounts.models import Project
+from driftline.base.accounts.services import create_token
 from inference.registry.models import Model
 from monitors.summaries.uploads.models import SummaryBatch
 from tests.streams.lakes import (

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from inference.prediction_log.sources.messages import AdapterFailed
 from inference.prediction_log.sources.objects import gcs
 from inference.prediction_log.sources.objects.gcs import GcsBucket
 from inference.prediction_log.sources.objects.store import ObjectInfo, ObjectMissing
+from inference.prediction_log.sources.reading.messages import AdapterFailed
 from inference.registry.models import Model
 from tests.streams.consumers import consumers_of
 from tests.streams.gcs_store import GcsServer, gcs_server

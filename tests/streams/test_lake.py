@@ -11,11 +11,11 @@ import duckdb
 import pytest
 from django.conf import settings
 
-from driftline.common.clock import now
-from driftline.common.secrets_at_rest import encrypt
+from driftline.base.clock import now
+from driftline.base.keys.secrets_at_rest import encrypt
 from inference.prediction_log.lake.models import Lake, LakeFile
 from inference.prediction_log.lake.settings import LakeSettings
-from inference.prediction_log.lake.store import open_lake, settings_of
+from inference.prediction_log.lake.stores.store import open_lake, settings_of
 from inference.registry.models import Model
 from tests.embedded import CHECKOUT, subprocess_environment
 from tests.streams.object_store import BUCKET, object_server

@@ -7,16 +7,16 @@ from typing import Any
 import orjson
 import pytest
 
-from driftline.common.clock import now
-from driftline.common.periods import rfc3339
+from driftline.base.clock import now
+from driftline.base.periods import rfc3339
 from inference.prediction_log.models import PredictionRow
-from inference.prediction_log.sources.adapters import sample, session_of
 from inference.prediction_log.sources.kinds import read_settings
 from inference.prediction_log.sources.mapping import SourceMapping
-from inference.prediction_log.sources.messages import AdapterFailed
 from inference.prediction_log.sources.models import DeadLetter, Source
 from inference.prediction_log.sources.mqtt.adapter import MqttAdapter
 from inference.prediction_log.sources.mqtt.settings import MqttSettings
+from inference.prediction_log.sources.reading.adapters import sample, session_of
+from inference.prediction_log.sources.reading.messages import AdapterFailed
 from inference.prediction_log.sources.services import create_source, update_source
 from inference.registry.models import Model
 from tests.streams.consumers import (

@@ -8,15 +8,15 @@ import orjson
 import pytest
 from nats.js.api import StreamConfig
 
-from driftline.common.clock import now
-from driftline.common.periods import rfc3339
-from inference.prediction_log.sources.adapters import sample
+from driftline.base.clock import now
+from driftline.base.periods import rfc3339
 from inference.prediction_log.sources.kinds import read_settings
 from inference.prediction_log.sources.mapping import SourceMapping
-from inference.prediction_log.sources.messages import AdapterFailed
 from inference.prediction_log.sources.models import DeadLetter, Source
 from inference.prediction_log.sources.nats.adapter import NatsAdapter
 from inference.prediction_log.sources.nats.settings import NatsSettings
+from inference.prediction_log.sources.reading.adapters import sample
+from inference.prediction_log.sources.reading.messages import AdapterFailed
 from inference.prediction_log.sources.selectors import statuses_of
 from inference.prediction_log.sources.services import create_source
 from inference.registry.models import Model

@@ -9,7 +9,7 @@ import pyarrow.csv
 import pytest
 
 from inference.prediction_log.sources.models import SourceObject
-from inference.prediction_log.sources.positions import ALL_OBJECTS
+from inference.prediction_log.sources.reading.positions import ALL_OBJECTS
 from inference.prediction_log.sources.selectors import statuses_of
 from inference.registry.models import Model
 from tests.streams.consumers import consumers_of

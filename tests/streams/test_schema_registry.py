@@ -13,11 +13,11 @@ from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message_factory import GetMessageClass
 
-from driftline.common.clock import now
+from driftline.base.clock import now
 from inference.prediction_log.sources.kafka.settings import KafkaSettings
 from inference.prediction_log.sources.mapping import SourceMapping
 from inference.prediction_log.sources.models import DeadLetter, Source
-from inference.prediction_log.sources.preview import preview_stream
+from inference.prediction_log.sources.reading.preview import preview_stream
 from inference.prediction_log.sources.services import create_source
 from inference.registry.models import Model
 from tests.inference.prediction_log.sources.registry_server import (

@@ -16,19 +16,19 @@ from typing import Any
 import pytest
 from django.db.models import Sum
 
-from driftline.accounts.models import Project
-from driftline.common.clock import now
-from driftline.common.periods import rfc3339
+from driftline.base.accounts.models import Project
+from driftline.base.clock import now
+from driftline.base.periods import rfc3339
 from inference.prediction_log.items import LabelItem
 from inference.prediction_log.rows.sent_items import SentPrediction
 from inference.registry.models import Model
 from monitors.feed.models import FeedEvent
 from monitors.feed.services import record_event
-from monitors.metrics.models import MetricPoint
+from monitors.metrics.store.models import MetricPoint
 from monitors.sinks.models import Sink, StreamKind
-from monitors.sinks.readers import statuses_of
 from monitors.sinks.services import set_sink
 from monitors.sinks.settings import SinkSettings
+from monitors.sinks.streams.readers import statuses_of
 from tests.embedded import CHECKOUT, subprocess_environment
 from tests.inference.prediction_log.storage.aging import pack_all
 from tests.monitors.sinks.topics import Received, TopicReader, received

@@ -13,13 +13,13 @@ import pytest
 from django.db.models import Sum
 from psycopg2.extras import execute_values
 
-from driftline.common.clock import now
+from driftline.base.clock import now
 from inference.prediction_log.models import PredictionChunk, PredictionRow
-from inference.prediction_log.sources.adapters import sample
 from inference.prediction_log.sources.kinds import read_settings
 from inference.prediction_log.sources.mapping import SourceMapping
-from inference.prediction_log.sources.messages import AdapterFailed
 from inference.prediction_log.sources.models import DeadLetter, Source
+from inference.prediction_log.sources.reading.adapters import sample
+from inference.prediction_log.sources.reading.messages import AdapterFailed
 from inference.prediction_log.sources.selectors import statuses_of
 from inference.prediction_log.sources.services import create_source
 from inference.prediction_log.sources.sql import bigquery

@@ -5,10 +5,10 @@ from io import BytesIO
 
 import numpy as np
 
-from driftline.common.periods import rfc3339
+from driftline.base.periods import rfc3339
 from inference.prediction_log.items import LabelItem
 from inference.prediction_log.rows.sent_items import SentPrediction
-from inference.registry.datasets import store_reference
+from inference.registry.files.datasets import store_reference
 from inference.registry.models import Model
 from monitors.definitions.models import Reference
 from monitors.definitions.services import build_reference

@@ -9,8 +9,8 @@ import pyarrow as pa
 from django.db import transaction
 from django.utils import timezone
 
-from driftline.accounts.models import Project
-from driftline.common.periods import parse_timestamp, rfc3339
+from driftline.base.accounts.models import Project
+from driftline.base.periods import parse_timestamp, rfc3339
 from inference.prediction_log.ingest.request_counts import add_request_counts
 from inference.prediction_log.ingest.store import log_predictions
 from inference.prediction_log.items import BatchResult, LabelItem
@@ -18,13 +18,13 @@ from inference.prediction_log.labels.services import log_labels
 from inference.prediction_log.rows.sent_columns import PredictionBatch, columns_of
 from inference.prediction_log.rows.sent_items import SentPrediction
 from inference.prediction_log.spool.record import EndedRequests, RequestCounts
-from inference.registry.datasets import store_reference
+from inference.registry.files.datasets import store_reference
 from inference.registry.models import Model
 from inference.registry.services import create_model
 from monitors.definitions.models import Reference
 from monitors.definitions.services import build_reference
 from monitors.metrics.services import measure
-from monitors.rules.services import judge
+from monitors.rules.judging.judge import judge
 from monitors.summaries.services import summarise
 
 DAY = datetime(2026, 1, 5, tzinfo=UTC)

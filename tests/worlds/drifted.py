@@ -9,19 +9,19 @@ from django.conf import settings
 from django.core import signing
 from django.utils import timezone
 
-from driftline.accounts.models import ApiToken, CustomRole, Project, User
-from driftline.accounts.scopes import Scope
-from driftline.accounts.services import create_project, create_token, rotate_token
-from driftline.common.periods import Period
-from driftline.models import AppliedConfiguration
+from driftline.base.accounts.access.scopes import Scope
+from driftline.base.accounts.models import ApiToken, CustomRole, Project, User
+from driftline.base.accounts.services import create_project, create_token, rotate_token
+from driftline.base.periods import Period
+from driftline.operations.models import AppliedConfiguration
 from inference.edge.groups import create_group
 from inference.edge.models import Device, DeviceGroup, Release, ReleaseTarget
 from inference.registry.models import Model
 from inference.serving.crashes import QUARANTINE_FILE
-from monitors.alerts.channel_services import create_channel
-from monitors.alerts.handling import handle_transition as alert
-from monitors.alerts.links import Act, link_of
+from monitors.alerts.incidents.handling import handle_transition as alert
 from monitors.alerts.models import Channel, Incident, Silence
+from monitors.alerts.sending.channel_services import create_channel
+from monitors.alerts.sending.links import Act, link_of
 from monitors.alerts.silences import create_silence
 from monitors.annotations.models import Annotation
 from monitors.annotations.services import create_annotation

@@ -6,11 +6,11 @@ from io import BytesIO
 
 from django.conf import settings
 
-from driftline.accounts.models import ApiToken, CustomRole, Invitation, Membership, Project, Team, User
-from driftline.accounts.scopes import Role
-from driftline.accounts.services import create_token
-from driftline.common.periods import rfc3339
-from driftline.common.secrets_at_rest import encrypt
+from driftline.base.accounts.access.scopes import Role
+from driftline.base.accounts.models import ApiToken, CustomRole, Invitation, Membership, Project, Team, User
+from driftline.base.accounts.services import create_token
+from driftline.base.keys.secrets_at_rest import encrypt
+from driftline.base.periods import rfc3339
 from inference.edge.models import Device, DeviceGroup, Release
 from inference.prediction_log.erasure.models import Erasure
 from inference.prediction_log.erasure.services import request_erasure
@@ -26,14 +26,14 @@ from inference.prediction_log.rows.sent_items import SentPrediction
 from inference.prediction_log.sources.dead_letters import RefusedMessage, bury
 from inference.prediction_log.sources.kafka.settings import KafkaSettings
 from inference.prediction_log.sources.mapping import SourceMapping
-from inference.prediction_log.sources.messages import StreamMessage
 from inference.prediction_log.sources.models import DeadLetter, Source, SourcePosition
+from inference.prediction_log.sources.reading.messages import StreamMessage
 from inference.registry.models import Alias, Dataset, Model, Version
 from inference.registry.services import create_model
 from monitors.alerts.models import Channel, Delivery, Incident, Silence
 from monitors.annotations.models import Annotation
 from monitors.definitions.models import CustomMetric, FeatureProfile, Reference, Segment, SegmentFeature
-from monitors.metrics.models import MetricPoint, SegmentSearch
+from monitors.metrics.store.models import MetricPoint, SegmentSearch
 from monitors.optimiser.models import Variant
 from monitors.reports.models import Report
 from monitors.rules.models import Rule, RuleState, Transition

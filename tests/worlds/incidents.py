@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from monitors.alerts.closing import end_alert
-from monitors.alerts.handling import create_alert
+from monitors.alerts.incidents.closing import end_alert
+from monitors.alerts.incidents.handling import create_alert
 from monitors.alerts.models import Incident
 from monitors.rules.models import Transition
 

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from django.db import connection
 
-from driftline.accounts.models import Project
+from driftline.base.accounts.models import Project
 from inference.prediction_log.ingest import arrival
 from inference.prediction_log.ingest.store import store_records
 from inference.prediction_log.items import LabelItem
@@ -18,7 +18,8 @@ from inference.prediction_log.queries.selectors import frame_of, prediction
 from inference.prediction_log.spool.record import FeatureColumn, LoggedBatch
 from inference.prediction_log.tasks import expire
 from inference.registry.models import Model, Version
-from inference.registry.services import external_version, update_model
+from inference.registry.services import update_model
+from inference.registry.versions import external_version
 from tests.inference.prediction_log.storage.aging import grow_old, pack_all
 from tests.worlds.approvals import DAY, make_model
 

@@ -2,9 +2,9 @@
 
 from datetime import timedelta
 
-from driftline.accounts.models import Project
+from driftline.base.accounts.models import Project
 from inference.registry.models import Model
-from monitors.alerts.handling import handle_transition
+from monitors.alerts.incidents.handling import handle_transition
 from monitors.rules.services import create_rule
 from tests.worlds.approvals import DAY, give_reference, log, make_model, rows_of_a_day, work
 

@@ -3,8 +3,8 @@
 from collections.abc import Iterable
 from typing import Any
 
-from monitors.metrics.models import MetricPoint
-from monitors.metrics.storing import save_points, update_points
+from monitors.metrics.store.models import MetricPoint
+from monitors.metrics.store.storing import save_points, update_points
 
 
 def store_points(*points: MetricPoint) -> list[MetricPoint]:

@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 
 from msgspec.structs import replace
 
-from driftline.common.periods import Period
+from driftline.base.periods import Period
 from inference.prediction_log.rows.sent_items import SentPrediction
 from inference.registry.models import Model
 from monitors.reports.building import build

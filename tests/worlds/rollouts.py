@@ -9,15 +9,16 @@ import numpy as np
 from django.db.models import F
 from django.utils import timezone
 
-from driftline.accounts.models import Project
-from driftline.common.ids import new_id, row_ids
-from driftline.common.periods import floor, rfc3339
+from driftline.base.accounts.models import Project
+from driftline.base.ids import new_id, row_ids
+from driftline.base.periods import floor, rfc3339
 from inference.prediction_log.rows.sent_items import SentPrediction
+from inference.registry.deployments import set_shadows
 from inference.registry.models import Autonomy, Deployment, Model, UnpublishedChange, Version
-from inference.registry.services import set_shadows
 from monitors.workflows.engine import advance
 from monitors.workflows.models import Rollout, Run, Step
-from monitors.workflows.services import configure_workflow, start_run
+from monitors.workflows.services import configure_workflow
+from monitors.workflows.starting.starts import start_run
 from tests.inference.onnx_models import classifier_signature
 from tests.worlds.approvals import DAY, count_requests, label, log, make_model, rows_of_a_day, truths
 

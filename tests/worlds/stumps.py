@@ -7,17 +7,18 @@ import msgspec
 import numpy as np
 from django.utils import timezone
 
-from driftline.accounts.models import Project
-from driftline.common.periods import rfc3339
+from driftline.base.accounts.models import Project
+from driftline.base.periods import rfc3339
 from inference.prediction_log.ingest.store import log_predictions
 from inference.prediction_log.items import LabelItem
 from inference.prediction_log.labels.services import log_labels
 from inference.prediction_log.rows.sent_columns import PredictionBatch, columns_of
 from inference.prediction_log.rows.sent_items import SentPrediction
-from inference.registry.datasets import store_reference
+from inference.registry.files.datasets import store_reference
 from inference.registry.lineage import Lineage
 from inference.registry.models import Version
-from inference.registry.services import create_model, upload_version
+from inference.registry.services import create_model
+from inference.registry.versions import upload_version
 from tests.inference.runtime.variants.small_models import stumps
 
 DAY = datetime(2026, 1, 5, tzinfo=UTC)

@@ -9,7 +9,7 @@ from django.conf import settings
 from django.db import connection
 from msgspec.structs import replace
 
-from driftline.invariants import check_all
+from driftline.operations.invariants import check_all
 from inference.prediction_log.rows.sent_items import SentPrediction
 from inference.registry.models import Model
 from inference.registry.services import update_model

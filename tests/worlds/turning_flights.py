@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from driftline.common.clock import now
+from driftline.base.clock import now
 from inference.prediction_log.ingest.store import store_records
 from inference.prediction_log.items import LabelItem
 from inference.prediction_log.labels.services import log_labels

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from inference.prediction_log.rows.sent_items import SentPrediction
-from inference.registry.datasets import store_reference
+from inference.registry.files.datasets import store_reference
 from inference.registry.models import Model
 from monitors.definitions.models import Reference
 from monitors.definitions.services import build_reference

@@ -1,4 +1,4 @@
-"""Tells which keys the log, the spool and the jobs need, and which of them cannot be opened."""
+"""Reports which keys the log, the spool and the jobs need, and which of them cannot be opened."""
 
 import uuid
 from collections import Counter

@@ -1,4 +1,4 @@
-"""Gives a home a new master key and wraps the log's keys anew under it; no chunk is touched.
+"""Adds a new master key to a home and wraps the log's keys anew under it; no chunk is touched.
 
 What serving processes wrapped lies on the disk for hours at most and is left as it is: the master key of before stays
 in the file until the next rotation, and longer where something still names it. Killed anywhere, the file holds every
@@ -11,7 +11,7 @@ from pathlib import Path
 
 from django.db import transaction
 
-from driftline.common.key_files import only_rotation, write_keys
+from driftline.base.keys.key_files import only_rotation, write_keys
 from inference.prediction_log.encryption.sealed_chunks import make_key
 from inference.prediction_log.models import LogKey
 from inference.prediction_log.spool.sealing import (

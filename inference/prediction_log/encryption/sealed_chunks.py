@@ -16,7 +16,7 @@ from django.db import connection
 from django.db.models import Min
 from django.db.models.functions import Coalesce, Now
 
-from driftline.common.errors import Problem
+from driftline.base.errors import Problem
 from inference.prediction_log.models import LogKey, PredictionChunk
 from inference.prediction_log.spool.sealing import (
     KeyMissing,
@@ -71,7 +71,7 @@ def _seal(head: bytes, key: bytes, content: bytes) -> bytes:
 
 
 def _key_in_use() -> tuple[uuid.UUID, bytes]:
-    """Give the newest key, if it is young and opens, else a new one; it is asked for each time, for it may be gone."""
+    """Return the newest key, if it is young and opens, else a new one; it is read each time, for it may be deleted."""
     with (
         connection.cursor() as cursor
     ):  # made from a query set, the question costs more than to seal twenty batches
@@ -132,7 +132,7 @@ def is_sealed(stored: bytes | memoryview) -> bool:
 
 
 def open_stored(stored: bytes | memoryview) -> bytes | memoryview:
-    """Give the Arrow stream that a chunk holds, whether it is sealed or not; raises LogUnreadable."""
+    """Return the Arrow stream that a chunk holds, whether it is sealed or not; raises LogUnreadable."""
     if not is_sealed(stored):
         return stored
     head = bytes(stored[:_HEAD_BYTES])

@@ -4,10 +4,10 @@ from django.http import HttpRequest
 from ninja import Router
 from ninja.responses import Status
 
-from driftline.accounts.http_auth import Scoped, caller_of
-from driftline.accounts.scopes import SCOPE_OF, Scope
-from driftline.common.paging import PAGE_SIZE, page
-from driftline.common.responses import Page
+from driftline.base.accounts.access.http_auth import Scoped, caller_of
+from driftline.base.accounts.access.scopes import SCOPE_OF, Scope
+from driftline.base.http.paging import PAGE_SIZE, page
+from driftline.base.http.responses import Page
 from inference.prediction_log.erasure.schemas import ErasureOut
 from inference.prediction_log.erasure.selectors import erasures_of, get_erasure
 from inference.prediction_log.erasure.services import request_erasure

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from driftline.common.hooks import Hook
+from driftline.base.hooks import Hook
 from inference.prediction_log.erasure.work import Step
 
 

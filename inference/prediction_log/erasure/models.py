@@ -4,8 +4,8 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 
-from driftline.accounts.models import Project
-from driftline.common.leased_work import LeasedQuerySet, LeasedWork
+from driftline.base.accounts.models import Project
+from driftline.base.work.leased_work import LeasedQuerySet, LeasedWork
 
 
 class Erasure(LeasedWork):

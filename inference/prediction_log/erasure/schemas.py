@@ -2,7 +2,7 @@
 
 from typing import Annotated, Self
 
-from driftline.common.responses import ResponseBody, Time, one_of
+from driftline.base.http.responses import ResponseBody, Time, one_of
 from inference.prediction_log.erasure.models import Erasure
 
 

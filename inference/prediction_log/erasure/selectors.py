@@ -2,8 +2,8 @@
 
 from django.db.models import QuerySet
 
-from driftline.accounts.models import Project
-from driftline.common.errors import not_found
+from driftline.base.accounts.models import Project
+from driftline.base.errors import not_found
 from inference.prediction_log.erasure.models import Erasure
 
 

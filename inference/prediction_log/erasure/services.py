@@ -11,17 +11,17 @@ from django.db import DatabaseError, IntegrityError, connection, transaction
 from django.db.models import Q
 from django.db.models.functions import Now
 
-from driftline.accounts.models import Project
-from driftline.accounts.services import record_audit
-from driftline.common.advisory_locks import AdvisoryLock, session_lock
-from driftline.common.errors import Problem
-from driftline.common.ids import ID_LENGTH, is_valid_id
-from driftline.common.lease import LeaseLost
-from driftline.common.leased_work import AttemptFailed, LeasedQuerySet, WorkLease, attempt
-from driftline.common.task_queue import Task, enqueue
-from inference.prediction_log.erasure import dead_letters, events, files, jobs, lake, rows, spool
+from driftline.base.accounts.models import Project
+from driftline.base.accounts.services import record_audit
+from driftline.base.errors import Problem
+from driftline.base.ids import ID_LENGTH, is_valid_id
+from driftline.base.work.advisory_locks import AdvisoryLock, session_lock
+from driftline.base.work.lease import LeaseLost
+from driftline.base.work.leased_work import AttemptFailed, LeasedQuerySet, WorkLease, attempt
+from driftline.base.work.task_queue import Task, enqueue
 from inference.prediction_log.erasure.hooks import list_later_steps
 from inference.prediction_log.erasure.models import Erasure
+from inference.prediction_log.erasure.places import dead_letters, events, files, jobs, lake, rows, spool
 from inference.prediction_log.erasure.work import Blocked, SliceOver, Step, Work, seal, work_of
 from inference.prediction_log.events.models import EventHalf
 from inference.prediction_log.models import Label, PredictionChunk, PredictionRow, UnsentLabel
@@ -84,7 +84,7 @@ def hash_key(project: Project, key: str) -> str:
 
 
 def _begun_again(erasure: Erasure, actor: str) -> Erasure:
-    """Have an erasure that failed tried again, in the caller's transaction; any other is under way."""
+    """Schedule another try of an erasure that failed, in the caller's transaction; any other is under way."""
     if Erasure.objects.filter(pk=erasure.pk).failed().begin_again():
         record_audit(project=erasure.project, actor=actor, action="subject.erase_again", subject=str(erasure))
         enqueue(Task.LONG_WORK)
@@ -144,7 +144,7 @@ def _do(work: Work, name: str, step: Step) -> None:
 
 
 def _vacuum() -> None:
-    """Let the database overwrite what was deleted."""
+    """Allow the database to overwrite what was deleted."""
     if connection.in_atomic_block:
         return
     with connection.cursor() as cursor:

@@ -8,9 +8,9 @@ from typing import Any
 
 import msgspec
 
-from driftline.accounts.models import Project
-from driftline.common.leased_work import WorkLease
-from driftline.common.secrets_at_rest import decrypt, encrypt
+from driftline.base.accounts.models import Project
+from driftline.base.keys.secrets_at_rest import decrypt, encrypt
+from driftline.base.work.leased_work import WorkLease
 from inference.prediction_log.erasure.models import Erasure
 from inference.prediction_log.erasure.subject import ErasedRow, Subject
 from inference.registry.models import Model

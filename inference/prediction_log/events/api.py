@@ -9,12 +9,12 @@ from ninja import Router
 from ninja.params.functions import Query
 from ninja.responses import Status
 
-from driftline.accounts.http_auth import Caller, Scoped, caller_of
-from driftline.accounts.projects import refuse_archived
-from driftline.accounts.scopes import SCOPE_OF
-from driftline.common.clock import now
-from driftline.common.errors import Problem
-from driftline.common.request_values import read_body
+from driftline.base.accounts.access.http_auth import Caller, Scoped, caller_of
+from driftline.base.accounts.access.scopes import SCOPE_OF
+from driftline.base.accounts.projects import refuse_archived
+from driftline.base.clock import now
+from driftline.base.errors import Problem
+from driftline.base.http.request_values import read_body
 from inference.prediction_log.api import row_budget
 from inference.prediction_log.events.cloud_events import (
     STRUCTURED,

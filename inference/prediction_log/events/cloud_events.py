@@ -7,10 +7,10 @@ from typing import Any
 
 import orjson
 
-from driftline.common.errors import invalid
-from driftline.common.ids import ID_LENGTH, is_valid_id
-from driftline.common.periods import parse_timestamp
-from driftline.common.strict_json import printable, read_json
+from driftline.base.errors import invalid
+from driftline.base.ids import ID_LENGTH, is_valid_id
+from driftline.base.periods import parse_timestamp
+from driftline.base.strict_json import printable, read_json
 from inference.prediction_log.events.models import EventHalf
 from inference.prediction_log.rows.sent_items import Refused, check_version
 from inference.registry.models import Model

@@ -17,9 +17,9 @@ from django.db import transaction
 from django.db.models import QuerySet, Sum
 from django.db.models.functions import Length
 
-from driftline.common.advisory_locks import AdvisoryLock, lock
-from driftline.common.errors import Problem, invalid
-from driftline.common.periods import rfc3339
+from driftline.base.errors import Problem, invalid
+from driftline.base.periods import rfc3339
+from driftline.base.work.advisory_locks import AdvisoryLock, lock
 from inference.prediction_log.events.models import EventHalf
 from inference.prediction_log.events.payloads import answer_of, features_of, read_rows
 from inference.prediction_log.ingest.parsing import parse_predictions
@@ -99,7 +99,7 @@ def _join(half: EventHalf, other: EventHalf, halves: QuerySet[EventHalf], now: d
 
 # -- many halves at once -----------------------------------------------------------------------------------------------
 def lock_halves(model: Model) -> None:
-    """Let one writer at a time keep halves of a model, so that of two that come at once one finds the other."""
+    """Lock the halves of a model for one writer at a time, so that of two that come at once one finds the other."""
     lock(AdvisoryLock.EVENT_HALVES, model.pk)
 
 

@@ -8,8 +8,8 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from driftline.common.errors import Problem, invalid
-from driftline.common.strict_json import escape_pointer, printable
+from driftline.base.errors import Problem, invalid
+from driftline.base.strict_json import escape_pointer, printable
 from inference.prediction_log.ingest.parsing import MAX_ITEMS, too_many_predictions
 from inference.prediction_log.rows.sent_items import NUMERIC_TASKS
 from inference.signatures import Signature

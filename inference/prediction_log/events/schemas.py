@@ -2,7 +2,7 @@
 
 from typing import Literal
 
-from driftline.common.responses import ResponseBody
+from driftline.base.http.responses import ResponseBody
 
 
 class WaitingEventOut(ResponseBody, frozen=True):

@@ -10,19 +10,19 @@ from ninja import Router
 from ninja.params.functions import Query
 from ninja.responses import Status
 
-from driftline.accounts.http_auth import Caller, Scoped, caller_of
-from driftline.accounts.scopes import SCOPE_OF, Scope
-from driftline.common.clock import now
-from driftline.common.downloads import Download
-from driftline.common.errors import invalid
-from driftline.common.exports import CSV, PARQUET
-from driftline.common.paging import PAGE_SIZE, page
-from driftline.common.request_values import media_type, moment, refuse_parameter
-from driftline.common.responses import Page, files
-from driftline.common.strict_json import printable
+from driftline.base.accounts.access.http_auth import Caller, Scoped, caller_of
+from driftline.base.accounts.access.scopes import SCOPE_OF, Scope
+from driftline.base.clock import now
+from driftline.base.errors import invalid
+from driftline.base.http.downloads import Download
+from driftline.base.http.exports import CSV, PARQUET
+from driftline.base.http.paging import PAGE_SIZE, page
+from driftline.base.http.request_values import media_type, moment, refuse_parameter
+from driftline.base.http.responses import Page, files
+from driftline.base.strict_json import printable
 from inference.prediction_log.imports import bad_rows, services
-from inference.prediction_log.imports.layout import FileLayout
 from inference.prediction_log.imports.models import Import
+from inference.prediction_log.imports.reading.layout import FileLayout
 from inference.prediction_log.imports.schemas import ImportOut, TakenImportOut
 from inference.prediction_log.imports.selectors import get_import, imports_of
 from inference.prediction_log.models import PredictionRole
@@ -87,7 +87,7 @@ def list_imports(
 
 @router.get("/models/{name}/imports/{int:import_id}", auth=Scoped(Scope.READ), response=ImportOut)
 def read_import(request: HttpRequest, name: str, import_id: int) -> ImportOut:
-    """Tell how far an import is; `rows` are read, `accepted` were new, `rejected` are in the file of bad rows."""
+    """Return how far an import is; `rows` are read, `accepted` were new, `rejected` are in the file of bad rows."""
     return ImportOut.of(get_import(model=_model(request, name), import_id=import_id))
 
 

@@ -13,12 +13,12 @@ from typing import BinaryIO
 
 from django.conf import settings
 
-from driftline.common.errors import Problem
-from driftline.common.exports import write_csv
-from inference.prediction_log.imports.cells import RowFault
-from inference.prediction_log.imports.layout import OWN_PREFIX
+from driftline.base.errors import Problem
+from driftline.base.http.exports import write_csv
 from inference.prediction_log.imports.models import Import
-from inference.prediction_log.imports.source import Block
+from inference.prediction_log.imports.reading.cells import RowFault
+from inference.prediction_log.imports.reading.layout import OWN_PREFIX
+from inference.prediction_log.imports.reading.source import Block
 from inference.prediction_log.spool.privacy import KEEP
 from inference.registry.selectors import privacy_of
 

@@ -10,11 +10,11 @@ from django.db import transaction
 from inference.data_files.columns import FileKind, FileReading
 from inference.data_files.preview import reading_for
 from inference.prediction_log.imports import staging
-from inference.prediction_log.imports.layout import FileLayout
 from inference.prediction_log.imports.models import Import, UploadedFile
+from inference.prediction_log.imports.reading.layout import FileLayout
 from inference.prediction_log.imports.services import ARRIVING, FileSender, import_read_file, to_utf_8
 from inference.prediction_log.imports.staging import ReadingChoice
-from inference.registry.datasets import store_reference
+from inference.registry.files.datasets import store_reference
 from inference.registry.models import Dataset
 
 PARQUET = "application/vnd.apache.parquet"

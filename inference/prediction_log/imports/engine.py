@@ -10,21 +10,26 @@ import msgspec
 import numpy as np
 from django.conf import settings
 
-from driftline.common.clock import now
-from driftline.common.leased_work import WorkLease
+from driftline.base.clock import now
+from driftline.base.work.leased_work import WorkLease
 from inference.prediction_log.imports.bad_rows import add_bad_rows
-from inference.prediction_log.imports.cells import Refusals, RowFault
-from inference.prediction_log.imports.formats import open_source, reading_of
-from inference.prediction_log.imports.layout import FileLayout
 from inference.prediction_log.imports.models import Import
-from inference.prediction_log.imports.predictions import Reading, read_ids, read_labels, read_predictions
-from inference.prediction_log.imports.row_list import ImportedRows, add_rows
-from inference.prediction_log.imports.source import (
+from inference.prediction_log.imports.reading.cells import Refusals, RowFault
+from inference.prediction_log.imports.reading.formats import open_source, reading_of
+from inference.prediction_log.imports.reading.layout import FileLayout
+from inference.prediction_log.imports.reading.predictions import (
+    Reading,
+    read_ids,
+    read_labels,
+    read_predictions,
+)
+from inference.prediction_log.imports.reading.source import (
     Block,
     FilePosition,
     RowSource,
     UnreadableFile,
 )
+from inference.prediction_log.imports.row_list import ImportedRows, add_rows
 from inference.prediction_log.ingest.arrival import in_arrival_week
 from inference.prediction_log.ingest.store import log_predictions
 from inference.prediction_log.items import BatchResult, ItemFault
@@ -161,7 +166,7 @@ def _row_fault(fault: ItemFault) -> RowFault:
 
 @contextmanager
 def bounded_memory(budget: int) -> Iterator[None]:
-    """Let this process grow by so many bytes and no more: a small file can hold what fits into no memory.
+    """Allow this process to grow by so many bytes and no more: a small file can hold what fits into no memory.
 
     Raises UnreadableFile when that is not enough.
     """

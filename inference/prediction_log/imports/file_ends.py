@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from datetime import datetime
 
-from driftline.common.periods import end_of, floor
+from driftline.base.periods import end_of, floor
 from inference.prediction_log.imports.models import Import
 from inference.prediction_log.queries.event_clock import event_now, event_nows
 from inference.prediction_log.queries.selectors import newest_arrival
@@ -30,7 +30,7 @@ def ended_until(*, model: Model, now: datetime) -> datetime:
 
 
 def have_ended[Key](windows: Mapping[Key, tuple[int, datetime]], *, now: datetime) -> set[Key]:
-    """Tell which windows, by model id and end, have ended; only models that are behind their window are asked twice."""
+    """Return which windows, by model id and end, have ended; only models behind their window are asked twice."""
     models = Model.objects.filter(pk__in={model_id for model_id, _ in windows.values()})
     clocks = event_nows(models=models, now=now)
     behind = {model_id for model_id, end in windows.values() if end > clocks[model_id]}

@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from driftline.common.advisory_locks import AdvisoryLock, session_lock
-from driftline.common.leased_work import WorkLease, claim
+from driftline.base.work.advisory_locks import AdvisoryLock, session_lock
+from driftline.base.work.leased_work import WorkLease, claim
 from inference.prediction_log.imports.models import Import
 
 

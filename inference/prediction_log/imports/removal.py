@@ -12,11 +12,11 @@ import pyarrow.compute as pc
 from django.db import IntegrityError, transaction
 from django.db.models import Q
 
-from driftline.accounts.services import record_audit
-from driftline.common.errors import Problem
-from driftline.common.leased_work import WorkLease
-from driftline.common.periods import day_of, from_us
-from driftline.common.task_queue import Task, enqueue
+from driftline.base.accounts.services import record_audit
+from driftline.base.errors import Problem
+from driftline.base.periods import day_of, from_us
+from driftline.base.work.leased_work import WorkLease
+from driftline.base.work.task_queue import Task, enqueue
 from inference.prediction_log.imports import row_list
 from inference.prediction_log.imports.bad_rows import KEPT_FOR
 from inference.prediction_log.imports.models import Import
@@ -48,7 +48,7 @@ def check_removable(job: Import) -> None:
 
 
 def request_removal(*, job: Import, actor: str) -> Import:
-    """Have a worker take the rows of an import out of the log; raises Problem where that cannot be."""
+    """Ask a worker to take the rows of an import out of the log; raises Problem where that cannot be."""
     try:
         with transaction.atomic():
             locked = (

@@ -2,7 +2,7 @@
 
 from django.db.models import QuerySet
 
-from driftline.common.errors import not_found
+from driftline.base.errors import not_found
 from inference.prediction_log.imports.models import Import
 from inference.registry.models import Model
 

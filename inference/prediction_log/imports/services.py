@@ -16,28 +16,32 @@ from django.conf import settings
 from django.db import IntegrityError, transaction
 from django.db.models import Q
 
-from driftline.accounts.quotas import refuse_full
-from driftline.accounts.services import record_audit
-from driftline.common.clock import now
-from driftline.common.errors import Problem, invalid
-from driftline.common.lease import LeaseLost
-from driftline.common.leased_work import LeasedQuerySet, WorkLease
-from driftline.common.machine_paths import without_folders
-from driftline.common.strict_json import printable
-from driftline.common.task_queue import Task, enqueue
-from driftline.common.uploads import MAX_UPLOAD_BYTES, receive_file
+from driftline.base.accounts.quotas import refuse_full
+from driftline.base.accounts.services import record_audit
+from driftline.base.clock import now
+from driftline.base.errors import Problem, invalid
+from driftline.base.http.uploads import MAX_UPLOAD_BYTES, receive_file
+from driftline.base.processes.machine_paths import without_folders
+from driftline.base.strict_json import printable
+from driftline.base.work.lease import LeaseLost
+from driftline.base.work.leased_work import LeasedQuerySet, WorkLease
+from driftline.base.work.task_queue import Task, enqueue
 from inference.data_files.columns import ColumnRole, FileReading
 from inference.data_files.formats import FileFormat, UnreadableText
 from inference.data_files.preview import UnreadableHead, transcode
 from inference.data_files.unseen import reading_as_named
 from inference.prediction_log.imports import bad_rows, engine, removal, staging
-from inference.prediction_log.imports.csv_source import examine_csv
-from inference.prediction_log.imports.formats import open_source
-from inference.prediction_log.imports.layout import FileLayout, layout_of_labels, layout_of_predictions
 from inference.prediction_log.imports.lease import BeingWorkedOn, leased
 from inference.prediction_log.imports.models import UNFINISHED, Import, UploadedFile
-from inference.prediction_log.imports.predictions import Reading, read_predictions
-from inference.prediction_log.imports.source import RowSource, UnreadableFile
+from inference.prediction_log.imports.reading.csv_source import examine_csv
+from inference.prediction_log.imports.reading.formats import open_source
+from inference.prediction_log.imports.reading.layout import (
+    FileLayout,
+    layout_of_labels,
+    layout_of_predictions,
+)
+from inference.prediction_log.imports.reading.predictions import Reading, read_predictions
+from inference.prediction_log.imports.reading.source import RowSource, UnreadableFile
 from inference.prediction_log.rows.sent_items import Refused, check_version
 from inference.prediction_log.rows_kept import refuse_without_rows
 from inference.registry.models import Model

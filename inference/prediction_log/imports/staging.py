@@ -16,10 +16,10 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import QuerySet
 
-from driftline.common.clock import now
-from driftline.common.errors import FieldFault, Problem, not_found
-from driftline.common.strict_json import escape_pointer, printable
-from driftline.common.uploads import MAX_UPLOAD_BYTES, receive_file
+from driftline.base.clock import now
+from driftline.base.errors import FieldFault, Problem, not_found
+from driftline.base.http.uploads import MAX_UPLOAD_BYTES, receive_file
+from driftline.base.strict_json import escape_pointer, printable
 from inference.data_files.columns import ColumnRole, FileKind, FileReading, WrongReading, check_reading
 from inference.data_files.guesses import KnownModel
 from inference.data_files.preview import FileHead, Preview, UnreadableHead, preview, read_head, reading_for
@@ -131,7 +131,7 @@ def remember(file: UploadedFile, kind: FileKind, reading: FileReading) -> None:
 
 
 def lock_waiting(file: UploadedFile) -> None:
-    """Let one caller confirm a file, in the caller's transaction; raises Problem 409 where another one has."""
+    """Lock a file for one caller to confirm, in the caller's transaction; raises Problem 409 where another one has."""
     locked = UploadedFile.objects.select_for_update().filter(pk=file.pk, confirmed_at=None).first()
     if locked is None:
         raise Problem(

@@ -12,7 +12,7 @@ from functools import partial
 
 from django.db import connection, transaction
 
-from driftline.common.advisory_locks import AdvisoryLock, lock
+from driftline.base.work.advisory_locks import AdvisoryLock, lock
 from inference.prediction_log.storage import partitions
 
 _clock = "clock_timestamp()"

@@ -1,4 +1,4 @@
-"""Lets requests that come while others commit share the next commit: what a commit costs is then paid once for all.
+"""Makes requests that come while others commit share the next commit: what a commit costs is then paid once for all.
 
 Nobody waits for company: with a turn free, a request commits at once and alone.
 """

@@ -9,8 +9,8 @@ import numpy as np
 from django.conf import settings
 from numpy.typing import NDArray
 
-from driftline.common.periods import DAY_US, day_of, start_of_day, to_us
-from driftline.common.strict_json import escape_pointer, printable
+from driftline.base.periods import DAY_US, day_of, start_of_day, to_us
+from driftline.base.strict_json import escape_pointer, printable
 from inference.prediction_log.items import ItemFault
 from inference.prediction_log.queries.event_clock import event_now
 from inference.prediction_log.queries.plain_features import find_plain_features

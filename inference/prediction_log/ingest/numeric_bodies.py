@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
+from driftline.base.errors import UNREADABLE
 from inference.prediction_log.rows.sent_items import OPTIONAL_FIELDS, SentPrediction
 
 _WORTH_A_DECODER = 16 << 10  # bytes: below, making one for names not seen before costs more than it saves
@@ -28,13 +29,13 @@ class Decoders(NamedTuple):
 
 
 def decoders_like(body: bytes) -> Decoders | None:
-    """Give the decoders for bodies whose items look like the first of `body`; None where it holds more than numbers."""
+    """Return the decoders for bodies whose items look like the first of `body`; None if it holds more than numbers."""
     if len(body) < _WORTH_A_DECODER:
         return None
     first = _FEATURES.search(body, 0, _LOOKED_AT)
     try:
         features = msgspec.json.decode(first[1], type=dict[str, float | None]) if first else {}
-    except msgspec.DecodeError:
+    except UNREADABLE:
         return None
     can_be_fields = features and all(map(_NAME_OF_A_FIELD.fullmatch, features))
     return _decoders(tuple(features)) if can_be_fields else None

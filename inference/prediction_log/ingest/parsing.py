@@ -10,10 +10,10 @@ import msgspec
 import numpy as np
 from msgspec import UNSET, Struct, UnsetType
 
-from driftline.common.errors import Problem, invalid
-from driftline.common.ids import ID_LENGTH, is_valid_id
-from driftline.common.periods import parse_timestamp
-from driftline.common.strict_json import (
+from driftline.base.errors import UNREADABLE, Problem, invalid
+from driftline.base.ids import ID_LENGTH, is_valid_id
+from driftline.base.periods import parse_timestamp
+from driftline.base.strict_json import (
     MAX_DEPTH,
     check_depth,
     decode_json,
@@ -228,7 +228,7 @@ def _decode(body: bytes, decoders: Decoders, *, lines: bool) -> _Decoded | None:
         if lines:
             return _Decoded(decoders.line.decode_lines(body), None, 0, decoders.numbers)
         envelope = decoders.envelope.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except UNREADABLE:
         return None
     rows, sent_at = msgspec.structs.astuple(envelope)
     colons = 1 if sent_at is UNSET else 2 + (sent_at or "").count(":")
@@ -255,7 +255,7 @@ def _read(
 
 
 def _read_typed(body: bytes, decoded: _Decoded | None) -> tuple[list[_Row], str | None, list[bytes]] | None:
-    """Give what was decoded, unless a key of it was lost."""
+    """Return what was decoded, unless a key of it was lost."""
     if decoded is None:
         return None
     canonicals = [_encoder.encode(row) for row in decoded.rows]

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 from django.db import connection
 
-from driftline.accounts.services import note_token_use
+from driftline.base.accounts.services import note_token_use
 from inference.prediction_log.models import RequestCount
 from inference.prediction_log.signals import requests_counted
 from inference.prediction_log.spool.record import RequestCounts

@@ -4,10 +4,10 @@ import math
 import time
 from collections.abc import Callable
 
-from driftline.accounts.models import Project
-from driftline.accounts.quotas import refuse_full
-from driftline.common.errors import Problem
-from driftline.common.rate_budget import Budget, describe_quota, quota_of
+from driftline.base.accounts.models import Project
+from driftline.base.accounts.quotas import refuse_full
+from driftline.base.errors import Problem
+from driftline.base.http.rate_budget import Budget, describe_quota, quota_of
 
 
 class RowBudget:

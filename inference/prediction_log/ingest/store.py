@@ -13,8 +13,8 @@ import numpy as np
 from django.db import InterfaceError, OperationalError, connection
 from numpy.typing import NDArray
 
-from driftline.common.errors import Problem
-from driftline.common.work import touch
+from driftline.base.errors import Problem
+from driftline.base.work.work_rows import touch
 from inference.prediction_log.encryption.sealed_chunks import sealer
 from inference.prediction_log.ingest.arrival import in_arrival_week
 from inference.prediction_log.ingest.group_commit import GroupCommit
@@ -238,7 +238,7 @@ def _parts_of(place: int, request: _Request) -> Iterator[_Part]:
 
 
 def _make_version(model: Model, name: str) -> _Version:
-    from inference.registry.services import external_version  # loads ONNX, which a serving host lacks
+    from inference.registry.versions import external_version
 
     made = external_version(model=model, version=name)  # or found, where another request made it meanwhile
     return _Version(made.pk, msgspec.convert(made.signature, Signature) if made.signature else None)

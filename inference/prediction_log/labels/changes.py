@@ -11,7 +11,7 @@ from typing import NamedTuple
 from django.db import connection
 from django.db.models import Min
 
-from driftline.common.periods import day_of, floor, from_us, to_us
+from driftline.base.periods import day_of, floor, from_us, to_us
 from inference.prediction_log.labels.selectors import Holding, current_labels
 from inference.prediction_log.models import LabelChange
 from inference.prediction_log.signals import days_changed

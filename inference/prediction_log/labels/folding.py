@@ -10,7 +10,7 @@ from datetime import date, timedelta
 
 from django.db import connection, transaction
 
-from driftline.common.periods import start_of_day
+from driftline.base.periods import start_of_day
 from inference.prediction_log.encryption.sealed_chunks import ChunkDamaged, sealer
 from inference.prediction_log.labels import services as label_log
 from inference.prediction_log.labels.rows import PREDICTION

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from django.db import connection
 
-from driftline.common.periods import to_us
+from driftline.base.periods import to_us
 from inference.prediction_log.storage import binary_copy
 from inference.prediction_log.storage.array_literals import integer_array, text_array
 
@@ -99,7 +99,7 @@ def add_labels(model_id: int, labels: Sequence[NewLabel], *, source: str, now: d
 
 
 def supersede(model_id: int, ids: Iterable[str]) -> None:
-    """Have none of the stored revisions under these ids hold any more."""
+    """Mark all stored revisions under these ids as no longer current."""
     with connection.cursor() as cursor:
         cursor.execute(
             "UPDATE inference_label SET is_current = false "

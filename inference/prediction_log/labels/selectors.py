@@ -13,7 +13,7 @@ import pyarrow as pa
 from django.db import connection
 from django.db.models import Q
 
-from driftline.common.periods import day_of, to_us
+from driftline.base.periods import day_of, to_us
 from inference.prediction_log.encryption.sealed_chunks import ChunkDamaged
 from inference.prediction_log.labels.rows import PREDICTION
 from inference.prediction_log.models import Label, PredictionChunk

@@ -6,11 +6,11 @@ from typing import Any
 
 from django.db import connection, transaction
 
-from driftline.common import advisory_locks
-from driftline.common.advisory_locks import AdvisoryLock
-from driftline.common.errors import FieldFault, Problem
-from driftline.common.periods import floor, from_us
-from driftline.common.work import touch
+from driftline.base.errors import FieldFault, Problem
+from driftline.base.periods import floor, from_us
+from driftline.base.work import advisory_locks
+from driftline.base.work.advisory_locks import AdvisoryLock
+from driftline.base.work.work_rows import touch
 from inference.prediction_log.items import BatchResult, ItemFault, ItemResult, LabelItem, class_text
 from inference.prediction_log.labels.changes import record_label_changes
 from inference.prediction_log.labels.rows import (
@@ -58,7 +58,7 @@ def lock(model_id: int, *, exclusive: bool) -> None:
 
 
 def lock_summaries(model_id: int) -> None:
-    """Let one process at a time change the summaries of a model. Take this lock before that of the labels."""
+    """Lock the summaries of a model: one process at a time changes them. Take this lock before that of the labels."""
     advisory_locks.lock(AdvisoryLock.SUMMARIES, model_id)
 
 

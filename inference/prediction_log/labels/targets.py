@@ -54,7 +54,7 @@ class Searched:
     rows: list[PackedRow] = field(default_factory=list)
 
     def is_out_of_date(self) -> bool:
-        """Tell, under the lock, whether an erasure has moved or taken what was found."""
+        """Return, under the lock, whether an erasure has moved or taken what was found."""
         return not are_in_place(self.rows)
 
 

@@ -6,11 +6,11 @@ from ninja.params.functions import Query
 from ninja.responses import Status
 from pydantic import Field
 
-from driftline.accounts.http_auth import Scoped, caller_of
-from driftline.accounts.scopes import SCOPE_OF, Scope
-from driftline.common.bodies import Body
-from driftline.common.paging import PAGE_SIZE, page
-from driftline.common.responses import Page
+from driftline.base.accounts.access.http_auth import Scoped, caller_of
+from driftline.base.accounts.access.scopes import SCOPE_OF, Scope
+from driftline.base.http.bodies import Body
+from driftline.base.http.paging import PAGE_SIZE, page
+from driftline.base.http.responses import Page
 from inference.prediction_log.lake import services
 from inference.prediction_log.lake.schemas import LakeFileOut, LakeOut
 from inference.prediction_log.lake.selectors import content_of, files_of, find_lake
@@ -39,7 +39,7 @@ def read_lake(request: HttpRequest) -> LakeOut:
 
 @router.put("/lake", auth=_CHANGES, response=LakeOut)
 def put_lake(request: HttpRequest, body: LakeIn) -> LakeOut:
-    """Give the project a lake, or change how it is reached: every finished day that the log holds is written to it.
+    """Set the project's lake, or change how it is reached: every finished day that the log holds is written to it.
 
     It stays where its files are: 409 for another place while there are any.
     """

@@ -11,9 +11,9 @@ from django.db.models import DateTimeField, Exists, F, Max, OuterRef, Q
 from django.db.models.expressions import Combinable
 from django.db.models.functions import Cast, Coalesce, Greatest, Now
 
-from driftline.common.clock import now
-from driftline.common.leased_work import LeasedQuerySet
-from driftline.common.periods import start_of_day
+from driftline.base.clock import now
+from driftline.base.periods import start_of_day
+from driftline.base.work.leased_work import LeasedQuerySet
 from inference.prediction_log.lake.models import Lake, LakeFile, LakeFiles
 from inference.prediction_log.models import TouchedPeriod
 from inference.prediction_log.queries.selectors import days_with_rows
@@ -28,7 +28,7 @@ _DAY = timedelta(days=1)
 def note_changed_days(
     model: Model, days: Iterable[date], *, settled_after: timedelta = SETTLED_AFTER
 ) -> None:
-    """Have days written, or written again, in the caller's transaction; does nothing where there is no lake."""
+    """Schedule days to be written, also again, in the caller's transaction; does nothing where there is no lake."""
     changed = sorted(set(days))
     if not changed or not Lake.objects.filter(project=model.project_id).exists():
         return
@@ -47,7 +47,7 @@ def note_changed_days(
 
 
 def note_all_days(model: Model) -> None:
-    """Have every day written that the log holds rows of, in the caller's transaction."""
+    """Schedule every day that the log holds rows of to be written, in the caller's transaction."""
     if model.rows_kept == RowsKept.NONE:
         return
     note_changed_days(model, days_with_rows(model), settled_after=timedelta())

@@ -6,7 +6,7 @@ from datetime import date, timedelta
 from django.db.models import Exists, OuterRef, Q
 from django.db.models.functions import Now
 
-from driftline.common.periods import start_of_day
+from driftline.base.periods import start_of_day
 from inference.prediction_log.lake.days import note_changed_days
 from inference.prediction_log.lake.models import Lake, LakeFile
 from inference.prediction_log.models import LabelChange, PredictionChunk
@@ -59,7 +59,7 @@ def _written(days: Set[ModelDay]) -> Set[ModelDay]:
 
 
 def write_soon(day: date, models: Collection[int]) -> None:
-    """Have the files of a day written at once, in the caller's transaction: retention waits for them."""
+    """Schedule the files of a day to be written at once, in the caller's transaction: retention waits for them."""
     files = LakeFile.objects.filter(model__in=models, day=day, is_open=True)
     known = set(files.values_list("model", flat=True))
     for model in Model.objects.filter(pk__in=set(models) - known):  # no row of it could be summarised

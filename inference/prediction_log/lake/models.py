@@ -8,9 +8,9 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 
-from driftline.accounts.models import Project
-from driftline.common.leased_work import LeasedQuerySet, LeasedWork
-from driftline.common.periods import start_of_day
+from driftline.base.accounts.models import Project
+from driftline.base.periods import start_of_day
+from driftline.base.work.leased_work import LeasedQuerySet, LeasedWork
 from inference.registry.models import Model
 
 SECONDS_OF_DAY = 86_400

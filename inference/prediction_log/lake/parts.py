@@ -9,7 +9,7 @@ from datetime import timedelta
 
 from django.db.models import Min
 
-from driftline.common.leased_work import WorkLease
+from driftline.base.work.leased_work import WorkLease
 from inference.prediction_log.lake.days import awaited_rests, new_file, rests
 from inference.prediction_log.lake.models import LakeFile
 from inference.prediction_log.models import PredictionChunk, size_of
@@ -23,7 +23,7 @@ of a backfill that was not in the order of time, every part decodes all of them.
 
 
 def divide(file: LakeFile, lease: WorkLease[LakeFile]) -> int | None:
-    """Have a file end before it would hold more than is written at once, and another one hold the rest.
+    """End a file before it would hold more than is written at once, and put the rest into another one.
 
     Returns the bytes that the log has of it. Where it may be in the lake with the rest, it returns None until that is
     written, and the lease is released: meanwhile readers see these rows twice, and none of them is lost.
@@ -47,7 +47,7 @@ def divide(file: LakeFile, lease: WorkLease[LakeFile]) -> int | None:
 
 
 def shorten(file: LakeFile) -> int:
-    """Have a file end before it would hold more than is written at once; returns the bytes that the log has of it."""
+    """End a file before it would hold more than is written at once; returns the bytes that the log has of it."""
     of_day = PredictionChunk.objects.filter(model=file.model, day=file.day)
     chunks = list(of_day.values_list("start", "end", size_of("payload")))
     begin = file.start
@@ -65,7 +65,7 @@ def shorten(file: LakeFile) -> int:
 
 
 def _add_file(file: LakeFile, end_second: int) -> None:
-    """Have what comes behind a file written to another, in the caller's transaction."""
+    """Add another file for what comes behind a file, in the caller's transaction."""
     last = LakeFile.objects.filter(model=file.model, day=file.day).latest("number")
     rest = new_file(file.model, file.day, last.number + 1, file.due_at)  # which has it follow at once
     rest.start_second, rest.end_second = file.end_second, end_second

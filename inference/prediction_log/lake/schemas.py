@@ -3,10 +3,10 @@
 from datetime import date
 from typing import Annotated, Any, Self
 
-from driftline.common.responses import ResponseBody, Time, one_of
+from driftline.base.http.responses import ResponseBody, Time, one_of
 from inference.prediction_log.lake.models import Lake, LakeFile
 from inference.prediction_log.lake.selectors import LakeContent
-from inference.prediction_log.lake.store import settings_of
+from inference.prediction_log.lake.stores.store import settings_of
 
 
 class LakeOut(ResponseBody, frozen=True):

@@ -6,7 +6,7 @@ from datetime import date, datetime
 from django.db.models import Count, Max, Min, Q, Sum
 from django.db.models.functions import Now
 
-from driftline.accounts.models import Project
+from driftline.base.accounts.models import Project
 from inference.prediction_log.lake.models import Lake, LakeFile, LakeFiles
 from inference.registry.models import Model
 

@@ -4,24 +4,24 @@ from typing import Any
 
 from django.db import transaction
 
-from driftline.accounts.models import Project
-from driftline.accounts.services import record_audit
-from driftline.common.advisory_locks import AdvisoryLock, try_lock
-from driftline.common.errors import Problem, invalid
-from driftline.common.secrets_at_rest import encrypt_sent
-from driftline.common.task_queue import Task, enqueue
+from driftline.base.accounts.models import Project
+from driftline.base.accounts.services import record_audit
+from driftline.base.errors import Problem, invalid
+from driftline.base.keys.secrets_at_rest import encrypt_sent
+from driftline.base.work.advisory_locks import AdvisoryLock, try_lock
+from driftline.base.work.task_queue import Task, enqueue
 from inference.prediction_log.lake.days import note_all_days
 from inference.prediction_log.lake.models import Lake
 from inference.prediction_log.lake.selectors import files_of, find_lake
 from inference.prediction_log.lake.settings import LakeSettings, check_lake
-from inference.prediction_log.lake.store import settings_of
+from inference.prediction_log.lake.stores.store import settings_of
 from inference.registry.models import Model
 
 MAX_SECRET_LENGTH = 1_024
 
 
 def set_lake(*, project: Project, settings: LakeSettings, actor: str, secret: str | None = None) -> Lake:
-    """Give a project a lake, or change how the one that it has is reached; every stored day is written to it.
+    """Set a project's lake, or change how the one that it has is reached; every stored day is written to it.
 
     A secret that is stored stays where None is given, and is never sent to another server or for another key. Raises
     Problem: 422 for what could never work, 409 where another place is named while files are in the one of before.

@@ -11,18 +11,18 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models.functions import Coalesce, Now
 
-from driftline.common.advisory_locks import AdvisoryLock, lock
-from driftline.common.lease import Lease
-from driftline.common.leased_work import WorkLease, attempt, shortened
+from driftline.base.work.advisory_locks import AdvisoryLock, lock
+from driftline.base.work.lease import Lease
+from driftline.base.work.leased_work import WorkLease, attempt, shortened
 from inference.prediction_log.lake.days import rewritten_at
-from inference.prediction_log.lake.marker import check_marker
 from inference.prediction_log.lake.models import Lake, LakeFile
 from inference.prediction_log.lake.parts import divide
-from inference.prediction_log.lake.store import LakeStore, open_lake, settings_of
+from inference.prediction_log.lake.stores.marker import check_marker
+from inference.prediction_log.lake.stores.store import LakeStore, open_lake, settings_of
 from inference.prediction_log.queries.exports import Exported, Wanted, write_rows
 from inference.prediction_log.retention.drop_rows import summary_only_features
-from inference.prediction_log.sources.messages import AdapterFailed
 from inference.prediction_log.sources.objects.remote_store import check_room
+from inference.prediction_log.sources.reading.messages import AdapterFailed
 from inference.prediction_log.storage.snapshot import one_snapshot
 
 RETRIED_AFTER = timedelta(minutes=1)

@@ -18,8 +18,8 @@ from django.core import signing
 from django.db.models import Q, QuerySet
 from numpy.typing import NDArray
 
-from driftline.common.periods import from_us, to_us
-from driftline.common.request_values import refuse_parameter
+from driftline.base.http.request_values import refuse_parameter
+from driftline.base.periods import from_us, to_us
 from inference.prediction_log.encryption.sealed_chunks import ChunkDamaged
 from inference.prediction_log.labels.selectors import (
     Holding,
@@ -29,8 +29,9 @@ from inference.prediction_log.labels.selectors import (
 )
 from inference.prediction_log.models import PackedDay, PredictionChunk, size_of
 from inference.prediction_log.queries.filters import Filter
+from inference.prediction_log.queries.frames import ChunkRows, frame_from
 from inference.prediction_log.queries.newest_rows import reading_cost
-from inference.prediction_log.queries.selectors import ChunkRows, describe_row, frame_from
+from inference.prediction_log.queries.selectors import describe_row
 from inference.prediction_log.rows.columns import THUMBNAIL
 from inference.prediction_log.rows.sent_items import NUMERIC_TASKS
 from inference.prediction_log.schemas import ListedPrediction, UnreadableRows

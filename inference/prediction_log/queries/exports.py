@@ -15,8 +15,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from django.db.models import QuerySet
 
-from driftline.accounts.services import record_audit
-from driftline.common.periods import day_of
+from driftline.base.accounts.services import record_audit
+from driftline.base.periods import day_of
 from inference.image_names import whole_by_name
 from inference.prediction_log.encryption.sealed_chunks import ChunkDamaged
 from inference.prediction_log.items import as_objects

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from driftline.common.request_values import bounds, refuse_parameter
-from driftline.common.strict_json import printable
+from driftline.base.http.request_values import bounds, refuse_parameter
+from driftline.base.strict_json import printable
 from inference.prediction_log.models import PredictionRole
 from inference.prediction_log.rows.sent_items import NUMERIC_TASKS
 from inference.registry.models import Model, Version

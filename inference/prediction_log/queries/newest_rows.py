@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 
-from driftline.common.periods import Period, day_of, floor, following
+from driftline.base.periods import Period, day_of, floor, following
 from inference.prediction_log.models import PredictionChunk, size_of
-from inference.prediction_log.queries.selectors import LogFrame, frame_of, newest_event
+from inference.prediction_log.queries.frames import LogFrame
+from inference.prediction_log.queries.selectors import frame_of, newest_event
 from inference.registry.models import Model
 
 MIN_COST = 100

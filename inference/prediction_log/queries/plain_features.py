@@ -5,7 +5,8 @@ from datetime import date
 from itertools import chain
 
 from inference.prediction_log.models import PackedDay, PredictionChunk
-from inference.prediction_log.queries.selectors import ChunkRows, frame_from, read_parts
+from inference.prediction_log.queries.frames import ChunkRows, frame_from
+from inference.prediction_log.queries.selectors import read_parts
 
 _DAYS = 2  # the newest ones: the last may have just begun
 _MIN_ROWS = 1_000  # a feature may be missing in most of them, and each request be a chunk of its own

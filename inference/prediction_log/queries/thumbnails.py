@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from django.db.models import Q
 
-from driftline.common.periods import day_of
+from driftline.base.periods import day_of
 from inference.prediction_log.encryption.sealed_chunks import ChunkDamaged
 from inference.prediction_log.models import ANSWERING_ROLES, PredictionChunk
 from inference.prediction_log.rows.columns import THUMBNAIL

@@ -12,11 +12,12 @@ from typing import NamedTuple
 
 from django.db.models import Q, QuerySet, Sum
 
-from driftline.common.work import touch
+from driftline.base.work.work_rows import touch
 from inference.prediction_log.labels.changes import summarised_labels
 from inference.prediction_log.labels.services import TOUCHED_FIELDS
 from inference.prediction_log.models import PredictionChunk, TouchedPeriod
-from inference.prediction_log.queries.selectors import ChunkRows, LogFrame, frame_from, read_parts
+from inference.prediction_log.queries.frames import ChunkRows, LogFrame, frame_from
+from inference.prediction_log.queries.selectors import read_parts
 from inference.prediction_log.signals import periods_touched
 from inference.prediction_log.storage.damaged_chunks import describe_damaged, mark_damaged, mark_read
 from inference.registry.models import Model

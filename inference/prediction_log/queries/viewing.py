@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from driftline.accounts.services import record_audit
+from driftline.base.accounts.services import record_audit
 from inference.prediction_log.queries.filters import NAMES
 from inference.registry.models import Model
 

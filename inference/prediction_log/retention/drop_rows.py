@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import pyarrow as pa
 
-from driftline.common.periods import floor
+from driftline.base.periods import floor
 from inference.image_names import image_parts, whole_by_name
 from inference.prediction_log.encryption.sealed_chunks import ChunkDamaged, sealer
 from inference.prediction_log.labels import services as labels

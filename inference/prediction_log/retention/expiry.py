@@ -1,4 +1,4 @@
-"""Lets go of rows that are older than their model keeps them, whole days at a time.
+"""Deletes rows that are older than their model keeps them, whole days at a time.
 
 A day is old by the model's own event clock. Where no model keeps anything of it any more its partition is dropped,
 which takes milliseconds whatever it holds; before, the rows of the models that do not keep it are deleted.
@@ -13,7 +13,7 @@ from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import Min, QuerySet
 
-from driftline.common.periods import day_of, start_of_day
+from driftline.base.periods import day_of, start_of_day
 from inference.prediction_log.models import PackedDay, PredictionChunk, SummedDay, UnsentChunk
 from inference.prediction_log.queries.event_clock import event_now, event_nows
 from inference.prediction_log.retention.hooks import close_expired, unwritten_days, write_soon

@@ -3,7 +3,7 @@
 from collections.abc import Collection, Set
 from datetime import date
 
-from driftline.common.hooks import Hook
+from driftline.base.hooks import Hook
 
 type ModelDay = tuple[int, date]
 """The id of a model, and one of its event days."""

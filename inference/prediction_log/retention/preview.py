@@ -1,4 +1,4 @@
-"""Says which rows a change of what a model keeps deletes, from the sizes of its chunks: no row is read."""
+"""Reports which rows a change of what a model keeps deletes, from the sizes of its chunks: no row is read."""
 
 from dataclasses import dataclass, replace
 from datetime import date, datetime

@@ -11,12 +11,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from django.db.models import QuerySet
 
-from driftline.common.periods import floor, from_us
+from driftline.base.periods import floor, from_us
 from inference.prediction_log.encryption.sealed_chunks import sealer
 from inference.prediction_log.labels import services as labels
 from inference.prediction_log.labels.changes import SummarisedLabel, record_label_changes, summarised_labels
 from inference.prediction_log.models import PredictionChunk, UnsentChunk
-from inference.prediction_log.queries.selectors import ChunkRows, LogFrame, frame_from
+from inference.prediction_log.queries.frames import ChunkRows, LogFrame, frame_from
 from inference.prediction_log.queries.unsummarised import request_rebuild
 from inference.prediction_log.signals import days_changed, rows_erased
 from inference.prediction_log.storage import narrow_rows

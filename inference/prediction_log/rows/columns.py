@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from driftline.common.periods import DAY_US, HOUR_US, to_us
+from driftline.base.periods import DAY_US, HOUR_US, to_us
 from inference.prediction_log.items import as_objects
 from inference.prediction_log.rows.sent_columns import SentColumns
 from inference.prediction_log.spool.record import FeatureTable, LoggedBatch, feature_columns

@@ -15,9 +15,9 @@ import numpy as np
 from msgspec import UNSET
 from numpy.typing import NDArray
 
-from driftline.common.errors import Problem
-from driftline.common.ids import ID_LENGTH, is_printable
-from driftline.common.periods import parse_timestamp, to_us
+from driftline.base.errors import Problem
+from driftline.base.ids import ID_LENGTH, is_printable
+from driftline.base.periods import parse_timestamp, to_us
 from inference.prediction_log.items import Arrived, ItemFault, as_objects, class_text
 from inference.prediction_log.rows.body_hash import hash_items
 from inference.prediction_log.rows.sent_items import (

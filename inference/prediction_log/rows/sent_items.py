@@ -9,9 +9,9 @@ from typing import Annotated, Any
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from driftline.common.ids import ID_LENGTH, is_valid_id
-from driftline.common.periods import parse_timestamp, rfc3339
-from driftline.common.strict_json import escape_pointer, printable
+from driftline.base.ids import ID_LENGTH, is_valid_id
+from driftline.base.periods import parse_timestamp, rfc3339
+from driftline.base.strict_json import escape_pointer, printable
 from inference.prediction_log.items import LabelItem, class_text
 from inference.vector_names import MAX_DIMENSION, MIN_DIMENSION, SUFFIX_LENGTH, part_names
 
@@ -174,7 +174,7 @@ def _is_finite(value: float | str) -> bool:
 def check_probabilities(
     value: dict[str, float] | float | UnsetType | None, *, task: str
 ) -> dict[str, float] | float | None:
-    """Give probabilities as they are kept, rounding errors cut off; raises Refused."""
+    """Return probabilities as they are kept, rounding errors cut off; raises Refused."""
     if value is UNSET or value is None:
         return None
     if task in NUMERIC_TASKS:

@@ -6,17 +6,17 @@ from ninja.params.functions import Query
 from ninja.responses import Status
 from pydantic import Field
 
-from driftline.accounts.http_auth import Caller, Scoped, caller_of
-from driftline.accounts.scopes import SCOPE_OF, Scope
-from driftline.common.bodies import Body
-from driftline.common.clock import now
-from driftline.common.paging import PAGE_SIZE, page
-from driftline.common.responses import Page
+from driftline.base.accounts.access.http_auth import Caller, Scoped, caller_of
+from driftline.base.accounts.access.scopes import SCOPE_OF, Scope
+from driftline.base.clock import now
+from driftline.base.http.bodies import Body
+from driftline.base.http.paging import PAGE_SIZE, page
+from driftline.base.http.responses import Page
 from inference.prediction_log.sources import retrying, selectors, services
 from inference.prediction_log.sources.kinds import SourceSettings
 from inference.prediction_log.sources.mapping import SourceMapping
 from inference.prediction_log.sources.models import DeadLetter, Source
-from inference.prediction_log.sources.preview import preview_stream
+from inference.prediction_log.sources.reading.preview import preview_stream
 from inference.prediction_log.sources.schemas import (
     DeadLetterOut,
     DiscardedLettersOut,
@@ -129,14 +129,14 @@ def change_source(request: HttpRequest, name: str, body: SourceChanges) -> Sourc
 
 @router.post("/sources/{name}/pause", auth=_CHANGES, response=SourceOut)
 def pause_source(request: HttpRequest, name: str) -> SourceOut:
-    """Let consumers stop within seconds; the positions stay."""
+    """Stop a source's consumers within seconds; the positions stay."""
     source = _source(request, name)
     return _out(services.set_enabled(source=source, actor=caller_of(request).actor, enabled=False))
 
 
 @router.post("/sources/{name}/resume", auth=_CHANGES, response=SourceOut)
 def resume_source(request: HttpRequest, name: str) -> SourceOut:
-    """Have a source read again from where it was paused."""
+    """Read a source again from where it was paused."""
     source = _source(request, name)
     return _out(services.set_enabled(source=source, actor=caller_of(request).actor, enabled=True))
 
@@ -176,7 +176,7 @@ def list_dead_letters(
 
 @router.post("/sources/{name}/dead-letters/retry", auth=_CHANGES, response=RetriedLettersOut)
 def retry_dead_letters(request: HttpRequest, name: str) -> RetriedLettersOut:
-    """Store all dead letters by the mapping of now; those that are refused again stay, with the new reason."""
+    """Store all dead letters by the current mapping; those that are refused again stay, with the new reason."""
     source = _source(request, name)
     return _retry(request, source, None)
 
@@ -194,7 +194,7 @@ def discard_dead_letters(request: HttpRequest, name: str, confirm: str = _CONFIR
 
 @router.post("/sources/{name}/dead-letters/{int:letter_id}/retry", auth=_CHANGES, response=RetriedLettersOut)
 def retry_dead_letter(request: HttpRequest, name: str, letter_id: int) -> RetriedLettersOut:
-    """Store one dead letter by the mapping of now."""
+    """Store one dead letter by the current mapping."""
     source = _source(request, name)
     return _retry(request, source, selectors.get_dead_letter(source=source, letter_id=letter_id))
 

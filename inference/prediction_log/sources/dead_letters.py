@@ -7,10 +7,10 @@ from datetime import datetime, timedelta
 import msgspec
 from django.db.models import Count, F, Sum
 
-from driftline.common.secrets_at_rest import SecretUnreadable, decrypt, encrypt
-from driftline.common.strict_json import printable
-from inference.prediction_log.sources.messages import StreamMessage
+from driftline.base.keys.secrets_at_rest import SecretUnreadable, decrypt, encrypt
+from driftline.base.strict_json import printable
 from inference.prediction_log.sources.models import DeadLetter
+from inference.prediction_log.sources.reading.messages import StreamMessage
 
 MAX_LETTERS = 10_000
 MAX_BYTES = 256 << 20

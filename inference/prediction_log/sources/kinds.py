@@ -4,8 +4,8 @@ from typing import Annotated, Any
 
 from pydantic import Discriminator, Tag, TypeAdapter
 
-from driftline.common.bodies import TAG_MARK
-from driftline.common.extras import KAFKA, MQTT, NATS, SQL, Extra, require
+from driftline.base.extras import KAFKA, MQTT, NATS, SQL, Extra, require
+from driftline.base.http.bodies import TAG_MARK
 from inference.prediction_log.sources.kafka.settings import KafkaSettings, check_kafka
 from inference.prediction_log.sources.mqtt.settings import MqttSettings, check_mqtt
 from inference.prediction_log.sources.nats.settings import NatsSettings

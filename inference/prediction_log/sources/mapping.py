@@ -7,10 +7,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from driftline.common.bodies import Body
-from driftline.common.periods import from_us, rfc3339
+from driftline.base.http.bodies import Body
+from driftline.base.periods import from_us, rfc3339
 from inference.prediction_log.rows.sent_items import MAX_FEATURES, MAX_TAGS
-from inference.prediction_log.sources.messages import TOPIC_HEADER, StreamMessage
+from inference.prediction_log.sources.reading.messages import TOPIC_HEADER, StreamMessage
 
 type Path = Annotated[str, Field(max_length=200)]
 type Name = Annotated[str, Field(min_length=1, max_length=100)]

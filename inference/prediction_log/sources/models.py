@@ -4,8 +4,8 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 
-from driftline.accounts.models import Project
-from driftline.common.process_names import MAX_LENGTH as MAX_PROCESS_NAME
+from driftline.base.accounts.models import Project
+from driftline.base.processes.process_names import MAX_LENGTH as MAX_PROCESS_NAME
 from inference.registry.models import Model
 
 

@@ -1,4 +1,4 @@
-"""What people do with dead letters: store them by the mapping of now, or discard them."""
+"""What people do with dead letters: store them by the current mapping, or discard them."""
 
 import logging
 from dataclasses import dataclass
@@ -7,12 +7,12 @@ from datetime import datetime
 from django.db import transaction
 from django.db.models import QuerySet
 
-from driftline.accounts.services import record_audit
-from driftline.common.secrets_at_rest import SecretUnreadable
+from driftline.base.accounts.services import record_audit
+from driftline.base.keys.secrets_at_rest import SecretUnreadable
 from inference.prediction_log.sources.dead_letters import RefusedMessage, bury_again, is_readable, message_of
-from inference.prediction_log.sources.messages import BROKEN_OBJECT, StreamMessage
 from inference.prediction_log.sources.models import DeadLetter, Source, SourceObject
-from inference.prediction_log.sources.storing import is_lasting, store_letters, unforeseen
+from inference.prediction_log.sources.reading.messages import BROKEN_OBJECT, StreamMessage
+from inference.prediction_log.sources.reading.storing import is_lasting, store_letters, unforeseen
 
 log = logging.getLogger(__name__)
 
@@ -30,7 +30,7 @@ class Retried:
 
 
 def retry(*, source: Source, letters: QuerySet[DeadLetter], actor: str, now: datetime) -> Retried:
-    """Store letters by the mapping of now; those that are refused again stay, with the new reason.
+    """Store letters by the current mapping; those that are refused again stay, with the new reason.
 
     Raises Problem where the model takes nothing now; letters that were stored before that are stored.
     """
@@ -47,7 +47,7 @@ def retry(*, source: Source, letters: QuerySet[DeadLetter], actor: str, now: dat
 
 @transaction.atomic
 def _read_again(source: Source, letters: QuerySet[DeadLetter]) -> int:
-    """Have the next pass read broken objects from their beginning, instead of their letters; returns how many."""
+    """Make the next pass read broken objects from their beginning, instead of their letters; returns how many."""
     found = letters.select_for_update(skip_locked=True, of=("self",)).filter(code=BROKEN_OBJECT)
     broken = [letter for letter in found if is_readable(letter)]
     paths = [(message_of(letter).value or b"").decode() for letter in broken]

@@ -2,10 +2,10 @@
 
 from typing import Annotated, Any, Self
 
-from driftline.common.responses import ResponseBody, Time, one_of
+from driftline.base.http.responses import ResponseBody, Time, one_of
 from inference.prediction_log.sources.dead_letters import is_readable, message_of
 from inference.prediction_log.sources.models import DeadLetter, Source, SourcePosition
-from inference.prediction_log.sources.preview import PreviewedMessage, text_of
+from inference.prediction_log.sources.reading.preview import PreviewedMessage, text_of
 from inference.prediction_log.sources.selectors import SourceStatus
 
 STATES = ("running", "waiting", "stopped", "paused")

@@ -8,10 +8,10 @@ from typing import Any
 from django.db.models import Count, F, Max, QuerySet, Sum
 from django.db.models.functions import Now
 
-from driftline.accounts.models import Project
-from driftline.common.errors import not_found
-from inference.prediction_log.sources.adapters import settings_of
+from driftline.base.accounts.models import Project
+from driftline.base.errors import not_found
 from inference.prediction_log.sources.models import DeadLetter, Source, SourceConsumer, SourcePosition
+from inference.prediction_log.sources.reading.adapters import settings_of
 
 MAX_SOURCES_READ = 20
 """By one process; each takes a thread and a connection to the database."""

@@ -5,10 +5,10 @@ from typing import Any, ClassVar, Literal
 
 from pydantic import Field
 
-from driftline.common.bodies import Body
-from driftline.common.errors import invalid
-from driftline.common.outbound.addresses import Address, AddressBlocked, resolve
-from driftline.common.outbound.targets import PORTS_OF_OTHER_SERVICES, outbound_rules
+from driftline.base.errors import invalid
+from driftline.base.http.bodies import Body
+from driftline.base.outbound.addresses import Address, AddressBlocked, resolve
+from driftline.base.outbound.targets import PORTS_OF_OTHER_SERVICES, outbound_rules
 from inference.prediction_log.sources.kafka.settings import Pem, split_broker
 
 

@@ -12,9 +12,10 @@ import jwt
 import msgspec
 from msgspec import Meta, Struct
 
-from driftline.common.clock import now
-from driftline.common.outbound.transport import DEADLINE_SECONDS, RequestFailed, exchange
-from inference.prediction_log.sources.messages import AdapterFailed
+from driftline.base.clock import now
+from driftline.base.errors import UNREADABLE
+from driftline.base.outbound.transport import DEADLINE_SECONDS, RequestFailed, exchange
+from inference.prediction_log.sources.reading.messages import AdapterFailed
 from inference.prediction_log.sources.rsa_keys import read_rsa_key
 
 TOKEN_URLS = (
@@ -44,7 +45,7 @@ class _Token(Struct):
 
 
 class ServiceAccount:
-    """Gives tokens for what `scope` names, one for many requests.
+    """Fetches tokens for what `scope` names, one for many requests.
 
     Tokens are asked for at Google's addresses, or at the `endpoint` of the service itself, as emulators and private
     installations have it: a key that names another address is refused. Raises AdapterFailed for what is no key.
@@ -94,7 +95,7 @@ class ServiceAccount:
             return msgspec.json.decode(answer.text, type=_Token)
         except RequestFailed as error:
             raise AdapterFailed(f"No token is given to the service account: {_describe(error)}.") from error
-        except (msgspec.DecodeError, RecursionError) as error:
+        except UNREADABLE as error:
             raise AdapterFailed(
                 "No token is given to the service account: the answer has none that can be read."
             ) from error

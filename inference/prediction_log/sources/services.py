@@ -6,15 +6,13 @@ from typing import Any
 
 from django.db import IntegrityError, transaction
 
-from driftline.accounts.models import Project
-from driftline.accounts.services import record_audit
-from driftline.common.clock import now
-from driftline.common.errors import Problem, invalid
-from driftline.common.secrets_at_rest import encrypt_sent
-from driftline.common.strict_json import printable
+from driftline.base.accounts.models import Project
+from driftline.base.accounts.services import record_audit
+from driftline.base.clock import now
+from driftline.base.errors import Problem, invalid
+from driftline.base.keys.secrets_at_rest import encrypt_sent
+from driftline.base.strict_json import printable
 from inference.prediction_log.rows.sent_items import Refused, check_version
-from inference.prediction_log.sources.adapters import mapping_of, settings_of
-from inference.prediction_log.sources.envelopes import HALVES
 from inference.prediction_log.sources.kafka.settings import KafkaSettings
 from inference.prediction_log.sources.kinds import (
     SourceSettings,
@@ -26,6 +24,8 @@ from inference.prediction_log.sources.mapping import SourceMapping
 from inference.prediction_log.sources.models import Source
 from inference.prediction_log.sources.mqtt.settings import MqttSettings
 from inference.prediction_log.sources.objects.settings import ObjectsSettings
+from inference.prediction_log.sources.reading.adapters import mapping_of, settings_of
+from inference.prediction_log.sources.reading.envelopes import HALVES
 from inference.registry.models import Model
 
 MAX_SECRET_BYTES = 64 << 10  # the private key of a client's certificate

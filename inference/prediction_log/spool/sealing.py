@@ -95,7 +95,7 @@ def seal(key: bytes, content: bytes, context: bytes) -> bytes:
 
 
 def open_sealed(key: bytes, sealed: bytes | memoryview, context: bytes) -> bytes:
-    """Give what was sealed; raises Tampered where a bit of it, the key or the context is another."""
+    """Return what was sealed; raises Tampered where a bit of it, the key or the context is another."""
     if len(sealed) < _NONCE_BYTES + _TAG_BYTES:
         raise Tampered
     try:
@@ -117,7 +117,7 @@ def seal_file(home: Path, content: bytes) -> bytes:
 
 
 def open_file(home: Path, stored: bytes) -> bytes:
-    """Give what a file holds, whether it is sealed or not; raises KeyMissing, or Tampered."""
+    """Return what a file holds, whether it is sealed or not; raises KeyMissing, or Tampered."""
     if not stored.startswith(FILE_MAGIC):
         return stored
     head = stored[:_FILE_HEAD_BYTES]
@@ -151,7 +151,7 @@ class SegmentKey:
         return SEALED + self._cipher.encrypt(_nonce_of(offset), payload, None)
 
     def open(self, sealed: bytes, offset: int) -> bytes:
-        """Give a record's payload; raises Tampered where it was not sealed here."""
+        """Return a record's payload; raises Tampered where it was not sealed here."""
         if not sealed.startswith(SEALED):
             raise Tampered
         try:

@@ -23,9 +23,8 @@ import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import msgspec
-
-from driftline.common.durable_files import sync_to_disk
+from driftline.base.durable_files import sync_to_disk
+from driftline.base.errors import UNREADABLE
 from inference.prediction_log.spool.record import Record, decode_record
 from inference.prediction_log.spool.sealing import (
     SEALED,
@@ -213,7 +212,7 @@ class SpoolWriter:
             sync_to_disk(self._folder)
 
     def _finish_in_thread(self, file: int, size: int) -> None:
-        """Have a thread bring a segment to the disk that has ended, and the name of the one that follows it."""
+        """Start a thread that brings a segment that has ended to the disk, and the name of the one that follows it."""
         threading.Thread(target=_end_segment, args=(file, size, self._folder)).start()
 
     def abandon_segment(self) -> None:
@@ -426,7 +425,7 @@ def _decode_payload(payload: bytes, checksum: int, key: SegmentKey | None, offse
         raise KeyMissing("The key of a segment of the spool is gone.")
     try:
         return decode_record(payload if key is None else key.open(payload, offset))
-    except (msgspec.DecodeError, Tampered):
+    except (*UNREADABLE, Tampered):
         return None
 
 

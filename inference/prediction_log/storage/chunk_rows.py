@@ -6,7 +6,7 @@ from datetime import datetime
 
 import pyarrow as pa
 
-from driftline.common.periods import rfc3339
+from driftline.base.periods import rfc3339
 from inference.prediction_log.encryption.sealed_chunks import damage_named, open_stored
 from inference.prediction_log.schemas import UnreadableRows
 

@@ -15,7 +15,7 @@ from django.db import connection, transaction
 from django.db.models import Count, Min, Q, QuerySet, Sum
 from django.db.models.functions import Now
 
-from driftline.common.work import finish
+from driftline.base.work.work_rows import finish
 from inference.prediction_log.encryption.sealed_chunks import ChunkDamaged, sealer
 from inference.prediction_log.models import (
     DayOfRows,
@@ -97,7 +97,7 @@ def _pack_some(unpacked: UnpackedDay) -> bool:
 
 
 def _set_aside(chunk: PredictionChunk, reason: str) -> None:
-    """Have a damaged chunk stand among the packed ones as it is: the rest of its day is packed without it.
+    """Put a damaged chunk among the packed ones as it is: the rest of its day is packed without it.
 
     Its ids are those of its narrow rows, so that they are known when these go.
     """
@@ -165,7 +165,7 @@ def _take_parts(unpacked: UnpackedDay) -> list[PredictionChunk]:
 
 
 def _sent_as(is_sent: bool, chunks: Iterable[PredictionChunk]) -> list[PredictionChunk]:
-    """Have chunks count as sent or not: without a sink, what was never sent need not be."""
+    """Return the chunks, marked as sent or not: without a sink, what was never sent need not be."""
     found = list(chunks)
     for chunk in found:
         chunk.is_sent = is_sent
@@ -221,7 +221,7 @@ def _replace(parts: Sequence[_Part]) -> None:
 
 
 def _note_unsent(packed: PredictionChunk) -> None:
-    """Have a sink find a chunk among the packed ones, where it has yet to send it."""
+    """Record a packed chunk as unsent where a sink has yet to send it, so that the sink finds it."""
     if not packed.is_sent:
         UnsentChunk.objects.create(
             chunk=packed.pk,

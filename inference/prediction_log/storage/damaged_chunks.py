@@ -9,7 +9,7 @@ from datetime import datetime
 
 from django.db import models
 
-from driftline.common.periods import day_of, following
+from driftline.base.periods import day_of, following
 from inference.prediction_log.encryption.sealed_chunks import ChunkDamaged, LogUnreadable
 from inference.prediction_log.models import PredictionChunk, TouchedPeriod
 from inference.prediction_log.storage.chunk_rows import UnreadableChunk, read_rows

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from driftline.common.periods import from_us, to_us
+from driftline.base.periods import from_us, to_us
 from inference.prediction_log.encryption.sealed_chunks import damage_named, open_stored
 from inference.prediction_log.items import as_objects
 
@@ -98,7 +98,7 @@ class FoldedLabels:
         return list(self._between(int(first), int(last)))
 
     def add(self, labels: Sequence[FoldedLabel]) -> "FoldedLabels":
-        """Give these labels and those that were there; of one id's the last in a row is the current one, if any is."""
+        """Return these labels and those that were there; of one id's the last in a row is the current one, if any."""
         both = sorted(
             [*self._between(0, len(self)), *labels],
             key=lambda label: (label.place, label.received_at, label.revision, label.client_id or ""),

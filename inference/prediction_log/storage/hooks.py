@@ -1,6 +1,6 @@
 """What the store of rows asks of a later stage; `monitors.sinks` provides it."""
 
-from driftline.common.hooks import Hook
+from driftline.base.hooks import Hook
 
 
 def _nothing_is(model_id: int, kind: str) -> bool:

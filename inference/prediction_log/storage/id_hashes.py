@@ -25,7 +25,7 @@ def read_hashes(stored: bytes | memoryview) -> NDArray[np.uint64]:
 
 
 def may_hold(stored: bytes | memoryview | None, wanted: NDArray[np.uint64]) -> bool:
-    """Tell whether any of the wanted hashes is among the stored ones; without any stored the rows must be looked at."""
+    """Return whether any of the wanted hashes is among the stored ones; without any, the rows must be looked at."""
     if stored is None:
         return True
     hashes = read_hashes(stored)

@@ -56,7 +56,7 @@ def add_all(columns: LogColumns, week: date) -> None:
 
 
 def _equally_long(columns: LogColumns) -> NDArray[np.bytes_] | None:
-    """Give the ids as bytes where all have one length and none a client id; a row is one NumPy record then."""
+    """Return the ids as bytes where all have one length and none a client id; a row is one NumPy record then."""
     ids, clients = columns.ids.tolist(), columns.client_ids.tolist()
     lengths, text = set(map(len, ids)), "".join(ids)
     if len(lengths) > 1 or not text.isascii() or clients.count(None) < len(clients):

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from driftline.common.periods import start_of_day
+from driftline.base.periods import start_of_day
 from inference.prediction_log.encryption.sealed_chunks import ChunkDamaged
 from inference.prediction_log.models import PackedDay, PredictionChunk, PredictionRow
 from inference.prediction_log.storage.chunk_rows import read_rows

@@ -10,8 +10,8 @@ from datetime import date, datetime, timedelta
 
 from django.db import connection, transaction
 
-from driftline.common.advisory_locks import AdvisoryLock, lock
-from driftline.common.periods import day_of, floor
+from driftline.base.periods import day_of, floor
+from driftline.base.work.advisory_locks import AdvisoryLock, lock
 
 DAYS_AHEAD = 2
 
@@ -25,7 +25,7 @@ class Partitioned:
     days: int
 
     def make(self, starts: Iterable[date]) -> None:
-        """Have a partition from each of these days on; several processes may ask at once."""
+        """Make a partition from each of these days on; several processes may ask at once."""
         for start in sorted({start for start in starts if not self.has(start)}):
             with transaction.atomic(), connection.cursor() as cursor:
                 lock(AdvisoryLock.PARTITIONS)
@@ -54,7 +54,7 @@ class Partitioned:
             return [start for (start,) in cursor.fetchall()]
 
     def keep(self) -> None:
-        """Let no partition be dropped until the caller's transaction ends."""
+        """Keep every partition from being dropped until the caller's transaction ends."""
         with connection.cursor() as cursor:
             cursor.execute(f"LOCK TABLE ONLY {self.table} IN ACCESS SHARE MODE")
 
@@ -77,7 +77,7 @@ WEEKS = Partitioned("inference_predictionrow", "inference_predictionrow_w", 7)
 
 
 def make_ahead(now: datetime) -> None:
-    """Have partitions for the present and what comes next."""
+    """Make the partitions for the present and what comes next."""
     today, week = day_of(now), floor(now, "week").date()
     DAYS.make(today + timedelta(days=ahead) for ahead in range(DAYS_AHEAD + 1))
     WEEKS.make([week, week + timedelta(weeks=1)])

@@ -6,10 +6,10 @@ import msgspec
 from django.db import transaction
 from msgspec.structs import replace
 
-from driftline.accounts.services import record_audit
-from driftline.common.errors import Problem, invalid
+from driftline.base.accounts.services import record_audit
+from driftline.base.errors import Problem, invalid
 from inference.registry.models import Version
-from inference.registry.publishing import publish_on_commit
+from inference.registry.plan.publishing import publish_on_commit
 from inference.registry.selectors import signature_of
 from inference.registry.signals import classes_changed
 from inference.signatures import Signature

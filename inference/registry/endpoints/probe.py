@@ -6,16 +6,16 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from driftline.common.outbound.rules import OutboundRules
-from inference.protocol.tensors import NUMPY_TYPES
+from driftline.base.outbound.rules import OutboundRules
+from inference.protocol.v2.tensors import NUMPY_TYPES
 from inference.registry.endpoints.names import adopt
 from inference.registry.endpoints.schemas import MAX_TENSORS
 from inference.registry.intake.errors import IntakeRefused, shown
 from inference.registry.intake.limits import SampledReference
-from inference.registry.intake.made_up_rows import Array, fills_of, make_up, observe, with_columns
 from inference.registry.intake.metadata import UploadMetadata, declare
-from inference.registry.intake.reference import run_on_reference
 from inference.registry.intake.report import DryRun, Fill, ObservedOutput, ReferenceRun
+from inference.registry.intake.runs.made_up_rows import Array, fills_of, make_up, observe, with_columns
+from inference.registry.intake.runs.reference import run_on_reference
 from inference.registry.intake.signature import derive_signature
 from inference.runtime.remote.errors import UpstreamFailed, ValuesRefused
 from inference.runtime.remote.session import RemoteSession

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 from django.conf import settings
 
-from driftline.common.outbound.targets import outbound_rules
+from driftline.base.outbound.targets import outbound_rules
 from inference.registry.endpoints.probe import Asked, probe
 from inference.registry.endpoints.stored import endpoint_of
 from inference.registry.intake.limits import SampledReference

@@ -6,11 +6,11 @@ from urllib.parse import urlsplit
 
 from pydantic import Field, StringConstraints
 
-from driftline.common.bodies import Body
-from driftline.common.errors import invalid
-from driftline.common.outbound.targets import check_target
-from driftline.common.strict_json import escape_pointer
-from inference.protocol.tensors import NUMPY_TYPES
+from driftline.base.errors import invalid
+from driftline.base.http.bodies import Body
+from driftline.base.outbound.targets import check_target
+from driftline.base.strict_json import escape_pointer
+from inference.protocol.v2.tensors import NUMPY_TYPES
 from inference.signatures import EndpointSpec, TensorSpec
 
 MAX_ROWS = 1024

@@ -3,10 +3,10 @@
 import msgspec
 from django.conf import settings
 
-from driftline.accounts.services import record_audit
-from driftline.common.errors import Problem, invalid
-from driftline.common.key_files import read_keys
-from driftline.common.outbound.targets import outbound_rules
+from driftline.base.accounts.services import record_audit
+from driftline.base.errors import Problem, invalid
+from driftline.base.keys.key_files import read_keys
+from driftline.base.outbound.targets import outbound_rules
 from inference.registry.endpoints.probe import Asked, EndpointReport, probe
 from inference.registry.endpoints.schemas import RemoteVersionIn, headers_of, plan_of, specs_of
 from inference.registry.endpoints.stored import columns_of
@@ -14,10 +14,10 @@ from inference.registry.intake.errors import IntakeRefused
 from inference.registry.intake.metadata import parse_metadata
 from inference.registry.lineage import read_lineage
 from inference.registry.models import Model, Version
-from inference.registry.publishing import publish_on_commit
+from inference.registry.plan.publishing import publish_on_commit
 from inference.registry.selectors import signature_of
-from inference.registry.services import Contents, check_version_name, register
 from inference.registry.validation import read_reference
+from inference.registry.versions import Contents, check_version_name, register
 from inference.runtime.remote.credentials import KEY_FILE, seal_headers
 from inference.signatures import EndpointSpec, Signature
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from driftline.base.errors import UNREADABLE
 from inference.registry.importers.folder import file_within, find_files, read_text, shown, within
 from inference.registry.importers.mlflow import MLMODEL, read_model
 from inference.registry.importers.source_model import (
@@ -79,7 +80,7 @@ def _read(root: Path, path: Path) -> SourceModel:
         try:
             fields = msgspec.json.decode(text, type=dict[str, Any])
             settings = msgspec.convert(fields, Settings)
-        except (msgspec.DecodeError, RecursionError) as error:
+        except UNREADABLE as error:
             raise MigrationRefused(f"{place} is not as expected: {str(error)[:200]}.") from error
         return _describe(root, path, settings, fields)
     except MigrationRefused as refusal:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import msgspec
 
-from driftline.common.errors import Problem
+from driftline.base.errors import Problem
 from inference.registry.importers.source_model import DeclaredTensor, NotImported, SourceModel, SourceVersion
 from inference.registry.intake import IntakeRefused, UploadMetadata, examine_artifact, parse_metadata
 from inference.registry.intake.report import Findings

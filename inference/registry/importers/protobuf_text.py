@@ -5,6 +5,7 @@ also one that a newer server has. https://protobuf.dev/reference/protobuf/textfo
 """
 
 import re
+import warnings
 from dataclasses import dataclass, field
 
 from google.protobuf.text_format import ParseError, Tokenizer
@@ -59,8 +60,10 @@ class ProtobufMessage:
 def read_message(text: str, place: str) -> ProtobufMessage:
     """Read a file's message; MigrationRefused names the line and the column."""
     try:
-        return _Reader(text).read()
-    except ParseError as error:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", DeprecationWarning)  # Python's, of an escape that there is not
+            return _Reader(text).read()
+    except (ParseError, DeprecationWarning) as error:
         raise MigrationRefused(f"{place} is not in protobuf's text format: {str(error)[:300]}") from error
 
 

@@ -6,15 +6,16 @@ from dataclasses import dataclass, field
 import msgspec
 from django.db import transaction
 
-from driftline.accounts.models import Project
-from driftline.common.errors import Problem
+from driftline.base.accounts.models import Project
+from driftline.base.errors import Problem
 from inference.registry.aliases import set_alias
 from inference.registry.importers.planning import PlannedModel
 from inference.registry.importers.source_model import NotImported, SourceVersion
 from inference.registry.lineage import Lineage
 from inference.registry.models import Model
 from inference.registry.selectors import get_model
-from inference.registry.services import create_model, upload_version
+from inference.registry.services import create_model
+from inference.registry.versions import upload_version
 
 
 @dataclass

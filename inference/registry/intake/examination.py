@@ -8,10 +8,10 @@ import msgspec
 from inference.registry.intake import sandbox
 from inference.registry.intake.graph import examine_graph, parse_model
 from inference.registry.intake.limits import Order, ReferenceRows
-from inference.registry.intake.reference import run_on_reference
-from inference.registry.intake.rehearsal import rehearse
 from inference.registry.intake.report import Findings, ReferenceRun, SandboxFacts
-from inference.registry.intake.session import (
+from inference.registry.intake.runs.reference import run_on_reference
+from inference.registry.intake.runs.rehearsal import rehearse
+from inference.registry.intake.runs.session import (
     Session,
     describe_inputs,
     describe_outputs,

@@ -1,4 +1,4 @@
-"""Tell other file formats by their first bytes, so that each gets its own sentence and none is opened."""
+"""Recognises other file formats by their first bytes, so that each gets its own sentence and none is opened."""
 
 import re
 

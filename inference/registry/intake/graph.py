@@ -10,7 +10,7 @@ from google.protobuf.message import DecodeError
 from inference.registry.intake.errors import IntakeRefused, shown
 from inference.registry.intake.limits import IntakeLimits
 from inference.registry.intake.report import GraphFacts
-from inference.registry.intake.value_costs import has_value_costs
+from inference.registry.intake.runs.value_costs import has_value_costs
 
 OLDEST_IR = 3
 OLDEST_OPSETS = {"ai.onnx": 7, "ai.onnx.ml": 1}

@@ -11,6 +11,7 @@ from typing import IO, BinaryIO
 
 import msgspec
 
+from driftline.base.errors import UNREADABLE
 from inference.registry.intake.errors import IntakeRefused
 from inference.registry.intake.formats import HEAD_BYTES, refuse_other_formats
 from inference.registry.intake.limits import IntakeLimits, Order, ReferenceRows, SampledReference
@@ -140,7 +141,7 @@ def _ask_child(artifact: BinaryIO, order: Order) -> Findings | IntakeRefusal:
 def _read_answer(raw: bytes) -> Findings | IntakeRefusal:
     try:
         return msgspec.json.decode(raw, type=Findings | IntakeRefusal)
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise _unreadable() from error
 
 
@@ -174,7 +175,7 @@ def _reference_warnings(findings: Findings) -> list[str]:
 
 
 def _warnings_of(findings: Findings) -> list[str]:
-    """Say in sentences what the dry runs showed."""
+    """Describe in sentences what the dry runs showed."""
     words = {
         "typical": "on made-up rows",
         "missing": "on missing numbers (NaN)",

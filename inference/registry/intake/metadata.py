@@ -6,6 +6,7 @@ from typing import Literal
 import msgspec
 from msgspec import Struct, field
 
+from driftline.base.errors import UNREADABLE
 from inference.registry.intake.errors import IntakeRefused, shown
 from inference.signatures import Signature
 
@@ -54,7 +55,7 @@ class UploadMetadata(Struct, frozen=True, forbid_unknown_fields=True):
 
 
 def declare(signature: Signature) -> UploadMetadata:
-    """Say of a file what is known of the version that it was, or is made from."""
+    """Return, as a file's metadata, what is known of the version that it was, or is made from."""
     image = signature.image
     return UploadMetadata(
         features=[FeatureDeclaration(feature.name, feature.type) for feature in signature.features],  # type: ignore[arg-type]
@@ -74,7 +75,7 @@ def parse_metadata(raw: bytes) -> UploadMetadata:
         metadata = msgspec.json.decode(raw, type=UploadMetadata)
     except msgspec.ValidationError as error:
         raise _refusal_from(str(error)) from error
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except UNREADABLE as error:
         raise _invalid("", f"The metadata is not JSON ({error}); send one JSON object.") from error
     _check_texts(metadata)
     _check_unique([feature.name for feature in metadata.features], "/features", "feature", "/name")

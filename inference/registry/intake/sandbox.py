@@ -19,8 +19,8 @@ import struct
 from collections.abc import Container, Iterable
 from pathlib import Path
 
-from driftline.common.parent_death import die_with_parent
-from driftline.common.priority import lower_priority
+from driftline.base.processes.parent_death import die_with_parent
+from driftline.base.processes.priority import lower_priority
 from inference.registry.intake.limits import IntakeLimits
 from inference.registry.intake.report import SandboxFacts
 
@@ -99,7 +99,7 @@ def limit_resources(limits: IntakeLimits) -> None:
 
 
 def allow_cpu(seconds: int) -> None:
-    """Let this process use `seconds` of CPU time from now; SIGXCPU ends it after that."""
+    """Allow this process to use `seconds` of CPU time from now; SIGXCPU ends it after that."""
     usage = resource.getrusage(resource.RUSAGE_SELF)
     hard = resource.getrlimit(resource.RLIMIT_CPU)[1]
     until = int(usage.ru_utime + usage.ru_stime) + 1 + seconds

@@ -6,6 +6,7 @@ from pathlib import Path
 import msgspec
 from msgspec import structs
 
+from driftline.base.errors import UNREADABLE
 from inference.registry.intake.limits import MIB, IntakeLimits
 from inference.registry.intake.process import run_child
 from inference.registry.trials.orders import (
@@ -69,7 +70,7 @@ def _run(
         )
     try:
         return msgspec.msgpack.decode(ending.answer, type=Outcome | OriginalAnswers)
-    except msgspec.MsgspecError:  # of a child that died before it told, too
+    except UNREADABLE:  # of a child that died before it told, too
         return Unfit("It broke the process that tried it.")
 
 

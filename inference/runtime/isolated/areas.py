@@ -26,7 +26,7 @@ class Area:
             self.handle = -1
 
     def close(self) -> None:
-        """Give the memory back, as soon as no array shows it any more."""
+        """Release the memory, as soon as no array shows it any more."""
         self.close_handle()
         del self.memory
 

@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 from msgspec import Struct
 
-from driftline.common.parent_death import die_with_parent
+from driftline.base.processes.parent_death import die_with_parent
 from inference.runtime.isolated.areas import Area, open_area
 from inference.runtime.isolated.messages import (
     ANSWER,

@@ -11,6 +11,7 @@ from contextlib import suppress
 
 import msgspec
 
+from driftline.base.errors import UNREADABLE
 from inference.runtime.isolated.areas import KEPT_BYTES, Area, TooLarge, make_area, make_memory
 from inference.runtime.isolated.child import LoadOrder, LoadReport
 from inference.runtime.isolated.errors import ModelFailed, ProcessDied, RunAbandoned
@@ -196,7 +197,7 @@ class ModelProcess:
             if self._wants_report:
                 return msgspec.msgpack.decode(headers, type=LoadReport)
             return read_arrays(self._answer.memory, headers)
-        except (BadTensors, msgspec.MsgspecError) as error:
+        except (BadTensors, *UNREADABLE) as error:
             raise ProcessDied(f"its answer has no known form: {error}") from error
 
     def _read_message(self) -> RunMessage | None:
@@ -248,7 +249,7 @@ class ModelProcess:
             signal.pidfd_send_signal(self._handle, signal.SIGKILL)
 
     def close(self) -> None:
-        """Give back what this process holds of it; the loop that watches the channel must have stopped to."""
+        """Release what this process holds of it; the loop that watches the channel must have stopped to."""
         self.channel.close()
         self._stopper.close()
         self._values.close()

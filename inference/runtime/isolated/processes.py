@@ -7,7 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from queue import Empty, SimpleQueue
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from msgspec import Struct
 
@@ -16,15 +16,28 @@ from inference.runtime.isolated.limits import IsolationLimits
 from inference.runtime.isolated.process import ModelProcess
 from inference.runtime.machine_memory import half_of_memory, own_bytes
 
-if TYPE_CHECKING:
-    from inference.runtime.isolated.slot import ProcessSlot
-
 LOOK_SECONDS = 0.05
 IDLE_LOOK_SECONDS = 1.0
 log = logging.getLogger(__name__)
 
 type Blame = Callable[[str], None]
 """Takes what a version did to its process, as a predicate: "crashed its process (SIGSEGV)"."""
+
+
+class Slot(Protocol):
+    """A model's place for a process: one that runs, has ended, or is started when it is asked again."""
+
+    process: ModelProcess | None
+    used_at: float
+
+    def take_idle(self) -> ModelProcess | None:
+        """Take the process out of its place where nothing is at work in it."""
+
+    def has_ended(self) -> bool:
+        """Return whether there is a process that has ended."""
+
+    def notice_end(self) -> None:
+        """Blame the version for a process that was killed at work."""
 
 
 class EndedProcess(Struct):
@@ -41,19 +54,19 @@ class ModelProcesses:
     def __init__(self, limits: IsolationLimits | None = None) -> None:
         self.limits = limits or IsolationLimits()
         self._lock = threading.Lock()
-        self._slots: set[ProcessSlot] = set()
+        self._slots: set[Slot] = set()
         self._server: ForkServer | None = None
         self._ended: SimpleQueue[EndedProcess] = SimpleQueue()
         self._woken = threading.Event()
         self._stopping = False
         self._thread: threading.Thread | None = None
 
-    def add(self, slot: "ProcessSlot") -> None:
+    def add(self, slot: Slot) -> None:
         """Watch over a version's process."""
         with self._lock:
             self._slots.add(slot)
 
-    def remove(self, slot: "ProcessSlot") -> None:
+    def remove(self, slot: Slot) -> None:
         """End a version's process, as the version is not used any more; never blocks."""
         self._slots.discard(slot)  # without the lock: this may be called wherever garbage is collected
         if (process := slot.process) is not None:
@@ -82,7 +95,7 @@ class ModelProcesses:
         return server.fork(self.limits.memory_bytes + 4 * model_bytes)
 
     def end(self, ended: EndedProcess) -> None:
-        """Have a process ended, and its version blamed; never blocks."""
+        """Ask for a process to be ended, and its version blamed; never blocks."""
         self._ended.put(ended)
         self._woken.set()
 
@@ -193,7 +206,7 @@ def _close(process: ModelProcess) -> None:
 
 
 def _reason(process: ModelProcess, status: int | None) -> str | None:
-    """Say what a version did to its process; None where that is not known."""
+    """Describe what a version did to its process; None where that is not known."""
     if process.overran:
         return "did not end a run"
     if status is None:

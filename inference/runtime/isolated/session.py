@@ -85,7 +85,7 @@ class IsolatedSession(OnnxSession):
         return self._slot.try_acquire()
 
     def release(self) -> None:
-        """Give the process back without a run."""
+        """Release the process without a run."""
         self._slot.release()
 
     def begin(self, inputs: dict[str, Array], seconds: float, done: Done) -> None:

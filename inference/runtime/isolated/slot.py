@@ -178,7 +178,7 @@ class ProcessSlot:
         return True
 
     def release(self) -> None:
-        """Give the lock back without a run."""
+        """Release the lock without a run."""
         self.lock.release()
 
     def begin(self, arrays: Sequence[Array], seconds: float, done: Done) -> None:
@@ -245,7 +245,7 @@ class ProcessSlot:
         run.timer = asyncio.get_running_loop().call_later(STOP_SECONDS, self._stop, run)
 
     def _detach(self) -> None:
-        """Have the event loop read no answers any more, as a thread does; it does not matter when."""
+        """Make the event loop read no answers any more, as a thread does; it does not matter when."""
         process = self.process
         if process is None or (loop := process.reader_of) is None:
             return

@@ -8,7 +8,8 @@ import msgspec
 import numpy as np
 from msgspec import Struct
 
-from inference.protocol.tensors import NUMPY_TYPES
+from driftline.base.errors import UNREADABLE
+from inference.protocol.v2.tensors import NUMPY_TYPES
 from inference.runtime.session import Array
 
 MAX_DIMENSIONS, MAX_LENGTH = 32, 1 << 31
@@ -93,7 +94,7 @@ def read_arrays(memory: Memory, headers: bytes, *, trusted: bool = False) -> lis
     """
     try:
         described = _decoder.decode(headers)
-    except msgspec.MsgspecError as error:
+    except UNREADABLE as error:
         raise BadTensors(f"the headers cannot be read ({error})") from error
     return [read_array(memory, header, trusted=trusted) for header in described]
 

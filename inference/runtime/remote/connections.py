@@ -16,8 +16,8 @@ from urllib.parse import urlsplit
 
 from msgspec import Struct
 
-from driftline.common.outbound.addresses import Address, AddressBlocked, resolve
-from driftline.common.outbound.rules import OutboundRules
+from driftline.base.outbound.addresses import Address, AddressBlocked, resolve
+from driftline.base.outbound.rules import OutboundRules
 from inference.runtime.remote.errors import CallEnded, UpstreamFailed, garbage
 from inference.runtime.session import RunOptions
 
@@ -59,7 +59,7 @@ class Call:
         return self._ends_at - time.monotonic()
 
     def wait(self, seconds: float) -> None:
-        """Let time pass within the call."""
+        """Wait for so many seconds within the call."""
         until = time.monotonic() + seconds
         while (rest := until - time.monotonic()) > 0:
             self.check()

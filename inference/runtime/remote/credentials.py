@@ -11,7 +11,7 @@ from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from driftline.common.key_files import read_keys
+from driftline.base.keys.key_files import read_keys
 
 KEY_FILE = Path("keys") / "endpoint_key"
 

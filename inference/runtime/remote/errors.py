@@ -38,5 +38,5 @@ class CallEnded(Exception):
 
 
 def garbage(what: str) -> UpstreamFailed:
-    """Say that what the other server answered is no answer; `what` follows "its answer"."""
+    """Return the failure that what the other server answered is no answer; `what` follows "its answer"."""
     return UpstreamFailed("garbage", 502, f"The model's server gave no usable answer: {what}.")

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from inference.protocol.tensors import shorten
+from inference.protocol.v2.tensors import shorten
 from inference.runtime.remote.errors import garbage
 from inference.runtime.remote.values import fit, to_array, unnest
 from inference.runtime.session import Array

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from inference.protocol.json_values import NotFinite, ValueWriter
+from inference.protocol.json_forms.json_values import NotFinite, ValueWriter
 from inference.protocol.results import BatchOutputs
 from inference.runtime.session import Array
 from inference.signatures import Signature, TensorSpec

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import orjson
 
-from driftline.common.outbound.rules import OutboundRules
+from driftline.base.outbound.rules import OutboundRules
 from inference.protocol.hops import HOPS, MAX_HOPS
 from inference.runtime.remote.circuit_breaker import CircuitBreaker, State
 from inference.runtime.remote.connections import Call, Connections, UpstreamReply

@@ -2,7 +2,7 @@
 
 from urllib.parse import quote
 
-from inference.protocol.tensors import shorten
+from inference.protocol.v2.tensors import shorten
 from inference.runtime.remote.connections import UpstreamReply
 from inference.runtime.remote.errors import garbage
 from inference.runtime.remote.json_answers import describe_rows, read_rows

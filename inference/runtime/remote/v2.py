@@ -8,8 +8,8 @@ import numpy as np
 import orjson
 from msgspec import Struct
 
-from inference.protocol.raw_tensors import read_raw, write_raw
-from inference.protocol.tensors import NUMPY_TYPES, InvalidRequest, TensorCodec
+from inference.protocol.v2.raw_tensors import read_raw, write_raw
+from inference.protocol.v2.tensors import NUMPY_TYPES, InvalidRequest, TensorCodec
 from inference.runtime.remote.connections import UpstreamReply
 from inference.runtime.remote.errors import garbage
 from inference.runtime.remote.values import fit, read_strict_json, to_array, unnest
@@ -150,7 +150,7 @@ def _read_answer(head: bytes) -> list[_Output]:
 
 
 def _with_bytes(outputs: list[_Output], tail: bytes) -> list[tuple[_Output, bytes | None]]:
-    """Give each output its part of what follows the JSON; None where its values are in the JSON."""
+    """Return each output with its part of what follows the JSON; None where its values are in the JSON."""
     parts: list[tuple[_Output, bytes | None]] = []
     place = 0
     for tensor in outputs:

@@ -4,12 +4,12 @@ import math
 from itertools import chain
 from typing import Any
 
-import msgspec
 import numpy as np
 import orjson
 
-from inference.protocol.json_documents import check_text, read_json_with_nan
-from inference.protocol.tensors import FLOATS, NUMPY_TYPES, InvalidRequest, shorten
+from driftline.base.errors import UNREADABLE
+from inference.protocol.json_forms.json_documents import check_text, read_json_with_nan
+from inference.protocol.v2.tensors import FLOATS, NUMPY_TYPES, InvalidRequest, shorten
 from inference.runtime.remote.errors import garbage
 from inference.runtime.session import Array
 from inference.signatures import TensorSpec
@@ -27,7 +27,7 @@ def read_json_with_tokens(body: bytes) -> Any:
     """Read an answer in which NaN may stand for a number, as TensorFlow Serving writes it; raises UpstreamFailed."""
     try:
         return read_json_with_nan(body)
-    except (InvalidRequest, msgspec.MsgspecError) as error:
+    except (InvalidRequest, *UNREADABLE) as error:
         raise garbage("it is not JSON") from error
 
 

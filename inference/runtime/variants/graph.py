@@ -46,7 +46,7 @@ def is_standard(model: onnx.ModelProto) -> bool:
 
 
 def replace_tensor(tensor: onnx.TensorProto, values: np.ndarray) -> None:
-    """Give a stored tensor other values of the same shape."""
+    """Set other values of the same shape in a stored tensor."""
     tensor.CopyFrom(onnx.numpy_helper.from_array(values, tensor.name))
 
 

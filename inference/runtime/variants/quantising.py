@@ -29,7 +29,7 @@ def prepare(model: onnx.ModelProto, *, oldest_opset: int) -> onnx.ModelProto:
 
 
 def quantise(quantiser: Any) -> onnx.ModelProto:
-    """Let a quantiser of ONNX Runtime do its work; raises DoesNotApply with what it found in the way."""
+    """Run a quantiser of ONNX Runtime; raises DoesNotApply with what it found in the way."""
     try:
         quantiser.quantize_model()
     except Exception as error:  # it raises whatever its helpers do, on graphs that it was not made for

@@ -4,9 +4,9 @@ from importlib.metadata import PackageNotFoundError, version
 
 import msgspec
 
-from driftline.accounts.scopes import Scope
+from driftline.base.accounts.access.scopes import Scope
 from inference.protocol.dialect import Target
-from inference.protocol.open_inference import (
+from inference.protocol.v2.open_inference import (
     model_configuration,
     model_metadata,
     parse_model_path,

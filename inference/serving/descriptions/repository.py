@@ -4,7 +4,8 @@ from typing import Any
 
 import msgspec
 
-from driftline.accounts.scopes import Scope
+from driftline.base.accounts.access.scopes import Scope
+from driftline.base.errors import UNREADABLE
 from inference.serving.callers import InferenceCaller
 from inference.serving.descriptions.metadata import json_answer
 from inference.serving.plan import PlanModel, PlanVersion
@@ -41,7 +42,7 @@ def _list(table: RoutingTable, project_id: int, body: bytes) -> Answer | Refusal
     """List the versions of a project; an empty body asks for all, loaded or not."""
     try:
         wanted = msgspec.json.decode(body, type=IndexRequest) if body.strip() else IndexRequest()
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except UNREADABLE:
         return Refusal(400, 'The body is not an index request; send {"ready": true}, or nothing at all.')
     entries = [
         {"name": model.name, "version": version.version, **_state(table, version)}
@@ -59,7 +60,7 @@ def _state(table: RoutingTable, version: PlanVersion) -> dict[str, str]:
 
 
 def _load(table: RoutingTable, model: PlanModel, body: bytes) -> Answer | Refusal:
-    """Say that a model is loaded, where it is: nothing is left to do."""
+    """Answer that a model is loaded, where it is: nothing is left to do."""
     champion = model.find(model.champion) if model.champion is not None else None
     if champion is not None and champion.id in table.loaded and not _has_parameters(body):
         return json_answer({})
@@ -74,7 +75,7 @@ def _has_parameters(body: bytes) -> bool:
     """Return whether a load request asks for a configuration or for files of its own."""
     try:
         document: Any = msgspec.json.decode(body) if body.strip() else {}
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except UNREADABLE:
         return True
     return not isinstance(document, dict) or bool(document.get("parameters"))
 

@@ -6,8 +6,8 @@ Every process writes its counts once a second, so the sums are up to a second ol
 from pathlib import Path
 from typing import Any
 
-from driftline.accounts.scopes import Scope
-from inference.protocol.open_inference import parse_model_path
+from driftline.base.accounts.access.scopes import Scope
+from inference.protocol.v2.open_inference import parse_model_path
 from inference.serving.callers import InferenceCaller
 from inference.serving.counts.metrics import read_label_key
 from inference.serving.descriptions.metadata import json_answer

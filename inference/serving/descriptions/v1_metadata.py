@@ -1,8 +1,13 @@
 """What the protocols of version 1 tell of the server and of models: ping, the models, their status and metadata."""
 
-from driftline.accounts.scopes import Scope
+from driftline.base.accounts.access.scopes import Scope
 from inference.protocol.dialect import Target
-from inference.protocol.tensorflow_rest import VersionStatus, model_metadata, model_status, parse_v1_path
+from inference.protocol.tensorflow.tensorflow_rest import (
+    VersionStatus,
+    model_metadata,
+    model_status,
+    parse_v1_path,
+)
 from inference.serving.callers import InferenceCaller
 from inference.serving.descriptions.metadata import find_champion, json_answer
 from inference.serving.plan import PlanModel, PlanVersion

@@ -8,9 +8,9 @@ from typing import Any
 
 from msgspec import Struct
 
-from driftline.common.ids import new_ids, row_ids
+from driftline.base.ids import new_ids, row_ids
 from inference.prediction_log.spool.record import LoggedBatch, encode_record
-from inference.protocol.parameters import NO_FACTS
+from inference.protocol.v2.parameters import NO_FACTS
 from inference.runtime.session import Array, RunOptions
 from inference.serving.engine.fair_threads import Worker, WorkHangs
 from inference.serving.engine.lanes import Lane, Pending

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import repeat
 from operator import sub
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal, Protocol
 
 from inference.prediction_log.spool.record import LoggedBatch
 from inference.protocol.results import BatchOutputs
@@ -23,12 +23,16 @@ from inference.serving.responses import Prediction
 from inference.serving.routing import Route
 from inference.serving.versions.versions import Outcome
 
-if TYPE_CHECKING:
-    from inference.serving.engine.request_traces import RequestTraces
-
 MAX_LOOP_VALUES = 32 * 1024
 """Of an answer that is written in the event loop, or of images that are measured there: about a millisecond of JSON."""
 log = logging.getLogger(__name__)
+
+
+class RunTraces(Protocol):
+    """Where answered requests are traced, where they are."""
+
+    def record(self, run: BatchRun, now_ns: int) -> None:
+        """Record the requests that one run has answered."""
 
 
 class Completion:
@@ -43,7 +47,7 @@ class Completion:
         threads: FairThreads,
         background: BackgroundTasks,
         when_full: Literal["refuse", "drop"],
-        traces: "RequestTraces | None",
+        traces: RunTraces | None,
     ) -> None:
         self._spools = spools
         self._journal = spools.journal

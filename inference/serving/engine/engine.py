@@ -7,9 +7,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from driftline.common.ids import new_id
+from driftline.base.ids import new_id
 from inference.protocol.dialect import Dialect, InferRequest
-from inference.protocol.parameters import NO_FACTS
+from inference.protocol.v2.parameters import NO_FACTS
 from inference.runtime.remote.counts import CALLS
 from inference.serving.body_budget import BodyBudget
 from inference.serving.callers import InferenceCaller
@@ -155,7 +155,7 @@ class Engine:
         reply: Reply[Any],
         received_ns: int,
     ) -> None:
-        """Let a request that was read wait for its run, or refuse it."""
+        """Queue a request that was read for its run, or refuse it."""
         if isinstance(request, Refusal):
             self._refuser.refuse(request, reply, admission.route)
             return
@@ -254,7 +254,7 @@ class Engine:
 
 
 def _set_unless_done[Result](future: asyncio.Future[Result], result: Result) -> None:
-    """Give the result to whoever still waits for it: a client that left has cancelled the future."""
+    """Pass the result to whoever still waits for it: a client that left has cancelled the future."""
     if not future.done():
         future.set_result(result)
 

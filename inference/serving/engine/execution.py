@@ -64,7 +64,7 @@ class BatchExecutor:
         return run
 
     def _start_isolated(self, lane: Lane, session: IsolatedSession) -> None:
-        """Give a lane's next batch to the process of its version, which was acquired for it."""
+        """Pass a lane's next batch to the process of its version, which was acquired for it."""
         version = lane.route.version
         try:
             run = take_run(lane, version.cost.rows_within(PIECE_SECONDS, MAX_BATCH_ROWS))

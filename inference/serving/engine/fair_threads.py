@@ -78,7 +78,7 @@ class Worker:
             self._loop.call_soon_threadsafe(tell)
 
     def end(self) -> None:
-        """Let the thread end after what it is at."""
+        """End the thread after what it is at."""
         self._queue.put(None)
 
 
@@ -132,7 +132,7 @@ class FairThreads:
             self._give_back(turn, worker)
 
     def _grant(self) -> None:
-        """Give free threads to the projects whose turn it is."""
+        """Assign free threads to the projects whose turn it is."""
         for project_id in list(self._waiting):
             if self.busy >= self._capacity():
                 return

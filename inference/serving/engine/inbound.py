@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from inference.protocol.dialect import Dialect, Headers, InferRequest
 from inference.protocol.hops import HOPS, read_hops
-from inference.protocol.tensors import InvalidRequest
+from inference.protocol.v2.tensors import InvalidRequest
 from inference.serving.callers import InferenceCaller
 from inference.serving.refusals import Refusal
 from inference.serving.routing import Admission, Route, RoutingTable

@@ -9,8 +9,8 @@ from typing import Any
 from msgspec import Struct
 
 from inference.protocol.dialect import InferRequest
-from inference.protocol.parameters import NO_FACTS
 from inference.protocol.results import BatchOutputs
+from inference.protocol.v2.parameters import NO_FACTS
 from inference.serving.responses import Reply
 from inference.serving.routing import Route
 
@@ -74,7 +74,7 @@ class Lane:
         self._last_rank_ns = 0  # of all that wait
 
     def put(self, pending: Pending) -> None:
-        """Let a request wait."""
+        """Add a request to those that wait."""
         rank_ns = pending.received_ns + pending.delay_ns
         if rank_ns >= self._last_rank_ns or not self.waiting:
             self._last_rank_ns = rank_ns
@@ -84,7 +84,7 @@ class Lane:
         self.rows += pending.request.rows
 
     def put_back(self, pendings: list[Pending]) -> None:
-        """Let requests of a run that failed wait again, each for a run of its own."""
+        """Make requests of a run that failed wait again, each for a run of its own."""
         self._holds_lone = True
         for pending in reversed(pendings):
             pending.is_alone = True

@@ -3,7 +3,7 @@
 import logging
 import time
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 from msgspec import Struct
@@ -22,9 +22,6 @@ from inference.serving.engine.thread_pools import ThreadPools
 from inference.serving.responses import Prediction
 from inference.serving.routing import Route
 from inference.serving.versions.versions import AnswerTooLarge, check_values
-
-if TYPE_CHECKING:
-    from inference.serving.engine.request_traces import RequestTraces
 
 LARGE_ROWS = 256  # a request of more rows costs the event loop too much, however fast its model is
 log = logging.getLogger(__name__)
@@ -142,6 +139,13 @@ class LargeRequest:
         )
 
 
+class LargeTraces(Protocol):
+    """Where answered large requests are traced, where they are."""
+
+    def record_large(self, large: LargeRequest, answer: LargeAnswer, now_ns: int) -> None:
+        """Record a large request that was answered."""
+
+
 class LargeRequests:
     """The large requests that are under way; belongs to the event loop."""
 
@@ -153,7 +157,7 @@ class LargeRequests:
         pools: ThreadPools,
         background: BackgroundTasks,
         max_run_seconds: float,
-        traces: "RequestTraces | None",
+        traces: LargeTraces | None,
     ) -> None:
         self._completion = completion
         self._refuser = refuser

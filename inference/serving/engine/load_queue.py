@@ -24,7 +24,7 @@ class RouteRequest(Struct):
 
 
 class LoadQueue:
-    """Has versions loaded, and looks for the routes of those who wait in each new table."""
+    """Asks for versions to be loaded, and looks for the routes of those who wait in each new table."""
 
     def __init__(self, load_version: Callable[[PlanModel, PlanVersion], None]) -> None:
         """Make a queue; `load_version` brings a version into the next table."""
@@ -32,7 +32,7 @@ class LoadQueue:
         self._waiting: list[RouteRequest] = []
 
     def add(self, request: RouteRequest, table: RoutingTable) -> None:
-        """Let a request go on with its route, or wait where that has to be loaded first."""
+        """Pass a request on with its route, or make it wait where that has to be loaded first."""
         try:
             admission = request.find(table)
         except NotLoaded as needed:

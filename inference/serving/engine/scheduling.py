@@ -35,7 +35,7 @@ class Scheduler:
         return lane
 
     def make_ready(self, lane: Lane) -> None:
-        """Let a lane in which requests wait have its turn, unless it has one already."""
+        """Queue a lane in which requests wait for its turn, unless it has one already."""
         if not lane.waiting or lane.waits_for_thread:
             return
         if not lane.is_ready:

@@ -64,7 +64,7 @@ class Watched(Struct):
 
 
 class ShadowRunner:
-    """Lets shadows answer what champions did, each from a queue of its own that drops rather than grows.
+    """Makes shadows answer what champions did, each from a queue of its own that drops rather than grows.
 
     Our own versions share one thread, as they compute; those of other servers another, as they wait; and those in
     processes of their own have one a project. A shadow that
@@ -185,7 +185,7 @@ class ShadowThread:
         threading.Thread(target=self._enforce_deadlines, name="shadow-deadlines", daemon=True).start()
 
     def put(self, lane: ShadowLane, work: ShadowWork) -> None:
-        """Let a copy wait for its run."""
+        """Queue a copy for its run."""
         self._arrived.put((lane, work))
 
     def finish(self) -> None:

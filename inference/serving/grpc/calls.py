@@ -10,7 +10,7 @@ from google.protobuf.message import DecodeError, Message
 
 from inference.protocol.dialect import TRACEPARENT, Dialect, Headers
 from inference.protocol.header_facts import FACT_HEADERS
-from inference.protocol.open_inference_grpc import TIMEOUT
+from inference.protocol.v2.open_inference_grpc import TIMEOUT
 from inference.serving.callers import InferenceCaller
 from inference.serving.engine.engine import Engine
 from inference.serving.engine.inbound import Inbound
@@ -62,7 +62,7 @@ def not_offered(method: str) -> Any:
 async def ask_engine[Asked: Message, Content](
     engine: Engine, dialect: Dialect[Asked, Content], path: bytes, message: Asked, context: Context
 ) -> Prediction[Content]:
-    """Let the engine answer a request, and send what belongs to the answer as metadata."""
+    """Ask the engine to answer a request, and send what belongs to the answer as metadata."""
     caller = caller_of(context)
     admission = engine.admit(dialect, caller, path)
     inbound = Inbound(dialect, caller, path, message, _headers(context))

@@ -15,7 +15,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 
 from inference.protocol import inference_service_pb2 as messages
 from inference.protocol.inference_service_pb2 import ModelInferRequest, ModelInferResponse
-from inference.protocol.open_inference_grpc import OPEN_INFERENCE_GRPC
+from inference.protocol.v2.open_inference_grpc import OPEN_INFERENCE_GRPC
 from inference.serving.callers import InferenceCaller
 from inference.serving.certificate import CertificateContents, CertificateFiles
 from inference.serving.descriptions.metadata import describe

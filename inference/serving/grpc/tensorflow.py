@@ -6,14 +6,19 @@ from typing import Any
 import grpc
 from google.protobuf.message import Message
 
-from driftline.accounts.scopes import Scope
+from driftline.base.accounts.access.scopes import Scope
 from inference.protocol.prediction_service_pb2 import (
     GetModelMetadataRequest,
     GetModelStatusRequest,
     ModelSpec,
     PredictRequest,
 )
-from inference.protocol.tensorflow_grpc import TENSORFLOW_GRPC, metadata_message, read_spec, status_message
+from inference.protocol.tensorflow.tensorflow_grpc import (
+    TENSORFLOW_GRPC,
+    metadata_message,
+    read_spec,
+    status_message,
+)
 from inference.serving.descriptions.v1_metadata import find_described, find_statuses
 from inference.serving.engine.engine import Engine
 from inference.serving.grpc.calls import Context, ask_engine, caller_of, not_offered, refuse, unary

@@ -8,7 +8,7 @@ from typing import Any
 
 from inference.protocol.dialect import Headers, HttpBody, HttpDialect
 from inference.protocol.dialect_list import find_dialect
-from inference.protocol.open_inference import OPEN_INFERENCE
+from inference.protocol.v2.open_inference import OPEN_INFERENCE
 from inference.serving.callers import LACKS_CERTIFICATE, InferenceCaller
 from inference.serving.descriptions.metadata import describe
 from inference.serving.descriptions.repository import control

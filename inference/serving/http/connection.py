@@ -15,7 +15,7 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from inference.protocol.dialect import JOB_HEADERS, Headers, HttpDialect
 from inference.protocol.dialect_list import find_dialect
-from inference.protocol.open_inference import OPEN_INFERENCE
+from inference.protocol.v2.open_inference import OPEN_INFERENCE
 from inference.serving.callers import LACKS_CERTIFICATE, UNKNOWN_CALLER, InferenceCaller
 from inference.serving.engine.engine import Engine
 from inference.serving.http.compression import in_turn
@@ -249,7 +249,7 @@ class HotProtocol(HttpToolsProtocol):
         hot.submit_pieces()
 
     def _await_answer(self, hot: HotRequest) -> None:
-        """Give a request its place among the answers that are owed."""
+        """Add a request, in its place, to the answers that are owed."""
         self.unanswered.append(hot)
         if len(self.unanswered) >= MAX_PIPELINED:
             self.flow.pause_reading()

@@ -10,12 +10,12 @@ from functools import partial
 
 from msgspec import Struct
 
-from driftline.accounts.scopes import Scope
-from driftline.common.ids import new_id
+from driftline.base.accounts.access.scopes import Scope
+from driftline.base.ids import new_id
 from inference.protocol.dialect import Headers, HttpBody, InferRequest
 from inference.protocol.header_facts import FACT_HEADERS
-from inference.protocol.parameters import format_time
 from inference.protocol.preferences import Preferences, read_preferences
+from inference.protocol.v2.parameters import format_time
 from inference.serving.callers import InferenceCaller
 from inference.serving.descriptions.metadata import json_answer
 from inference.serving.engine.engine import Engine
@@ -74,7 +74,7 @@ class JobApi:
         self._closing = asyncio.Event()
 
     def close(self) -> None:
-        """Let nobody wait any longer."""
+        """End the wait of everybody."""
         self._closing.set()
 
     # Taking in

@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from inference.protocol.dialect import HttpBody, HttpDialect, InferRequest, Target
 from inference.protocol.dialect_list import find_dialect
-from inference.protocol.parameters import format_time
+from inference.protocol.v2.parameters import format_time
 from inference.serving.callers import UNKNOWN_CALLER
 from inference.serving.engine.engine import Engine
 from inference.serving.engine.inbound import Inbound, decode
@@ -152,7 +152,7 @@ class JobRunner:
         await self.in_thread(claim.put_back)
 
     def _let_wait(self, name: str, reason: str, max_seconds: float = MAX_RETRY_SECONDS) -> None:
-        """Let a job wait longer each time, and no longer than `max_seconds`: its deadline is not to be missed."""
+        """Make a job wait longer each time, and no longer than `max_seconds`: its deadline is not to be missed."""
         known = self._waits.get(name)
         pause = RETRY_SECONDS if known is None else min(2 * known.pause, MAX_RETRY_SECONDS)
         self._waits[name] = Wait(time.monotonic() + max(min(pause, max_seconds), 0.0), pause, reason)

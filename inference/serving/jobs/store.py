@@ -19,7 +19,7 @@ from typing import Literal
 import msgspec
 from msgspec import Struct
 
-from driftline.common.durable_files import sync_to_disk, write_file
+from driftline.base.durable_files import sync_to_disk, write_file
 from inference.prediction_log.spool.record import Role
 from inference.prediction_log.spool.sealing import FILE_MAGIC, Tampered, open_file, seal_file
 from inference.protocol.dialect import JSON_FIELDS
@@ -315,11 +315,11 @@ class Claim:
             (ended / needless).unlink(missing_ok=True)
 
     def put_back(self) -> None:
-        """Let the job wait again, as if it had not been begun."""
+        """Make the job wait again, as if it had not been begun."""
         (self._folder / STARTS).unlink(missing_ok=True)
 
     def release(self) -> None:
-        """Give the lock back."""
+        """Release the lock."""
         os.close(self._handle)
 
 

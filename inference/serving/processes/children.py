@@ -9,8 +9,8 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from driftline.common.forked_process import ForkedProcess
-from driftline.common.parent_death import die_with_parent
+from driftline.base.processes.forked_process import ForkedProcess
+from driftline.base.processes.parent_death import die_with_parent
 from inference.runtime.machine_memory import MemoryKills
 from inference.serving.crashes import note_death, read_state
 from inference.serving.heartbeat import KILL_SECONDS, Stillness

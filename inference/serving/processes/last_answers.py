@@ -7,7 +7,7 @@ import stat
 import time
 from collections.abc import Iterable
 
-from inference.protocol.open_inference import OPEN_INFERENCE
+from inference.protocol.v2.open_inference import OPEN_INFERENCE
 from inference.serving.http.connection import HotProtocol, write_response
 from inference.serving.refusals import overloaded
 from inference.serving.responses import write_answer

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from driftline.common.durable_files import write_file
+from driftline.base.durable_files import write_file
+from driftline.base.errors import UNREADABLE
 from inference.runtime.machine_memory import resident_bytes
 from inference.serving.counts.metrics import ROWS, SECONDS, ServingMetrics
 from inference.serving.counts.rolling_counts import RollingCounts
@@ -225,7 +226,7 @@ def _instance(report: dict[str, Any]) -> str:
 def _read(path: Path) -> dict[str, Any] | None:
     try:
         report: dict[str, Any] = msgspec.json.decode(path.read_bytes())
-    except (OSError, msgspec.DecodeError):
+    except (OSError, *UNREADABLE):
         return None  # it has just been removed, or was never whole
     return report
 

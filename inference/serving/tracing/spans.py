@@ -44,7 +44,7 @@ class Traces:
         atexit.register(self.close)
 
     def parent_of(self, traceparent: str | None) -> Context | None:
-        """Give what a span is to be a child of, an empty context for a new trace; None where there is to be none."""
+        """Return what a span is to be a child of, an empty context for a new trace; None where there is to be none."""
         if traceparent is not None:
             context = _W3C.extract({"traceparent": traceparent}, Context())
             caller = trace.get_current_span(context).get_span_context()

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from driftline.common.outbound.rules import OutboundRules
+from driftline.base.outbound.rules import OutboundRules
 from inference.runtime.session import MAX_RUN_SECONDS, ModelRefused
 from inference.serving.crashes import MARKS, blame
 from inference.serving.plan import PlanModel, PlanVersion
@@ -72,7 +72,7 @@ class Preparation:
         return time.monotonic() - self._began_at
 
     def give_up_if_overdue(self) -> bool:
-        """Give the thread up where a step took too long, and blame the version that it runs.
+        """Abandon the thread where a step took too long, and blame the version that it runs.
 
         Where that runs in a process of its own, this one need not end to be rid of it.
         """
@@ -92,7 +92,7 @@ class Preparation:
             return 0  # the attempt to load it will say so
 
     def _allow(self, seconds: float) -> None:
-        """Let the next step take so long."""
+        """Set how long the next step may take."""
         self._ends_at = time.monotonic() + seconds
 
     def _run(self) -> None:

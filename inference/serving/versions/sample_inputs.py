@@ -29,7 +29,7 @@ class RecentInputs:
         return [batch for _, batch in sorted(self._batches.copy().items())]
 
     def one_row(self) -> Batch | None:
-        """Give one row that was really asked."""
+        """Return one row that was really asked."""
         batches = self.batches()
         return {name: values[:1] for name, values in batches[0].items()} if batches else None
 

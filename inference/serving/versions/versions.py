@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from msgspec import Struct
 
-from driftline.common.outbound.rules import NO_RULES, OutboundRules
+from driftline.base.outbound.rules import NO_RULES, OutboundRules
 from inference.images import describe_images
 from inference.prediction_log.spool.privacy import Privacy
 from inference.prediction_log.spool.record import ColumnKind, FeatureColumn, FeatureTable, feature_columns
 from inference.protocol.dialect import Codec, Dialect
-from inference.protocol.open_inference import OPEN_INFERENCE
-from inference.protocol.tensors import Buffer, TensorCodec, tensor_codecs
+from inference.protocol.v2.open_inference import OPEN_INFERENCE
+from inference.protocol.v2.tensors import Buffer, TensorCodec, tensor_codecs
 from inference.runtime.isolated.errors import ModelProcessFailed
 from inference.runtime.isolated.session import IsolatedSession
 from inference.runtime.providers import Execution, open_with_provider
@@ -176,7 +176,7 @@ class LoadedVersion:
             MARKS.ask_for_successor()
 
     def keep_rows(self, outcome: Outcome, rows: list[int]) -> Outcome:
-        """Give the outcome that a run of these of its rows alone would have had."""
+        """Return the outcome that a run of these of its rows alone would have had."""
         kept = self._reader.read([output[rows] for output in outcome.outputs])
         kept.run_ns = outcome.run_ns
         return kept
@@ -184,7 +184,7 @@ class LoadedVersion:
     def features(
         self, batch: dict[str, Array], outputs: Sequence[Array] = ()
     ) -> list[FeatureColumn] | FeatureTable:
-        """Give the batch's features by name, as the log keeps them, and the embedding among `outputs` if it has one."""
+        """Return the batch's features by name, as the log keeps them, and the embedding among `outputs`, if any."""
         features = self._log.features(batch)
         if self._image is not None:
             features = _image_columns(self.tensors[0].name, batch, self._image)
@@ -373,7 +373,7 @@ class PredictionReader:
 
 
 class FeatureLog:
-    """Gives a batch as the log keeps it; inputs of higher rank have no features."""
+    """Returns a batch as the log keeps it; inputs of higher rank have no features."""
 
     def __init__(self, signature: Signature) -> None:
         self._features = [feature.name for feature in signature.features]
@@ -384,7 +384,7 @@ class FeatureLog:
         self._names = names if all(spec.shape[1:] in ([1], []) for spec in signature.inputs) else []
 
     def features(self, batch: dict[str, Array]) -> list[FeatureColumn] | FeatureTable:
-        """Give one column a feature, or a table of all: to cut 16 rows into 30 columns took 9 us, the table takes 2."""
+        """Return one column a feature, or a table of all: to cut 16 rows into 30 columns took 9 us, a table takes 2."""
         if self._table is None:
             return [self._column(name, batch[name]) for name in self._names]
         values = batch[self._table]

@@ -11,12 +11,12 @@ from typing import Any
 
 import orjson
 
-from driftline.common.outbound.targets import check_target
-from driftline.common.periods import rfc3339
+from driftline.base.outbound.targets import check_target
+from driftline.base.periods import rfc3339
 from monitors.alerts.channels.base import Message, Receipt
 from monitors.alerts.channels.json_post import post_json
 from monitors.alerts.models import Channel, Delivery
-from monitors.alerts.notice import Notice
+from monitors.alerts.sending.notice import Notice
 from monitors.alerts.story import RESOLVED, Story, channels_url, shortened_lines
 from monitors.rules.models import Severity
 

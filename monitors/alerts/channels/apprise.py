@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from driftline.common.errors import invalid
-from driftline.common.extras import APPRISE, describe_missing, is_installed, require
-from driftline.common.outbound.targets import check_target
-from driftline.common.outbound.transport import Line
+from driftline.base.errors import invalid
+from driftline.base.extras import APPRISE, describe_missing, is_installed, require
+from driftline.base.outbound.targets import check_target
+from driftline.base.outbound.transport import Line
 from monitors.alerts.channels.apprise_requests import first_url, guard, recorded
 from monitors.alerts.channels.base import DeliveryFailed, Receipt
 from monitors.alerts.channels.brief import Brief

@@ -15,8 +15,8 @@ from typing import Any
 
 import requests
 
-from driftline.common.outbound.targets import UrlNotAllowed, parse_target
-from driftline.common.outbound.transport import (
+from driftline.base.outbound.targets import UrlNotAllowed, parse_target
+from driftline.base.outbound.transport import (
     Line,
     checked_answer,
     named_failures,
@@ -100,7 +100,7 @@ def _exchange(calls: PluginCalls, method: str, url: str, options: dict[str, Any]
 
 @contextmanager
 def recorded(line: Line) -> Iterator[PluginCalls]:
-    """Let plugins of this thread send over `line` while the block runs, and note what they are answered."""
+    """Make plugins of this thread send over `line` while the block runs, and note what they are answered."""
     _current.calls = calls = PluginCalls(line)
     try:
         yield calls
@@ -121,6 +121,6 @@ def first_url(notify: Callable[[], Any]) -> str | None:
 
 
 def guard(module: ModuleType) -> None:
-    """Have a plugin's module send by the guarded transport alone."""
+    """Make a plugin's module send by the guarded transport alone."""
     if isinstance(vars(module).get("requests"), ModuleType):
         module.requests = PluginRequests()  # type: ignore[attr-defined]

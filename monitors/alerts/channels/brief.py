@@ -9,7 +9,7 @@ import orjson
 
 from monitors.alerts.joint_messages.incident_group import IncidentGroup
 from monitors.alerts.models import Channel
-from monitors.alerts.notice import Notice
+from monitors.alerts.sending.notice import Notice
 from monitors.alerts.story import (
     ACKNOWLEDGED,
     MAX_HEADLINE,
@@ -92,7 +92,7 @@ def brief_of_notice(notice: Notice) -> Brief:
 
 
 def brief_of_test(channel: Channel, *, at: datetime) -> Brief:
-    """Say that a channel works."""
+    """Return the brief that a channel works."""
     return Brief(
         title="Test of Driftline",
         headline=f"This is a test of the channel {channel.name}; if you read it, alerts will reach you.",

@@ -3,14 +3,14 @@
 from datetime import datetime
 from typing import ClassVar
 
-from driftline.common.outbound.targets import UrlNotAllowed, check_target, parse_target
-from driftline.common.outbound.transport import HOP_HEADER
+from driftline.base.outbound.targets import UrlNotAllowed, check_target, parse_target
+from driftline.base.outbound.transport import HOP_HEADER
 from monitors.alerts.channels.base import DeliveryFailed, Message, Receipt
 from monitors.alerts.channels.brief import Brief, brief_of, brief_of_group, brief_of_notice, brief_of_test
 from monitors.alerts.channels.webhook.transport import post
 from monitors.alerts.joint_messages.incident_group import IncidentGroup
 from monitors.alerts.models import Channel, Delivery
-from monitors.alerts.notice import Notice
+from monitors.alerts.sending.notice import Notice
 from monitors.alerts.story import Story
 
 REFUSED = frozenset({401, 403, 410})

@@ -11,11 +11,11 @@ from typing import Any
 
 import orjson
 
-from driftline.common.errors import invalid
+from driftline.base.errors import invalid
 from monitors.alerts.channels.base import Message, Receipt
 from monitors.alerts.channels.json_post import post_json
 from monitors.alerts.models import Channel, Delivery
-from monitors.alerts.notice import Notice
+from monitors.alerts.sending.notice import Notice
 from monitors.alerts.story import ACKNOWLEDGED, MAX_HEADLINE, MAX_LINE, RESOLVED, TEST, Story
 from monitors.alerts.wording import shortened
 

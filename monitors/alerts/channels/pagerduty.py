@@ -14,12 +14,12 @@ from typing import Any
 
 import orjson
 
-from driftline.common.errors import invalid
-from driftline.common.periods import rfc3339
+from driftline.base.errors import invalid
+from driftline.base.periods import rfc3339
 from monitors.alerts.channels.base import Message, Receipt
 from monitors.alerts.channels.json_post import REFUSED, post_json
 from monitors.alerts.models import Channel, Delivery
-from monitors.alerts.notice import Notice
+from monitors.alerts.sending.notice import Notice
 from monitors.alerts.story import ACKNOWLEDGED, MAX_LINE, RESOLVED, TEST, Story, channels_url
 from monitors.alerts.wording import measured, shortened
 

@@ -17,7 +17,7 @@ import orjson
 from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 
-from driftline.common.errors import invalid
+from driftline.base.errors import invalid
 from monitors.alerts.channels.base import DeliveryFailed, DeliveryPostponed, Receipt
 from monitors.alerts.channels.json_post import post_json
 from monitors.alerts.models import MUTED_UNTIL, Delivery
@@ -124,7 +124,7 @@ def _edit(token: str, posted: _Posted, body: str) -> None:
 
 
 def _reply(token: str, posted: _Posted, delivery: Delivery, *, is_shown: bool) -> Receipt:
-    """Say in a thread what happened: in short where the message above shows it by now."""
+    """Write in a thread what happened: in short where the message above shows it by now."""
     message = orjson.loads(delivery.body)
     if is_shown:
         message["blocks"] = message["blocks"][:_HEAD_BLOCKS]

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Self
 
-from driftline.accounts.models import Project
+from driftline.base.accounts.models import Project
 from monitors.alerts.models import Delivery, Incident
 from monitors.alerts.story import OPENED, REMINDER, RESOLVED, UPDATED, incident_url
 from monitors.alerts.wording import one_line

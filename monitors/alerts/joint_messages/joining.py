@@ -8,7 +8,7 @@ from django.db import transaction
 from django.db.models import Q
 from django.db.models.functions import Now
 
-from driftline.common.advisory_locks import AdvisoryLock, lock
+from driftline.base.work.advisory_locks import AdvisoryLock, lock
 from monitors.alerts.channels import KINDS
 from monitors.alerts.channels.base import GroupingKind
 from monitors.alerts.joint_messages.incident_group import IncidentGroup
@@ -46,7 +46,7 @@ def join_group(claimed: Delivery, *, event_id: str) -> Delivery | None:
 
 
 def _is_put_off(claimed: Delivery) -> bool:
-    """Have a message wait on, without its lease, where another one of its group is under way or was sent lately."""
+    """Make a message wait on, without its lease, where another one of its group is under way or was sent lately."""
     others = Delivery.objects.filter(channel=claimed.channel_id, group=claimed.group).exclude(pk=claimed.pk)
     interval = timedelta(seconds=claimed.group_seconds)
     comes_soon = Q(attempts_made__gt=0, next_attempt_at__lte=Now() + interval)

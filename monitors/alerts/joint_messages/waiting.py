@@ -16,8 +16,8 @@ from monitors.alerts.channels import KINDS
 from monitors.alerts.channels.base import GroupingKind
 from monitors.alerts.joint_messages.joining import ALL
 from monitors.alerts.models import MUTED_UNTIL, Channel, Delivery, Incident
-from monitors.alerts.recipients import labels_of, recipients_of
 from monitors.alerts.routing.tree import AlertRoute
+from monitors.alerts.sending.recipients import labels_of, recipients_of
 from monitors.alerts.stored_routing import routing_of
 
 GATHERING = timedelta(seconds=10)

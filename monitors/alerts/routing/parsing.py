@@ -10,8 +10,8 @@ from zoneinfo import ZoneInfo
 
 from pydantic import ValidationError
 
-from driftline.common.errors import FieldFault, Problem
-from driftline.common.strict_json import escape_pointer, find_fault, printable
+from driftline.base.errors import FieldFault, Problem
+from driftline.base.strict_json import escape_pointer, find_fault, printable
 from monitors.alerts.routing.document import (
     DEFAULT,
     MAX_BYTES,

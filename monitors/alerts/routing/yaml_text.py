@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from driftline.common import yaml_text
-from driftline.common.errors import invalid
-from driftline.common.strict_json import UNSTORABLE_TEXT, is_storable
+from driftline.base import yaml_text
+from driftline.base.errors import invalid
+from driftline.base.strict_json import UNSTORABLE_TEXT, is_storable
 from monitors.alerts.routing.document import MAX_BYTES
 
 

@@ -7,8 +7,8 @@ from datetime import datetime, timedelta
 import numpy as np
 
 from inference.prediction_log.models import ANSWERING_ROLES
+from inference.prediction_log.queries.frames import LogFrame
 from inference.prediction_log.queries.newest_rows import newest_rows
-from inference.prediction_log.queries.selectors import LogFrame
 from inference.registry.models import Model
 from inference.registry.selectors import signature_of
 from monitors.definitions.custom_metrics.row_values import FeatureKinds, row_values

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from inference.prediction_log.items import as_objects
-from inference.prediction_log.queries.selectors import LogFrame, Values, as_kind
+from inference.prediction_log.queries.frames import LogFrame, Values, as_kind
 from inference.signatures import Signature
 from monitors.definitions.outcomes import answer_score
 from monitors.stats.expressions.evaluation import MetricValues, Vocabulary, evaluate

@@ -4,9 +4,9 @@ from typing import Any
 
 from django.db import transaction
 
-from driftline.common.clock import now
-from driftline.common.errors import Problem, invalid, not_found
-from driftline.common.strict_json import escape_pointer
+from driftline.base.clock import now
+from driftline.base.errors import Problem, invalid, not_found
+from driftline.base.strict_json import escape_pointer
 from inference.prediction_log.spool.privacy import policy_of
 from inference.registry.models import Model
 from inference.registry.parts import audit_part, lock_model

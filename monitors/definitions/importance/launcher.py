@@ -10,6 +10,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from driftline.base.errors import UNREADABLE
 from inference.registry.intake.limits import IntakeLimits
 from inference.registry.intake.process import run_child
 from inference.registry.trials.orders import pack
@@ -75,7 +76,7 @@ def _ask(
         )
     try:
         return msgspec.msgpack.decode(ending.answer, type=Answer)
-    except msgspec.MsgspecError:  # of a child that died before it answered, too
+    except UNREADABLE:  # of a child that died before it answered, too
         return ImportanceRefusal("the model broke the process that asked it the reference's rows.")
 
 

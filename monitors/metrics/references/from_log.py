@@ -12,7 +12,7 @@ from itertools import chain
 
 from django.db.models import Q
 
-from driftline.common.periods import Period, day_of, floor, windows
+from driftline.base.periods import Period, day_of, floor, windows
 from inference.prediction_log.models import ANSWERING_ROLES
 from monitors.definitions.models import Reference
 from monitors.metrics.hooks import days_of_faults

@@ -10,13 +10,11 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from driftline.common.periods import Period, rfc3339
+from driftline.base.periods import Period, rfc3339
 from inference.registry.models import Model
 from monitors.definitions.choosing import file_reference, in_force, references_in_force
 from monitors.definitions.models import Reference, ReferenceDay
 from monitors.definitions.outcomes import usual_performance
-from monitors.metrics.models import PointStatus
-from monitors.metrics.points import Point
 from monitors.metrics.references.from_log import (
     Stretch,
     Stretches,
@@ -25,6 +23,8 @@ from monitors.metrics.references.from_log import (
     read_stretches,
     with_answers_of_most,
 )
+from monitors.metrics.store.models import PointStatus
+from monitors.metrics.store.points import Point
 from monitors.stats.column_faults import count_faults
 from monitors.stats.drift.prepared import PreparedReference, prepare_reference
 from monitors.stats.drift.reference_days import Days, count_days
@@ -134,7 +134,7 @@ def watched_columns(summary: WindowSummary) -> dict[str, ColumnSummary]:
 
 
 def annotate_reference(points: Iterable[Point], reference: LoadedReference) -> list[Point]:
-    """Say on points which reference they were compared with, but for a whole file; where it lacks, none is judged."""
+    """Add to points which reference they were compared with, but for a whole file; where it lacks, none is judged."""
     if reference.kind == Reference.Kind.FILE and not reference.part:
         return list(points)
     about: dict[str, Any] = {"reference": reference.as_detail}
@@ -160,7 +160,7 @@ class References:
         self._files: dict[int | None, Reference | None] = {}
 
     def of(self, version_id: int | None, window: Period) -> LoadedReference | None:
-        """Give what a version's window is compared with, if anything yet."""
+        """Return what a version's window is compared with, if anything yet."""
         reference = in_force(self._known, version_id=version_id, at=window.start)
         if reference is None:
             return None
@@ -172,7 +172,7 @@ class References:
         return _load_stretches(reference.pk, stretches.found, stretches.period, stretches.lacks)
 
     def with_rows(self, version_id: int | None) -> LoadedReference | None:
-        """Give what a version's rows are compared with: the newest file."""
+        """Return what a version's rows are compared with: the newest file."""
         if version_id not in self._files:
             self._files[version_id] = file_reference(model=self._model, version_id=version_id)
         reference = self._files[version_id]

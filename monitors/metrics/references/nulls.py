@@ -14,10 +14,10 @@ from typing import NamedTuple
 import numpy as np
 from django.db import transaction
 
-from driftline.common.advisory_locks import AdvisoryLock, try_lock
-from driftline.common.clock import now
-from monitors.metrics.models import NullDraws
+from driftline.base.clock import now
+from driftline.base.work.advisory_locks import AdvisoryLock, try_lock
 from monitors.metrics.references.loaded import LoadedReference
+from monitors.metrics.store.models import NullDraws
 from monitors.stats.drift.distances import KERNELS
 from monitors.stats.drift.stored_nulls import decode_null, encode_null
 from monitors.stats.drift.thresholds import NullDistributions, resample_null

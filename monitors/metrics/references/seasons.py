@@ -9,7 +9,7 @@ from dataclasses import replace
 from datetime import UTC, date, timedelta
 from functools import lru_cache
 
-from driftline.common.periods import Period
+from driftline.base.periods import Period
 from monitors.definitions.models import Reference
 from monitors.metrics.references.from_log import merged
 from monitors.metrics.references.loaded import LoadedReference
@@ -42,7 +42,7 @@ def in_season(reference: LoadedReference, window: Period) -> LoadedReference:
 
 
 def advice_for(reference: LoadedReference, window: Period, feature: str = "") -> str:
-    """Say which reference or window would tell more, of a feature or of all together, where a limit is too wide to."""
+    """Describe which reference or window would tell more, of a feature or of all, where a limit is too wide to."""
     if feature and window.length <= _DAY and is_constant_within_days(reference.days.get(feature)):
         return (
             f"{feature} holds a single value within a day, as calendar features do, so that no day resembles the "

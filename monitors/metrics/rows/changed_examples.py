@@ -11,8 +11,9 @@ from typing import NamedTuple, Self
 
 import numpy as np
 
-from driftline.common.periods import EPOCH, Period, floor, from_us
-from inference.prediction_log.queries.selectors import LogFrame, describe_row
+from driftline.base.periods import EPOCH, Period, floor, from_us
+from inference.prediction_log.queries.frames import LogFrame
+from inference.prediction_log.queries.selectors import describe_row
 from inference.prediction_log.queries.thumbnails import thumbnails_of
 from inference.prediction_log.rows_kept import refuse_without_rows
 from inference.registry.models import Model

@@ -10,11 +10,11 @@ from functools import partial
 
 from django.db import DatabaseError, transaction
 
-from driftline.common.attempts import release, work_apart
-from driftline.common.clock import now
-from driftline.common.periods import following
-from driftline.common.task_queue import Task, enqueue
-from driftline.common.work import finish, touch
+from driftline.base.clock import now
+from driftline.base.periods import following
+from driftline.base.work.attempts import release, work_apart
+from driftline.base.work.task_queue import Task, enqueue
+from driftline.base.work.work_rows import finish, touch
 from inference.prediction_log.imports.file_ends import ended_until, have_ended
 from inference.prediction_log.models import PredictionRole
 from inference.registry.models import Model, RowsKept
@@ -22,17 +22,17 @@ from monitors.definitions.choosing import file_reference
 from monitors.definitions.models import MonitorKind
 from monitors.metrics.catalogue import JOINT_METRICS
 from monitors.metrics.context import Context, context_of
-from monitors.metrics.models import (
+from monitors.metrics.rows.expected_errors import count_errors
+from monitors.metrics.rows.joint import compare, days_of_few_rows
+from monitors.metrics.store.models import (
     ExpectedErrors,
     PendingEvaluation,
     PointStatus,
     UnreadDay,
     UnreadDayQuerySet,
 )
-from monitors.metrics.points import Point, Population, row_of
-from monitors.metrics.rows.expected_errors import count_errors
-from monitors.metrics.rows.joint import compare, days_of_few_rows
-from monitors.metrics.storing import save_points
+from monitors.metrics.store.points import Point, Population, row_of
+from monitors.metrics.store.storing import save_points
 from monitors.summaries.models import StaleWindow
 
 DAYS_A_TASK = 1  # a search or a reference that comes meanwhile waits for no more
@@ -40,7 +40,7 @@ DAYS_CLAIMED = 100  # of which those with too few rows to compare are done at on
 
 
 def touch_days(context: Context, measured: Sequence[StaleWindow]) -> None:
-    """Have these windows' days read once they have ended, in the transaction that measured them.
+    """Schedule these windows' days to be read once they have ended, in the transaction that measured them.
 
     Only the sweep enqueues a task for them: a fleet's days end together, and metrics go first.
     """
@@ -94,7 +94,7 @@ def read_days(model_id: int) -> int:
 
 
 def _finish_days_of_few_rows(context: Context, days: Sequence[UnreadDay]) -> list[UnreadDay]:
-    """Say of days with too few rows to compare that they have, and finish them; returns these."""
+    """Mark days with too few rows to compare as such, and finish them; returns these."""
     try:
         points = days_of_few_rows(context, [day.start for day in days])
     except DatabaseError:
@@ -139,7 +139,7 @@ def _store(context: Context, points: Mapping[datetime, Sequence[Point]]) -> None
 
 
 def _store_errors(context: Context, day: UnreadDay) -> None:
-    """Say on the day's points why its rows could not be read."""
+    """Store on the day's points why its rows could not be read."""
     detail = {"why": day.reason}
     points = [Point(name, None, 0, PointStatus.ERROR, detail=detail) for name in JOINT_METRICS]
     _store(context, {day.start: points})

@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from driftline.common.periods import Period, following
+from driftline.base.periods import Period, following
 from inference.prediction_log.models import ANSWERING_ROLES, PredictionRole
 from inference.registry.models import Model, RowsKept
-from monitors.metrics.models import ExpectedErrors
 from monitors.metrics.references.loaded import LoadedReference, References
 from monitors.metrics.rows.sampling import sample_rows
+from monitors.metrics.store.models import ExpectedErrors
 from monitors.stats.estimation.learnt_errors import LearntErrors
 from monitors.stats.mergeable.sketches import IntArray
 from monitors.summaries.models import Summary

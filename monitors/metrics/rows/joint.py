@@ -14,20 +14,20 @@ from typing import Any, NamedTuple, Self
 
 import numpy as np
 
-from driftline.common.periods import EPOCH, HOUR_US, Period, following
+from driftline.base.periods import EPOCH, HOUR_US, Period, following
 from inference.prediction_log.models import ANSWERING_ROLES, PredictionRole
-from inference.prediction_log.queries.selectors import LogFrame
+from inference.prediction_log.queries.frames import LogFrame
 from inference.registry.models import Model
 from monitors.definitions.models import MonitorKind, Reference
 from monitors.definitions.reference_rows import read_rows
 from monitors.definitions.text_features import with_text_statistics
 from monitors.metrics.context import Context
-from monitors.metrics.drift import CRITICAL_TIMES
-from monitors.metrics.models import JointNullDraws, MetricPoint, PointStatus
-from monitors.metrics.points import Point
+from monitors.metrics.inputs.drift import CRITICAL_TIMES
 from monitors.metrics.references.loaded import LoadedReference, annotate_reference
 from monitors.metrics.references.seasons import advice_for, in_season
 from monitors.metrics.rows.sampling import sample_rows
+from monitors.metrics.store.models import JointNullDraws, MetricPoint, PointStatus
+from monitors.metrics.store.points import Point
 from monitors.stats.joint.judging import (
     JOINT_KERNELS,
     MAX_ROWS,

@@ -4,9 +4,10 @@ from collections.abc import Collection
 
 import numpy as np
 
-from driftline.common.periods import Period
+from driftline.base.periods import Period
 from inference.prediction_log.models import ANSWERING_ROLES
-from inference.prediction_log.queries.selectors import LogFrame, frame_of
+from inference.prediction_log.queries.frames import LogFrame
+from inference.prediction_log.queries.selectors import frame_of
 from inference.registry.models import Model
 from monitors.definitions.feature_kinds import kinds_in_rows
 

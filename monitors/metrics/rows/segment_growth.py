@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 import numpy as np
 
-from driftline.common.periods import EPOCH, Period
+from driftline.base.periods import EPOCH, Period
 from inference.registry.models import Model
 from monitors.definitions.choosing import file_reference
 from monitors.definitions.models import Reference

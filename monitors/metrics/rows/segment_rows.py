@@ -7,9 +7,9 @@ import numpy as np
 from django.db.models import Sum
 from numpy.typing import NDArray
 
-from driftline.common.periods import HOUR_US, Period, floor
+from driftline.base.periods import HOUR_US, Period, floor
 from inference.prediction_log.models import ANSWERING_ROLES
-from inference.prediction_log.queries.selectors import LogFrame
+from inference.prediction_log.queries.frames import LogFrame
 from inference.registry.models import Model
 from inference.registry.selectors import signature_of
 from monitors.definitions.models import Reference

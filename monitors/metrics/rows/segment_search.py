@@ -16,16 +16,16 @@ from django.db import DatabaseError, transaction
 from django.db.models import F
 from django.db.models.functions import Now
 
-from driftline.common.errors import Problem, invalid
-from driftline.common.leased_work import WorkFailed, WorkLease, attempt
-from driftline.common.machine_paths import without_folders
-from driftline.common.periods import Period
-from driftline.common.task_queue import Task, enqueue
+from driftline.base.errors import Problem, invalid
+from driftline.base.periods import Period
+from driftline.base.processes.machine_paths import without_folders
+from driftline.base.work.leased_work import WorkFailed, WorkLease, attempt
+from driftline.base.work.task_queue import Task, enqueue
 from inference.prediction_log.rows_kept import refuse_without_rows
 from inference.registry.models import Model, ModelTask
-from monitors.metrics.models import RowLoss, SegmentSearch
 from monitors.metrics.rows.segment_growth import Growth, compared_with, find_growth
 from monitors.metrics.rows.segment_rows import held_rows, scored_rows
+from monitors.metrics.store.models import RowLoss, SegmentSearch
 from monitors.stats.segments.search import SegmentFindings, search_segments
 
 log = logging.getLogger(__name__)
@@ -93,7 +93,7 @@ def growth_of(search: SegmentSearch) -> Growth | None:
 
 # -- asked for ---------------------------------------------------------------------------------------------------------
 def request_search(*, model: Model, window: Period, loss: str, actor: str) -> SegmentSearch:
-    """Have a window searched by a worker; where that was done with the same rows and labels, give what was found.
+    """Ask a worker to search a window; where that was done with the same rows and labels, return what was found.
 
     By drift where `loss` is empty. Raises Problem `invalid_request` for a window that ends before it starts or a loss
     that the task has not, and `rows_not_kept` (409).

@@ -4,13 +4,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from driftline.common.periods import HOUR_US, Period
+from driftline.base.periods import HOUR_US, Period
 from inference.prediction_log.rows_kept import refuse_without_rows
 from inference.registry.models import Model
-from monitors.metrics.models import RowLoss
 from monitors.metrics.rows.sampling import sample_rows
 from monitors.metrics.rows.segment_rows import held_rows, losses_of
 from monitors.metrics.rows.segment_search import loss_of
+from monitors.metrics.store.models import RowLoss
 from monitors.stats.causes.value_losses import ValueLoss, losses_by_value
 
 MAX_READ_ROWS = 10_000  # rows: it is answered while somebody waits

@@ -4,15 +4,15 @@ from collections.abc import Iterator
 
 from django.core.exceptions import ValidationError
 
-from driftline.common.errors import Problem
-from driftline.common.periods import earlier
+from driftline.base.errors import Problem
+from driftline.base.periods import earlier
 from monitors.alerts.models import Alert, Incident
-from monitors.metrics.models import MetricPoint
 from monitors.metrics.services import measure_again
+from monitors.metrics.store.models import MetricPoint
 from monitors.reports.derivation.result import Derivation, cannot, compare, unless_unreadable
-from monitors.rules.conditions import NoDataPolicy, RuleProgress, counts_as_breach, step
+from monitors.rules.judging.conditions import NoDataPolicy, RuleProgress, counts_as_breach, step
+from monitors.rules.judging.windows import Window, read_windows
 from monitors.rules.models import Rule
-from monitors.rules.windows import Window, read_windows
 
 _CHANGED = "late rows, labels, erased rows or another reference changed the window since it fired"
 _MAX_PASSED_OVER = 30

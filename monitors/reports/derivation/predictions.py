@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from inference.prediction_log.queries.selectors import prediction
 from inference.prediction_log.schemas import LoggedRow
-from inference.registry.artifacts import ArtifactDamaged, verify
+from inference.registry.files.artifacts import ArtifactDamaged, verify
 from inference.registry.models import Model, Version
 from inference.registry.selectors import signature_of
 from inference.registry.trials import ask_original

@@ -6,17 +6,17 @@ from typing import Any
 
 import msgspec
 
-from driftline.accounts.models import AuditEntry
-from driftline.common.periods import parse_timestamp
+from driftline.base.accounts.models import AuditEntry
+from driftline.base.periods import parse_timestamp
 from inference.registry.selectors import signature_of
 from monitors.reports.derivation.result import Derivation, cannot, compare, unless_unreadable
 from monitors.reports.run_ends import recorded_end
 from monitors.stats.promotion.gate import judge
 from monitors.stats.promotion.paired import PairedComparison
 from monitors.workflows.context import to_json
+from monitors.workflows.judging.pairs import PairsWanted, compare_wanted, policy_of
+from monitors.workflows.judging.verdict_text import reasons_of_verdict
 from monitors.workflows.models import ACTIVE_STATES, Run, Workflow
-from monitors.workflows.pairs import PairsWanted, compare_wanted, policy_of
-from monitors.workflows.verdict_text import reasons_of_verdict
 
 _GATE = "the gate"
 _FROM_LOG = "comparison from the log"

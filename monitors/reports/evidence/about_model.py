@@ -18,12 +18,12 @@ from monitors.reports.evidence.sections import (
     table,
 )
 from monitors.rules.sentences import describe_tree
-from monitors.workflows.gate_text import describe_gate
+from monitors.workflows.judging.gate_text import describe_gate
 from monitors.workflows.models import Workflow
 
 
 def purpose(subject: EvidenceSubject) -> EvidenceSection:
-    """Say what the model is for and who answers for it, as it is set when the pack is made."""
+    """Describe what the model is for and who answers for it, as it is set when the pack is made."""
     model = subject.model
     facts = [
         ("Name", model.name),

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from driftline.common.number_format import format_number
-from driftline.common.state_words import state_word, words
+from driftline.base.number_format import format_number
+from driftline.base.state_words import state_word, words
 from monitors.metrics.catalogue import title_of
 from monitors.reports.evidence.sections import Cell, EvidenceSection, EvidenceSubject, EvidenceTable
 

@@ -7,7 +7,7 @@ from datetime import date, timedelta
 from django.db.models import Count, Q, Sum
 from django.db.models.functions import TruncMonth
 
-from driftline.common.periods import Period, counted, day_of, longest, windows
+from driftline.base.periods import Period, counted, day_of, longest, windows
 from inference.prediction_log.erasure.models import Erasure
 from inference.prediction_log.models import PredictionChunk, TouchedPeriod
 from inference.prediction_log.queries.selectors import oldest_row
@@ -18,9 +18,9 @@ from monitors.definitions.choosing import references_in_force
 from monitors.definitions.models import Monitor, MonitorKind
 from monitors.definitions.monitors import span_of
 from monitors.metrics.catalogue import METRICS, measure_of, title_of
-from monitors.metrics.models import MetricPoint, PackedPoints, PointStatus
 from monitors.metrics.periods import days_held_since
 from monitors.metrics.references.loaded import reference_in_use
+from monitors.metrics.store.models import MetricPoint, PackedPoints, PointStatus
 from monitors.reports.evidence.rows import describe_counting, ended_in, stored_rows
 from monitors.reports.evidence.sections import (
     MAX_TABLE_ROWS,

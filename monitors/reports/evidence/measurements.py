@@ -5,10 +5,11 @@ from typing import Any
 
 from django.db.models import Count, Max, Min, Q, QuerySet, Sum
 
-from driftline.common.periods import Period, floor
+from driftline.base.periods import Period, floor
 from inference.prediction_log.models import RequestCount
 from monitors.definitions.models import MonitorKind
 from monitors.definitions.monitors import span_of
+from monitors.metrics.answers.quality_effect import main_metric
 from monitors.metrics.catalogue import (
     DRIFT_METRICS,
     ESTIMATED,
@@ -18,8 +19,7 @@ from monitors.metrics.catalogue import (
     title_of,
 )
 from monitors.metrics.limits import PointJudge
-from monitors.metrics.models import ChangePoint, MetricPoint, PointStatus
-from monitors.metrics.quality_effect import main_metric
+from monitors.metrics.store.models import ChangePoint, MetricPoint, PointStatus
 from monitors.reports.evidence.rows import ended_in
 from monitors.reports.evidence.sections import (
     MAX_TABLE_ROWS,
@@ -247,6 +247,6 @@ def _hours(period: Period) -> dict[str, object]:
 
 
 def _describe_hours(period: Period) -> Iterator[str]:
-    """Say that requests are counted by whole hours, where the period does not begin and end with one."""
+    """Yield that requests are counted by whole hours, where the period does not begin and end with one."""
     if any(floor(edge, "hour") != edge for edge in (period.start, period.end)):
         yield "Requests are counted by the hour, also those of the hours at the ends of the period, as a whole."

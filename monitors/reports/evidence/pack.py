@@ -10,8 +10,8 @@ from typing import Any
 import msgspec
 from django.template import Context, Engine
 
-from driftline.common.extras import PDF, is_installed
-from driftline.common.periods import rfc3339
+from driftline.base.extras import PDF, is_installed
+from driftline.base.periods import rfc3339
 from monitors.reports.evidence.about_model import objectives, purpose, versions
 from monitors.reports.evidence.drawing import draw_pack
 from monitors.reports.evidence.frameworks import frameworks

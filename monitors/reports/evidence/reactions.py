@@ -7,8 +7,8 @@ from typing import Any
 
 from django.db.models import Count, Prefetch, Q, QuerySet
 
-from driftline.accounts.models import AuditEntry
-from driftline.common.state_words import state_word
+from driftline.base.accounts.models import AuditEntry
+from driftline.base.state_words import state_word
 from inference.registry.models import Model
 from monitors.alerts.channels import KINDS
 from monitors.alerts.models import Delivery, Incident, IncidentEvent
@@ -26,8 +26,8 @@ from monitors.reports.evidence.sections import (
     table,
 )
 from monitors.reports.run_ends import RunEnd, ends_of
+from monitors.workflows.judging.verdict_text import reasons_of_validation, reasons_of_verdict
 from monitors.workflows.models import Run, Step
-from monitors.workflows.verdict_text import reasons_of_validation, reasons_of_verdict
 
 MAX_CAUSES = 5
 RUNS_AT_ONCE = 500

@@ -5,7 +5,7 @@ from datetime import timedelta
 
 from django.db.models import Q, QuerySet
 
-from driftline.common.periods import ROLLING_DAYS, Period, window
+from driftline.base.periods import ROLLING_DAYS, Period, window
 from inference.prediction_log.models import ANSWERING_ROLES
 from inference.registry.models import DeploymentChange
 from monitors.metrics.periods import held_period, within
@@ -40,7 +40,7 @@ def deployment_changes_of(subject: EvidenceSubject) -> QuerySet[DeploymentChange
 
 
 def describe_counting(subject: EvidenceSubject) -> Iterator[str]:
-    """Say of which time rows are counted, where that is more than the period."""
+    """Describe of which time rows are counted, where that is more than the period."""
     counted = counted_period(subject)
     if counted != subject.period:
         yield (

@@ -6,7 +6,7 @@ from datetime import datetime
 from itertools import islice
 from typing import Any
 
-from driftline.common.periods import Period
+from driftline.base.periods import Period
 from inference.registry.models import Model
 
 MAX_TABLE_ROWS = 1_000

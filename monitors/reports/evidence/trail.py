@@ -5,9 +5,9 @@ from typing import Any
 from django.conf import settings
 from django.db.models import F, Func, Q, QuerySet, TextField, Value
 
-from driftline.accounts.audit_chain import read_anchor
-from driftline.accounts.audit_trail import chain_state
-from driftline.accounts.models import AuditEntry
+from driftline.base.accounts.audit.chain import read_anchor
+from driftline.base.accounts.audit.trail import chain_state
+from driftline.base.accounts.models import AuditEntry
 from inference.registry.models import Model
 from monitors.alerts.models import Incident
 from monitors.reports.evidence.reactions import entries_of_runs, incidents_of, runs_of

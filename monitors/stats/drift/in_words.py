@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from driftline.common.number_format import format_number
+from driftline.base.number_format import format_number
 from monitors.stats.mergeable.sketches import CategoricalSummary, NumericSummary
 from monitors.stats.mergeable.window_summary import ColumnSummary
 

@@ -76,7 +76,7 @@ def _counts(reference: NumericReference, ends: KeyArray, sign: int) -> FloatArra
 
 
 def _replaced(reference: CategoricalReference, n: int) -> Resampled:
-    """Let `REPLACED` of the rows take a level that the reference does not know, which counts among the others."""
+    """Move `REPLACED` of the rows to a level that the reference does not know, which counts among the others."""
     usual = reference.bin_counts[np.newaxis]
     window = usual * ((1 - REPLACED) * n / max(float(usual.sum()), 1.0))
     window[0, -2] += REPLACED * n

@@ -52,7 +52,7 @@ def _distance(day: date, season: int) -> float:
 
 
 def weekdays_differ(bins: FloatArray, dates: IntArray) -> bool:
-    """Say whether days of one weekday resemble each other more than days do; `bins` has a row for each day's ordinal.
+    """Return whether days of one weekday resemble each other more than days do; `bins` has a row per day's ordinal.
 
     Pearson's statistic of the weekdays' table over that of the days in each of them is an F ratio. Bins move together,
     so that its degrees of freedom are taken to be those of one of them, which errs on the side of no difference.

@@ -158,8 +158,8 @@ def learn_errors(
 def _explained(
     losses: FloatArray, numbers: tuple[FloatArray, FloatArray], folds: IntArray, groups: IntArray
 ) -> tuple[float, float, float]:
-    """Give the shares of the losses' variance that bins by either of two numbers explain, and the standard error of the
-    difference, over groups of rows that resemble each other.
+    """Return the shares of the losses' variance that bins by either of two numbers explain, and the standard error of
+    the difference, over groups of rows that resemble each other.
     """
     missed, other_missed = (_missed(losses, number, folds) for number in numbers)
     total = max(float(np.var(losses)), np.finfo(np.float64).tiny) * losses.size

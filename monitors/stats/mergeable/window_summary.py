@@ -158,10 +158,13 @@ def merge_stored(
     return merged, outcomes
 
 
+_UNREADABLE = (zstandard.ZstdError, msgspec.DecodeError, UnicodeDecodeError, RecursionError)
+
+
 def _read(data: bytes) -> _WindowWithCustom:
     try:
         return msgspec.msgpack.decode(zstandard.decompress(data), type=_WindowWithCustom)
-    except (zstandard.ZstdError, msgspec.DecodeError) as error:
+    except _UNREADABLE as error:
         raise UnreadableSummary(
             f"{len(data)} bytes are not a window summary ({error}); recompute this window from the log."
         ) from error
@@ -177,7 +180,7 @@ def decode_outcomes(data: bytes) -> dict[int, OutcomeSummary]:
     """Unpack what `encode_outcomes` packed; raises `UnreadableSummary`."""
     try:
         wire = msgspec.msgpack.decode(zstandard.decompress(data), type=dict[int, bytes])
-    except (zstandard.ZstdError, msgspec.DecodeError) as error:
+    except _UNREADABLE as error:
         raise UnreadableSummary(
             f"{len(data)} bytes are not outcomes of windows ({error}); recompute this window from the log."
         ) from error

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from driftline.common.number_format import format_number
+from driftline.base.number_format import format_number
 from monitors.stats.promotion.differences import HIGHER_IS_BETTER, METRICS, MetricDifference
 from monitors.stats.promotion.paired import PairedComparison, SegmentComparison
 

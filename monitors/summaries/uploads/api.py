@@ -8,11 +8,11 @@ from django.http import HttpRequest
 from ninja import Router
 from pydantic import Field, FiniteFloat
 
-from driftline.accounts.http_auth import Scoped, caller_of
-from driftline.accounts.scopes import Scope
-from driftline.common.bodies import Body, Moment
-from driftline.common.clock import now
-from driftline.common.errors import invalid
+from driftline.base.accounts.access.http_auth import Scoped, caller_of
+from driftline.base.accounts.access.scopes import Scope
+from driftline.base.clock import now
+from driftline.base.errors import invalid
+from driftline.base.http.bodies import Body, Moment
 from inference.registry.selectors import get_model, get_version
 from monitors.summaries.uploads.layout import fix_centres
 from monitors.summaries.uploads.schemas import LayoutOut, SummaryBatchOut
@@ -45,7 +45,7 @@ class SummaryBatchBody(Body):
 
 @router.post("/models/{name}/summaries/layout", auth=Scoped(Scope.LOG), response=LayoutOut)
 def ask_for_layout(request: HttpRequest, name: str, body: LayoutAsked) -> LayoutOut:
-    """Say how rows of a version are summarised, and fix the centres that no number of the model has had yet."""
+    """Return how rows of a version are summarised, and fix the centres that no number of the model has had yet."""
     model = get_model(project=caller_of(request).project, name=name)
     version = get_version(model=model, version=body.version)
     return LayoutOut.of(fix_centres(model, version, body.centres))

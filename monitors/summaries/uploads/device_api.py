@@ -3,8 +3,8 @@
 from django.http import HttpRequest
 from ninja import Router
 
-from driftline.common.clock import now
-from driftline.common.errors import invalid
+from driftline.base.clock import now
+from driftline.base.errors import invalid
 from inference.edge.credentials import DeviceToken, device_of
 from inference.edge.reports import note_seen
 from inference.prediction_log.rows.sent_items import DEFAULT_ROLE
@@ -18,7 +18,7 @@ router = Router(tags=["devices"])
 
 @router.post("/devices/self/summaries/layout", auth=DeviceToken(), response=LayoutOut)
 def ask_device_layout(request: HttpRequest, body: LayoutAsked) -> LayoutOut:
-    """Say how rows of a version of the device's model are summarised, as `POST /models/{name}/summaries/layout`."""
+    """Return how rows of a version of the device's model are summarised, as `POST /models/{name}/summaries/layout`."""
     model = device_of(request).group.model
     version = model.versions.select_related("model").filter(version=body.version).first()
     if version is None:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from driftline.common.errors import Problem, invalid
+from driftline.base.errors import Problem, invalid
 from inference.image_names import image_parts, whole_by_name
 from inference.prediction_log.spool.privacy import DROP, HASH
 from inference.registry.models import Model, Version

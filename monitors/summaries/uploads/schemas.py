@@ -2,7 +2,7 @@
 
 from typing import Annotated, Self
 
-from driftline.common.responses import ResponseBody, one_of
+from driftline.base.http.responses import ResponseBody, one_of
 from inference.registry.models import ModelTask
 from monitors.stats.mergeable.sketches import MAX_LEVELS
 from monitors.summaries.uploads.layout import VersionLayout

@@ -14,8 +14,8 @@ from typing import Any, NamedTuple
 
 from django.db import transaction
 
-from driftline.common.errors import Problem, invalid
-from driftline.common.periods import day_of, floor, rfc3339
+from driftline.base.errors import Problem, invalid
+from driftline.base.periods import day_of, floor, rfc3339
 from inference.prediction_log.labels.services import lock_summaries
 from inference.prediction_log.models import PredictionRole, SummedDay
 from inference.prediction_log.rows.sent_items import AHEAD, RETENTION

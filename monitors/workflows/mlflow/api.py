@@ -5,13 +5,13 @@ from ninja import Router
 from ninja.responses import Status
 from pydantic import Field
 
-from driftline.accounts.http_auth import Scoped, caller_of
-from driftline.accounts.scopes import SCOPE_OF, Scope
-from driftline.common.bodies import Body
-from driftline.common.clock import now
-from driftline.common.paging import PAGE_SIZE, page
-from driftline.common.request_values import read_body
-from driftline.common.responses import Page
+from driftline.base.accounts.access.http_auth import Scoped, caller_of
+from driftline.base.accounts.access.scopes import SCOPE_OF, Scope
+from driftline.base.clock import now
+from driftline.base.http.bodies import Body
+from driftline.base.http.paging import PAGE_SIZE, page
+from driftline.base.http.request_values import read_body
+from driftline.base.http.responses import Page
 from inference.registry.models import Model
 from inference.registry.selectors import get_model
 from monitors.workflows.mlflow import services

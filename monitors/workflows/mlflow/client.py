@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import IO, Any, Self
 from urllib.parse import urlencode
 
-from driftline.common.leased_work import WorkFailed
-from driftline.common.outbound.targets import UrlNotAllowed, parse_target
-from driftline.common.outbound.transport import RequestFailed, download
-from driftline.common.secrets_at_rest import decrypt_optional
+from driftline.base.keys.secrets_at_rest import decrypt_optional
+from driftline.base.outbound.targets import UrlNotAllowed, parse_target
+from driftline.base.outbound.transport import RequestFailed, download
+from driftline.base.work.leased_work import WorkFailed
 from inference.registry.models import Model
 from monitors.workflows.mlflow.models import MlflowConnection, MlflowVersion
 from monitors.workflows.remote.orchestrators.calls import call, login, text_at, value_at
@@ -63,7 +63,7 @@ class RegisteredModel:
         self._call("DELETE", "registered-models/alias", body={"name": self.name, "alias": alias})
 
     def set_tag(self, number: str, key: str, value: str) -> None:
-        """Give a version a tag, in place of one with the same key."""
+        """Set a tag of a version, in place of one with the same key."""
         body = {"name": self.name, "version": number, "key": key, "value": value}
         self._call("POST", "model-versions/set-tag", body=body)
 

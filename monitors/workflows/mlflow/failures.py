@@ -1,6 +1,6 @@
 """An event, of which people get messages, for a version that was not taken and a report that was not sent."""
 
-from driftline.common.periods import rfc3339
+from driftline.base.periods import rfc3339
 from monitors.feed.kinds import MLFLOW_FAILED
 from monitors.feed.services import record_event
 from monitors.workflows.mlflow.models import MlflowReport, MlflowVersion

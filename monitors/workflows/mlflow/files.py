@@ -3,7 +3,7 @@
 import tempfile
 from typing import IO
 
-from driftline.common.leased_work import WorkFailed
+from driftline.base.work.leased_work import WorkFailed
 from inference.registry.importers.folder import MAX_TEXT_BYTES
 from inference.registry.importers.mlflow import MLMODEL, OnnxFlavor, read_onnx_flavor
 from inference.registry.importers.source_model import MigrationRefused

@@ -5,11 +5,11 @@ from datetime import timedelta
 from django.db import transaction
 from django.db.models.functions import Now
 
-from driftline.common.clock import now
-from driftline.common.leased_work import shortened
-from driftline.common.outbound.transport import RequestFailed
-from driftline.common.secrets_at_rest import SecretUnreadable
-from driftline.common.task_queue import Task, enqueue
+from driftline.base.clock import now
+from driftline.base.keys.secrets_at_rest import SecretUnreadable
+from driftline.base.outbound.transport import RequestFailed
+from driftline.base.work.leased_work import shortened
+from driftline.base.work.task_queue import Task, enqueue
 from monitors.workflows.mlflow.client import RegisteredModel
 from monitors.workflows.mlflow.models import MlflowConnection, MlflowVersion
 
@@ -19,7 +19,7 @@ ASK_AGAIN = timedelta(minutes=5)
 
 
 def ask_now(connection: MlflowConnection) -> None:
-    """Have MLflow asked at once, in the caller's transaction."""
+    """Schedule a question to MLflow at once, in the caller's transaction."""
     MlflowConnection.objects.filter(pk=connection.pk).update(next_poll_at=Now())
     enqueue(Task.POLL_MLFLOW, connection_id=connection.pk)
 
@@ -58,7 +58,7 @@ def poll(connection_id: int) -> None:
 
 
 def _note(connection: MlflowConnection, number: str) -> None:
-    """Have a version taken, once; one that the alias left before its run could start is taken up again."""
+    """Schedule a version to be taken, once; one that the alias left before its run could start is taken up again."""
     taken, is_new = MlflowVersion.objects.get_or_create(
         model=connection.model,
         url=connection.url,

@@ -4,15 +4,15 @@ from typing import Any
 
 from django.db.models import F, Q
 
-from driftline.common.leased_work import WorkLease
-from driftline.common.task_queue import Task, enqueue
+from driftline.base.work.leased_work import WorkLease
+from driftline.base.work.task_queue import Task, enqueue
 from inference.registry.models import Deployment, Version
 from inference.registry.selectors import signature_of
+from monitors.workflows.judging.pairs import policy_of
 from monitors.workflows.mlflow.client import RegisteredModel, registry_of
 from monitors.workflows.mlflow.models import MlflowReport, MlflowVersion
 from monitors.workflows.models import ACTIVE_STATES, Run, RunState, Workflow
-from monitors.workflows.pairs import policy_of
-from monitors.workflows.patience import attempt_patiently
+from monitors.workflows.starting.patience import attempt_patiently
 
 CHAMPION = "champion"
 """The alias that Driftline sets; nothing else should."""
@@ -20,7 +20,7 @@ MAX_TAG_LETTERS = 500
 
 
 def report_later(version: Version | None) -> None:
-    """Have MLflow hear how things are with a version by now, in the caller's transaction; most did not come from there.
+    """Schedule a report to MLflow on how a version is by now, in the caller's transaction; most came from elsewhere.
 
     What is reported is read when it is sent, so a report that is late or repeated says nothing old.
     """
@@ -34,7 +34,7 @@ def report_later(version: Version | None) -> None:
 
 
 def report_champions(before: str | None, after: str | None, deployment: Deployment) -> None:
-    """Have MLflow hear of both versions of a change of the champion."""
+    """Schedule reports to MLflow on both versions of a change of the champion."""
     if before != after:
         for version in deployment.model.versions.filter(version__in=[one for one in (before, after) if one]):
             report_later(version)

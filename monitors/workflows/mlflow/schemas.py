@@ -4,7 +4,7 @@ from typing import Annotated, Self
 
 from django.conf import settings
 
-from driftline.common.responses import ResponseBody, Time, one_of
+from driftline.base.http.responses import ResponseBody, Time, one_of
 from monitors.workflows.mlflow.models import MlflowConnection, MlflowReport, MlflowVersion
 from monitors.workflows.mlflow.webhooks import WebhookOutcome
 

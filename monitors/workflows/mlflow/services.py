@@ -8,12 +8,12 @@ from typing import Any
 from django.db import transaction
 from django.db.models import F
 
-from driftline.accounts.services import record_audit
-from driftline.common.errors import invalid, not_found
-from driftline.common.outbound.targets import check_target
-from driftline.common.secrets_at_rest import encrypt
-from driftline.common.strict_json import printable
-from driftline.common.task_queue import Task, enqueue
+from driftline.base.accounts.services import record_audit
+from driftline.base.errors import invalid, not_found
+from driftline.base.keys.secrets_at_rest import encrypt
+from driftline.base.outbound.targets import check_target
+from driftline.base.strict_json import printable
+from driftline.base.work.task_queue import Task, enqueue
 from inference.registry.models import Model
 from monitors.workflows.mlflow.following import ask_now
 from monitors.workflows.mlflow.models import MlflowConnection, MlflowReport, MlflowVersion
@@ -113,7 +113,7 @@ def retry(*, connection: MlflowConnection, actor: str) -> int:
 
 
 def _begin_again(connection: MlflowConnection) -> int:
-    """Have what failed, or is put off, worked on at once."""
+    """Schedule what failed, or is put off, to be worked on at once."""
     same = {"url": connection.url, "registered_model": connection.registered_model, "model": connection.model}
     versions = MlflowVersion.objects.filter(**same)
     reports = MlflowReport.objects.filter(**{f"taken__{name}": value for name, value in same.items()})

@@ -3,19 +3,19 @@
 import msgspec
 from django.db.models import Q
 
-from driftline.common.leased_work import WorkLease
+from driftline.base.work.leased_work import WorkLease
 from inference.registry.lineage import Lineage
 from inference.registry.models import Model, Version
 from inference.registry.selectors import get_model
-from inference.registry.services import upload_version
-from monitors.workflows.arrivals import arriving_file, metadata_of_champion
+from inference.registry.versions import upload_version
 from monitors.workflows.mlflow.client import RegisteredModel, registry_of
 from monitors.workflows.mlflow.files import download_onnx, read_flavor
 from monitors.workflows.mlflow.models import MlflowVersion
 from monitors.workflows.mlflow.reporting import report_later
 from monitors.workflows.models import ACTIVE_STATES, Run
-from monitors.workflows.patience import NotYet, attempt_patiently
-from monitors.workflows.services import UnableToStart, check_automatic, newest_data, start_run
+from monitors.workflows.starting.arrivals import arriving_file, metadata_of_champion
+from monitors.workflows.starting.patience import NotYet, attempt_patiently
+from monitors.workflows.starting.starts import UnableToStart, check_automatic, newest_data, start_run
 
 
 def take_version(taken_id: int) -> bool:

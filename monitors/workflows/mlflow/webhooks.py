@@ -13,9 +13,9 @@ from typing import Any
 from django.db import transaction
 from django.utils.crypto import constant_time_compare
 
-from driftline.common.errors import Problem
-from driftline.common.secrets_at_rest import SecretUnreadable, decrypt
-from driftline.common.strict_json import read_json
+from driftline.base.errors import Problem
+from driftline.base.keys.secrets_at_rest import SecretUnreadable, decrypt
+from driftline.base.strict_json import read_json
 from monitors.workflows.mlflow.following import ask_now
 from monitors.workflows.mlflow.models import MlflowConnection, MlflowDelivery
 
@@ -37,7 +37,7 @@ class WebhookOutcome(StrEnum):
 def receive_webhook(
     *, token: str, headers: Mapping[str, str], body: bytes, now: datetime
 ) -> tuple[WebhookOutcome, str]:
-    """Have MLflow asked at once where a webhook says that the followed alias was set; returns that, and why.
+    """Schedule a question to MLflow where a webhook says that the followed alias was set; returns that, and why.
 
     Raises Problem `invalid_signature` (401) for one that this connection's MLflow did not sign within five minutes.
     """

@@ -6,10 +6,10 @@ from urllib.parse import quote
 
 from django.conf import settings
 
-from driftline.common.errors import invalid
-from driftline.common.outbound.redirected import MAX_URL_LETTERS
-from driftline.common.outbound.targets import check_target
-from driftline.common.strict_json import printable
+from driftline.base.errors import invalid
+from driftline.base.outbound.redirected import MAX_URL_LETTERS
+from driftline.base.outbound.targets import check_target
+from driftline.base.strict_json import printable
 from monitors.workflows.pulls.models import Pull
 
 MAX_SHOWN_LETTERS = 500

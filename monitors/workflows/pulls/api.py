@@ -8,13 +8,13 @@ from ninja.params.functions import Header
 from ninja.responses import Status
 from pydantic import Field
 
-from driftline.accounts.http_auth import Scoped, caller_of
-from driftline.accounts.scopes import SCOPE_OF, Scope
-from driftline.common.bodies import Body
-from driftline.common.errors import invalid
-from driftline.common.outbound.redirected import MAX_URL_LETTERS
-from driftline.common.paging import PAGE_SIZE, page
-from driftline.common.responses import Page
+from driftline.base.accounts.access.http_auth import Scoped, caller_of
+from driftline.base.accounts.access.scopes import SCOPE_OF, Scope
+from driftline.base.errors import invalid
+from driftline.base.http.bodies import Body
+from driftline.base.http.paging import PAGE_SIZE, page
+from driftline.base.http.responses import Page
+from driftline.base.outbound.redirected import MAX_URL_LETTERS
 from inference.registry.models import Model
 from inference.registry.selectors import get_model
 from monitors.workflows.pulls import services

@@ -4,10 +4,10 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 
-from driftline.common.leased_work import LeasedQuerySet
+from driftline.base.work.leased_work import LeasedQuerySet
 from inference.registry.models import Model, Version
 from monitors.workflows.models import Run
-from monitors.workflows.patience import PatientWork
+from monitors.workflows.starting.patience import PatientWork
 
 
 class Pull(PatientWork):

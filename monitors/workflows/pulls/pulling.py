@@ -7,23 +7,23 @@ import msgspec
 from django.conf import settings
 from django.db import connection
 
-from driftline.common.errors import Problem
-from driftline.common.leased_work import WorkFailed, WorkLease
-from driftline.common.outbound.redirected import download_redirected, without_query
-from driftline.common.outbound.transport import RequestFailed
-from driftline.common.secrets_at_rest import decrypt_optional
+from driftline.base.errors import Problem
+from driftline.base.keys.secrets_at_rest import decrypt_optional
+from driftline.base.outbound.redirected import download_redirected, without_query
+from driftline.base.outbound.transport import RequestFailed
+from driftline.base.work.leased_work import WorkFailed, WorkLease
 from inference.registry.intake.launcher import DEFAULT_LIMITS
 from inference.registry.lineage import Lineage
 from inference.registry.models import Model, Version
 from inference.registry.selectors import get_model
-from inference.registry.services import upload_version
-from monitors.workflows.arrivals import arriving_file, metadata_of_champion
+from inference.registry.versions import upload_version
 from monitors.workflows.models import Run
-from monitors.workflows.patience import NotYet, attempt_patiently
 from monitors.workflows.pulls.models import Pull
 from monitors.workflows.remote.orchestrators.calls import bearer
 from monitors.workflows.remote.secrecy import failing_without_secrets
-from monitors.workflows.services import UnableToStart, start_run
+from monitors.workflows.starting.arrivals import arriving_file, metadata_of_champion
+from monitors.workflows.starting.patience import NotYet, attempt_patiently
+from monitors.workflows.starting.starts import UnableToStart, start_run
 
 DOWNLOAD_SECONDS = 600.0  # less than a task may take
 PROGRESS_SECONDS = 2.0

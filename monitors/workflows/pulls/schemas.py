@@ -2,7 +2,7 @@
 
 from typing import Annotated, Self
 
-from driftline.common.responses import ResponseBody, Time, one_of
+from driftline.base.http.responses import ResponseBody, Time, one_of
 from monitors.workflows.pulls.models import Pull
 
 

@@ -6,13 +6,13 @@ from typing import Any
 import msgspec
 from django.db import IntegrityError, transaction
 
-from driftline.accounts.services import record_audit
-from driftline.common.errors import Problem, invalid, not_found
-from driftline.common.secrets_at_rest import encrypt
-from driftline.common.task_queue import Task, enqueue
+from driftline.base.accounts.services import record_audit
+from driftline.base.errors import Problem, invalid, not_found
+from driftline.base.keys.secrets_at_rest import encrypt
+from driftline.base.work.task_queue import Task, enqueue
 from inference.registry.intake import IntakeRefused, parse_metadata
 from inference.registry.models import Model
-from inference.registry.services import check_version_name
+from inference.registry.versions import check_version_name
 from monitors.workflows.pulls.addresses import Address
 from monitors.workflows.pulls.models import Pull
 from monitors.workflows.remote.secrecy import seal
@@ -33,7 +33,7 @@ def request_pull(
     starts_run: bool = False,
     request_key: str = "",
 ) -> Pull:
-    """Have a file pulled, and a run start with it where that is asked for; a worker does both.
+    """Ask a worker to pull a file, and to start a run with it where that is asked for.
 
     A second request with the same `request_key` gives the first one's pull. Raises Problem (422) for what could never
     work, and `too_many_pulls` (409) where many wait already.

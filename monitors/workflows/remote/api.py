@@ -7,14 +7,14 @@ from ninja import Router
 from ninja.responses import Status
 from pydantic import Field, TypeAdapter, ValidationError
 
-from driftline.accounts.http_auth import Caller, caller_of
-from driftline.accounts.scopes import SCOPE_OF, Scope
-from driftline.common.bodies import Body
-from driftline.common.downloads import Download, whole_file
-from driftline.common.errors import Problem, invalid, not_found
-from driftline.common.request_values import media_type
-from driftline.common.responses import files
-from driftline.common.strict_json import read_json
+from driftline.base.accounts.access.http_auth import Caller, caller_of
+from driftline.base.accounts.access.scopes import SCOPE_OF, Scope
+from driftline.base.errors import Problem, invalid, not_found
+from driftline.base.http.bodies import Body
+from driftline.base.http.downloads import Download, whole_file
+from driftline.base.http.request_values import media_type
+from driftline.base.http.responses import files
+from driftline.base.strict_json import read_json
 from monitors.workflows.models import Run
 from monitors.workflows.remote import receiving
 from monitors.workflows.remote.schemas import RemoteTrainingOut, TrainingOrderOut
@@ -94,7 +94,7 @@ def read_order(request: HttpRequest, run_id: int) -> TrainingOrderOut:
 
 @router.post("/runs/{int:run_id}/progress", auth=RunScoped(SCOPE_OF["run"]), response=RemoteTrainingOut)
 def report_progress(request: HttpRequest, run_id: int, body: TrainingProgress) -> RemoteTrainingOut:
-    """Say how far a training is; a run that no longer waits for it answers 409, and the pipeline can end."""
+    """Report how far a training is; a run that no longer waits for it answers 409, and the pipeline can end."""
     run = _run(request, run_id)
     training = receiving.record_progress(run=run, progress=body.progress, message=body.message)
     return RemoteTrainingOut.of(training)
@@ -102,7 +102,7 @@ def report_progress(request: HttpRequest, run_id: int, body: TrainingProgress) -
 
 @router.post("/runs/{int:run_id}/failed", auth=RunScoped(SCOPE_OF["run"]), response=RemoteTrainingOut)
 def report_failure(request: HttpRequest, run_id: int, body: TrainingFailure) -> RemoteTrainingOut:
-    """Give up: the run fails with this reason, and people hear of it."""
+    """Report that the pipeline gives up: the run fails with this reason, and people hear of it."""
     training = receiving.record_failure(
         run=_run(request, run_id), reason=body.reason, actor=caller_of(request).actor
     )

@@ -14,7 +14,7 @@ from monitors.workflows.remote.schemas import (
 )
 from monitors.workflows.remote.snapshot_file import part_name
 from monitors.workflows.remote.tokens import token_of
-from monitors.workflows.training import layout_of
+from monitors.workflows.starting.training import layout_of
 
 
 def order_of(run: Run, training: RemoteTraining, signature: Signature) -> TrainingOrderOut:

@@ -12,18 +12,18 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models import F
 
-from driftline.accounts.quotas import refuse_full
-from driftline.accounts.services import record_audit
-from driftline.common.clock import now
-from driftline.common.durable_files import sync_to_disk
-from driftline.common.errors import Problem
-from driftline.common.periods import rfc3339
-from driftline.common.task_queue import Task, enqueue
-from driftline.common.uploads import Readable
+from driftline.base.accounts.quotas import refuse_full
+from driftline.base.accounts.services import record_audit
+from driftline.base.clock import now
+from driftline.base.durable_files import sync_to_disk
+from driftline.base.errors import Problem
+from driftline.base.http.uploads import Readable
+from driftline.base.periods import rfc3339
+from driftline.base.work.task_queue import Task, enqueue
 from inference.registry.contract.differences import contract_difference
 from inference.registry.intake.metadata import declare
 from inference.registry.selectors import signature_of
-from inference.registry.services import digest_of_upload, examined_upload
+from inference.registry.versions import digest_of_upload, examined_upload
 from monitors.workflows.context import run_folder
 from monitors.workflows.models import ACTIVE_STATES, RemoteTraining, Run, RunState, Step
 from monitors.workflows.remote.order import order_of
@@ -197,7 +197,7 @@ def _count_try(training: RemoteTraining) -> None:
 
 @contextmanager
 def _refusal_noted(run: Run) -> Iterator[None]:
-    """Let people see why a file was refused: the pipeline may be the only one who reads the answer."""
+    """Show people why a file was refused: the pipeline may be the only one who reads the answer."""
     try:
         yield
     except Problem as refusal:
@@ -235,7 +235,7 @@ def _keep(location: Path, run: Run) -> None:
 
 
 def _wake(run: Run, *, actor: str, action: str, after: Mapping[str, Any]) -> None:
-    """Let a run go on; a worker that is at its step looks again."""
+    """Make a run go on; a worker that is at its step looks again."""
     Run.objects.filter(pk=run.pk).update(generation=F("generation") + 1)
     Run.objects.filter(pk=run.pk, state=RunState.WAITING, needs=PIPELINE).update(
         state=RunState.RUNNING, needs="", waiting_for=""

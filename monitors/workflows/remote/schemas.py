@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Self
 
-from driftline.common.responses import ResponseBody, Time, one_of
+from driftline.base.http.responses import ResponseBody, Time, one_of
 from inference.signatures import Feature
 from monitors.workflows.models import RemoteTraining, RunState
 from monitors.workflows.trainers.job import Layout

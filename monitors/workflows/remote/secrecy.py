@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from urllib.parse import quote
 
-from driftline.common.errors import invalid
-from driftline.common.leased_work import shortened
-from driftline.common.outbound.transport import RequestFailed
-from driftline.common.secrets_at_rest import encrypt
+from driftline.base.errors import invalid
+from driftline.base.keys.secrets_at_rest import encrypt
+from driftline.base.outbound.transport import RequestFailed
+from driftline.base.work.leased_work import shortened
 from monitors.workflows.remote.tokens import PREFIX
 
 HIDDEN = "***"

@@ -3,10 +3,10 @@
 from collections.abc import Mapping
 from typing import Any
 
-from driftline.common.errors import invalid
-from driftline.common.outbound.targets import check_target
-from driftline.common.secrets_at_rest import decrypt_optional
-from driftline.common.strict_json import escape_pointer
+from driftline.base.errors import invalid
+from driftline.base.keys.secrets_at_rest import decrypt_optional
+from driftline.base.outbound.targets import check_target
+from driftline.base.strict_json import escape_pointer
 from monitors.workflows.models import Workflow
 from monitors.workflows.remote.orchestrators import ORCHESTRATORS
 from monitors.workflows.remote.orchestrators.base import Option, Orchestrator, Pipeline

@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from monitors.workflows.context import Evidence, RunContext, run_folder
-from monitors.workflows.snapshots import TRAIN
-from monitors.workflows.training import read_rows
+from monitors.workflows.starting.snapshots import TRAIN
+from monitors.workflows.starting.training import read_rows
 
 SNAPSHOT_FILE = "snapshot.parquet"
 PARTS_FOLDER = "parts"

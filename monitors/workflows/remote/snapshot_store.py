@@ -16,10 +16,10 @@ from django.db.models import Q, QuerySet
 from django.db.models.functions import Now
 from pyarrow.fs import FileSystem, LocalFileSystem, copy_files
 
-from driftline.accounts.services import record_audit
-from driftline.common.clock import now
-from driftline.common.lease import LeaseLost
-from driftline.common.task_queue import Task, enqueue
+from driftline.base.accounts.services import record_audit
+from driftline.base.clock import now
+from driftline.base.work.lease import LeaseLost
+from driftline.base.work.task_queue import Task, enqueue
 from monitors.workflows.context import RunContext
 from monitors.workflows.models import ACTIVE_STATES, RemoteTraining, Run
 from monitors.workflows.remote.snapshot_file import describe_snapshot, part_path
@@ -66,7 +66,7 @@ def store_parts(context: RunContext, training: RemoteTraining) -> None:
 
 
 def _remove_late_parts(training: RemoteTraining) -> None:
-    """Have parts removed once more that may have been written after their removal, as the run ended meanwhile."""
+    """Schedule another removal of parts that may have been written after their removal, as the run ended meanwhile."""
     ended = ~Q(run__state__in=ACTIVE_STATES) | ~Q(artifact_sha256="") | Q(parts_url="")
     RemoteTraining.objects.filter(ended, pk=training.pk).update(
         parts_url=training.parts_url, remove_parts_at=Now()
@@ -95,7 +95,7 @@ def describe_again(run: Run) -> None:
 
 
 def remove_later(run: Run) -> None:
-    """Have the parts of a run removed, in the transaction after which nobody needs them."""
+    """Schedule the removal of the parts of a run, in the transaction after which nobody needs them."""
     for training in RemoteTraining.objects.filter(run=run).exclude(parts_url=""):
         RemoteTraining.objects.filter(pk=training.pk).update(remove_parts_at=Now())
         enqueue(Task.REMOVE_PARTS, training_id=training.pk)

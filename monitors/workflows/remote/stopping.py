@@ -6,9 +6,9 @@ from datetime import timedelta
 from django.db import transaction
 from django.db.models.functions import Now
 
-from driftline.common.clock import now
-from driftline.common.outbound.transport import RequestFailed
-from driftline.common.secrets_at_rest import SecretUnreadable
+from driftline.base.clock import now
+from driftline.base.keys.secrets_at_rest import SecretUnreadable
+from driftline.base.outbound.transport import RequestFailed
 from monitors.workflows.models import RemoteTraining, Run, Workflow
 from monitors.workflows.remote.orchestrators import ORCHESTRATORS
 from monitors.workflows.remote.orchestrators.base import ExternalState
@@ -23,7 +23,7 @@ WAIT_BETWEEN_STOPS = timedelta(minutes=2)
 
 
 def stop_later(run: Run) -> None:
-    """Have the service end its run, in the transaction that ends ours, unless its run has ended already.
+    """Schedule the service to end its run, in the transaction that ends ours, unless its run has ended already.
 
     A start may be under way, or may have succeeded without an answer, so it does not matter whether one was noted.
     """

@@ -11,10 +11,10 @@ from django.conf import settings
 from django.http import HttpRequest
 from django.utils.crypto import salted_hmac
 
-from driftline.accounts.http_auth import Caller, Scoped, refuse_token_in_url
-from driftline.accounts.models import digest_of
-from driftline.common.identity import note_identity
-from driftline.common.rate_budget import budget_of
+from driftline.base.accounts.access.http_auth import Caller, Scoped, refuse_token_in_url
+from driftline.base.accounts.models import digest_of
+from driftline.base.http.identity import note_identity
+from driftline.base.http.rate_budget import budget_of
 from monitors.workflows.models import RemoteTraining
 
 PREFIX = "dl_run_"
@@ -29,7 +29,7 @@ class PipelineCaller(Caller):
 
 
 class RunScoped(Scoped):
-    """Lets a request in with the token of a run, or with one of the project that has the scope."""
+    """Admits a request with the token of a run, or with one of the project that has the scope."""
 
     def __call__(self, request: HttpRequest) -> Caller:
         refuse_token_in_url(request)

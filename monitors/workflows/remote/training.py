@@ -5,11 +5,11 @@ from datetime import datetime, timedelta
 import msgspec
 from django.conf import settings
 
-from driftline.accounts.models import digest_of
-from driftline.common.clock import now
-from driftline.common.outbound.transport import RequestFailed
-from driftline.common.periods import rfc3339
-from driftline.common.secrets_at_rest import SecretUnreadable
+from driftline.base.accounts.models import digest_of
+from driftline.base.clock import now
+from driftline.base.keys.secrets_at_rest import SecretUnreadable
+from driftline.base.outbound.transport import RequestFailed
+from driftline.base.periods import rfc3339
 from monitors.workflows.context import Evidence, RunContext, StepFailed, StepOutcome, done, waiting
 from monitors.workflows.models import RemoteTraining, Run
 from monitors.workflows.remote.orchestrators import ORCHESTRATORS

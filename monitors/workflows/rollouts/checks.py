@@ -14,7 +14,7 @@ from math import exp, log
 import numpy as np
 from numpy.typing import NDArray
 
-from driftline.common.number_format import format_number
+from driftline.base.number_format import format_number
 from inference.registry.models import Model, RowsKept
 from monitors.stats.promotion.gate import GatePolicy, judge_metrics
 from monitors.stats.promotion.guards import (
@@ -90,7 +90,7 @@ def judge_rows(rollout: Rollout, observed: Observed, policy: GatePolicy) -> Iter
 
 
 def _without_rows(guard: Guard, model: Model, observed: Observed, few: str) -> GuardCheck:
-    """Say that a guard has no rows to look at, which is no news while requests are few.
+    """Return the check of a guard that has no rows to look at, which is no news while requests are few.
 
     Where requests were answered and their rows are not found, it cannot vouch for the challenger: it is in doubt. A
     model that keeps no rows is never judged by them.

@@ -8,23 +8,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from driftline.common.clock import now
-from driftline.common.periods import floor, following
+from driftline.base.clock import now
+from driftline.base.periods import floor, following
 from inference.prediction_log.models import PredictionRole
 from inference.prediction_log.queries.canary_split import SETTLING, Split, split_of
 from inference.prediction_log.queries.event_clock import event_now
+from inference.prediction_log.queries.frames import LogFrame
 from inference.prediction_log.queries.requests import requests_of
-from inference.prediction_log.queries.selectors import LogFrame, count_answered, frame_of
+from inference.prediction_log.queries.selectors import count_answered, frame_of
 from inference.registry.models import Deployment, Model, Version
 from inference.registry.selectors import signature_of
 from inference.serving.counts.metrics import ANSWERED, INVALID
 from inference.signatures import Signature
-from monitors.metrics.request_log import request_outcomes
+from monitors.metrics.traffic.request_log import request_outcomes
 from monitors.stats.promotion.guards import Events, distance_of_scores
-from monitors.workflows.agreement import newest_pairs
-from monitors.workflows.canary_evidence import CanaryPeriod, newest_start
+from monitors.workflows.judging.agreement import newest_pairs
+from monitors.workflows.judging.canary_evidence import CanaryPeriod, newest_start
+from monitors.workflows.judging.pairs import PairsWanted, scores_of
 from monitors.workflows.models import Rollout
-from monitors.workflows.pairs import PairsWanted, scores_of
 
 MAX_ROWS = 40_000
 """The newest of both sides together: a check costs the same however long the step lasts."""

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import Any, Self
 
-from driftline.common.errors import invalid
+from driftline.base.errors import invalid
 
 MAX_STEPS = 20
 MAX_HOOKS = 5

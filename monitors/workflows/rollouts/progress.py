@@ -8,13 +8,13 @@ from dataclasses import asdict
 from datetime import datetime, timedelta
 from typing import Any
 
-from driftline.common.clock import now
-from driftline.common.periods import rfc3339
+from driftline.base.clock import now
+from driftline.base.periods import rfc3339
 from inference.prediction_log.models import PredictionRole
 from inference.prediction_log.queries.selectors import count_answered, newest_event
-from inference.registry.canary import CanaryWanted
+from inference.registry.deployments import change_deployment
 from inference.registry.models import Deployment
-from inference.registry.services import change_deployment
+from inference.registry.plan.canary import CanaryWanted
 from monitors.stats.promotion.guards import Events
 from monitors.workflows.models import Rollout, Run, RunState
 from monitors.workflows.rollouts.checks import GuardCheck
@@ -39,7 +39,7 @@ def rollout_of(run: Run) -> Rollout | None:
 
 
 def begin_rollout(run: Run, plan: RolloutPlan, usual: dict[str, Any]) -> None:
-    """Let the challenger answer the first share, in place of copies."""
+    """Make the challenger answer the first share, in place of copies."""
     at = now()
     rollout = Rollout(
         run=run, plan=plan.as_json(), usual=usual, since=at, events_since=at, next_check_at=at
@@ -48,7 +48,7 @@ def begin_rollout(run: Run, plan: RolloutPlan, usual: dict[str, Any]) -> None:
 
 
 def next_step(rollout: Rollout, requests: Events, reason: str) -> None:
-    """Let the challenger answer the share of the next step; `requests` are those of the step that ends."""
+    """Make the challenger answer the share of the next step; `requests` are those of the step that ends."""
     rollout.earlier = [
         *rollout.earlier,
         [requests.champion, requests.champion_events, requests.challenger, requests.challenger_events],
@@ -75,7 +75,7 @@ def _set_step(rollout: Rollout, position: int, reason: str) -> None:
 
 
 def begin_watch(run: Run, plan: RolloutPlan) -> None:
-    """Let the old champion answer copies of the requests that its successor answers from now on."""
+    """Make the old champion answer copies of the requests that its successor answers from now on."""
     rollout = rollout_of(run) or Rollout(run=run, plan=plan.as_json())
     change_deployment(
         model=run.model,

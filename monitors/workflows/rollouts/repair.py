@@ -6,8 +6,8 @@ from typing import Self
 from inference.registry.selectors import signature_of
 from monitors.stats.promotion.differences import MetricDifference
 from monitors.stats.promotion.paired import PairedComparison
+from monitors.workflows.judging.pairs import PairsWanted, compare_wanted, policy_of
 from monitors.workflows.models import Rollout, Workflow
-from monitors.workflows.pairs import PairsWanted, compare_wanted, policy_of
 
 CONFIDENCE = 0.98
 """How sure the intervals of all looks together are: one that is as good is rolled back with a chance of 1%."""

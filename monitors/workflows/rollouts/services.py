@@ -2,14 +2,14 @@
 
 from django.db import transaction
 
-from driftline.accounts.services import record_audit
-from driftline.common.clock import now
-from driftline.common.errors import Problem
-from driftline.common.task_queue import Task, enqueue
+from driftline.base.accounts.services import record_audit
+from driftline.base.clock import now
+from driftline.base.errors import Problem
+from driftline.base.work.task_queue import Task, enqueue
 from inference.registry.models import Deployment
-from monitors.workflows.finishing import finish
+from monitors.workflows.ending.finishing import finish
+from monitors.workflows.ending.reporting import report_waiting
 from monitors.workflows.models import ACTIVE_STATES, Rollout, Run, RunState
-from monitors.workflows.reporting import report_waiting
 from monitors.workflows.rollouts.progress import rollout_of
 from monitors.workflows.steps.shadow import PERSON
 from monitors.workflows.steps.watch import return_to_old_champion

@@ -4,13 +4,13 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from inference.registry.datasets import path_of
+from inference.registry.files.datasets import path_of
 from inference.registry.models import Dataset
-from monitors.metrics.broken_features import BrokenFeature, broken_features
+from monitors.metrics.inputs.broken_features import BrokenFeature, broken_features
 from monitors.stats.twin_rows import TwinRows, find_twins
 from monitors.workflows.context import Evidence, RunContext, StepOutcome, done, to_json, waiting
 from monitors.workflows.models import Step
-from monitors.workflows.snapshots import HOLDOUT, TIME_TYPE, column_of, times_us
+from monitors.workflows.starting.snapshots import HOLDOUT, TIME_TYPE, column_of, times_us
 from monitors.workflows.steps.check_labels import use_up_approval
 from monitors.workflows.steps.shadow import PERSON
 

@@ -5,11 +5,11 @@ from datetime import date, datetime, timedelta
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from driftline.common.periods import day_of
-from inference.registry.datasets import path_of
+from driftline.base.periods import day_of
+from inference.registry.files.datasets import path_of
 from inference.registry.models import Dataset
 from monitors.workflows.context import Evidence, RunContext, StepOutcome, done, waiting
-from monitors.workflows.label_jumps import (
+from monitors.workflows.judging.label_jumps import (
     Days,
     LabelJump,
     count_labels,

@@ -2,13 +2,13 @@
 
 import shutil
 
-from driftline.common.lease import LeaseLost
+from driftline.base.work.lease import LeaseLost
 from monitors.workflows.context import RunContext, StepFailed, StepOutcome, done, to_json
 from monitors.workflows.remote.training import ARTIFACT_FILE
-from monitors.workflows.snapshots import HOLDOUT
+from monitors.workflows.starting.snapshots import HOLDOUT
+from monitors.workflows.starting.training import limits_of, result_of, training_job, write_rows
 from monitors.workflows.trainers.catalogue import REMOTE
 from monitors.workflows.trainers.launch import TRAINING_SECONDS, TrainingStopped, run_evaluation
-from monitors.workflows.training import limits_of, result_of, training_job, write_rows
 
 TOLERATED_SHARE = 0.001
 
@@ -28,7 +28,7 @@ def convert(context: RunContext) -> StepOutcome:
 
 
 def _evaluate_artifact(context: RunContext) -> StepOutcome:
-    """Let a pipeline's ONNX answer the rows set aside; the model that it was made from is not here to compare with."""
+    """Make a pipeline's ONNX answer the rows set aside; the model that it was made from is not here to compare with."""
     folder = context.folder / f"convert-{context.step.attempts}"
     shutil.rmtree(folder, ignore_errors=True)
     holdout = context.folder / "holdout.parquet"

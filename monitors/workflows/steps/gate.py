@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from math import ceil
 
-from driftline.common.periods import parse_timestamp
+from driftline.base.periods import parse_timestamp
 from inference.registry.models import Autonomy
 from monitors.metrics.context import label_lag
 from monitors.stats.promotion.gate import GateVerdict, judge
@@ -18,18 +18,18 @@ from monitors.workflows.context import (
     to_json,
     waiting,
 )
-from monitors.workflows.label_jumps import evidence_of
-from monitors.workflows.leaks import Leak, find_leak
-from monitors.workflows.pairs import (
+from monitors.workflows.judging.label_jumps import evidence_of
+from monitors.workflows.judging.leaks import Leak, find_leak
+from monitors.workflows.judging.pairs import (
     compare_wanted,
     count_labelled,
     labelled_champion_rows,
     policy_of,
     ripe_until,
 )
+from monitors.workflows.judging.wrong_labels import WrongLabels, find_wrong_labels
 from monitors.workflows.steps.check_labels import new_jumps, question
 from monitors.workflows.steps.shadow import PERSON, TRAFFIC, progress, wanted_pairs
-from monitors.workflows.wrong_labels import WrongLabels, find_wrong_labels
 
 QUESTIONS = {"wrong_labels": "the labels", "leak": "a leak"}
 

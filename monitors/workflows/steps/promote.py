@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from inference.registry.datasets import store_reference
+from inference.registry.deployments import promote as promote_version
+from inference.registry.files.datasets import store_reference
 from inference.registry.models import Autonomy, Model, Version
-from inference.registry.services import promote as promote_version
 from monitors.workflows.context import (
     ChangedMeanwhile,
     Evidence,
@@ -17,9 +17,9 @@ from monitors.workflows.context import (
 from monitors.workflows.models import Rollout, Run
 from monitors.workflows.rollouts.plan import RolloutPlan
 from monitors.workflows.rollouts.progress import begin_watch, plan_of, rollout_of
+from monitors.workflows.starting.training import has_result, result_of
 from monitors.workflows.steps.rollout import wait_while_paused
 from monitors.workflows.steps.shadow import PERSON
-from monitors.workflows.training import has_result, result_of
 
 
 def promote(context: RunContext) -> StepOutcome:

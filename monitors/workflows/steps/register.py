@@ -5,11 +5,11 @@ import msgspec
 from inference.registry.contract.differences import contract_difference
 from inference.registry.lineage import Lineage, TrainingWindow
 from inference.registry.models import Version
-from inference.registry.services import upload_version
 from inference.registry.validation import ValidationFailed, check_answers
+from inference.registry.versions import upload_version
 from monitors.workflows.context import Evidence, RunContext, StepFailed, StepOutcome, done
 from monitors.workflows.models import Run
-from monitors.workflows.training import result_of
+from monitors.workflows.starting.training import result_of
 
 
 def register(context: RunContext) -> StepOutcome:
@@ -70,7 +70,7 @@ def _upload(context: RunContext) -> Version:
 
 
 def contract_refusal(champion: Version, challenger: Version) -> str:
-    """Say now, not after days in the shadow, why the champion's callers could not call a version; empty if they can."""
+    """Return why the champion's callers could not call a version, before days in the shadow; empty if they can."""
     if not (champion.signature and challenger.signature):
         return ""
     difference, values = contract_difference(champion.signature, challenger.signature)

@@ -5,13 +5,12 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 from functools import partial
 
-from driftline.common.clock import now
-from driftline.common.periods import parse_timestamp, rfc3339, to_us
+from driftline.base.clock import now
+from driftline.base.periods import parse_timestamp, rfc3339, to_us
 from inference.registry.models import Autonomy, Deployment
-from inference.registry.publishing import is_published
+from inference.registry.plan.publishing import is_published
 from monitors.stats.promotion.gate import GatePolicy
 from monitors.stats.promotion.guards import Events, chance_at_look
-from monitors.workflows.canary_evidence import CanaryPeriod, canary_evidence
 from monitors.workflows.context import (
     ChangedMeanwhile,
     Evidence,
@@ -21,8 +20,9 @@ from monitors.workflows.context import (
     rolled_back,
     waiting,
 )
+from monitors.workflows.judging.canary_evidence import CanaryPeriod, canary_evidence
+from monitors.workflows.judging.pairs import policy_of, ripe_until
 from monitors.workflows.models import Rollout, Run
-from monitors.workflows.pairs import policy_of, ripe_until
 from monitors.workflows.rollouts.asking import MAX_REFUSALS, refusal_of_hooks
 from monitors.workflows.rollouts.checks import (
     CHANCES,
@@ -122,7 +122,7 @@ def _other_canary(run: Run) -> str | None:
 
 
 def _waiting(current: Rollout) -> StepOutcome:
-    """Say what the rollout waits for: traffic, or the person who paused it or has to decide."""
+    """Describe what the rollout waits for: traffic, or the person who paused it or has to decide."""
     if current.state == Rollout.State.PAUSED:
         return wait_while_paused(current)
     if current.refusals:
@@ -224,7 +224,7 @@ def _hold(context: RunContext, current: Rollout, refusal: str) -> StepOutcome:
 
 
 def _save_or_stop(current: Rollout, seen: int, run: Run) -> Evidence:
-    """Let the promotion follow, unless a person paused the rollout since it was read."""
+    """Save the rollout for the promotion to follow, unless a person paused it since it was read."""
     if run.generation != seen:
         raise ChangedMeanwhile
     return _save(current, run)

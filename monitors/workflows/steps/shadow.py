@@ -2,15 +2,15 @@
 
 from datetime import timedelta
 
-from driftline.common.periods import parse_timestamp, rfc3339
+from driftline.base.periods import parse_timestamp, rfc3339
 from inference.prediction_log.queries.selectors import newest_event
 from inference.prediction_log.rows_kept import refuse_without_rows
+from inference.registry.deployments import set_shadows
 from inference.registry.models import Deployment
-from inference.registry.services import set_shadows
 from monitors.metrics.context import label_lag
 from monitors.workflows.context import Evidence, RunContext, StepFailed, StepOutcome, done, waiting
+from monitors.workflows.judging.pairs import PairsWanted, count_labelled
 from monitors.workflows.models import Run
-from monitors.workflows.pairs import PairsWanted, count_labelled
 
 TRAFFIC, PERSON = "traffic", "person"
 

@@ -6,17 +6,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from driftline.common.periods import EPOCH, from_us, rfc3339, to_us
+from driftline.base.periods import EPOCH, from_us, rfc3339, to_us
 from inference.prediction_log.models import ANSWERING_ROLES
 from inference.prediction_log.queries.selectors import frame_of
 from inference.prediction_log.rows_kept import refuse_without_rows
 from inference.prediction_log.spool.privacy import KEEP, policy_of
-from inference.registry.datasets import path_of, store_table
+from inference.registry.files.datasets import path_of, store_table
 from inference.registry.models import Dataset
 from monitors.definitions.models import Reference
 from monitors.workflows.context import Evidence, RunContext, StepFailed, StepOutcome, done
 from monitors.workflows.models import Run
-from monitors.workflows.snapshots import (
+from monitors.workflows.starting.snapshots import (
     HOLDOUT,
     TRAIN,
     from_log,

@@ -4,10 +4,11 @@ import shutil
 
 from django.conf import settings
 
-from driftline.common.lease import LeaseLost
+from driftline.base.work.lease import LeaseLost
 from monitors.workflows.context import RunContext, StepOutcome, done
 from monitors.workflows.remote.training import train_remotely
-from monitors.workflows.snapshots import HOLDOUT, TRAIN
+from monitors.workflows.starting.snapshots import HOLDOUT, TRAIN
+from monitors.workflows.starting.training import limits_of, training_job, write_rows
 from monitors.workflows.trainers.catalogue import REMOTE
 from monitors.workflows.trainers.job import TrainingJob
 from monitors.workflows.trainers.launch import (
@@ -16,7 +17,6 @@ from monitors.workflows.trainers.launch import (
     TrainingTimedOut,
     run_trainer,
 )
-from monitors.workflows.training import limits_of, training_job, write_rows
 
 
 def train(context: RunContext) -> StepOutcome:

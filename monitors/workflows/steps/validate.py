@@ -9,17 +9,17 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from driftline.common.periods import DAY_US
-from inference.registry.datasets import path_of
+from driftline.base.periods import DAY_US
+from inference.registry.files.datasets import path_of
 from inference.registry.models import Dataset
 from inference.signatures import Signature
 from monitors.definitions.outcomes import coded
 from monitors.stats.promotion.gate import judge
 from monitors.stats.promotion.paired import PairedComparison, compare_pairs
 from monitors.workflows.context import RunContext, StepOutcome, done, rejected, to_json
-from monitors.workflows.pairs import policy_of
-from monitors.workflows.snapshots import HOLDOUT, times_us
-from monitors.workflows.training import result_of
+from monitors.workflows.judging.pairs import policy_of
+from monitors.workflows.starting.snapshots import HOLDOUT, times_us
+from monitors.workflows.starting.training import result_of
 
 MIN_ROWS = 100
 

@@ -4,13 +4,13 @@ from dataclasses import asdict
 from datetime import timedelta
 from functools import partial
 
-from driftline.common.clock import now
+from driftline.base.clock import now
 from inference.prediction_log.queries.event_clock import event_now
+from inference.registry.deployments import promote, rollback
 from inference.registry.models import Deployment
-from inference.registry.services import promote, rollback
 from monitors.workflows.context import Evidence, RunContext, StepOutcome, done, rolled_back, to_json, waiting
+from monitors.workflows.judging.pairs import count_labelled, ripe_until
 from monitors.workflows.models import Rollout, Run
-from monitors.workflows.pairs import count_labelled, ripe_until
 from monitors.workflows.rollouts.plan_text import write_length
 from monitors.workflows.rollouts.progress import note_check, plan_of, rollout_of
 from monitors.workflows.rollouts.repair import Repair, measure_repair, watched_pairs
@@ -90,7 +90,7 @@ def _save_unless_ended(current: Rollout, run: Run) -> Evidence:
 
 
 def _go_back(current: Rollout, run: Run) -> Evidence:
-    """Let the old champion answer again, in the transaction that ends the run."""
+    """Make the old champion answer again, in the transaction that ends the run."""
     current.save()
     return_to_old_champion(run, f"run {run.pk}", "worse than the champion of before on the same requests")
     return {}

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import msgspec
 
-from driftline.common.parent_death import die_with_parent
-from driftline.common.priority import lower_priority
+from driftline.base.processes.parent_death import die_with_parent
+from driftline.base.processes.priority import lower_priority
 from monitors.workflows.trainers.job import Limits, Specification
 from monitors.workflows.trainers.walls import NotIsolated, raise_walls
 

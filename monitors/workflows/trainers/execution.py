@@ -83,7 +83,7 @@ def train(specification: Specification, folder: Path, walls: Walls) -> None:
 
 
 def evaluate(specification: Specification, folder: Path, walls: Walls) -> None:
-    """Let a model that was trained elsewhere answer the held-out rows; write what a training writes into `folder`.
+    """Make a model that was trained elsewhere answer the held-out rows; write what a training writes into `folder`.
 
     Only of these rows it is known that the model did not learn from them, so they are its reference. Its columns are
     the classes in the job's own order, which is the champion's: no trainer of ours has sorted them.
@@ -137,7 +137,7 @@ def write_result(
 
 
 def answer_holdout(job: TrainingJob, onnx: bytes, path: str) -> FloatArray:
-    """Let the ONNX model answer rows that it did not learn from, here, so that no worker has to open it."""
+    """Run the ONNX model on rows that it did not learn from, here, so that no worker has to open it."""
     rows = typed_features(job, pd.read_parquet(path))
     return run_onnx(job, open_session(onnx), rows).reshape(len(rows), -1)
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from inference.protocol.tensors import FLOATS
+from inference.protocol.v2.tensors import FLOATS
 from inference.signatures import Feature, TensorSpec
 
 MISSING_TOKEN = "missing"

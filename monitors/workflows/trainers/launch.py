@@ -95,7 +95,7 @@ def run_evaluation(
     limits: Limits = DEFAULT_LIMITS,
     stop: Event | None = None,
 ) -> TrainingResult:
-    """Let an ONNX that `trainer` made elsewhere answer the held-out rows of `job`, as `run_trainer` does with its own.
+    """Make an ONNX that `trainer` made elsewhere answer the held-out rows of `job`, as `run_trainer` does with its own.
 
     Raises the same.
     """

@@ -1,4 +1,4 @@
-"""Gives a trainer's ONNX the champion's tensors, so that the champion's callers can ask it as it is.
+"""Adds the champion's tensors to a trainer's ONNX, so that the champion's callers can ask it as it is.
 
 A trainer exports one input a feature. In front of that the champion's tensors are cast and split; behind it the
 label and the probabilities get the champion's names, types and shapes.
@@ -13,7 +13,7 @@ import pandas as pd
 from onnx import GraphProto, ModelProto, NodeProto, TensorProto, ValueInfoProto
 from onnx.helper import make_node, make_opsetid, make_tensor, make_tensor_value_info
 
-from inference.protocol.tensors import NUMPY_TYPES
+from inference.protocol.v2.tensors import NUMPY_TYPES
 from inference.signatures import TensorSpec
 from monitors.workflows.trainers.job import Layout, TrainingJob
 

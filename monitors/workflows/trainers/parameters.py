@@ -67,7 +67,7 @@ SCHEMAS: Mapping[str, Schema] = {
 
 
 def find_faults(trainer: str, parameters: Mapping[str, Any]) -> dict[str, str]:
-    """Say what is wrong with the parameters of a trainer, by their names; of trainers without a schema nothing is."""
+    """Return what is wrong with a trainer's parameters, by their names; of trainers without a schema nothing is."""
     if trainer not in SCHEMAS:
         return {}
     known = SCHEMAS[trainer]["properties"]

@@ -10,12 +10,12 @@ from django.db import transaction
 from django.db.models import Max, Q, QuerySet, Sum
 from django.db.models.functions import Coalesce
 
-from driftline.common.periods import counted
+from driftline.base.periods import counted
 from inference.prediction_log.models import ANSWERING_ROLES
 from inference.registry.models import Model
 from monitors.summaries.models import Summary
 from monitors.workflows.models import ACTIVE_STATES, Run, Step, Workflow
-from monitors.workflows.services import (
+from monitors.workflows.starting.starts import (
     UnableToStart,
     check_automatic,
     check_start,
@@ -98,7 +98,7 @@ def _claimed(workflows: QuerySet[Workflow]) -> Workflow | None:
 
 
 def what_would_happen(model: Model) -> list[str]:
-    """Say in sentences what a start now would do, and what starts runs without a person."""
+    """Describe in sentences what a start now would do, and what starts runs without a person."""
     workflow, alone = Workflow.of(model), []
     try:
         _, until = check_start(model)

@@ -5,14 +5,14 @@ from django.http import HttpRequest
 from ninja import Router
 from ninja.params.functions import Query
 
-from driftline.accounts.audit_trail import JSON_LINES, AuditFilter, chain_state, export_file
-from driftline.accounts.http_auth import Scoped, caller_of
-from driftline.accounts.schemas import AuditEntryOut
-from driftline.accounts.scopes import SCOPE_OF
-from driftline.common.clock import now
-from driftline.common.downloads import Download
-from driftline.common.paging import PAGE_SIZE, page
-from driftline.common.responses import Page, ResponseBody, Time, files
+from driftline.base.accounts.access.http_auth import Scoped, caller_of
+from driftline.base.accounts.access.scopes import SCOPE_OF
+from driftline.base.accounts.audit.schemas import AuditEntryOut
+from driftline.base.accounts.audit.trail import JSON_LINES, AuditFilter, chain_state, export_file
+from driftline.base.clock import now
+from driftline.base.http.downloads import Download
+from driftline.base.http.paging import PAGE_SIZE, page
+from driftline.base.http.responses import Page, ResponseBody, Time, files
 
 router = Router(tags=["audit"])
 
@@ -71,7 +71,7 @@ def export_audit(
 
 @router.get("/audit/chain", auth=Scoped(SCOPE_OF["audit"]), response=AuditChainOut)
 def read_chain(request: HttpRequest) -> AuditChainOut:
-    """Say whether the hash chain over the installation's entries holds."""
+    """Return whether the hash chain over the installation's entries holds."""
     state = chain_state(settings.HOME, now=now())
     return AuditChainOut(holds=state.holds, newest_number=state.newest, checked_at=state.checked_at)
 

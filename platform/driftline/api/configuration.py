@@ -5,19 +5,19 @@ from typing import Any
 from django.http import HttpRequest, HttpResponse
 from ninja import Router
 
-from driftline.accounts.http_auth import Scoped, caller_of
-from driftline.accounts.scopes import SCOPE_OF, Scope
-from driftline.common.clock import now
-from driftline.common.request_values import media_type, read_body
-from driftline.common.responses import files
-from driftline.common.yaml_text import write_yaml
-from driftline.configuration.applying import apply
-from driftline.configuration.differences import differences
-from driftline.configuration.document import Configuration, read_configuration
-from driftline.configuration.exporting import export
-from driftline.configuration.planning import plan, things_of
-from driftline.configuration.schemas import AppliedOut, ChangeOut, DifferencesOut, PlanOut
-from driftline.configuration.yaml_text import MAX_TEXT_BYTES
+from driftline.base.accounts.access.http_auth import Scoped, caller_of
+from driftline.base.accounts.access.scopes import SCOPE_OF, Scope
+from driftline.base.clock import now
+from driftline.base.http.request_values import media_type, read_body
+from driftline.base.http.responses import files
+from driftline.base.yaml_text import write_yaml
+from driftline.operations.configuration.applying import apply
+from driftline.operations.configuration.differences import differences
+from driftline.operations.configuration.document import Configuration, read_configuration
+from driftline.operations.configuration.exporting import export
+from driftline.operations.configuration.planning import plan, things_of
+from driftline.operations.configuration.schemas import AppliedOut, ChangeOut, DifferencesOut, PlanOut
+from driftline.operations.configuration.yaml_text import MAX_TEXT_BYTES
 
 router = Router(tags=["configuration"])
 
@@ -46,7 +46,7 @@ def read_config(request: HttpRequest) -> HttpResponse:
 
 @router.post("/config/plan", auth=Scoped(Scope.READ), openapi_extra=_DOCUMENT, response=PlanOut)
 def plan_config(request: HttpRequest) -> PlanOut:
-    """Tell what applying a document would create, change and delete; nothing is done.
+    """Return what applying a document would create, change and delete; nothing is done.
 
     What the document does not mention stays. Of a list that it has, such as the rules of a model, it has all.
     """

@@ -9,13 +9,13 @@ from ninja.params.functions import Query
 from ninja.responses import Status
 from pydantic import Field
 
-from driftline.accounts.http_auth import Scoped, caller_of
-from driftline.accounts.scopes import SCOPE_OF, Scope
 from driftline.api import models
-from driftline.common.bodies import Body
-from driftline.common.errors import not_found
-from driftline.common.paging import PAGE_SIZE, page
-from driftline.common.responses import Page, ResponseBody, Time
+from driftline.base.accounts.access.http_auth import Scoped, caller_of
+from driftline.base.accounts.access.scopes import SCOPE_OF, Scope
+from driftline.base.errors import not_found
+from driftline.base.http.bodies import Body
+from driftline.base.http.paging import PAGE_SIZE, page
+from driftline.base.http.responses import Page, ResponseBody, Time
 from inference.prediction_log.imports import api as imports
 from inference.prediction_log.imports.schemas import ImportOut
 from inference.prediction_log.imports.selectors import get_import
@@ -171,7 +171,7 @@ def change_dataset(request: HttpRequest, name: str, dataset_id: int, body: Archi
 def remove_import(
     request: HttpRequest, name: str, import_id: int, confirm: str = _CONFIRM
 ) -> Status[ImportOut]:
-    """Have a worker take the predictions of a wrong import out of the log again, with their labels.
+    """Ask a worker to take the predictions of a wrong import out of the log again, with their labels.
 
     They go out of the summaries and points too. `confirm` is the name of its file. Which rows an import brought is
     known for 30 days.

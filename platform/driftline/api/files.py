@@ -9,21 +9,21 @@ from ninja import Router
 from ninja.responses import Status
 from pydantic import Field
 
-from driftline.accounts.http_auth import Caller, Scoped, caller_of
-from driftline.accounts.scopes import SCOPE_OF, Scope
-from driftline.common.bodies import Body
-from driftline.common.errors import invalid
-from driftline.common.exports import CSV, PARQUET
-from driftline.common.paging import PAGE_SIZE, page
-from driftline.common.request_values import media_type
-from driftline.common.responses import Page, ResponseBody, Time, one_of
+from driftline.base.accounts.access.http_auth import Caller, Scoped, caller_of
+from driftline.base.accounts.access.scopes import SCOPE_OF, Scope
+from driftline.base.errors import invalid
+from driftline.base.http.bodies import Body
+from driftline.base.http.exports import CSV, PARQUET
+from driftline.base.http.paging import PAGE_SIZE, page
+from driftline.base.http.request_values import media_type
+from driftline.base.http.responses import Page, ResponseBody, Time, one_of
 from inference.data_files.columns import ColumnRole, FileKind
 from inference.data_files.formats import DELIMITERS, ENCODINGS
 from inference.data_files.preview import Preview
 from inference.prediction_log.imports import staging
 from inference.prediction_log.imports.confirming import confirm_file
-from inference.prediction_log.imports.layout import FileLayout
 from inference.prediction_log.imports.models import UploadedFile
+from inference.prediction_log.imports.reading.layout import FileLayout
 from inference.prediction_log.imports.schemas import TakenImportOut
 from inference.prediction_log.imports.services import FileSender
 from inference.registry.models import Model

@@ -8,13 +8,13 @@ from django.http import HttpRequest
 from ninja import Router
 from ninja.params.functions import Query
 
-from driftline.accounts.http_auth import Scoped, caller_of
-from driftline.accounts.models import Project
-from driftline.accounts.scopes import Scope
 from driftline.api.schemas import GrafanaAnnotationOut
-from driftline.common.clock import now
-from driftline.common.periods import Period
-from driftline.common.request_values import moment, refuse_parameter
+from driftline.base.accounts.access.http_auth import Scoped, caller_of
+from driftline.base.accounts.access.scopes import Scope
+from driftline.base.accounts.models import Project
+from driftline.base.clock import now
+from driftline.base.http.request_values import moment, refuse_parameter
+from driftline.base.periods import Period
 from inference.registry.models import DeploymentChange, Model
 from inference.registry.selectors import get_model
 from monitors.alerts.models import Incident

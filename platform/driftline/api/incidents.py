@@ -5,20 +5,21 @@ from ninja import Router
 from ninja.responses import Status
 from pydantic import Field
 
-from driftline.accounts.http_auth import Scoped, caller_of
-from driftline.accounts.scopes import SCOPE_OF, Scope
 from driftline.api.schemas import IncidentDetailOut, IncidentEventOut, IncidentOut
-from driftline.common.bodies import Body, Moment
-from driftline.common.clock import now
-from driftline.common.paging import PAGE_SIZE, cut_page
-from driftline.common.request_values import refuse_parameter
-from driftline.common.responses import Page
-from driftline.common.strict_json import printable
+from driftline.base.accounts.access.http_auth import Scoped, caller_of
+from driftline.base.accounts.access.scopes import SCOPE_OF, Scope
+from driftline.base.clock import now
+from driftline.base.http.bodies import Body, Moment
+from driftline.base.http.paging import PAGE_SIZE, cut_page
+from driftline.base.http.request_values import refuse_parameter
+from driftline.base.http.responses import Page
+from driftline.base.strict_json import printable
 from inference.registry.selectors import get_model
-from monitors.alerts import acting, selectors, services
+from monitors.alerts import selectors, services
+from monitors.alerts.incidents import acting
+from monitors.alerts.incidents.way_back import change_since
 from monitors.alerts.models import Incident
 from monitors.alerts.schemas import DeliveryOut
-from monitors.alerts.way_back import change_since
 from monitors.incident_runs import runs_of_each
 from monitors.rules.models import Severity
 
@@ -108,7 +109,7 @@ class Judged(Body):
 
 @router.post("/incidents/{int:incident_id}/assign", auth=Scoped(SCOPE_OF["incident"]), response=IncidentOut)
 def assign_incident(request: HttpRequest, incident_id: int, body: Assignment) -> IncidentOut:
-    """Have a member of the project work on an incident, or nobody."""
+    """Assign an incident to a member of the project, or to nobody."""
     caller, incident = caller_of(request), _find(request, incident_id)
     assignee = acting.member_of(caller.project, body.assignee) if body.assignee is not None else None
     return _describe(acting.assign(incident=incident, assignee=assignee, actor=caller.actor))
@@ -137,7 +138,7 @@ def snooze_incident(request: HttpRequest, incident_id: int, body: Snooze) -> Inc
 
 @router.post("/incidents/{int:incident_id}/judge", auth=Scoped(SCOPE_OF["incident"]), response=IncidentOut)
 def judge_incident(request: HttpRequest, incident_id: int, body: Judged) -> IncidentOut:
-    """Say what an incident was: real, expected or a false alarm; the last two close it where it is still open."""
+    """Record what an incident was: real, expected or a false alarm; the last two close it where it is still open."""
     incident = _find(request, incident_id)
     actor = caller_of(request).actor
     return _describe(

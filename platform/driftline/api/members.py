@@ -7,14 +7,15 @@ from ninja import Router
 from ninja.responses import Status
 from pydantic import Field
 
-from driftline.accounts import invitations, members
-from driftline.accounts.http_auth import Scoped, caller_of
-from driftline.accounts.models import MAX_ROLE_CHARACTERS, Invitation, Membership
-from driftline.accounts.scopes import SCOPE_OF, Role, Scope
-from driftline.common.bodies import Body
-from driftline.common.clock import now
-from driftline.common.paging import PAGE_SIZE, page
-from driftline.common.responses import Page, ResponseBody, Time
+from driftline.base.accounts import members
+from driftline.base.accounts.access.http_auth import Scoped, caller_of
+from driftline.base.accounts.access.scopes import SCOPE_OF, Role, Scope
+from driftline.base.accounts.models import MAX_ROLE_CHARACTERS, Invitation, Membership
+from driftline.base.clock import now
+from driftline.base.http.bodies import Body
+from driftline.base.http.paging import PAGE_SIZE, page
+from driftline.base.http.responses import Page, ResponseBody, Time
+from driftline.sign_in import invitations
 
 router = Router(tags=["members"])
 _ROLE = f"{', '.join(Role)}, or the name of a role of the project"
@@ -91,7 +92,7 @@ def list_members(request: HttpRequest, cursor: str = "", limit: int = PAGE_SIZE)
 
 @router.patch("/members/{int:member_id}", auth=Scoped(SCOPE_OF["member"]), response=MemberOut)
 def change_member(request: HttpRequest, member_id: int, body: MemberChanges) -> MemberOut:
-    """Give a member another role, none with scopes that the token lacks; the last admin keeps theirs (409)."""
+    """Assign another role to a member, none with scopes that the token lacks; the last admin keeps theirs (409)."""
     caller = caller_of(request)
     member = members.get_member(project=caller.project, member_id=member_id)
     return MemberOut.of(

@@ -9,16 +9,16 @@ from ninja import Router
 from ninja.responses import Status
 from pydantic import Field
 
-from driftline.accounts import projects
-from driftline.accounts.http_auth import Caller, Scoped, caller_of
-from driftline.accounts.models import ApiToken, Project, User
-from driftline.accounts.scopes import SCOPE_OF, Scope
-from driftline.accounts.services import was_rotated_by_another
-from driftline.common.bodies import Body
-from driftline.common.clock import now
-from driftline.common.errors import Problem, not_found
-from driftline.common.paging import PAGE_SIZE, page
-from driftline.common.responses import Page, ResponseBody, Time
+from driftline.base.accounts import projects
+from driftline.base.accounts.access.http_auth import Caller, Scoped, caller_of
+from driftline.base.accounts.access.scopes import SCOPE_OF, Scope
+from driftline.base.accounts.models import ApiToken, Project, User
+from driftline.base.accounts.services import was_rotated_by_another
+from driftline.base.clock import now
+from driftline.base.errors import Problem, not_found
+from driftline.base.http.bodies import Body
+from driftline.base.http.paging import PAGE_SIZE, page
+from driftline.base.http.responses import Page, ResponseBody, Time
 
 router = Router(tags=["projects"])
 

@@ -7,13 +7,13 @@ from ninja import Router
 from ninja.responses import Status
 from pydantic import Field
 
-from driftline.accounts import roles
-from driftline.accounts.http_auth import Scoped, caller_of
-from driftline.accounts.models import MAX_ROLE_CHARACTERS, CustomRole
-from driftline.accounts.scopes import SCOPE_OF, Role, Scope
-from driftline.common.bodies import Body
-from driftline.common.paging import PAGE_SIZE, page
-from driftline.common.responses import Page, ResponseBody, Time, one_of
+from driftline.base.accounts.access import roles
+from driftline.base.accounts.access.http_auth import Scoped, caller_of
+from driftline.base.accounts.access.scopes import SCOPE_OF, Role, Scope
+from driftline.base.accounts.models import MAX_ROLE_CHARACTERS, CustomRole
+from driftline.base.http.bodies import Body
+from driftline.base.http.paging import PAGE_SIZE, page
+from driftline.base.http.responses import Page, ResponseBody, Time, one_of
 
 router = Router(tags=["members"])
 type ScopeName = Annotated[str, Field(max_length=40)]

@@ -4,10 +4,10 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Annotated, Any, Self, TypedDict
 
-from driftline.common.periods import start_of_day
-from driftline.common.responses import ResponseBody, Time, one_of
-from driftline.progress import STATUSES, Progress
-from driftline.stuck_work import StuckWork
+from driftline.base.http.responses import ResponseBody, Time, one_of
+from driftline.base.periods import start_of_day
+from driftline.operations.progress import STATUSES, Progress
+from driftline.operations.stuck_work import StuckWork
 from inference.registry.models import Autonomy, Model, ModelTask, RowsKept, SchemaPolicy
 from monitors.alerts.models import Alert, Incident, IncidentEvent
 from monitors.alerts.schemas import DeliveryOut

@@ -12,12 +12,12 @@ from ninja.parser import Parser
 from ninja.renderers import BaseRenderer
 from ninja.types import DictStrAny
 
-from driftline.accounts.http_auth import refuse_token_in_url
-from driftline.common.errors import not_found
-from driftline.common.request_values import media_type, read_body, refuse_parameter
-from driftline.common.responses import write_json
-from driftline.common.strict_json import printable, read_json
-from driftline.common.uploads import MAX_BODY_BYTES
+from driftline.base.accounts.access.http_auth import refuse_token_in_url
+from driftline.base.errors import not_found
+from driftline.base.http.request_values import media_type, read_body, refuse_parameter
+from driftline.base.http.responses import write_json
+from driftline.base.http.uploads import MAX_BODY_BYTES
+from driftline.base.strict_json import printable, read_json
 
 MAX_BYTES = 1 << 20
 _OF_SUMMARIES = re.compile(r"/api/v1/models/[^/]+/summaries")

@@ -7,13 +7,13 @@ from ninja import Router
 from ninja.responses import Status
 from pydantic import Field
 
-from driftline.accounts import teams
-from driftline.accounts.http_auth import Scoped, caller_of
-from driftline.accounts.models import Team
-from driftline.accounts.scopes import SCOPE_OF, Scope
-from driftline.common.bodies import Body
-from driftline.common.paging import PAGE_SIZE, page
-from driftline.common.responses import Page, ResponseBody, Time
+from driftline.base.accounts import teams
+from driftline.base.accounts.access.http_auth import Scoped, caller_of
+from driftline.base.accounts.access.scopes import SCOPE_OF, Scope
+from driftline.base.accounts.models import Team
+from driftline.base.http.bodies import Body
+from driftline.base.http.paging import PAGE_SIZE, page
+from driftline.base.http.responses import Page, ResponseBody, Time
 
 router = Router(tags=["members"])
 type Address = Annotated[str, Field(max_length=254)]

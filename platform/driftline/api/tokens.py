@@ -7,15 +7,15 @@ from msgspec import Meta
 from ninja import Router
 from pydantic import Field
 
-from driftline.accounts import services
-from driftline.accounts.http_auth import Scoped, caller_of
-from driftline.accounts.models import ApiToken, Project
-from driftline.accounts.scopes import SCOPE_OF, Scope
-from driftline.common.bodies import Body
-from driftline.common.clock import now
-from driftline.common.errors import not_found
-from driftline.common.paging import PAGE_SIZE, page
-from driftline.common.responses import Page, ResponseBody, Time, one_of
+from driftline.base.accounts import services
+from driftline.base.accounts.access.http_auth import Scoped, caller_of
+from driftline.base.accounts.access.scopes import SCOPE_OF, Scope
+from driftline.base.accounts.models import ApiToken, Project
+from driftline.base.clock import now
+from driftline.base.errors import not_found
+from driftline.base.http.bodies import Body
+from driftline.base.http.paging import PAGE_SIZE, page
+from driftline.base.http.responses import Page, ResponseBody, Time, one_of
 
 router = Router(tags=["tokens"])
 
@@ -96,7 +96,7 @@ def change_token(request: HttpRequest, token_id: int, body: TokenChanges) -> Tok
 
 @router.post("/tokens/{int:token_id}/rotate", auth=Scoped(SCOPE_OF["token"]), response=RotatedTokenOut)
 def rotate_token(request: HttpRequest, token_id: int, body: TokenRotation) -> RotatedTokenOut:
-    """Give a token a new secret; the one before ends after the overlap. The caller needs all scopes of the token."""
+    """Make a token a new secret; the previous one ends after the overlap. The caller needs all scopes of the token."""
     caller = caller_of(request)
     token = _token(caller.project, token_id)
     secret = services.rotate_token(

@@ -1,6 +1,7 @@
-"""The API's first version: the stages' routers, mounted. Every path below is theirs."""
+"""The API's first version: the routers of the stages and features, mounted. Every path below is theirs."""
 
 from collections.abc import Callable
+from itertools import chain
 
 from django.http import HttpResponse
 from django.urls import URLPattern, URLResolver
@@ -21,69 +22,40 @@ from driftline.api import (
     teams,
     tokens,
 )
-from driftline.api.docs import ServerRenderedDocs
-from driftline.api.openapi import DescribedAPI
-from driftline.api.problems import handle_exceptions, with_problems
+from driftline.api.description.docs import ServerRenderedDocs
+from driftline.api.description.openapi import DescribedAPI
 from driftline.api.strictness import JsonRenderer, StrictParser, refuse_unknown_parameters
-from inference.edge import agent_api as edge_agents
-from inference.edge import api as edge
-from inference.hosts import host_api as serving_hosts
+from driftline.base.feature import features
+from driftline.base.http.problems import handle_exceptions, with_problems
 from inference.prediction_log import api as prediction_log
-from inference.prediction_log.erasure import api as erasure
-from inference.prediction_log.imports import api as imports
-from inference.prediction_log.lake import api as lake
-from inference.prediction_log.sources import api as sources
 from inference.registry import api as registry
 from monitors.alerts import api as alerts
-from monitors.annotations import api as annotations
 from monitors.definitions import api as definitions
 from monitors.definitions.custom_metrics import api as custom_metrics
 from monitors.feed import api as feed
 from monitors.metrics import api as metrics
-from monitors.optimiser import api as optimiser
-from monitors.reports import api as reports
 from monitors.rules import api as rules
-from monitors.sinks import api as sinks
 from monitors.summaries.uploads import api as summaries
 from monitors.summaries.uploads import device_api as device_summaries
 from monitors.workflows import api as workflows
-from monitors.workflows.mlflow import api as mlflow
-from monitors.workflows.mlflow.registry_imports import api as registry_imports
-from monitors.workflows.pulls import api as pulls
-from monitors.workflows.remote import api as remote_training
 
 ROUTERS = (
     models.router,
     registry.router,
-    optimiser.router,
     prediction_log.router,
     feed.router,  # with the one of halves of events, which has the same path
-    imports.router,
-    sources.router,
-    lake.router,
-    sinks.router,
     files.router,
     deletion.router,
-    erasure.router,
-    edge.router,
-    edge_agents.router,
-    serving_hosts.router,
     definitions.router,
     custom_metrics.router,
     summaries.router,
     device_summaries.router,
-    annotations.router,
     grafana.router,
     metrics.router,
     rules.router,
     incidents.router,
     alerts.router,
     workflows.router,
-    remote_training.router,
-    mlflow.router,
-    pulls.router,
-    registry_imports.router,
-    reports.router,
     configuration.router,
     projects.router,
     members.router,
@@ -107,7 +79,7 @@ def _mount() -> NinjaAPI:
     )
     handle_exceptions(api)
     api.add_decorator(refuse_unknown_parameters, mode="view")
-    for router in ROUTERS:
+    for router in chain(ROUTERS, *(feature.routers for feature in features())):
         api.add_router("", router)
     return api
 

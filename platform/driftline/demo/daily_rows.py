@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from driftline.common.ids import row_ids
+from driftline.base.ids import row_ids
 
 DAY = timedelta(days=1)
 MILLISECOND = timedelta(milliseconds=1)

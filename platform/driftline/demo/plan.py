@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from driftline.common.durable_files import write_file
+from driftline.base.durable_files import write_file
 
 
 class PlantedFault(Struct, frozen=True, kw_only=True):

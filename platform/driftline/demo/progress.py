@@ -6,7 +6,7 @@ from pathlib import Path
 import msgspec
 from msgspec import Struct
 
-from driftline.common.durable_files import write_file
+from driftline.base.durable_files import write_file
 from driftline.demo.plan import ModelPlan
 
 
@@ -31,7 +31,7 @@ class StoryProgress(Struct, frozen=True, kw_only=True):
         return min(1.0, played / past)
 
     def sentence(self) -> str:
-        """Say in one line what is being sent."""
+        """Describe in one line what is being sent."""
         moment = "live, a row a minute" if self.is_live else format(self.until, "%-d %B %Y")
         return f"{self.model}: {moment}; {self.doing}"
 

@@ -71,6 +71,6 @@ class Receiver:
                 self.end_headers()
 
             def log_message(self, format: str, *args: object) -> None:
-                """Say nothing: what was received is in the file."""
+                """Write nothing: what was received is in the file."""
 
         return Handler

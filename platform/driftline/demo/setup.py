@@ -126,7 +126,7 @@ def ensure_rules(api: Api, model: DemoModel, rules: Sequence[dict[str, Any]]) ->
 
 
 def ensure_channels(api: Api, receiver: Receiver) -> None:
-    """Tell of incidents by e-mail (files in mail/) and by a signed webhook to this machine."""
+    """Set up channels that report incidents by e-mail (files in mail/) and by a signed webhook to this machine."""
     there = {channel["name"]: channel for channel in api.get("/api/v1/channels")["items"]}
     if "On call" not in there:
         api.post(

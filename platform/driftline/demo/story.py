@@ -15,7 +15,7 @@ from typing import Any
 
 import msgspec
 
-from driftline.common.periods import rfc3339
+from driftline.base.periods import rfc3339
 from driftline.demo.api_client import Api
 from driftline.demo.daily_rows import DailyRows, DemoRow, midnight
 from driftline.demo.plan import ModelPlan, PlantedFault, load_plan, save_plan
@@ -86,7 +86,7 @@ class DemoStory:
     label_columns: Sequence[str] = ("label",)
 
     def doing(self, until: datetime) -> str:
-        """Say in a few words what is under way."""
+        """Describe in a few words what is under way."""
         return ""
 
     def pace(self, until: datetime) -> None:

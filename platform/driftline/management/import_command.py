@@ -9,9 +9,9 @@ from typing import Any
 import pyarrow as pa
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from driftline.accounts.models import Project
-from driftline.common.errors import Problem
-from driftline.common.lease import LeaseLost
+from driftline.base.accounts.models import Project
+from driftline.base.errors import Problem
+from driftline.base.work.lease import LeaseLost
 from inference.prediction_log.imports import bad_rows
 from inference.prediction_log.imports.lease import BeingWorkedOn
 from inference.prediction_log.imports.models import Import

@@ -4,8 +4,8 @@ from datetime import datetime
 
 from django.core.management.base import CommandError
 
-from driftline.common.clock import now
-from driftline.common.periods import parse_moment
+from driftline.base.clock import now
+from driftline.base.periods import parse_moment
 
 
 def read_moment(text: str | None) -> datetime | None:

@@ -3,7 +3,7 @@
 from argparse import ArgumentParser
 from datetime import datetime
 
-from driftline.accounts.services import MAX_OVERLAP_HOURS, OVERLAP_HOURS
+from driftline.base.accounts.services import MAX_OVERLAP_HOURS, OVERLAP_HOURS
 
 NETWORKS = (
     "networks such as 203.0.113.0/24,2001:db8::/32, separated by commas, from which alone it may be used"
@@ -11,7 +11,7 @@ NETWORKS = (
 
 
 def add_overlap(parser: ArgumentParser) -> None:
-    """Let a command take how long the old secret stays valid."""
+    """Add to a command the option how long the old secret stays valid."""
     parser.add_argument(
         "--overlap-hours",
         type=int,

@@ -1,7 +1,7 @@
 """Django's settings, built from the environment alone.
 
 Input: the variables that `environment.py` describes, each with a default and one line of help, and the keys of the
-home (`home_keys.py`).
+home.
 Output: the settings of Django and of Driftline; a wrong value stops the start with a clear message.
 
 Start with `environment.py`.
@@ -16,16 +16,20 @@ from django.core.exceptions import ImproperlyConfigured
 from django.templatetags.static import static
 from django.utils.csp import CSP
 
-from driftline.accounts.single_sign_on.configuration import read_sign_in
-from driftline.common.extras import NATS, OTLP, describe_missing, is_installed
-from driftline.common.key_files import read_keys
-from driftline.common.secret_keys import stamp_of
-from driftline.services.urls import embedded_broker_url, embedded_database_settings
+from driftline.base.extras import NATS, OTLP, describe_missing, is_installed
+from driftline.base.keys.home_keys import key_of_home
+from driftline.base.keys.key_files import read_keys
+from driftline.base.keys.secret_keys import stamp_of
+from driftline.features import CORE
+from driftline.features import FEATURES as ALL
+from driftline.operations.services.urls import embedded_broker_url, embedded_database_settings
 from driftline.settings import environment as env
 from driftline.settings.home_folder import protect_home
-from driftline.settings.home_keys import key_of_home
+from driftline.sign_in.single_sign_on.configuration import read_sign_in
 
 HOME = env.HOME.read()
+ALL_FEATURES = [*CORE, *ALL.values()]
+FEATURES = [*CORE, *env.CHOSEN_FEATURES.read()]
 LISTEN_HOST = env.LISTEN_HOST.read()
 protect_home(HOME)
 PORT = env.PORT.read()
@@ -34,7 +38,7 @@ DEBUG = env.DEBUG.read()
 SECRET_KEY = env.SECRET_KEY.read()
 NAMED_SECRET_KEY_FALLBACKS = SECRET_KEY_FALLBACKS = env.SECRET_KEY_FALLBACKS.read()
 SECRET_KEY_FILE = None if SECRET_KEY else HOME / "keys" / "secret_key"
-SECRET_KEY_STAMP: tuple[int, int] | None = None  # of the file as it was read: see common/secret_keys.py
+SECRET_KEY_STAMP: tuple[int, int] | None = None  # of the file as it was read: see base/keys/secret_keys.py
 if SECRET_KEY_FILE is not None:
     key_of_home(HOME, "secret_key")
     SECRET_KEY_STAMP = stamp_of(SECRET_KEY_FILE)
@@ -51,7 +55,7 @@ PUBLIC_URL = (env.PUBLIC_URL.read() or f"{'https' if TLS_CERTIFICATE else 'http'
 key_of_home(
     HOME, "endpoint_key"
 )  # made for serving processes, which read the file: seals credentials that serving processes open
-EDGE_KEY_FILE = HOME / "keys" / "edge_key"  # signs what devices and hosts pull: see common/edge_keys.py
+EDGE_KEY_FILE = HOME / "keys" / "edge_key"  # signs what devices and hosts pull: see base/keys/edge_keys.py
 key_of_home(HOME, "edge_key")
 BEHIND_TLS = env.BEHIND_TLS.read()
 REACHED_BY_TLS = BEHIND_TLS or TLS_CERTIFICATE is not None
@@ -76,7 +80,7 @@ _PATIENCE = {
 def _database(url: str) -> dict[str, Any]:
     parts = urlsplit(url)
     return {
-        "ENGINE": "driftline.common.database",
+        "ENGINE": "driftline.base.database",
         "NAME": unquote(parts.path.lstrip("/")),
         "USER": unquote(parts.username or ""),
         "PASSWORD": unquote(parts.password or ""),
@@ -95,17 +99,19 @@ for _settings in DATABASES.values():
         "CONN_HEALTH_CHECKS": True,
         "OPTIONS": _PATIENCE | _settings.get("OPTIONS", {}),
     }
-DATABASE_ROUTERS = ["driftline.common.database.replica.ReplicaRouter"] if REPLICA_URL else []
+DATABASE_ROUTERS = ["driftline.base.database.replica.ReplicaRouter"] if REPLICA_URL else []
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 CELERY_BROKER_URL = BROKER_URL or embedded_broker_url(HOME)
-CACHES = {"default": {"BACKEND": "driftline.accounts.shared_cache.SharedCache"}}
+CACHES = {"default": {"BACKEND": "driftline.sign_in.shared_cache.SharedCache"}}
 
 # -- Django ------------------------------------------------------------------------------------------------------------
 INSTALLED_APPS = [
-    "driftline.accounts",
+    "driftline.base.accounts",
     "inference",
     "monitors",
+    "driftline.operations",
+    "driftline.web",
     "driftline",
     "unfold",
     "django.contrib.admin",
@@ -125,29 +131,29 @@ INSTALLED_APPS = [
     "allauth.usersessions",
 ]
 MIDDLEWARE = [
-    "driftline.pages.permissions_policy.PermissionsPolicy",
+    "driftline.web.middleware.permissions_policy.PermissionsPolicy",
     "django.middleware.security.SecurityMiddleware",
-    "driftline.pages.whitenoise.StaticFiles",
-    "driftline.pages.cache_control.NoStore",
+    "driftline.web.middleware.static_files.StaticFiles",
+    "driftline.web.middleware.cache_control.NoStore",
     "django.middleware.csp.ContentSecurityPolicyMiddleware",
-    "driftline.pages.admin_policy.AdminPolicy",
-    "driftline.observability.requests.RequestIdMiddleware",
-    "driftline.accounts.origin.OriginMiddleware",
-    "driftline.api.hops.RefuseHops",
-    "driftline.common.database.replica.ReadFromReplica",
+    "driftline.web.middleware.admin_policy.AdminPolicy",
+    "driftline.operations.observability.requests.RequestIdMiddleware",
+    "driftline.base.accounts.audit.origin.OriginMiddleware",
+    "driftline.api.front.hops.RefuseHops",
+    "driftline.base.database.replica.ReadFromReplica",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
-    "driftline.common.identity.NotePerson",
+    "driftline.base.http.identity.NotePerson",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "django_htmx.middleware.HtmxMiddleware",
-    "driftline.pages.display.WriteTimesInZone",
+    "driftline.web.pages.account.display.WriteTimesInZone",
     "allauth.account.middleware.AccountMiddleware",
-    "driftline.accounts.middleware.RememberBrowser",
-    "driftline.accounts.middleware.RequireMfa",
-    "driftline.accounts.project_prefix.ProjectPrefix",
+    "driftline.sign_in.middleware.RememberBrowser",
+    "driftline.sign_in.middleware.RequireMfa",
+    "driftline.base.accounts.access.project_prefix.ProjectPrefix",
 ]
 ROOT_URLCONF = "driftline.urls"
 ASGI_APPLICATION = "driftline.asgi.application"
@@ -161,12 +167,12 @@ TEMPLATES = [
                 "django.template.context_processors.request",
                 "django.contrib.auth.context_processors.auth",
                 "django.contrib.messages.context_processors.messages",
-                "driftline.pages.context.frame",
+                "driftline.web.pages.context.frame",
             ],
             "builtins": [
-                "driftline.pages.templatetags.figures",
-                "driftline.pages.templatetags.run_facts",
-                "driftline.pages.templatetags.sign_in",
+                "driftline.web.pages.templatetags.figures",
+                "driftline.web.pages.templatetags.run_facts",
+                "driftline.web.pages.templatetags.sign_in",
             ],
         },
     }
@@ -186,9 +192,10 @@ WHITENOISE_USE_FINDERS = (
 HAS_PAGES = find_spec("allauth") is not None
 if not HAS_PAGES:  # a serving host with the packages of requirements-serving.txt
     INSTALLED_APPS = [
-        "driftline.accounts",
+        "driftline.base.accounts",
         "inference",
         "monitors",
+        "driftline.operations",
         "driftline",
         "django.contrib.auth",
         "django.contrib.contenttypes",
@@ -198,7 +205,7 @@ if not HAS_PAGES:  # a serving host with the packages of requirements-serving.tx
 USE_TZ = True
 TIME_ZONE = "UTC"
 LANGUAGE_CODE = "en-gb"
-FORMAT_MODULE_PATH = "driftline.common.formats"
+FORMAT_MODULE_PATH = "driftline.base.formats"
 
 # -- people ------------------------------------------------------------------------------------------------------------
 AUTH_USER_MODEL = "accounts.User"
@@ -207,7 +214,7 @@ AUTHENTICATION_BACKENDS = [
     *(["allauth.account.auth_backends.AuthenticationBackend"] if HAS_PAGES else ()),
 ]
 PASSWORD_HASHERS = [
-    "driftline.accounts.hashers.BoundedArgon2",
+    "driftline.sign_in.hashers.BoundedArgon2",
     "django.contrib.auth.hashers.PBKDF2PasswordHasher",  # verifies older ones, which the next sign-in hashes anew
 ]
 AUTH_PASSWORD_VALIDATORS = [
@@ -217,11 +224,11 @@ AUTH_PASSWORD_VALIDATORS = [
 ACCOUNT_USER_MODEL_USERNAME_FIELD = None
 ACCOUNT_LOGIN_METHODS = {"email"}
 ACCOUNT_SIGNUP_FIELDS = ["email*", "password1*", "password2*"]
-ACCOUNT_ADAPTER = "driftline.accounts.adapter.AccountAdapter"
+ACCOUNT_ADAPTER = "driftline.sign_in.adapter.AccountAdapter"
 ACCOUNT_EMAIL_VERIFICATION = "none"
 ACCOUNT_EMAIL_UNKNOWN_ACCOUNTS = False
 ACCOUNT_EMAIL_SUBJECT_PREFIX = "[Driftline] "
-ACCOUNT_FORMS = {"reset_password": "driftline.accounts.password_reset.RequestResetForm"}
+ACCOUNT_FORMS = {"reset_password": "driftline.sign_in.password_reset.RequestResetForm"}
 ACCOUNT_RATE_LIMITS = {
     "login": None,  # by address alone, so that one stranger closes the door for a whole office; failures are counted
     "login_failed": "10/m/ip,60/h/ip,10/15m/key",
@@ -229,16 +236,16 @@ ACCOUNT_RATE_LIMITS = {
     "reset_password": "10/m/ip,5/15m/key",
 }
 SIGN_IN = read_sign_in(env.SIGN_IN_FILE.read())
-SOCIALACCOUNT_ADAPTER = "driftline.accounts.single_sign_on.adapter.SingleSignOnAdapter"
+SOCIALACCOUNT_ADAPTER = "driftline.sign_in.single_sign_on.adapter.SingleSignOnAdapter"
 SOCIALACCOUNT_PROVIDERS = {
-    "openid_connect": {"provider_class": "driftline.accounts.single_sign_on.provider.Provider"},
-    "saml": {"provider_class": "driftline.accounts.single_sign_on.saml.provider.SamlProvider"},
+    "openid_connect": {"provider_class": "driftline.sign_in.single_sign_on.provider.Provider"},
+    "saml": {"provider_class": "driftline.sign_in.single_sign_on.saml.provider.SamlProvider"},
 }
 SOCIALACCOUNT_LOGIN_ON_GET = (
     True  # a link leads to the provider: `form-action` of the policy lets no form do so
 )
-USERSESSIONS_ADAPTER = "driftline.accounts.adapter.SessionsAdapter"
-MFA_ADAPTER = "driftline.accounts.adapter.MfaAdapter"
+USERSESSIONS_ADAPTER = "driftline.sign_in.adapter.SessionsAdapter"
+MFA_ADAPTER = "driftline.sign_in.adapter.MfaAdapter"
 MFA_ALLOW_UNVERIFIED_EMAIL = (
     True  # nobody signs up with another person's address: an admin makes the accounts
 )
@@ -349,8 +356,8 @@ UNFOLD = {
     "SITE_FAVICONS": [
         {"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("driftline.svg")}
     ],
-    "SIDEBAR": {"show_search": True, "navigation": "driftline.admin.sections.navigation"},
-    "DASHBOARD_CALLBACK": "driftline.admin.home.dashboard",
+    "SIDEBAR": {"show_search": True, "navigation": "driftline.web.admin.sections.navigation"},
+    "DASHBOARD_CALLBACK": "driftline.web.admin.home.dashboard",
     "COLORS": {  # the blues of templates/static/driftline.css
         "primary": {
             "50": "#edf4f9",

@@ -6,13 +6,13 @@ from pathlib import Path
 
 from django.core.exceptions import ImproperlyConfigured
 
-from driftline.services.paths import OTHERS, home_paths
+from driftline.operations.services.paths import OTHERS, home_paths
 
 UMASK = 0o077
 
 
 def protect_home(home: Path) -> None:
-    """Let nobody but us into what this process and its children make, and into what the home holds already.
+    """Close to everybody but us what this process and its children make, and what the home holds already.
 
     Raises ImproperlyConfigured for a folder that is not ours to close.
     """

@@ -17,7 +17,7 @@ from driftline_client.credentials import DEFAULT_URL, Credentials, access, check
 from driftline_client.errors import DriftlineError
 from driftline_client.files import Destination, Import, Kind, follow_import, start_import
 from driftline_client.previews import confirm_file, discard_file, preview_again, preview_file
-from driftline_client.transport import ClientFactory, ask, poll
+from driftline_client.sending.transport import ClientFactory, ask, poll
 
 TIMEOUT_SECONDS = 30.0
 POLL_SECONDS = 1.0

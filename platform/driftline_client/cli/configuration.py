@@ -14,7 +14,7 @@ import httpx
 from driftline_client.cli.output import Status, print_json, text
 from driftline_client.credentials import access
 from driftline_client.errors import DriftlineError
-from driftline_client.transport import ClientFactory, ask
+from driftline_client.sending.transport import ClientFactory, ask
 
 TIMEOUT_SECONDS = 120.0
 SIGNS = {"create": "+", "change": "~", "delete": "-"}

@@ -54,7 +54,7 @@ def log(churn: ModelHandle, scored: pl.DataFrame) -> FrameResult:
 
 
 def show(done: int, total: int) -> None:
-    """Say how far it is."""
+    """Show how far it is."""
     print(f"{done:,} of {total:,} rows", file=sys.stderr)
 
 

@@ -69,7 +69,7 @@ async def decide(application: Application, approvals: Watched) -> dict[str, Any]
 
 @app.put("/applications/{key}/outcome", status_code=202)
 async def tell_outcome(key: str, outcome: Outcome, approvals: Watched) -> None:
-    """Tell what became of a loan, months later perhaps."""
+    """Report what became of a loan, months later perhaps."""
     approvals.label(key, int(outcome.repaid))
 
 

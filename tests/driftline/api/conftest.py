@@ -9,9 +9,9 @@ import pytest
 from django.test import Client
 from pytest_django import DjangoDbBlocker
 
-from driftline.accounts.models import ApiToken, Project, User
-from driftline.accounts.scopes import Scope
-from driftline.accounts.services import create_project, create_token
+from driftline.base.accounts.access.scopes import Scope
+from driftline.base.accounts.models import ApiToken, Project, User
+from driftline.base.accounts.services import create_project, create_token
 from inference.registry.models import Model
 from inference.registry.services import create_model
 from tests.driftline.api.described import assert_described

@@ -9,7 +9,7 @@ from django.urls import Resolver404, resolve
 from jsonschema import Draft202012Validator, FormatChecker
 
 from driftline.api.v1 import api
-from driftline.common.periods import parse_timestamp
+from driftline.base.periods import parse_timestamp
 
 FORMATS = FormatChecker(formats=())
 

@@ -4,15 +4,15 @@ from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
-from driftline.accounts.models import AuditEntry, CustomRole, Invitation, Membership, Team, User
-from driftline.accounts.services import create_token
+from driftline.base.accounts.models import AuditEntry, CustomRole, Invitation, Membership, Team, User
+from driftline.base.accounts.services import create_token
 from inference.edge.models import Device, DeviceGroup, Release, ReleaseTarget
 from inference.prediction_log.erasure.services import request_erasure
 from inference.prediction_log.imports.models import Import, UploadedFile
 from inference.prediction_log.lake.models import LakeFile
 from inference.prediction_log.sources.dead_letters import RefusedMessage, bury
-from inference.prediction_log.sources.messages import StreamMessage
-from inference.prediction_log.sources.positions import begin_partition
+from inference.prediction_log.sources.reading.messages import StreamMessage
+from inference.prediction_log.sources.reading.positions import begin_partition
 from inference.registry.models import Alias, Dataset, Version
 from inference.registry.services import create_model
 from inference.runtime.variants.kinds import KINDS
@@ -27,7 +27,7 @@ from monitors.definitions.models import (
     SegmentFeature,
 )
 from monitors.feed.services import record_event
-from monitors.metrics.models import ChangePoint, MetricPoint, SegmentSearch
+from monitors.metrics.store.models import ChangePoint, MetricPoint, SegmentSearch
 from monitors.optimiser.models import Variant
 from monitors.reports.models import Report
 from monitors.rules.models import Rule, RuleState, Transition

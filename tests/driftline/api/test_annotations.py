@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from driftline.accounts.models import AuditEntry
+from driftline.base.accounts.models import AuditEntry
 from inference.registry.models import Model
 from monitors.annotations.models import LINK_LENGTH, TEXT_LENGTH, Annotation
 from monitors.annotations.services import change_annotation

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from driftline.accounts.models import AuditEntry
+from driftline.base.accounts.models import AuditEntry
 from inference.prediction_log.models import PredictionRow
 from inference.registry.models import Deployment, Model, Version
-from inference.registry.services import external_version
+from inference.registry.versions import external_version
 from monitors.definitions.models import Reference
 from tests.driftline.api.conftest import Api
 from tests.driftline.api.shape import assert_problem

@@ -12,9 +12,9 @@ import pyarrow as pa
 import pytest
 import zstandard
 
-from driftline.common.clock import now
-from driftline.common.periods import rfc3339
-from driftline.common.uploads import MAX_BODY_BYTES
+from driftline.base.clock import now
+from driftline.base.http.uploads import MAX_BODY_BYTES
+from driftline.base.periods import rfc3339
 from inference.registry.models import Model
 from tests.driftline.api.arrow_streams import FILE, STREAM, as_stream
 from tests.driftline.api.conftest import Api

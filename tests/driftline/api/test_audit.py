@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from driftline.accounts.services import record_audit
+from driftline.base.accounts.services import record_audit
 from tests.driftline.api.conftest import Api
 
 pytestmark = pytest.mark.django_db

@@ -6,12 +6,12 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from driftline.accounts import http_auth
-from driftline.accounts.models import ApiToken, Membership, User
-from driftline.accounts.scopes import Role
-from driftline.accounts.services import create_project, revoke_token
-from driftline.accounts.signals import tokens_changed
-from driftline.common import ttl_cache
+from driftline.base import ttl_cache
+from driftline.base.accounts.access import http_auth
+from driftline.base.accounts.access.scopes import Role
+from driftline.base.accounts.models import ApiToken, Membership, User
+from driftline.base.accounts.services import create_project, revoke_token
+from driftline.base.accounts.signals import tokens_changed
 from inference.registry.models import Model
 from tests.driftline.api.conftest import Api
 from tests.driftline.api.shape import assert_problem

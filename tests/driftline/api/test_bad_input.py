@@ -7,8 +7,8 @@ import orjson
 import pytest
 from django.db import connection
 
-from driftline.common.clock import now
-from driftline.common.periods import rfc3339
+from driftline.base.clock import now
+from driftline.base.periods import rfc3339
 from inference.registry.services import create_model
 from monitors.rules.services import create_rule
 from tests.driftline.api.bad_input import (

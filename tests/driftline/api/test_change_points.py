@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from inference.registry.models import Model
-from monitors.metrics.models import ChangePoint
+from monitors.metrics.store.models import ChangePoint
 from tests.driftline.api.conftest import Api
 from tests.worlds.every_kind import DAY, NOW
 

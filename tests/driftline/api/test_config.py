@@ -8,17 +8,17 @@ import pytest
 import yaml
 from django.test import override_settings
 
-from driftline.accounts.models import AuditEntry, Project
-from driftline.accounts.scopes import Scope
-from driftline.models import AppliedConfiguration
+from driftline.base.accounts.access.scopes import Scope
+from driftline.base.accounts.models import AuditEntry, Project
+from driftline.operations.models import AppliedConfiguration
 from inference.prediction_log.lake.models import Lake, LakeFile
 from inference.prediction_log.sources.kafka.settings import KafkaSettings
 from inference.prediction_log.sources.mapping import SourceMapping
 from inference.prediction_log.sources.models import Source
 from inference.prediction_log.sources.services import create_source
 from inference.registry.models import Model
-from monitors.alerts.channel_services import create_channel
 from monitors.alerts.models import Channel, Silence
+from monitors.alerts.sending.channel_services import create_channel
 from monitors.alerts.stored_routing import routing_of, save_routing
 from monitors.definitions.models import CustomMetric, Segment
 from monitors.definitions.monitors import choose_span

@@ -9,9 +9,9 @@ import pytest
 from inference.prediction_log.imports import services
 from inference.prediction_log.imports.models import Import
 from inference.prediction_log.models import PredictionRow
-from inference.registry import datasets
+from inference.registry.files import datasets
 from inference.registry.models import Dataset, Deployment, Model, Version
-from inference.registry.services import external_version
+from inference.registry.versions import external_version
 from monitors import deletion
 from tests.driftline.api.conftest import Api
 from tests.driftline.api.shape import assert_problem

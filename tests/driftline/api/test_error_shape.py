@@ -6,7 +6,7 @@ import pytest
 from django.db import OperationalError
 from django.test import Client
 
-from driftline.common.outbound.transport import HOP_HEADER
+from driftline.base.outbound.transport import HOP_HEADER
 from tests.driftline.api.conftest import Api
 from tests.driftline.api.shape import assert_problem
 from tests.worlds.every_kind import World, furnish

@@ -11,8 +11,8 @@ import orjson
 import pytest
 from django.db import connection, connections
 
-from driftline.common.clock import now
-from driftline.common.periods import rfc3339
+from driftline.base.clock import now
+from driftline.base.periods import rfc3339
 from inference.prediction_log.erasure.services import request_erasure, resume_erasure
 from inference.prediction_log.events import joining
 from inference.prediction_log.events.models import EventHalf

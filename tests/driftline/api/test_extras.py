@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from driftline.common.extras import APPRISE, KAFKA, MQTT, NATS, SQL, Extra
+from driftline.base.extras import APPRISE, KAFKA, MQTT, NATS, SQL, Extra
 from inference.registry.models import Model
 from inference.registry.services import create_model
 from tests.absent_extras import hide

@@ -3,8 +3,8 @@
 import pytest
 
 from inference.registry.models import Model
-from inference.registry.services import external_version
-from monitors.alerts.channel_services import create_channel, update_channel
+from inference.registry.versions import external_version
+from monitors.alerts.sending.channel_services import create_channel, update_channel
 from monitors.feed.services import record_event
 from tests.driftline.api.conftest import Api
 from tests.driftline.api.shape import assert_problem

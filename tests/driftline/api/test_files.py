@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from driftline.accounts.models import AuditEntry
+from driftline.base.accounts.models import AuditEntry
 from inference.prediction_log.imports import services, staging
 from inference.prediction_log.imports.models import Import, UploadedFile
 from inference.prediction_log.models import Label, PredictionRow

@@ -10,9 +10,9 @@ from django.test import Client, override_settings
 from django.utils import timezone
 from prometheus_client.parser import text_string_to_metric_families
 
-from driftline import observability
-from driftline.accounts.models import AuditExport
-from driftline.models import Heartbeat
+from driftline.base.accounts.models import AuditExport
+from driftline.operations import observability
+from driftline.operations.models import Heartbeat
 from inference.prediction_log.lake.models import Lake
 from inference.prediction_log.sources.mapping import SourceMapping
 from inference.prediction_log.sources.models import Source, SourcePosition

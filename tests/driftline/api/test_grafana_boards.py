@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from driftline.observability.model_metrics import FAMILIES
+from driftline.operations.observability.model_metrics import FAMILIES
 from tests.driftline.api.promql import metrics_of
 
 FOLDER = Path(__file__).resolve().parents[3] / "docs/examples"

@@ -13,10 +13,10 @@ from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 from prometheus_client.parser import text_string_to_metric_families
 
-from driftline import health
-from driftline.accounts.models import Project
-from driftline.common.clock import now
-from driftline.models import Heartbeat
+from driftline.api.front import health
+from driftline.base.accounts.models import Project
+from driftline.base.clock import now
+from driftline.operations.models import Heartbeat
 from inference.prediction_log.lake.models import Lake, LakeFile
 from inference.registry.models import Model
 from inference.registry.services import create_model

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from django.core.files.uploadedfile import SimpleUploadedFile
 
-from driftline.accounts.models import AuditEntry
+from driftline.base.accounts.models import AuditEntry
 from inference.prediction_log.imports import services
 from inference.prediction_log.imports.models import Import
 from inference.prediction_log.models import PredictionRow

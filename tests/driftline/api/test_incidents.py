@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from driftline.accounts.models import Membership, User
-from driftline.common.clock import now
+from driftline.base.accounts.models import Membership, User
+from driftline.base.clock import now
 from monitors.alerts.models import Incident
 from tests.driftline.api.conftest import Api
 from tests.driftline.api.listed_objects import add_incident

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from driftline.accounts.models import AuditEntry
-from driftline.common.secrets_at_rest import decrypt
+from driftline.base.accounts.models import AuditEntry
+from driftline.base.keys.secrets_at_rest import decrypt
 from inference.prediction_log.lake.models import Lake, LakeFile
 from inference.registry.models import Model
 from inference.registry.services import create_model

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from driftline.accounts.models import AuditEntry, Invitation, Membership
+from driftline.base.accounts.models import AuditEntry, Invitation, Membership
 from tests.driftline.api.conftest import Api, caller
 
 pytestmark = pytest.mark.django_db

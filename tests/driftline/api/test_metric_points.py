@@ -6,9 +6,9 @@ import io
 import pyarrow.parquet as pq
 import pytest
 
-from driftline.common.exports import csv_cell
+from driftline.base.http.exports import csv_cell
 from inference.registry.models import Model
-from monitors.metrics.models import MetricPoint
+from monitors.metrics.store.models import MetricPoint
 from tests.driftline.api.conftest import Api
 from tests.worlds.every_kind import DAY, NOW
 from tests.worlds.points import store_points

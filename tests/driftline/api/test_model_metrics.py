@@ -11,11 +11,11 @@ from django.test import Client
 from django.utils import timezone
 from prometheus_client.parser import text_string_to_metric_families
 
-from driftline.observability import model_metrics
-from driftline.observability.model_metrics import FAMILIES, LEVELS
+from driftline.operations.observability import model_metrics
+from driftline.operations.observability.model_metrics import FAMILIES, LEVELS
 from inference.registry.models import Model
 from inference.registry.services import create_model
-from monitors.metrics.models import MetricPoint
+from monitors.metrics.store.models import MetricPoint
 from monitors.rules.models import Rule
 from monitors.rules.services import create_rule
 from tests.driftline.api.conftest import Api

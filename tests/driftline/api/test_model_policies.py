@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from driftline.common.clock import now
-from driftline.common.periods import rfc3339
+from driftline.base.clock import now
+from driftline.base.periods import rfc3339
 from inference.prediction_log.models import PredictionChunk
 from inference.registry.models import Model, Version
 from tests.driftline.api.conftest import Api

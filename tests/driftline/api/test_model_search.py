@@ -2,7 +2,7 @@
 
 import pytest
 
-from driftline.accounts.models import AuditEntry
+from driftline.base.accounts.models import AuditEntry
 from inference.registry.models import Version
 from tests.driftline.api.conftest import Api
 

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from driftline.accounts.models import AuditEntry
-from driftline.common.paging import page
+from driftline.base.accounts.models import AuditEntry
+from driftline.base.http.paging import page
 from tests.driftline.api.conftest import Api
 from tests.driftline.api.shape import assert_problem
 

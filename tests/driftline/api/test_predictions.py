@@ -6,8 +6,8 @@ from urllib.parse import urlencode
 
 import pytest
 
-from driftline.accounts.models import AuditEntry
-from driftline.common.periods import rfc3339
+from driftline.base.accounts.models import AuditEntry
+from driftline.base.periods import rfc3339
 from tests.driftline.api.conftest import Api
 from tests.driftline.api.shape import assert_problem
 

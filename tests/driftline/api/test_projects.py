@@ -6,12 +6,12 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from driftline.accounts.members import change_role
-from driftline.accounts.models import ApiToken, AuditEntry, Membership, Project, User
-from driftline.accounts.quotas import set_quotas
-from driftline.accounts.scopes import Role, Scope
-from driftline.accounts.services import create_project, rotate_token
-from driftline.common.clock import now
+from driftline.base.accounts.access.scopes import Role, Scope
+from driftline.base.accounts.members import change_role
+from driftline.base.accounts.models import ApiToken, AuditEntry, Membership, Project, User
+from driftline.base.accounts.quotas import set_quotas
+from driftline.base.accounts.services import create_project, rotate_token
+from driftline.base.clock import now
 from inference.registry.models import Model
 from tests.driftline.api.conftest import Api, caller
 
@@ -143,7 +143,9 @@ class TestChanging:
     def test_changes_nothing_of_a_request_that_is_refused(
         self, api: Api, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("driftline.accounts.projects.list_active_work", lambda _: ["run 7 of flights"])
+        monkeypatch.setattr(
+            "driftline.base.accounts.projects.list_active_work", lambda _: ["run 7 of flights"]
+        )
 
         answer = api.send("PATCH", "/projects/ours", {"name": "New", "archived": True})
 

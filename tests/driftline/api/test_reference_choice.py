@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from driftline.accounts.models import AuditEntry
-from driftline.common.periods import rfc3339
+from driftline.base.accounts.models import AuditEntry
+from driftline.base.periods import rfc3339
 from inference.registry.models import Model
 from monitors.definitions.models import Reference
 from tests.driftline.api.conftest import Api, caller

@@ -18,7 +18,7 @@ from django.test import override_settings
 from onnx import TensorProto, helper
 from pytest_django import DjangoDbBlocker
 
-from driftline.accounts.models import AuditEntry
+from driftline.base.accounts.models import AuditEntry
 from inference.registry.intake import inspect_artifact
 from inference.registry.models import PlanGeneration, Version
 from inference.serving.plan import PLAN_FILE, PlanCanary, load_plan
@@ -188,7 +188,7 @@ class TestUpload:
             raise OSError(errno.ENOSPC, "No space left on device")
 
         with monkeypatch.context() as patched:
-            patched.setattr("inference.registry.artifacts.receive_file", full)
+            patched.setattr("inference.registry.files.artifacts.receive_file", full)
             answer = upload()
 
         assert_problem(answer, 507, "insufficient_storage")
@@ -614,7 +614,7 @@ class TestDeployment:
 
 
 def quick_uptake(**arguments: Any) -> Any:
-    from inference.registry.plan_uptake import await_uptake
+    from inference.registry.plan.plan_uptake import await_uptake
 
     return await_uptake(**arguments, timeout=0)
 

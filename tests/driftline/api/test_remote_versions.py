@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from django.conf import settings as live_settings
 
-from driftline.accounts.models import AuditEntry
+from driftline.base.accounts.models import AuditEntry
 from inference.registry.models import Version
 from inference.runtime.remote.credentials import open_headers
 from inference.serving.plan import PLAN_FILE, load_plan

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from monitors.alerts.channel_services import create_channel
 from monitors.alerts.models import Channel, StoredRouting
+from monitors.alerts.sending.channel_services import create_channel
 from tests.driftline.api.conftest import Api
 
 TREE = {"route": {"channels": ["mail"], "routes": [{"matchers": ["severity=critical"], "continue": True}]}}

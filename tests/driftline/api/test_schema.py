@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from driftline.accounts.models import AuditEntry
-from driftline.common.periods import rfc3339
+from driftline.base.accounts.models import AuditEntry
+from driftline.base.periods import rfc3339
 from inference.registry.models import Model
-from monitors.metrics.models import MetricPoint
+from monitors.metrics.store.models import MetricPoint
 from tests.driftline.api.conftest import Api
 from tests.worlds.approvals import DAY, give_reference, log, make_model, rows_of_a_day, work
 

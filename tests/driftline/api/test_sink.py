@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from driftline.accounts.models import AuditEntry
-from driftline.common.secrets_at_rest import decrypt
+from driftline.base.accounts.models import AuditEntry
+from driftline.base.keys.secrets_at_rest import decrypt
 from inference.registry.services import create_model
 from monitors.feed.services import record_event
 from monitors.sinks.models import Sink

@@ -5,14 +5,14 @@ from typing import Any
 
 import pytest
 
-from driftline.accounts.models import AuditEntry
-from driftline.common.secrets_at_rest import decrypt
+from driftline.base.accounts.models import AuditEntry
+from driftline.base.keys.secrets_at_rest import decrypt
 from inference.prediction_log.models import PredictionRow
-from inference.prediction_log.sources import preview
 from inference.prediction_log.sources.dead_letters import RefusedMessage, bury
-from inference.prediction_log.sources.messages import AdapterFailed, StreamMessage
 from inference.prediction_log.sources.models import DeadLetter, Source, SourcePosition
-from inference.prediction_log.sources.positions import ALL_OBJECTS
+from inference.prediction_log.sources.reading import preview
+from inference.prediction_log.sources.reading.messages import AdapterFailed, StreamMessage
+from inference.prediction_log.sources.reading.positions import ALL_OBJECTS
 from inference.registry.services import create_model
 from tests.driftline.api.conftest import Api, caller
 from tests.inference.prediction_log.sources.objects.bucket_server import bucket_server
@@ -23,7 +23,7 @@ SETTINGS = {"brokers": ["203.0.113.7:9093"], "topics": ["scores"], "security": "
 @pytest.fixture(autouse=True)
 def public(monkeypatch: pytest.MonkeyPatch) -> None:
     """Take the addresses of the documentation for public ones."""
-    from driftline.common.outbound import addresses
+    from driftline.base.outbound import addresses
 
     monkeypatch.setattr(addresses, "_is_public", lambda address: str(address).startswith("203.0.113."))
 

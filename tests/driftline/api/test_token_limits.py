@@ -6,10 +6,10 @@ import pytest
 from django.core.management import call_command
 from django.core.management.base import CommandError
 
-from driftline.accounts.models import AuditEntry
-from driftline.accounts.services import limit_token
+from driftline.base.accounts.models import AuditEntry
+from driftline.base.accounts.services import limit_token
 from inference.registry.models import Model
-from inference.registry.publishing import _tokens
+from inference.registry.plan.publishing import _tokens
 from tests.driftline.api.conftest import Api
 
 PATH = "/models/flights/predictions"

@@ -9,11 +9,11 @@ from django.core.management import call_command
 from django.core.management.base import CommandError
 from django.test import Client
 
-from driftline.accounts.http_auth import _holders
-from driftline.accounts.models import ApiToken, AuditEntry, Project, User
-from driftline.accounts.scopes import Scope
-from driftline.accounts.services import allow_networks, create_token, revoke_token, rotate_token
-from inference.registry.publishing import _tokens
+from driftline.base.accounts.access.http_auth import _holders
+from driftline.base.accounts.access.scopes import Scope
+from driftline.base.accounts.models import ApiToken, AuditEntry, Project, User
+from driftline.base.accounts.services import allow_networks, create_token, revoke_token, rotate_token
+from inference.registry.plan.publishing import _tokens
 from inference.serving.callers import InferenceCaller
 from inference.serving.plan import Plan
 from inference.serving.refusals import Refusal
@@ -182,7 +182,7 @@ class TestRotation:
         before = read_models(old).status_code
 
         later = datetime.now(UTC) + timedelta(hours=2)
-        monkeypatch.setattr("driftline.accounts.http_auth.now", lambda: later)
+        monkeypatch.setattr("driftline.base.accounts.access.http_auth.now", lambda: later)
 
         assert (before, read_models(old).status_code) == (200, 401)
 

@@ -8,8 +8,8 @@ import orjson
 import pyarrow as pa
 import pytest
 
-from driftline.common.clock import now
-from driftline.common.periods import rfc3339
+from driftline.base.clock import now
+from driftline.base.periods import rfc3339
 from inference.registry.models import Model
 from inference.vector_names import MAX_DIMENSION
 from inference.vectors import describe_vectors

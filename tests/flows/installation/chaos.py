@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 import psycopg2
 
-from driftline.common.work import LEASE
+from driftline.base.work.work_rows import LEASE
 from tests.flows.installation.running import (
     DATABASE,
     DRAIN,

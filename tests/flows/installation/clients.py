@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from driftline.common.periods import rfc3339
+from driftline.base.periods import rfc3339
 from driftline.demo.wire import ConnectionLost, HttpAnswer, HttpConnection
 from tests.flows.installation.running import FEATURES, Installation
 from tests.waiting import wait_until

@@ -15,8 +15,9 @@ from typing import Any
 import msgspec
 
 from driftline.demo.api_client import Api
-from driftline.services.paths import HomePaths, home_paths
-from driftline.services.postgres import connect
+from driftline.operations.services.paths import HomePaths, home_paths
+from driftline.operations.services.postgres import connect
+from driftline.operations.services.urls import DATABASE_USER
 from tests.inference.onnx_models import constant_classifier_by_feature
 from tests.ports import free_port
 from tests.waiting import wait_until
@@ -135,9 +136,11 @@ class Installation:
     def api(self) -> Api:
         return Api("127.0.0.1", self.port, self.token)
 
-    def query(self, sql: str, parameters: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+    def query(
+        self, sql: str, parameters: Sequence[object] = (), *, user: str = DATABASE_USER
+    ) -> list[tuple[Any, ...]]:
         """Ask the database itself, around everything that is tested."""
-        with closing(connect(self.paths)) as connection, connection.cursor() as cursor:
+        with closing(connect(self.paths, user=user)) as connection, connection.cursor() as cursor:
             cursor.execute(sql, list(parameters))
             return list(cursor.fetchall())
 

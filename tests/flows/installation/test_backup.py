@@ -18,10 +18,10 @@ from pathlib import Path
 import psycopg2
 import pytest
 
-from driftline.backup.manifest import read_manifest
-from driftline.backup.mark import RestoreMark, write_mark
-from driftline.common.ids import new_id
+from driftline.base.ids import new_id
 from driftline.demo.wire import HttpConnection
+from driftline.operations.backup.manifest import read_manifest
+from driftline.operations.backup.mark import RestoreMark, write_mark
 from tests.flows.installation.clients import Asking, Logging, infer_body, request
 from tests.flows.installation.conftest import Tell
 from tests.flows.installation.ledger import everybody

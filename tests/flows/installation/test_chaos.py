@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from driftline.common.periods import rfc3339
+from driftline.base.periods import rfc3339
 from tests.flows.installation.chaos import KINDS, SEED, Chaos, draw_blows
 from tests.flows.installation.clients import Asking, AskingWithKey, Load, Logging
 from tests.flows.installation.conftest import Tell

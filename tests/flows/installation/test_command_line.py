@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 import driftline_client
-from driftline.common.periods import rfc3339
+from driftline.base.periods import rfc3339
 from tests.flows.installation.running import FEATURES, Installation, make_model
 from tests.waiting import wait_until
 

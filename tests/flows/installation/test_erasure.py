@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import pytest
 
-from driftline.common.periods import rfc3339
+from driftline.base.periods import rfc3339
 from driftline.demo.api_client import Api
 from tests.flows.canary import places_of
 from tests.flows.installation.clients import infer_body

@@ -10,7 +10,7 @@ import httpx
 import pyarrow.parquet as pq
 import pytest
 
-from driftline.common.periods import rfc3339
+from driftline.base.periods import rfc3339
 from tests.flows.installation.conftest import Tell
 from tests.flows.installation.running import SERVER, SERVING, Installation
 

@@ -18,7 +18,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 
-from driftline.common.periods import floor
+from driftline.base.periods import floor
 from tests.flows.installation.conftest import Tell
 from tests.flows.installation.running import Installation
 

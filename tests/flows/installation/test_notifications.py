@@ -16,7 +16,7 @@ from typing import Any
 import psycopg2
 import pytest
 
-from driftline.common.periods import rfc3339
+from driftline.base.periods import rfc3339
 from tests.flows.installation.chaos import KINDS, SEED, Chaos
 from tests.flows.installation.conftest import Tell
 from tests.flows.installation.running import Installation

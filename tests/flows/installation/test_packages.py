@@ -10,7 +10,7 @@ from uuid import uuid4
 import pytest
 
 from driftline.demo.wire import ConnectionLost, HttpConnection
-from driftline.services.paths import POSTGRES_PORT
+from driftline.operations.services.paths import POSTGRES_PORT
 from tests.flows.installation.clients import infer_body
 from tests.flows.installation.conftest import Tell
 from tests.flows.installation.running import Installation, make_model

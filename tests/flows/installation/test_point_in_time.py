@@ -16,11 +16,11 @@ from pathlib import Path
 
 import pytest
 
-from driftline.backup.manifest import Base, read_manifest
 from driftline.demo.wire import HttpConnection
-from driftline.services.paths import home_paths
-from driftline.services.postgres import postgres_child
-from driftline.services.wal_archive import log_name, segments_of
+from driftline.operations.backup.manifest import Base, read_manifest
+from driftline.operations.services.paths import home_paths
+from driftline.operations.services.postgres import SUPERUSER, postgres_child
+from driftline.operations.services.wal_archive import log_name, segments_of
 from tests.embedded import launch
 from tests.flows.installation.clients import Asking, AskingWithKey, Logging, infer_body, request
 from tests.flows.installation.conftest import Tell
@@ -352,7 +352,7 @@ def test_a_full_archive_stops_nobody_and_gets_the_log_when_it_has_room(
     installation = archiving(tmp_path / "home", small_disk)
     installation.start()
     try:
-        installation.query("SELECT pg_switch_wal()")
+        installation.query("SELECT pg_switch_wal()", user=SUPERUSER)
         wait_until(
             lambda: installation.query("SELECT 1 FROM pg_stat_archiver WHERE failed_count > 0"),
             what="a failure",

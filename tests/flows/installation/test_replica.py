@@ -13,9 +13,9 @@ import psycopg2
 import pytest
 
 from driftline.demo.api_client import Api
-from driftline.services.paths import POSTGRES_PORT
-from driftline.services.postgres import postgres_binaries, postgres_child
-from driftline.services.urls import DATABASE_NAME, DATABASE_USER
+from driftline.operations.services.paths import POSTGRES_PORT
+from driftline.operations.services.postgres import SUPERUSER, postgres_binaries, postgres_child
+from driftline.operations.services.urls import DATABASE_NAME, DATABASE_USER
 from tests.flows.installation.running import Installation
 from tests.ports import free_port
 from tests.waiting import wait_until
@@ -58,7 +58,7 @@ class Standby:
         wait_until(self._answers, what="the standby", seconds=CATCH_UP_SECONDS)
 
     def query(self, sql: str) -> Any:
-        found = psycopg2.connect(self.url)
+        found = psycopg2.connect(self.url, user=SUPERUSER)
         found.autocommit = True
         with closing(found), found.cursor() as cursor:
             cursor.execute(sql)

@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from driftline.common.periods import rfc3339
+from driftline.base.periods import rfc3339
 from driftline.demo.api_client import Api, ApiRefused
 from tests.flows.installation.clients import infer_body
 from tests.flows.installation.conftest import Tell

@@ -14,9 +14,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from driftline.common.ids import new_id
+from driftline.base.ids import new_id
 from driftline.demo.wire import ConnectionLost, HttpConnection
-from driftline.services.paths import POSTGRES_PORT
+from driftline.operations.services.paths import POSTGRES_PORT
 from tests.certificates import make_certificate
 from tests.flows.installation.clients import PAUSE_S, infer_body
 from tests.flows.installation.conftest import Tell

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from driftline.backup.manifest import read_manifest
+from driftline.operations.backup.manifest import read_manifest
 from tests.flows.installation.clients import Asking, AskingWithKey, Load, Logging
 from tests.flows.installation.conftest import Tell
 from tests.flows.installation.ledger import assert_ledger_holds

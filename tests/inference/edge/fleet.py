@@ -11,7 +11,7 @@ import orjson
 from django.conf import settings
 from django.test import Client
 
-from driftline.accounts.models import Project
+from driftline.base.accounts.models import Project
 from inference.edge.enrolment import create_device, enrol
 from inference.edge.groups import create_group
 from inference.edge.models import Device, DeviceGroup, Release

@@ -9,7 +9,7 @@ import pytest
 from django.db.models import Sum
 from django.test import Client
 
-from driftline.common.edge_keys import Purpose, newest_key
+from driftline.base.keys.edge_keys import Purpose, newest_key
 from inference.edge import reports
 from inference.edge.models import Device, DeviceGroup
 from inference.edge.releases import start_release

@@ -9,14 +9,14 @@ import pytest
 from django.conf import settings
 from django.db import connection, transaction
 
-from driftline.accounts.models import AuditEntry, Project, digest_of
-from driftline.accounts.scopes import Scope
-from driftline.common.errors import Problem
+from driftline.base.accounts.access.scopes import Scope
+from driftline.base.accounts.models import AuditEntry, Project, digest_of
+from driftline.base.errors import Problem
 from inference.edge.enrolment import revoke_device
 from inference.edge.groups import change_group, create_group
 from inference.edge.models import Device, DeviceGroup
 from inference.registry.models import UnpublishedChange
-from inference.registry.publishing import publish
+from inference.registry.plan.publishing import publish
 from inference.registry.services import create_model
 from inference.serving.plan import INFER_MODEL, load_plan
 from tests.inference.edge.fleet import add_agent, release

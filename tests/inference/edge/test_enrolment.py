@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from driftline.accounts.models import AuditEntry, Project
-from driftline.common.errors import Problem
+from driftline.base.accounts.models import AuditEntry, Project
+from driftline.base.errors import Problem
 from inference.edge.enrolment import CODE_LASTS, create_device, enrol, renew_code, revoke_device
 from inference.edge.models import Device, DeviceGroup
 from monitors.deletion import effects_of_model

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from django.core.management import call_command
 
-from driftline.common.edge_keys import Purpose, newest_key
-from driftline.common.signing import is_signed, public_text
+from driftline.base.keys.edge_keys import Purpose, newest_key
+from driftline.base.keys.signing import is_signed, public_text
 from inference.edge.models import Device, DeviceGroup
 from inference.edge.pinned_keys import devices_behind
 from inference.edge.releases import start_release

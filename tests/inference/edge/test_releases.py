@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 
-from driftline.accounts.models import AuditEntry
-from driftline.common.errors import Problem
+from driftline.base.accounts.models import AuditEntry
+from driftline.base.errors import Problem
 from inference.edge.enrolment import revoke_device
 from inference.edge.models import SILENT_AFTER, Device, DeviceGroup, Release
 from inference.edge.releases import abort_release, start_release
-from inference.registry.services import archive_version
+from inference.registry.versions import archive_version
 from monitors.deletion import delete_version
 from monitors.feed.models import FeedEvent
 from tests.inference.edge.fleet import Agent, add_agent, add_agents, add_version, release

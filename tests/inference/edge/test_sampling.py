@@ -2,8 +2,8 @@
 
 import pytest
 
-from driftline.accounts.models import AuditEntry, Project
-from driftline.common.errors import Problem
+from driftline.base.accounts.models import AuditEntry, Project
+from driftline.base.errors import Problem
 from inference.edge.groups import change_group, create_group
 from inference.edge.models import DeviceGroup
 from inference.registry.services import create_model

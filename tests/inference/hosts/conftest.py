@@ -7,13 +7,14 @@ from typing import Any
 import msgspec
 import pytest
 
-from driftline.accounts.models import Project
+from driftline.base.accounts.models import Project
 from inference.hosts.services import add_host
-from inference.registry.artifacts import receive
+from inference.registry.files.artifacts import receive
 from inference.registry.lineage import Lineage
 from inference.registry.models import Model, Version
-from inference.registry.publishing import publish
-from inference.registry.services import Contents, create_model, register
+from inference.registry.plan.publishing import publish
+from inference.registry.services import create_model
+from inference.registry.versions import Contents, register
 from tests.driftline.api.uploads import onnx_file
 from tests.inference.hosts.joined import JoinedHost
 from tests.inference.onnx_models import summing_signature

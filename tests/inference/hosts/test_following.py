@@ -13,9 +13,9 @@ import requests
 from django.core.management import call_command
 from django.core.management.base import CommandError
 
-from driftline.accounts.models import AuditEntry
-from driftline.accounts.services import create_token, revoke_token
-from driftline.common.clock import now
+from driftline.base.accounts.models import AuditEntry
+from driftline.base.accounts.services import create_token, revoke_token
+from driftline.base.clock import now
 from inference.hosts import file_downloads, following, host_files
 from inference.hosts.main_server import MainServer
 from inference.hosts.models import ServingHost
@@ -23,9 +23,9 @@ from inference.hosts.services import add_host, revoke_host
 from inference.hosts.tokens import HostToken
 from inference.prediction_log.spool.sealing import KEY_FILE
 from inference.prediction_log.spool.segments import SpoolWriter, new_instance_name
+from inference.registry.deployments import promote
 from inference.registry.models import Deployment, Model
-from inference.registry.plan_uptake import await_uptake
-from inference.registry.services import promote
+from inference.registry.plan.plan_uptake import await_uptake
 from inference.serving.status.status import counts_to_send, live_reports, total_counts, write_host_status
 from tests.inference.hosts.conftest import AddVersion, Join
 from tests.inference.hosts.joined import JoinedHost

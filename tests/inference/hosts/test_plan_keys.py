@@ -7,8 +7,8 @@ import pytest
 import requests
 from django.core.management import call_command
 
-from driftline.common.edge_keys import Purpose, newest_key
-from driftline.common.signing import is_signed, public_bytes, public_text
+from driftline.base.keys.edge_keys import Purpose, newest_key
+from driftline.base.keys.signing import is_signed, public_bytes, public_text
 from inference.hosts.models import ServingHost
 from inference.hosts.services import add_host
 from inference.hosts.tokens import HostToken

@@ -4,7 +4,7 @@ import msgspec
 import numpy as np
 
 from inference.protocol.results import BatchOutputs
-from inference.protocol.tensors import Buffer, TensorCodec
+from inference.protocol.v2.tensors import Buffer, TensorCodec
 from inference.signatures import Feature, Signature, TensorSpec
 from tests.inference.onnx_models import classifier_signature, echoing_signature, summing_signature
 

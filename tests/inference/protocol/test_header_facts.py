@@ -3,8 +3,8 @@
 import pytest
 
 from inference.protocol.header_facts import read_header_facts
-from inference.protocol.parameters import NO_FACTS, RowFacts
-from inference.protocol.tensors import InvalidRequest
+from inference.protocol.v2.parameters import NO_FACTS, RowFacts
+from inference.protocol.v2.tensors import InvalidRequest
 
 
 def test_say_all_that_parameters_can_say() -> None:

@@ -9,7 +9,7 @@ import pytest
 from inference.protocol.dialect import ONLY_MODEL, Target
 from inference.protocol.matching import MAX_ROWS
 from inference.protocol.mlflow import MLFLOW
-from inference.protocol.tensors import InvalidRequest, TooManyRows
+from inference.protocol.v2.tensors import InvalidRequest, TooManyRows
 from inference.signatures import Signature
 from tests.inference.protocol.signatures import BY_FEATURE, CLASSES, COINS, SUMS, TABLE, one_input, values_of
 

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from inference.protocol.dialect import Target
-from inference.protocol.tensors import InvalidRequest
 from inference.protocol.torchserve import TORCHSERVE
+from inference.protocol.v2.tensors import InvalidRequest
 from inference.signatures import Signature
 from tests.inference.protocol.signatures import BY_FEATURE, CLASSES, COINS, SUMS, TABLE, one_input, values_of
 

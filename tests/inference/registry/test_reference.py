@@ -7,11 +7,11 @@ import pytest
 from onnx import NodeProto, TensorProto, ValueInfoProto
 from onnx.helper import make_node, make_tensor
 
-from inference.registry.intake import reference
 from inference.registry.intake.limits import IntakeLimits, ReferenceRows
-from inference.registry.intake.reference import run_on_reference
 from inference.registry.intake.report import OutputOnReference, ReferenceRun
-from inference.registry.intake.session import describe_inputs, open_session
+from inference.registry.intake.runs import reference
+from inference.registry.intake.runs.reference import run_on_reference
+from inference.registry.intake.runs.session import describe_inputs, open_session
 from tests.inference.registry.onnx_files import graph, model, summing_model, tensor
 
 ROWS: ReferenceRows = {"a": [float(row - 30) for row in range(120)], "b": [float(row) for row in range(120)]}

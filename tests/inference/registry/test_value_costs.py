@@ -7,7 +7,7 @@ import onnx
 import pytest
 from onnx import NodeProto, TensorProto, helper, numpy_helper
 
-from inference.registry.intake.value_costs import has_value_costs, may_have_value_costs
+from inference.registry.intake.runs.value_costs import has_value_costs, may_have_value_costs
 from tests.attacks import models
 from tests.inference.onnx_models import constant_classifier, looping_model, summing_model, swelling_model
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from inference.protocol.tensors import NUMPY_TYPES
+from inference.protocol.v2.tensors import NUMPY_TYPES
 from tests.inference.serving.running import Response, Server, request_bytes, rows_body
 from tests.waiting import wait_until
 

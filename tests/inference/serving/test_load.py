@@ -12,8 +12,8 @@ import pytest
 from inference.prediction_log.spool.record import LoggedBatch
 from inference.prediction_log.spool.segments import open_spools
 from inference.protocol.dialect import InferRequest
-from inference.protocol.open_inference import OPEN_INFERENCE
-from inference.protocol.parameters import NO_FACTS
+from inference.protocol.v2.open_inference import OPEN_INFERENCE
+from inference.protocol.v2.parameters import NO_FACTS
 from inference.runtime.session import Array
 from inference.serving.body_budget import BodyBudget
 from inference.serving.callers import InferenceCaller

@@ -11,7 +11,7 @@ import grpc
 import msgspec
 import pytest
 
-from driftline.common.outbound.rules import OutboundRules
+from driftline.base.outbound.rules import OutboundRules
 from inference.runtime.remote.circuit_breaker import FAILURES_TO_OPEN
 from inference.runtime.remote.credentials import KEY_FILE, seal_headers
 from inference.serving.options import EngineOptions, ShadowLimits

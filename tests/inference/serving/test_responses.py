@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from inference.protocol.parameters import format_time
+from inference.protocol.v2.parameters import format_time
 from inference.serving.counts.metrics import PHASES
 from tests.inference.serving.running import Server, request_bytes, rows_body
 from tests.waiting import wait_until

@@ -4,11 +4,13 @@ from typing import Any
 
 import pytest
 
-from driftline.accounts.models import Project, User
+from driftline.base.accounts.models import Project, User
 from inference.registry.models import Deployment, Model, Version
-from monitors.alerts import channel_services, handling, outbox, services
+from monitors.alerts import services
 from monitors.alerts.channels import opsgenie, pagerduty, slack_bot
+from monitors.alerts.incidents import handling
 from monitors.alerts.models import Channel, Incident
+from monitors.alerts.sending import channel_services, outbox
 from monitors.rules.models import Rule, Transition
 from tests.monitors.alerts.checking_receiver import BOT_TOKEN, CHECKS, GOTIFY_TOKEN, KEY, OPSGENIE_KEY, strict
 from tests.monitors.alerts.receiver import Receiver

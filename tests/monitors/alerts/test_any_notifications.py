@@ -7,14 +7,16 @@ from typing import Any
 
 import pytest
 from django.db import transaction
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
-from driftline.accounts.models import Project, User
+from driftline.base.accounts.models import Project, User
 from inference.registry.models import Model
-from monitors.alerts import channel_services, due_notifications, handling, services
+from monitors.alerts import services
+from monitors.alerts.incidents import handling
 from monitors.alerts.models import Delivery, Incident
-from monitors.alerts.outbox import database_time
+from monitors.alerts.sending import channel_services, due_notifications
+from monitors.alerts.sending.outbox import database_time
 from monitors.alerts.stored_routing import routing_of, save_routing
 from monitors.rules.models import Rule
 from tests.monitors.alerts.conftest import Fire
@@ -57,6 +59,7 @@ def document(tree: dict[str, Any]) -> dict[str, Any]:
 class Story:
     """What happened: each act at its minute, and the messages that were not withheld."""
 
+    begun_at: datetime
     at: datetime
     is_acknowledged: bool = False
     faults: int = 0
@@ -67,13 +70,16 @@ class Story:
     seen: int = 0
 
     def note_messages(self, *, by_look: bool) -> None:
-        """Note what was written since the last time, at the moment of the story."""
+        """Note what was written since the last time, with the moment that it was written for."""
         new = Delivery.objects.filter(pk__gt=self.seen).order_by("pk").select_related("channel")
         for one in new:
             self.seen = one.pk
             if one.state == Delivery.State.PENDING:
                 event = one.event.removeprefix("incident.")
-                at = max(self.at, one.next_attempt_at)
+                written_at = (
+                    self.at if by_look else self.begun_at
+                )  # else by the database's clock, which stands still
+                at = max(written_at, one.next_attempt_at) if one.reason else written_at
                 self.messages.append((at, one.channel.name, event))
                 if by_look:
                     self.looked_up.append(at)
@@ -105,6 +111,10 @@ def act(story: Story, what: str, fire: Fire, person: User) -> None:
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 @given(tree=trees, deeds=acts)
+@example(
+    tree={"wait": "0s", "interval": "0s", "mute": None, "escalate": False},
+    deeds=[("look", 15), ("fault", 46)],
+)
 def test_nothing_is_lost_and_nothing_comes_twice(
     project: Project,
     model: Model,
@@ -120,7 +130,7 @@ def test_nothing_is_lost_and_nothing_comes_twice(
                 project=project, kind="email", name=name, target="a@x.example", actor=ADA
             )
         save_routing(project=project, document=document(tree), actor=ADA)
-        story = Story(database_time())
+        story = Story(database_time(), database_time())
         handling.handle_transition(fire().pk)
         story.note_messages(by_look=False)
 

@@ -10,14 +10,15 @@ import pytest
 import requests
 from apprise import NotificationManager
 
-from driftline.accounts.models import Project
-from driftline.common.errors import Problem
-from monitors.alerts import channel_services, handling, outbox
+from driftline.base.accounts.models import Project
+from driftline.base.errors import Problem
 from monitors.alerts.channels import KINDS
 from monitors.alerts.channels.apprise import SERVICES
 from monitors.alerts.channels.apprise_requests import PluginRequests
 from monitors.alerts.channels.masking import mask_target
+from monitors.alerts.incidents import handling
 from monitors.alerts.models import Channel, Delivery
+from monitors.alerts.sending import channel_services, outbox
 from tests.monitors.alerts.checking_receiver import GOTIFY_TOKEN
 from tests.monitors.alerts.conftest import ADA, Fire, Make
 from tests.monitors.alerts.receiver import Answer, Receiver

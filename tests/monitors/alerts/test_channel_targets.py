@@ -5,12 +5,12 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from driftline.accounts.models import Project, User
-from driftline.accounts.services import create_token
-from driftline.common.errors import Problem
-from monitors.alerts import channel_services, outbox
+from driftline.base.accounts.models import Project, User
+from driftline.base.accounts.services import create_token
+from driftline.base.errors import Problem
 from monitors.alerts.channels.masking import mask_target, without_target
 from monitors.alerts.models import Channel, DeliveryAttempt
+from monitors.alerts.sending import channel_services, outbox
 from tests.monitors.alerts.receiver import Answer, Receiver
 
 SLACK = "https://hooks.slack.com/services/T0A1B2C3D/B0A1B2C3D/xyzSECRETxyz9876"

@@ -6,10 +6,12 @@ from typing import Any
 import pytest
 from standardwebhooks import WebhookVerificationError
 
-from driftline.accounts.models import Project
-from driftline.common.errors import Problem
-from monitors.alerts import channel_services, handling, outbox, selectors, services, silences
+from driftline.base.accounts.models import Project
+from driftline.base.errors import Problem
+from monitors.alerts import selectors, services, silences
+from monitors.alerts.incidents import handling
 from monitors.alerts.models import Channel, Delivery, Incident
+from monitors.alerts.sending import channel_services, outbox
 from monitors.rules.models import Rule
 from tests.monitors.alerts.conftest import DAY, Fire
 from tests.monitors.alerts.receiver import Receiver

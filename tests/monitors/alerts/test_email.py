@@ -10,13 +10,14 @@ from typing import Any
 
 import pytest
 
-from driftline.accounts.models import Project
-from driftline.common.errors import Problem
+from driftline.base.accounts.models import Project
+from driftline.base.errors import Problem
 from inference.registry.models import DeploymentChange, Model
-from monitors.alerts import channel_services, handling, outbox
+from monitors.alerts.incidents import handling
 from monitors.alerts.models import Channel, Delivery, Incident
+from monitors.alerts.sending import channel_services, outbox
 from monitors.definitions.models import Reference
-from monitors.metrics.models import ChangePoint, MetricPoint
+from monitors.metrics.store.models import ChangePoint, MetricPoint
 from monitors.rules.models import Rule
 from tests.monitors.alerts.conftest import DAY, Fire
 from tests.worlds.points import store_points

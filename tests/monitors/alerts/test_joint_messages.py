@@ -9,12 +9,13 @@ from django.core import mail as outbox_of_mail
 from django.core.mail.backends.base import BaseEmailBackend
 from django.db.models.functions import Now
 
-from driftline.accounts.models import Project
+from driftline.base.accounts.models import Project
 from inference.registry.models import Deployment, Model, Version
-from monitors.alerts import channel_services, handling, outbox
+from monitors.alerts.incidents import handling
 from monitors.alerts.models import Channel, Delivery, Incident
-from monitors.alerts.recipients import labels_of
 from monitors.alerts.routing.parsing import LABELS
+from monitors.alerts.sending import channel_services, outbox
+from monitors.alerts.sending.recipients import labels_of
 from monitors.alerts.stored_routing import save_routing
 from monitors.rules.models import Rule, Transition
 from tests.monitors.alerts.conftest import ADA, DAY, Make, muted_by

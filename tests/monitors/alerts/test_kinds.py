@@ -8,12 +8,14 @@ from typing import Any
 import pytest
 from django.db.models.functions import Now
 
-from driftline.accounts.models import Project, User
-from driftline.common.errors import Problem
-from monitors.alerts import channel_services, due_notifications, handling, outbox, services, silences
+from driftline.base.accounts.models import Project, User
+from driftline.base.errors import Problem
+from monitors.alerts import services, silences
 from monitors.alerts.channels import KINDS
+from monitors.alerts.incidents import handling
 from monitors.alerts.models import Channel, Delivery, Incident
-from monitors.alerts.outbox import database_time
+from monitors.alerts.sending import channel_services, due_notifications, outbox
+from monitors.alerts.sending.outbox import database_time
 from monitors.alerts.story import Story
 from monitors.rules.models import Rule
 from tests.monitors.alerts.checking_receiver import BOT_TOKEN, CHECKS, GOTIFY_TOKEN, KEY, OPSGENIE_KEY

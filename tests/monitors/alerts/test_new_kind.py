@@ -7,16 +7,17 @@ import pytest
 from django.core.management import call_command
 from django.test import Client
 
-from driftline.accounts.models import Membership, Project, Role, User
-from driftline.accounts.services import create_token
-from driftline.common.outbound.targets import check_target
-from driftline.documentation.reference import channels_table
-from monitors.alerts import channel_services, handling, outbox
+from driftline.base.accounts.models import Membership, Project, Role, User
+from driftline.base.accounts.services import create_token
+from driftline.base.outbound.targets import check_target
+from driftline.management.reference import channels_table
 from monitors.alerts.channels import KINDS
 from monitors.alerts.channels.base import Message, Receipt
 from monitors.alerts.channels.masking import mask_target
 from monitors.alerts.channels.webhook.transport import post
+from monitors.alerts.incidents import handling
 from monitors.alerts.models import Channel, Delivery, Incident
+from monitors.alerts.sending import channel_services, outbox
 from monitors.alerts.story import Story
 from tests.monitors.alerts.conftest import Fire
 from tests.monitors.alerts.receiver import Receiver

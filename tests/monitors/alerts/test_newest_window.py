@@ -7,16 +7,18 @@ from typing import Any
 
 import pytest
 
-from driftline.accounts.models import Project
-from driftline.common.task_queue import Task
-from driftline.common.work import touch
+from driftline.base.accounts.models import Project
+from driftline.base.work.task_queue import Task
+from driftline.base.work.work_rows import touch
 from inference.registry.models import Model
-from monitors.alerts import handling, silences
+from monitors.alerts import silences
+from monitors.alerts.incidents import handling
 from monitors.alerts.models import Channel, Delivery, Incident
 from monitors.alerts.wording import moment
-from monitors.metrics.models import MetricPoint, PendingEvaluation
-from monitors.metrics.storing import save_points
+from monitors.metrics.store.models import MetricPoint, PendingEvaluation
+from monitors.metrics.store.storing import save_points
 from monitors.rules import services as rules
+from monitors.rules.judging import judge
 from monitors.rules.models import Rule, Transition
 from monitors.summaries.services import summarise
 from tests.worlds.approvals import log, make_model, rows_of_a_day
@@ -54,7 +56,7 @@ def rule(model: Model) -> Rule:
 def queued(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Task, dict[str, Any]]]:
     """What judging asks workers for."""
     asked: list[tuple[Task, dict[str, Any]]] = []
-    monkeypatch.setattr(rules, "enqueue", lambda task, **arguments: asked.append((task, arguments)))
+    monkeypatch.setattr(judge, "enqueue", lambda task, **arguments: asked.append((task, arguments)))
     return asked
 
 
@@ -74,7 +76,7 @@ def measured(model: Model, values: Sequence[float], *, last: datetime) -> None:
     while summarise(model.pk):
         pass
     touch(PendingEvaluation, [(model.pk,)], fields=("model_id",))
-    rules.judge(model.pk)
+    judge.judge(model.pk)
 
 
 def handle_all(model: Model) -> None:

@@ -8,9 +8,12 @@ import orjson
 import pytest
 
 from inference.registry.models import Model
-from monitors.alerts import channel_services, handling, services
-from monitors.alerts.grouping import KnownAlert, family_of, is_one_problem
+from monitors.alerts import services
+from monitors.alerts.incidents import handling
+from monitors.alerts.incidents.grouping import KnownAlert, family_of, is_one_problem
 from monitors.alerts.models import Alert, Channel, Delivery, Incident
+from monitors.alerts.sending import channel_services
+from monitors.alerts.wording import moment
 from monitors.rules.models import Rule, Transition
 from tests.monitors.alerts.conftest import DAY
 
@@ -218,6 +221,22 @@ class TestAFault:
         drift, fault = Incident.objects.order_by("pk")
         assert (drift.severity, drift.since) == ("notice", slow.since)
         assert (fault.severity, fault.since) == ("critical", broken.since)
+
+    def test_of_added_up_evidence_says_from_when_to_when_it_may_have_begun(
+        self, fires: Fires, email: Channel
+    ) -> None:
+        slow = fires("drift_evidence", features=["age"], since=20 * DAY)
+        first, last = slow.since - 2 * DAY, slow.since + 3 * DAY
+        slow.detail["point"] = {
+            "onset": slow.since.isoformat(), "onset_from": first.isoformat(), "onset_to": last.isoformat(),
+            "windows": 20,
+        }  # fmt: skip
+        slow.save()
+
+        handle(slow)
+
+        said = f"Since: {moment(slow.since)} (95 %: {first:%-d %b} to {last:%-d %b})"
+        assert said in Delivery.objects.get().body
 
     def test_that_was_over_for_one_limit_goes_on_where_another_finds_that_it_was_not(
         self, fires: Fires, model: Model, email: Channel

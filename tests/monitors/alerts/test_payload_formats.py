@@ -7,16 +7,17 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from driftline.accounts.models import Membership, Project, Role, User
-from driftline.accounts.services import create_token
-from driftline.common.errors import Problem
-from driftline.configuration.exporting import export
-from monitors.alerts import channel_services, handling, outbox
-from monitors.alerts.announcing import announce
+from driftline.base.accounts.models import Membership, Project, Role, User
+from driftline.base.accounts.services import create_token
+from driftline.base.errors import Problem
+from driftline.operations.configuration.exporting import export
 from monitors.alerts.channels.webhook.formats import FORMATS
 from monitors.alerts.channels.webhook.samples import INCIDENT, NOTICE
 from monitors.alerts.channels.webhook.template import MAX_RENDERED_BYTES
+from monitors.alerts.incidents import handling
 from monitors.alerts.models import Channel, Delivery, Incident
+from monitors.alerts.sending import channel_services, outbox
+from monitors.alerts.sending.announcing import announce
 from monitors.feed.models import FeedEvent
 from tests.markup import markup
 from tests.monitors.alerts.conftest import ADA, Fire

@@ -11,11 +11,12 @@ from urllib.request import urlopen
 
 import pytest
 
-from driftline.accounts.models import Project
+from driftline.base.accounts.models import Project
 from inference.registry.models import Model
-from monitors.alerts import channel_services, handling, outbox
-from monitors.alerts.channel_services import create_channel
+from monitors.alerts.incidents import handling
 from monitors.alerts.models import Delivery, Incident
+from monitors.alerts.sending import channel_services, outbox
+from monitors.alerts.sending.channel_services import create_channel
 from monitors.rules.models import Rule
 from tests.monitors.alerts.conftest import Fire
 from tests.ports import free_port

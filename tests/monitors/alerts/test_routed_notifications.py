@@ -6,14 +6,16 @@ from typing import Any
 
 import pytest
 
-from driftline.accounts.models import AuditEntry, Project, User
-from driftline.common.errors import Problem
+from driftline.base.accounts.models import AuditEntry, Project, User
+from driftline.base.errors import Problem
 from inference.registry.models import Model
-from monitors.alerts import channel_services, due_notifications, handling, services
-from monitors.alerts.channel_timers import describe_waits
+from monitors.alerts import services
+from monitors.alerts.incidents import handling
 from monitors.alerts.models import Alert, Channel, ChannelTimer, Delivery, Incident, StoredRouting
-from monitors.alerts.outbox import database_time
-from monitors.alerts.recipients import labels_of
+from monitors.alerts.sending import channel_services, due_notifications
+from monitors.alerts.sending.channel_timers import describe_waits
+from monitors.alerts.sending.outbox import database_time
+from monitors.alerts.sending.recipients import labels_of
 from monitors.alerts.silences import create_silence
 from monitors.alerts.stored_routing import reset_routing, routing_of, save_routing
 from monitors.rules.models import Rule, Transition

@@ -4,10 +4,10 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from driftline.accounts.models import Project
-from driftline.common.errors import Problem
+from driftline.base.accounts.models import Project
+from driftline.base.errors import Problem
 from inference.registry.models import Model
-from monitors.alerts import handling
+from monitors.alerts.incidents import handling
 from monitors.alerts.models import Channel, Delivery, Incident, Silence
 from monitors.alerts.silences import (
     active_silences,

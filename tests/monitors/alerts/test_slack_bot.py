@@ -7,16 +7,18 @@ from typing import Any
 import pytest
 from django.db.models.functions import Now
 
-from driftline.accounts.models import Project, User
-from driftline.common.errors import Problem
-from driftline.configuration.exporting import export
+from driftline.base.accounts.models import Project, User
+from driftline.base.errors import Problem
+from driftline.operations.configuration.exporting import export
 from inference.registry.models import Model
-from monitors.alerts import channel_services, due_notifications, handling, outbox, services
-from monitors.alerts.announcing import announce
+from monitors.alerts import services
 from monitors.alerts.channels import KINDS
 from monitors.alerts.channels.masking import mask_target, without_target
+from monitors.alerts.incidents import handling
 from monitors.alerts.models import Channel, Delivery, Incident
-from monitors.alerts.outbox import database_time
+from monitors.alerts.sending import channel_services, due_notifications, outbox
+from monitors.alerts.sending.announcing import announce
+from monitors.alerts.sending.outbox import database_time
 from monitors.alerts.stored_routing import save_routing
 from monitors.alerts.story import ACKNOWLEDGED
 from monitors.feed.models import FeedEvent

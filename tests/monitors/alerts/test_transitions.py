@@ -6,13 +6,15 @@ from threading import Thread
 import pytest
 from django.db import connection
 
-from driftline.accounts.models import Project, User
+from driftline.base.accounts.models import Project, User
 from inference.registry.models import Model
-from monitors.alerts import handling, notifying, services, silences
+from monitors.alerts import services, silences
 from monitors.alerts.channels import KINDS
 from monitors.alerts.channels.base import Message
 from monitors.alerts.channels.email import EmailChannel
+from monitors.alerts.incidents import handling
 from monitors.alerts.models import Channel, Delivery, Incident
+from monitors.alerts.sending import notifying
 from monitors.alerts.story import Story
 from monitors.rules.models import Rule, Transition
 from monitors.rules.services import delete_rule

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from driftline.common.outbound.transport import READ_CAP
+from driftline.base.outbound.transport import READ_CAP
 from monitors.alerts.channels.base import DeliveryFailed
 from monitors.alerts.channels.webhook.transport import post
 from tests.monitors.alerts.receiver import Answer, Receiver, endless, hang_up, only_continue, trickle

@@ -8,7 +8,7 @@ from django.core import mail
 from django.core.mail import EmailMultiAlternatives
 from django.test import Client
 
-from driftline.accounts.models import Membership, Project, User
+from driftline.base.accounts.models import Membership, Project, User
 from inference.registry.models import Model
 from monitors.alerts.models import Channel, Delivery
 from monitors.alerts.services import resolve

@@ -9,7 +9,7 @@ from threading import Barrier, Event, Thread
 import pytest
 from django.db import connection, transaction
 
-from driftline.accounts.models import Project
+from driftline.base.accounts.models import Project
 from monitors.feed.models import FeedEvent
 from monitors.feed.selectors import events_after
 from monitors.feed.services import KEPT, forget_old_events, record_event

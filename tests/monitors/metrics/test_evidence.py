@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 from django.db.models import Q
 
-from driftline.accounts.models import Project
+from driftline.base.accounts.models import Project
 from inference.registry.models import Model
 from monitors.metrics.context import context_of
 from monitors.metrics.evidence import add_up_evidence, evidence_sentence
-from monitors.metrics.models import DetectorState, MetricPoint
-from monitors.metrics.storing import forget_points, save_points
+from monitors.metrics.store.models import DetectorState, MetricPoint
+from monitors.metrics.store.storing import forget_points, save_points
 from monitors.summaries.models import StaleWindow
 from tests.worlds.approvals import DAY, make_model
 

@@ -4,8 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from driftline.accounts.models import Project
-from driftline.common.periods import Period
+from driftline.base.accounts.models import Project
+from driftline.base.periods import Period
 from inference.registry.models import Model, Version
 from inference.registry.services import create_model
 from monitors.metrics.periods import windows_held

@@ -6,18 +6,18 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from driftline.accounts.models import Project
-from driftline.accounts.services import create_token
+from driftline.base.accounts.models import Project
+from driftline.base.accounts.services import create_token
 from inference.prediction_log.items import LabelItem
 from inference.registry.models import Model
 from inference.registry.services import update_model
 from inference.signatures import Signature
-from monitors.metrics.labels import label_points
-from monitors.metrics.models import MetricPoint, PackedPoints
-from monitors.metrics.performance import Ripeness
+from monitors.metrics.answers.labels import label_points
+from monitors.metrics.answers.performance import Ripeness
+from monitors.metrics.store.models import MetricPoint, PackedPoints
 from monitors.stats.mergeable.outcomes import summarise_multiclass_outcomes
 from monitors.stats.mergeable.window_summary import summarise_window
-from tests.driftline.pages.visitors import viewer_of
+from tests.driftline.web.pages.visitors import viewer_of
 from tests.markup import markup
 from tests.worlds.approvals import DAY, label, log, make_model, rows_of_a_day, work
 

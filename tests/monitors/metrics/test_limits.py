@@ -8,12 +8,12 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from driftline.accounts.models import Project
+from driftline.base.accounts.models import Project
 from inference.registry.models import Model
 from inference.registry.services import create_model
 from monitors.metrics.limits import PointJudge, is_drifted
-from monitors.metrics.models import MetricPoint
-from monitors.metrics.storing import save_points
+from monitors.metrics.store.models import MetricPoint
+from monitors.metrics.store.storing import save_points
 from monitors.rules.models import Rule
 
 DAY = datetime(2026, 1, 5, tzinfo=UTC)

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 
 import driftline.celery  # noqa: F401  tasks go to the session's broker
-from driftline.accounts.models import Project, User
-from driftline.accounts.services import create_project
+from driftline.base.accounts.models import Project, User
+from driftline.base.accounts.services import create_project
 from inference.runtime.variants.kinds import KINDS
 from monitors.optimiser import work
 

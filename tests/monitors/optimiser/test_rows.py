@@ -5,10 +5,11 @@ from io import BytesIO
 import numpy as np
 import pytest
 
-from driftline.accounts.models import Project
+from driftline.base.accounts.models import Project
 from inference.registry.lineage import Lineage
 from inference.registry.models import Version
-from inference.registry.services import create_model, update_model, upload_version
+from inference.registry.services import create_model, update_model
+from inference.registry.versions import upload_version
 from monitors.optimiser.evaluation_set import MIN_LABELLED
 from monitors.optimiser.sampling import trial_rows
 from tests.inference.runtime.variants.small_models import convolutions

@@ -7,11 +7,11 @@ from pathlib import Path
 import pytest
 from django.utils import timezone
 
-from driftline.accounts.models import AuditEntry, Project
-from driftline.common.errors import Problem
-from driftline.common.lease import LEASE
+from driftline.base.accounts.models import AuditEntry, Project
+from driftline.base.errors import Problem
+from driftline.base.work.lease import LEASE
 from inference.registry.models import Version
-from inference.registry.services import external_version
+from inference.registry.versions import external_version
 from inference.runtime.session import OnnxSession
 from inference.runtime.variants.kinds import KINDS
 from monitors.optimiser import files

@@ -16,17 +16,17 @@ from msgspec import to_builtins
 from msgspec.structs import replace
 from pytest_django import DjangoDbBlocker
 
-from driftline.accounts.models import Project
-from driftline.common.periods import rfc3339
+from driftline.base.accounts.models import Project
+from driftline.base.periods import rfc3339
 from inference.prediction_log.ingest.store import log_predictions
 from inference.prediction_log.models import PredictionChunk
 from inference.prediction_log.rows.sent_columns import PredictionBatch, columns_of
 from inference.prediction_log.rows.sent_items import SentPrediction
 from inference.registry.models import Model, Version
 from inference.registry.selectors import signature_of
-from monitors.alerts.handling import handle_transition
+from monitors.alerts.incidents.handling import handle_transition
 from monitors.alerts.models import Alert, Incident
-from monitors.metrics.models import MetricPoint, PackedPoints
+from monitors.metrics.store.models import MetricPoint, PackedPoints
 from monitors.reports.derivation import verdicts
 from monitors.reports.derivation.result import is_equal
 from monitors.rules.services import create_rule
@@ -35,8 +35,8 @@ from monitors.stats.promotion.paired import PairedComparison, compare_pairs
 from monitors.summaries.models import Summary
 from monitors.summaries.rollups import drop_parts
 from monitors.workflows.context import to_json
+from monitors.workflows.judging.pairs import compare_wanted, policy_of
 from monitors.workflows.models import Run, Step, Workflow
-from monitors.workflows.pairs import compare_wanted, policy_of
 from monitors.workflows.services import reject
 from monitors.workflows.steps.shadow import wanted_pairs
 from tests.inference.onnx_models import classifier_signature

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 from django.utils import timezone
 
-from driftline.accounts.models import Project
-from driftline.common.leased_work import claim
+from driftline.base.accounts.models import Project
+from driftline.base.work.leased_work import claim
 from inference.prediction_log.erasure import work as erasures
 from inference.prediction_log.erasure.models import Erasure
 from inference.prediction_log.erasure.services import request_erasure

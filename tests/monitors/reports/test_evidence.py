@@ -16,9 +16,9 @@ from django.utils import timezone
 from pypdf import PdfReader
 from pytest_django import DjangoDbBlocker
 
-from driftline.accounts.models import AuditEntry, Project
-from driftline.common.errors import Problem
-from driftline.common.periods import Period
+from driftline.base.accounts.models import AuditEntry, Project
+from driftline.base.errors import Problem
+from driftline.base.periods import Period
 from inference.registry.models import Model, RowsKept
 from monitors.reports.building import build
 from monitors.reports.evidence.pack import SECTIONS

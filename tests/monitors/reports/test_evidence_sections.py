@@ -6,17 +6,17 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from driftline.accounts.models import Project
-from driftline.accounts.services import record_audit
-from driftline.common.periods import Period
+from driftline.base.accounts.models import Project
+from driftline.base.accounts.services import record_audit
+from driftline.base.periods import Period
 from inference.prediction_log.erasure.models import Erasure
 from inference.prediction_log.models import PredictionChunk, RequestCount
 from inference.registry.models import Model
-from monitors.alerts.acting import audit_incident
+from monitors.alerts.incidents.acting import audit_incident
 from monitors.alerts.models import Channel, Delivery, Incident, IncidentEvent
 from monitors.definitions.models import MonitorKind
 from monitors.deletion import delete_version
-from monitors.metrics.models import MetricPoint, PointName
+from monitors.metrics.store.models import MetricPoint, PointName
 from monitors.reports.evidence.about_model import versions
 from monitors.reports.evidence.gaps import not_monitored
 from monitors.reports.evidence.measurements import data_quality, performance
@@ -32,9 +32,9 @@ from monitors.reports.evidence.trail import audit
 from monitors.rules.models import Rule
 from monitors.rules.services import create_rule, delete_rule
 from monitors.summaries.rollups import drop_parts
+from monitors.workflows.judging.verdict_text import LIVE, WORST_CASE
 from monitors.workflows.models import Run, Step
 from monitors.workflows.services import reject
-from monitors.workflows.verdict_text import LIVE, WORST_CASE
 from tests.worlds.approvals import DAY, log, make_model, rows_of_a_day, work
 from tests.worlds.moved_income import drift_of_income
 from tests.worlds.points import store_points

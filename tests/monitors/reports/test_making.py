@@ -14,8 +14,8 @@ from django.conf import settings
 from msgspec.structs import replace
 from pytest_django import DjangoDbBlocker
 
-from driftline.accounts.models import Project
-from driftline.common.periods import Period
+from driftline.base.accounts.models import Project
+from driftline.base.periods import Period
 from inference.prediction_log.items import LabelItem
 from inference.registry.services import create_model
 from monitors.reports import building

@@ -2,7 +2,7 @@
 
 import pytest
 
-from driftline.accounts.models import AuditEntry
+from driftline.base.accounts.models import AuditEntry
 from monitors.reports.run_ends import RunEnd
 from monitors.workflows.models import Run
 

@@ -4,12 +4,13 @@ from datetime import timedelta
 from typing import Any
 
 from inference.registry.models import Model
-from monitors.alerts.handling import handle_transition
+from monitors.alerts.incidents.handling import handle_transition
 from monitors.alerts.models import Incident
-from monitors.metrics.models import MetricPoint
-from monitors.metrics.storing import save_points
+from monitors.metrics.store.models import MetricPoint
+from monitors.metrics.store.storing import save_points
+from monitors.rules.judging.judge import judge
 from monitors.rules.models import Rule, Transition
-from monitors.rules.services import create_rule, judge
+from monitors.rules.services import create_rule
 from tests.worlds.approvals import DAY, log, rows_of_a_day
 
 ONE_DAY = timedelta(days=1)

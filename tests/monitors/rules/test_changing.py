@@ -4,14 +4,15 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from driftline.accounts.models import Project
-from driftline.common.errors import Problem
+from driftline.base.accounts.models import Project
+from driftline.base.errors import Problem
 from inference.registry.models import Model
 from inference.registry.services import create_model
 from monitors.definitions.models import Monitor
+from monitors.rules.judging.judge import backtest
 from monitors.rules.models import Rule
-from monitors.rules.services import backtest, create_rule, delete_rule, update_rule
-from tests.driftline.pages.queries import reads_of
+from monitors.rules.services import create_rule, delete_rule, update_rule
+from tests.driftline.web.pages.queries import reads_of
 from tests.worlds.approvals import DAY
 
 FOUR_COMPARISONS = {

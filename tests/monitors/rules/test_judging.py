@@ -8,21 +8,21 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from driftline.accounts.models import Project
-from driftline.common.work import touch
-from driftline.pages.queries import newest_of
+from driftline.base.accounts.models import Project
+from driftline.base.work.work_rows import touch
+from driftline.web.pages.queries import newest_of
 from inference.prediction_log.models import TouchedPeriod
 from inference.registry.models import Model
 from inference.registry.services import create_model
 from monitors.alerts.story import worst_value
 from monitors.definitions.segments import set_segments
-from monitors.metrics.models import MetricPoint, PendingEvaluation
-from monitors.metrics.storing import save_points
+from monitors.metrics.store.models import MetricPoint, PendingEvaluation
+from monitors.metrics.store.storing import save_points
+from monitors.rules.judging.judge import backtest, judge
+from monitors.rules.judging.reach import Reach, not_tested_because
+from monitors.rules.judging.states import explain_state
+from monitors.rules.judging.windows import gather
 from monitors.rules.models import Rule, Transition
-from monitors.rules.reach import Reach, not_tested_because
-from monitors.rules.services import backtest, judge
-from monitors.rules.states import explain_state
-from monitors.rules.windows import gather
 from tests.monitors.rules.stored_points import ONE_DAY, incident_of, point, watch
 from tests.worlds.approvals import DAY, log, make_model, rows_of_a_day, work
 

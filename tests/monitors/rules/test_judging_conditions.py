@@ -6,23 +6,24 @@ from typing import Any
 
 import pytest
 
-from driftline.accounts.models import Project
-from driftline.common.clock import now
-from driftline.common.errors import Problem
-from driftline.common.work import touch
+from driftline.base.accounts.models import Project
+from driftline.base.clock import now
+from driftline.base.errors import Problem
+from driftline.base.work.work_rows import touch
 from inference.registry.models import Model
-from monitors.alerts.channel_services import create_channel
-from monitors.alerts.handling import handle_transition
+from monitors.alerts.incidents.handling import handle_transition
 from monitors.alerts.models import Delivery, Incident
+from monitors.alerts.sending.channel_services import create_channel
 from monitors.alerts.story import UPDATED
 from monitors.definitions.segments import declare_segment, remove_segment
-from monitors.metrics.models import MetricPoint, PendingEvaluation
-from monitors.metrics.storing import save_points
+from monitors.metrics.store.models import MetricPoint, PendingEvaluation
+from monitors.metrics.store.storing import save_points
+from monitors.rules.judging.judge import backtest, judge
+from monitors.rules.judging.reach import Reach
 from monitors.rules.models import Rule, Transition
-from monitors.rules.reach import Reach
 from monitors.rules.schemas import RuleOut
 from monitors.rules.selectors import models_to_judge
-from monitors.rules.services import backtest, create_rule, judge, update_rule
+from monitors.rules.services import create_rule, update_rule
 from tests.monitors.rules.stored_points import ONE_DAY, incident_of, point, watch
 from tests.worlds.approvals import DAY, log, make_model, rows_of_a_day
 

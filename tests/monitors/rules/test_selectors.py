@@ -10,8 +10,8 @@ from django.db.models import F
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone
 
-from driftline.accounts.models import Project
-from driftline.common.work import touch
+from driftline.base.accounts.models import Project
+from driftline.base.work.work_rows import touch
 from inference.prediction_log.models import PredictionChunk
 from inference.registry.models import Model
 from inference.registry.services import archive_model, create_model

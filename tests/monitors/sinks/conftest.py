@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from confluent_kafka import Producer
 
-from driftline.accounts.models import Project
+from driftline.base.accounts.models import Project
 from inference.registry.models import Model
 from monitors.sinks.models import Sink
 from monitors.sinks.sending import SinkSender

@@ -9,10 +9,11 @@ import pytest
 from django.db import connection
 from msgspec.structs import replace
 
-from driftline.accounts.models import Project
-from driftline.common.clock import now
-from driftline.common.responses import write_json
-from inference.prediction_log.erasure import services, spool
+from driftline.base.accounts.models import Project
+from driftline.base.clock import now
+from driftline.base.http.responses import write_json
+from inference.prediction_log.erasure import services
+from inference.prediction_log.erasure.places import spool
 from inference.prediction_log.erasure.services import request_erasure
 from inference.prediction_log.ingest import arrival
 from inference.prediction_log.items import LabelItem
@@ -23,10 +24,10 @@ from inference.prediction_log.tasks import expire
 from inference.registry.models import Model, RowsKept
 from inference.registry.services import update_model
 from monitors.sinks.models import Sink
-from monitors.sinks.predictions import next_batch
-from monitors.sinks.readers import statuses_of
 from monitors.sinks.services import set_sink, stop_sink
 from monitors.sinks.settings import SinkSettings
+from monitors.sinks.streams.predictions import next_batch
+from monitors.sinks.streams.readers import statuses_of
 from tests.inference.prediction_log.storage.aging import grow_old, pack_all
 from tests.monitors.sinks.conftest import Read, send_all, sent
 from tests.worlds.approvals import DAY, label, log, make_model, rows_of_a_day, work
@@ -154,7 +155,7 @@ def test_a_sender_that_dies_before_it_marks_what_was_acknowledged_sends_it_again
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr("monitors.sinks.predictions._finish", die)
+        patched.setattr("monitors.sinks.streams.predictions._finish", die)
         with pytest.raises(KeyboardInterrupt):
             send_all(sink)
     send_all(sink)
@@ -287,7 +288,7 @@ def test_a_chunk_that_was_damaged_before_it_is_packed_is_counted_too(
 def test_a_batch_has_a_bounded_number_of_rows(
     model: Model, sink: Sink, read: Read, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("monitors.sinks.predictions.MAX_ROWS", 10)
+    monkeypatch.setattr("monitors.sinks.streams.predictions.MAX_ROWS", 10)
     for start in range(0, 20, 4):
         log(model, ROWS[start : start + 4])
 

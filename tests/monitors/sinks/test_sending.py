@@ -13,13 +13,13 @@ from django.db import connection
 from django.db.models.functions import Now
 from msgspec.structs import replace
 
-from driftline.accounts.models import Project
-from driftline.common.outbound import addresses
-from driftline.common.outbound.addresses import AddressBlocked
-from driftline.common.secrets_at_rest import encrypt
+from driftline.base.accounts.models import Project
+from driftline.base.keys.secrets_at_rest import encrypt
+from driftline.base.outbound import addresses
+from driftline.base.outbound.addresses import AddressBlocked
 from inference.prediction_log.items import LabelItem
 from inference.prediction_log.sources.kafka import settings as kafka_settings
-from inference.prediction_log.sources.messages import AdapterFailed
+from inference.prediction_log.sources.reading.messages import AdapterFailed
 from inference.registry.models import Model
 from monitors.sinks.models import Sink
 from monitors.sinks.producer import SinkProducer

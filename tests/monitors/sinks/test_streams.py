@@ -7,8 +7,8 @@ import orjson
 import pytest
 from django.db import connection, transaction
 
-from driftline.accounts.models import Project
-from driftline.common.responses import write_json
+from driftline.base.accounts.models import Project
+from driftline.base.http.responses import write_json
 from inference.prediction_log.ingest import arrival
 from inference.prediction_log.items import LabelItem
 from inference.prediction_log.labels.folding import fold_labels
@@ -17,11 +17,11 @@ from inference.registry.models import Model
 from monitors.feed.models import FeedEvent
 from monitors.feed.schemas import FeedEventOut
 from monitors.feed.services import record_event
-from monitors.metrics.models import MetricPoint, PackedPoints
+from monitors.metrics.store.models import MetricPoint, PackedPoints
 from monitors.sinks.models import Sink, UnsentPoints
-from monitors.sinks.points import next_batch
 from monitors.sinks.services import set_sink, stop_sink
 from monitors.sinks.settings import SinkSettings
+from monitors.sinks.streams.points import next_batch
 from tests.inference.prediction_log.labels.closed_weeks import let_narrow_rows_go
 from tests.monitors.sinks.conftest import Read, send_all, sent
 from tests.worlds.approvals import DAY, label, log, rows_of_a_day, work
@@ -156,7 +156,7 @@ def test_points_are_sent_in_batches_of_a_bounded_number(
     log(model, rows_of_a_day(DAY, 50))
     work(model)
     row, *others = PackedPoints.objects.filter(pk__in=UnsentPoints.objects.values("row")).order_by("pk")
-    monkeypatch.setattr("monitors.sinks.points.MAX_POINTS", len(row.statuses))
+    monkeypatch.setattr("monitors.sinks.streams.points.MAX_POINTS", len(row.statuses))
 
     batch = next_batch(sink.streams.get(kind="metrics"))
     assert batch is not None

@@ -8,14 +8,14 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from driftline.accounts.models import Project
+from driftline.base.accounts.models import Project
 from inference.prediction_log.models import TouchedPeriod
 from inference.registry.models import Model
 from monitors.definitions.custom_metrics.services import define_metric
 from monitors.definitions.models import CustomMetric, Segment
-from monitors.metrics.models import MetricPoint
+from monitors.metrics.store.models import MetricPoint
 from monitors.summaries.services import apply_label_changes, summarise
-from tests.driftline.pages.queries import reads_of
+from tests.driftline.web.pages.queries import reads_of
 from tests.worlds.approvals import DAY, label, log, make_model, rows_of_a_day, truths, work
 
 DAYS = 3

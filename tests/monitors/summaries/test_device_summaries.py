@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from driftline.accounts.models import Project
+from driftline.base.accounts.models import Project
 from inference.edge.models import DeviceGroup
 from monitors.definitions.models import FeatureProfile, SegmentFeature
 from monitors.stats.mergeable.window_summary import summarise_window

@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
-from driftline.accounts.models import Project
+from driftline.base.accounts.models import Project
 from driftline_spark import bundle, model_api, row_summaries
 from driftline_spark.bundle import write_bundle
 from driftline_spark.layout import RowLayout, WindowRow
@@ -30,7 +30,7 @@ from driftline_spark.model_api import ATTEMPTS, DriftlineRefused, ModelApi
 from driftline_spark.row_summaries import complete, decoded, encoded, summarise_batches
 from inference.prediction_log.ingest.parsing import parse_predictions
 from inference.prediction_log.rows.sent_items import SentPrediction
-from inference.registry.datasets import store_reference
+from inference.registry.files.datasets import store_reference
 from inference.registry.models import Model
 from monitors.definitions.models import FeatureProfile, SegmentFeature
 from monitors.definitions.services import build_reference

@@ -13,13 +13,13 @@ import zstandard
 from django.test import override_settings
 from pytest_django import DjangoDbBlocker
 
-from driftline.accounts.models import Project
-from driftline.common.errors import Problem
-from driftline.invariants import check_all
+from driftline.base.accounts.models import Project
+from driftline.base.errors import Problem
+from driftline.operations.invariants import check_all
 from inference.prediction_log.queries.event_clock import event_now
 from inference.registry.models import Model
 from monitors.definitions.models import SegmentFeature
-from monitors.metrics.models import MetricPoint
+from monitors.metrics.store.models import MetricPoint
 from monitors.stats.mergeable.outcomes import Moments, summarise_regression_outcomes
 from monitors.stats.mergeable.sketches import CategoricalSummary, Distinct, NumericSummary, summarise_numbers
 from monitors.stats.mergeable.window_summary import WindowSummary, merge_windows

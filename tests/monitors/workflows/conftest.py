@@ -14,11 +14,12 @@ from skl2onnx.common.data_types import FloatTensorType
 from sklearn.linear_model import LogisticRegression
 
 import driftline.celery  # noqa: F401  tasks go to the session's broker
-from driftline.accounts.models import Project
-from inference.registry.datasets import store_reference
+from driftline.base.accounts.models import Project
+from inference.registry.files.datasets import store_reference
 from inference.registry.lineage import Lineage
 from inference.registry.models import Model
-from inference.registry.services import create_model, upload_version
+from inference.registry.services import create_model
+from inference.registry.versions import upload_version
 from monitors.rules.models import Rule, Transition
 from monitors.workflows.rollouts.plan import RolloutPlan
 from monitors.workflows.services import configure_workflow

@@ -7,14 +7,15 @@ from skl2onnx import to_onnx
 from skl2onnx.common.data_types import FloatTensorType
 from sklearn.linear_model import LogisticRegression
 
-from driftline.common.errors import Problem
+from driftline.base.errors import Problem
 from inference.registry.lineage import Lineage
 from inference.registry.models import Deployment, Model
-from inference.registry.services import upload_version
+from inference.registry.versions import upload_version
 from monitors.workflows import services
 from monitors.workflows.engine import advance
 from monitors.workflows.models import Run
 from monitors.workflows.selectors import possible_challengers
+from monitors.workflows.starting import starts
 from tests.worlds.turning_flights import DAY, FIRST_DAY, World, flights
 
 pytestmark = pytest.mark.slow
@@ -44,7 +45,7 @@ def upload(model: Model, *, turned: bool, columns: int = 2) -> str:
 
 
 def start(model: Model, version: str, key: str = "") -> Run:
-    return services.start_run(model=model, trigger="ada", actor="ada", version=version, request_key=key)
+    return starts.start_run(model=model, trigger="ada", actor="ada", version=version, request_key=key)
 
 
 @pytest.mark.slow

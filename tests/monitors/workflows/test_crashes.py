@@ -10,7 +10,7 @@ import pytest
 from django.db import connection
 from django.db.models import F
 
-from driftline.common.lease import LeaseLost
+from driftline.base.work.lease import LeaseLost
 from inference.registry.models import Dataset, Deployment, DeploymentChange
 from monitors.alerts.models import Channel, Delivery
 from monitors.feed.kinds import KINDS
@@ -19,6 +19,7 @@ from monitors.workflows.context import RunContext, StepAnswer, StepOutcome, run_
 from monitors.workflows.engine import advance
 from monitors.workflows.leases import RunLease, claim_run
 from monitors.workflows.models import Run, Step
+from monitors.workflows.starting import starts
 from tests.monitors.workflows.conftest import Fire
 from tests.monitors.workflows.worker import die_at, let_lease_run_out, worker
 from tests.waiting import wait_until
@@ -41,7 +42,7 @@ def run(turned_world: World, fire: Fire) -> Run:
     Channel.objects.create(
         project=project, kind="email", name="all", target="a@example.com", events=list(KINDS)
     )
-    run = services.handle_transition(fire().pk)
+    run = starts.handle_transition(fire().pk)
     assert run is not None
     return run
 

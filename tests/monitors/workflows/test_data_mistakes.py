@@ -8,6 +8,7 @@ from monitors.definitions.services import build_reference
 from monitors.workflows import services
 from monitors.workflows.engine import advance
 from monitors.workflows.models import Run
+from monitors.workflows.starting import starts
 from tests.monitors.workflows.conftest import Fire
 from tests.worlds.approvals import work
 from tests.worlds.turning_flights import World
@@ -19,7 +20,7 @@ DAYS = range(5, 12)
 
 
 def started(fire: Fire, *, day: int = DAYS[-1], kind: str = "opened") -> Run:
-    run = services.handle_transition(fire(kind, day=day).pk)
+    run = starts.handle_transition(fire(kind, day=day).pk)
     assert run is not None
     return gone_on(run)
 

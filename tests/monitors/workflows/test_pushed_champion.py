@@ -5,12 +5,13 @@ from typing import Any
 import msgspec
 import pytest
 
-from inference.registry.canary import CanaryWanted
+from inference.registry.deployments import change_deployment, promote, rollback
 from inference.registry.models import Deployment, Model
-from inference.registry.services import change_deployment, promote, rollback
+from inference.registry.plan.canary import CanaryWanted
 from monitors.workflows import services
 from monitors.workflows.engine import advance
 from monitors.workflows.models import Run
+from monitors.workflows.starting import starts
 from monitors.workflows.trainers.catalogue import SHIPPED
 from monitors.workflows.trainers.report import TrainingResult
 from tests.worlds.turning_flights import World
@@ -25,7 +26,7 @@ def trained(trained: TrainingResult) -> TrainingResult:
 
 def retrain(model: Model, trainer: str) -> Run:
     services.configure_workflow(model=model, actor="ada", trainer=trainer)
-    run = services.start_run(model=model, trigger="ada", actor="ada")
+    run = starts.start_run(model=model, trigger="ada", actor="ada")
     advance(run_id=run.pk)
     run.refresh_from_db()
     assert run.challenger is not None, [step.error for step in run.steps.all()]

@@ -2,14 +2,15 @@
 
 import pytest
 
-from driftline.accounts.models import AuditEntry
-from driftline.common.errors import Problem
+from driftline.base.accounts.models import AuditEntry
+from driftline.base.errors import Problem
 from inference.registry.models import Model, Version
 from monitors.rules.models import Rule, RuleState, Transition
 from monitors.workflows import services
 from monitors.workflows.engine import advance
 from monitors.workflows.models import Run, Workflow
 from monitors.workflows.schemas import WorkflowOut
+from monitors.workflows.starting import starts
 from tests.monitors.workflows.conftest import Fire
 from tests.worlds.turning_flights import DAY, FIRST_DAY, World
 
@@ -37,7 +38,7 @@ class TestTransition:
     def test_starts_a_run_with_its_steps_and_names_the_rule(self, model: Model, fire: Fire) -> None:
         transition = fire()
 
-        run = services.handle_transition(transition.pk)
+        run = starts.handle_transition(transition.pk)
 
         assert run is not None
         assert run.transition == transition
@@ -53,8 +54,8 @@ class TestTransition:
     def test_handled_twice_starts_one_run(self, model: Model, fire: Fire) -> None:
         transition = fire()
 
-        services.handle_transition(transition.pk)
-        services.handle_transition(transition.pk)
+        starts.handle_transition(transition.pk)
+        starts.handle_transition(transition.pk)
 
         assert Run.objects.count() == 1
 
@@ -64,7 +65,7 @@ class TestTransition:
     ) -> None:
         transition = fire(kind, action=action)
 
-        assert services.handle_transition(transition.pk) is None
+        assert starts.handle_transition(transition.pk) is None
 
         transition.refresh_from_db()
         assert transition.workflows_done_at is not None
@@ -75,7 +76,7 @@ class TestTransition:
         model.autonomy = "suggest"
         model.save()
 
-        assert services.handle_transition(fire().pk) is None
+        assert starts.handle_transition(fire().pk) is None
 
         assert reason() == "suggested_only"
         assert not Transition.objects.filter(workflows_done_at=None).exists()
@@ -83,27 +84,27 @@ class TestTransition:
     @pytest.mark.slow
     def test_joins_the_run_that_is_under_way(self, model: Model, fire: Fire) -> None:
         services.configure_workflow(model=model, actor="ada", max_runs_a_day=5)
-        services.handle_transition(fire().pk)
+        starts.handle_transition(fire().pk)
 
-        assert services.handle_transition(fire("still_firing", day=10).pk) is None
+        assert starts.handle_transition(fire("still_firing", day=10).pk) is None
 
         assert Run.objects.count() == 1
         assert reason() == "run_active"
 
     @pytest.mark.slow
     def test_starts_no_more_runs_a_day_than_the_workflow_allows(self, model: Model, fire: Fire) -> None:
-        first = services.handle_transition(fire().pk)
+        first = starts.handle_transition(fire().pk)
         assert first is not None
         services.cancel(run=first, actor="ada")
 
-        assert services.handle_transition(fire("still_firing").pk) is None
+        assert starts.handle_transition(fire("still_firing").pk) is None
         assert reason() == "daily_cap"
-        assert services.handle_transition(fire("still_firing", day=10).pk) is not None
+        assert starts.handle_transition(fire("still_firing", day=10).pk) is not None
 
     def test_starts_none_while_critical_data_quality_fires(self, model: Model, fire: Fire) -> None:
         broken_data(model, fire)
 
-        assert services.handle_transition(fire().pk) is None
+        assert starts.handle_transition(fire().pk) is None
 
         assert reason() == "broken_data"
 
@@ -111,7 +112,7 @@ class TestTransition:
     def test_starts_one_while_data_quality_only_warns(self, model: Model, fire: Fire) -> None:
         broken_data(model, fire, severity="warning")
 
-        assert services.handle_transition(fire().pk) is not None
+        assert starts.handle_transition(fire().pk) is not None
 
     @pytest.mark.slow
     def test_starts_one_when_the_broken_data_lie_before_the_training_window(
@@ -120,14 +121,14 @@ class TestTransition:
         broken_data(model, fire)
         services.configure_workflow(model=model, actor="ada", training_days=2)
 
-        assert services.handle_transition(fire(day=12).pk) is not None
+        assert starts.handle_transition(fire(day=12).pk) is not None
 
     @pytest.mark.slow
     def test_needs_a_champion_with_an_artifact(self, model: Model, fire: Fire) -> None:
         model.deployment.champion = Version.objects.create(model=model, version="theirs")
         model.deployment.save()
 
-        assert services.handle_transition(fire().pk) is None
+        assert starts.handle_transition(fire().pk) is None
 
         assert reason() == "version_has_no_artifact"
 
@@ -137,7 +138,7 @@ class TestPerson:
     def test_starts_a_run_on_the_newest_data(self, world: World) -> None:
         world.send_day(5, rows=10)
 
-        run = services.start_run(model=world.model, trigger="ada@example.com", actor="ada@example.com")
+        run = starts.start_run(model=world.model, trigger="ada@example.com", actor="ada@example.com")
 
         assert FIRST_DAY + 5 * DAY < run.data_until < FIRST_DAY + 6 * DAY
 
@@ -146,8 +147,8 @@ class TestPerson:
         world.send_day(5, rows=10)
         broken_data(world.model, fire)
 
-        with pytest.raises(services.UnableToStart, match="Rule gaps says that the data") as refusal:
-            services.start_run(model=world.model, trigger="ada", actor="ada")
+        with pytest.raises(starts.UnableToStart, match="Rule gaps says that the data") as refusal:
+            starts.start_run(model=world.model, trigger="ada", actor="ada")
 
         assert refusal.value.code == "broken_data"
         assert not Run.objects.exists()
@@ -155,16 +156,16 @@ class TestPerson:
     @pytest.mark.slow
     def test_cannot_start_a_second_run(self, world: World) -> None:
         world.send_day(5, rows=10)
-        services.start_run(model=world.model, trigger="ada", actor="ada")
+        starts.start_run(model=world.model, trigger="ada", actor="ada")
 
         with pytest.raises(Problem) as refusal:
-            services.start_run(model=world.model, trigger="ada", actor="ada")
+            starts.start_run(model=world.model, trigger="ada", actor="ada")
 
         assert (refusal.value.status, refusal.value.code) == (409, "run_active")
 
     @pytest.mark.slow
     def test_cannot_approve_a_run_that_waits_for_nobody(self, model: Model, fire: Fire) -> None:
-        run = services.handle_transition(fire().pk)
+        run = starts.handle_transition(fire().pk)
         assert run is not None
 
         with pytest.raises(Problem, match="nobody has to approve"):
@@ -172,7 +173,7 @@ class TestPerson:
 
     @pytest.mark.slow
     def test_cannot_end_a_run_twice(self, model: Model, fire: Fire) -> None:
-        run = services.handle_transition(fire().pk)
+        run = starts.handle_transition(fire().pk)
         assert run is not None
         services.cancel(run=run, actor="ada")
 
@@ -182,7 +183,7 @@ class TestPerson:
     @pytest.mark.slow
     def test_learns_how_many_rows_are_missing(self, model: Model, fire: Fire) -> None:
         services.configure_workflow(model=model, actor="ada", min_training_rows=5000)
-        run = services.handle_transition(fire().pk)
+        run = starts.handle_transition(fire().pk)
         assert run is not None
 
         advance(run_id=run.pk)

@@ -5,10 +5,10 @@ from collections.abc import Callable
 import pyarrow.parquet as pq
 import pytest
 
-from driftline.accounts.models import AuditEntry
-from inference.registry.datasets import path_of
+from driftline.base.accounts.models import AuditEntry
+from inference.registry.deployments import rollback
+from inference.registry.files.datasets import path_of
 from inference.registry.models import Dataset, Deployment
-from inference.registry.services import rollback
 from monitors.definitions.models import Reference
 from monitors.definitions.services import build_reference
 from monitors.feed.models import FeedEvent
@@ -18,6 +18,7 @@ from monitors.workflows.context import run_folder
 from monitors.workflows.engine import advance
 from monitors.workflows.models import Run
 from monitors.workflows.schemas import RunOut
+from monitors.workflows.starting import starts
 from tests.monitors.workflows.conftest import Fire, firing
 from tests.worlds.turning_flights import World
 
@@ -25,7 +26,7 @@ pytestmark = pytest.mark.slow
 
 
 def started(fire: Callable[[], Transition]) -> Run:
-    run = services.handle_transition(fire().pk)
+    run = starts.handle_transition(fire().pk)
     assert run is not None
     advance(run_id=run.pk)
     run.refresh_from_db()

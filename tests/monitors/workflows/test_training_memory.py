@@ -4,11 +4,12 @@ from importlib import import_module
 
 import pytest
 
-from driftline.common.errors import Problem
+from driftline.base.errors import Problem
 from inference.registry.models import Model
 from monitors.workflows import services
 from monitors.workflows.engine import advance
 from monitors.workflows.models import Workflow
+from monitors.workflows.starting import starts
 from monitors.workflows.trainers.launch import memory_of_machine_mb
 from tests.monitors.workflows.conftest import Fire
 from tests.worlds.turning_flights import World
@@ -41,7 +42,7 @@ class TestDeclaring:
 class TestTraining:
     def test_on_a_machine_with_less_fails_by_name(self, turned_world: World, fire: Fire) -> None:
         Workflow.objects.filter(model=turned_world.model).update(memory_mb=memory_of_machine_mb() * 2)
-        run = services.handle_transition(fire().pk)
+        run = starts.handle_transition(fire().pk)
         assert run is not None
 
         advance(run_id=run.pk)
@@ -56,7 +57,7 @@ class TestTraining:
         self, turned_world: World, fire: Fire, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         monkeypatch.setattr(import_module("monitors.workflows.steps.train"), "TRAINING_SECONDS", 0.01)
-        run = services.handle_transition(fire().pk)
+        run = starts.handle_transition(fire().pk)
         assert run is not None
 
         advance(run_id=run.pk)

@@ -7,8 +7,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from monitors.workflows.snapshots import HOLDOUT, TIME_TYPE, TRAIN
-from monitors.workflows.training import read_split
+from monitors.workflows.starting.snapshots import HOLDOUT, TIME_TYPE, TRAIN
+from monitors.workflows.starting.training import read_split
 
 pytestmark = pytest.mark.slow
 

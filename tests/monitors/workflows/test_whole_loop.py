@@ -3,13 +3,14 @@
 import pytest
 
 from inference.registry.models import Deployment
-from monitors.alerts import handling
+from monitors.alerts.incidents import handling
 from monitors.alerts.models import Incident
-from monitors.metrics.models import MetricPoint
+from monitors.metrics.store.models import MetricPoint
 from monitors.rules.services import create_rule
 from monitors.summaries.models import Summary
 from monitors.workflows import services
 from monitors.workflows.engine import advance
+from monitors.workflows.starting import starts
 from tests.worlds.approvals import work
 from tests.worlds.turning_flights import World
 
@@ -37,7 +38,7 @@ def test_logged_rows_become_an_incident_and_a_challenger_that_is_promoted(world:
     opened = rule.transitions.get(kind="opened")
 
     handling.handle_transition(opened.pk)
-    run = services.handle_transition(opened.pk)
+    run = starts.handle_transition(opened.pk)
 
     assert Incident.objects.get().model == model
     assert run is not None

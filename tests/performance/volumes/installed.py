@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from driftline.common.periods import rfc3339
+from driftline.base.periods import rfc3339
 from driftline.demo.api_client import Api
 from tests.flows.installation.running import Installation
 from tests.performance.peer_servers import Environment
@@ -68,7 +68,9 @@ class WatchedModel:
 
     def log(self, api: Api, day: TrafficDay) -> None:
         for rows in batched(rows_of(day), ROWS_A_REQUEST):
-            api.post(f"{self.path}/predictions", {"predictions": rows})
+            answer = api.post(f"{self.path}/predictions", {"predictions": rows})
+            if answer["rejected"]:
+                raise RuntimeError(f"{self.name} did not take all rows of day {day.number}: {answer}")
 
     def label(self, api: Api, day: TrafficDay) -> None:
         labels = [

@@ -43,15 +43,22 @@ class PackageData:
 
 
 def _read_arff(path: Path) -> pd.DataFrame:
-    """Read a table of Weka's format: attributes, then rows with commas and `?` for what is missing."""
+    """Read a table of Weka's format: attributes, then rows with commas and `?` for what is missing.
+
+    Classes that are written as numbers, such as years, are numbers, as a CSV file of them would say.
+    """
     lines = path.read_text().splitlines()
     names = [line.split()[1] for line in lines if line.startswith("@attribute")]
     rows = list(csv.reader(lines[lines.index("@data") + 1 :]))
     table = pd.DataFrame(rows, columns=names).replace("?", None)
-    numbers = {
-        line.split()[1] for line in lines if line.startswith("@attribute") and line.endswith("numeric")
-    }
-    return table.astype({name: float for name in names if name in numbers})
+    return table.apply(_as_numbers)
+
+
+def _as_numbers(column: pd.Series) -> pd.Series:
+    try:
+        return pd.to_numeric(column)
+    except ValueError:
+        return column
 
 
 PACKAGE_DATA = {

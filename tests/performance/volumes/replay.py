@@ -15,25 +15,25 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from django.db import connection, transaction
 
-from driftline.accounts.models import Project
-from driftline.common.clock import now
-from driftline.common.periods import STEPS, end_of, to_us
+from driftline.base.accounts.models import Project
+from driftline.base.clock import now
+from driftline.base.periods import STEPS, end_of, to_us
 from inference.prediction_log.labels.services import lock_summaries
 from inference.prediction_log.models import PredictionRole, SummedDay
-from inference.prediction_log.queries.selectors import LogFrame
-from inference.registry.datasets import store_reference
+from inference.prediction_log.queries.frames import LogFrame
+from inference.registry.files.datasets import store_reference
 from inference.registry.models import RowsKept
 from inference.registry.services import create_model
-from monitors.alerts.handling import handle_transition
+from monitors.alerts.incidents.handling import handle_transition
 from monitors.alerts.models import Incident
 from monitors.definitions.models import MonitorKind, Reference
 from monitors.definitions.services import build_reference
 from monitors.metrics.catalogue import METRICS
-from monitors.metrics.models import MetricPoint, PointStatus
 from monitors.metrics.services import measure
+from monitors.metrics.store.models import MetricPoint, PointStatus
 from monitors.rules.defaults import add_default_rules
+from monitors.rules.judging.judge import judge
 from monitors.rules.models import Transition
-from monitors.rules.services import judge
 from monitors.summaries.changes import apply_change
 from monitors.summaries.from_rows import RowDefinitions, RowsOfVersion, hours_of, labels_by_hour, rows_by_hour
 from monitors.summaries.services import measure_hours

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from driftline.common.periods import floor, following
+from driftline.base.periods import floor, following
 from tests.performance.detection.contenders import Evidently
 from tests.performance.detection.worlds import Window
 from tests.performance.nannyml_rival import Rival, nannyml_rival

@@ -8,7 +8,7 @@ import orjson
 from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException, TopicPartition
 from confluent_kafka import Message as KafkaMessage
 
-from driftline.common.process_names import own_name
+from driftline.base.processes.process_names import own_name
 from inference.prediction_log.sources.kafka.connection import (
     MAX_BATCH_BYTES,
     MAX_POLL_MS,
@@ -19,8 +19,8 @@ from inference.prediction_log.sources.kafka.connection import (
     open_consumer,
 )
 from inference.prediction_log.sources.kafka.settings import KafkaSettings
-from inference.prediction_log.sources.messages import AdapterFailed, StreamMessage
-from inference.prediction_log.sources.positions import (
+from inference.prediction_log.sources.reading.messages import AdapterFailed, StreamMessage
+from inference.prediction_log.sources.reading.positions import (
     begin_partition,
     read_on,
     read_positions,
@@ -131,7 +131,7 @@ class KafkaAdapter:
         return False
 
     def acknowledge(self, next_offsets: Mapping[str, int]) -> None:
-        """Tell the group's offsets to the broker, for graphs of others; the table is what counts.
+        """Report the group's offsets to the broker, for graphs of others; the table is what counts.
 
         Those of partitions that it reads without the group's word are left out, which the broker would refuse.
         """
@@ -187,7 +187,7 @@ class KafkaAdapter:
         consumer.incremental_assign([])  # nothing is read before the table was asked, outside this callback
 
     def _on_revoke(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        """Give partitions back, which are read on all the same until the group says who does.
+        """Hand partitions back, which are read on all the same until the group says who does.
 
         librdkafka calls `_on_assign` twice after this: at once with what this round adds, then after the next round,
         which ends only when every member has answered; one that died has not until its session is over.

@@ -6,7 +6,7 @@ from typing import Any
 from confluent_kafka import TIMESTAMP_NOT_AVAILABLE, Consumer, KafkaError, KafkaException, Producer
 from confluent_kafka import Message as KafkaMessage
 
-from driftline.common.outbound.addresses import AddressBlocked
+from driftline.base.outbound.addresses import AddressBlocked
 from inference.prediction_log.sources.kafka.settings import (
     KafkaCluster,
     KafkaSettings,
@@ -15,7 +15,7 @@ from inference.prediction_log.sources.kafka.settings import (
     is_within_own_networks,
     split_broker,
 )
-from inference.prediction_log.sources.messages import AdapterFailed, StreamMessage, plausible_time
+from inference.prediction_log.sources.reading.messages import AdapterFailed, StreamMessage, plausible_time
 
 MAX_BATCH_BYTES = 8 << 20
 MAX_POLL_MS = 300_000  # a member that does not poll for so long loses its place in the group

@@ -13,7 +13,7 @@ from inference.prediction_log.sources.kafka.connection import (
     open_consumer,
 )
 from inference.prediction_log.sources.kafka.settings import KafkaSettings
-from inference.prediction_log.sources.messages import AdapterFailed, StreamMessage
+from inference.prediction_log.sources.reading.messages import AdapterFailed, StreamMessage
 
 STEP_SECONDS = 0.5
 MAX_PARTITIONS = 20  # each is asked for its newest offset

@@ -6,10 +6,10 @@ from typing import Annotated, Any, Literal
 from django.db.models import TextChoices
 from pydantic import AfterValidator, Field
 
-from driftline.common.bodies import Body
-from driftline.common.errors import invalid
-from driftline.common.outbound.addresses import AddressBlocked, resolve
-from driftline.common.outbound.targets import PORTS_OF_OTHER_SERVICES, check_target, outbound_rules
+from driftline.base.errors import invalid
+from driftline.base.http.bodies import Body
+from driftline.base.outbound.addresses import AddressBlocked, resolve
+from driftline.base.outbound.targets import PORTS_OF_OTHER_SERVICES, check_target, outbound_rules
 
 MAX_PEM_BYTES = 64 << 10
 KAFKA_PORT = 9092

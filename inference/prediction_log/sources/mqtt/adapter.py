@@ -5,12 +5,12 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 
-from inference.prediction_log.sources.leased_adapter import LeasedAdapter
-from inference.prediction_log.sources.messages import TOPIC_HEADER, StreamMessage
 from inference.prediction_log.sources.models import SourcePosition
 from inference.prediction_log.sources.mqtt.connection import MqttConnection, Received
 from inference.prediction_log.sources.mqtt.settings import MqttSettings
-from inference.prediction_log.sources.positions import begin_partition, set_notice
+from inference.prediction_log.sources.reading.leased_adapter import LeasedAdapter
+from inference.prediction_log.sources.reading.messages import TOPIC_HEADER, StreamMessage
+from inference.prediction_log.sources.reading.positions import begin_partition, set_notice
 
 MAX_BATCH_BYTES = 8 << 20
 STEP_SECONDS = 0.01  # to wait for more of a batch that has begun; a broker may send only twenty ahead

@@ -16,9 +16,9 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
-from driftline.common.outbound.addresses import AddressBlocked
-from inference.prediction_log.sources.messages import AdapterFailed
+from driftline.base.outbound.addresses import AddressBlocked
 from inference.prediction_log.sources.mqtt.settings import MqttSettings
+from inference.prediction_log.sources.reading.messages import AdapterFailed
 
 CONNECT_SECONDS = 5.0
 ANSWER_SECONDS = 10.0
@@ -114,7 +114,7 @@ class MqttConnection:
         return found
 
     def acknowledge(self, received: Sequence[int]) -> None:
-        """Tell the broker which messages it need not send again."""
+        """Report to the broker which messages it need not send again."""
         for one in received:
             self._check(self._client.ack(one, 1))
 

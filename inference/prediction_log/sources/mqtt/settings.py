@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from driftline.common.errors import invalid
+from driftline.base.errors import invalid
 from inference.prediction_log.sources.servers import MessageServer, check_server
 
 MAX_TOPICS_LENGTH = 280  # as one text, which names the position

@@ -4,11 +4,11 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 
-from inference.prediction_log.sources.leased_adapter import LeasedAdapter
-from inference.prediction_log.sources.messages import StreamMessage
 from inference.prediction_log.sources.nats.connection import NatsConnection, StreamState
 from inference.prediction_log.sources.nats.settings import NatsSettings
-from inference.prediction_log.sources.positions import (
+from inference.prediction_log.sources.reading.leased_adapter import LeasedAdapter
+from inference.prediction_log.sources.reading.messages import StreamMessage
+from inference.prediction_log.sources.reading.positions import (
     begin_partition,
     read_positions,
     rewind_partition,

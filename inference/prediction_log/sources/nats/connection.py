@@ -16,10 +16,10 @@ from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
 from nats.js.errors import APIError
 from nats.protocol.parser import Parser
 
-from driftline.common.outbound.addresses import AddressBlocked
-from driftline.common.periods import to_us
-from inference.prediction_log.sources.messages import AdapterFailed, StreamMessage, plausible_time
+from driftline.base.outbound.addresses import AddressBlocked
+from driftline.base.periods import to_us
 from inference.prediction_log.sources.nats.settings import NatsSettings
+from inference.prediction_log.sources.reading.messages import AdapterFailed, StreamMessage, plausible_time
 
 CONNECT_SECONDS = 5
 ANSWER_SECONDS = 10.0

@@ -5,8 +5,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from inference.prediction_log.sources.leased_adapter import LeasedAdapter
-from inference.prediction_log.sources.messages import BROKEN_OBJECT, AdapterFailed, Fault, StreamMessage
 from inference.prediction_log.sources.objects.azure import AzureContainer
 from inference.prediction_log.sources.objects.bucket import Bucket
 from inference.prediction_log.sources.objects.folder import Folder
@@ -27,7 +25,14 @@ from inference.prediction_log.sources.objects.store import (
     ObjectStore,
     Transfer,
 )
-from inference.prediction_log.sources.positions import ALL_OBJECTS
+from inference.prediction_log.sources.reading.leased_adapter import LeasedAdapter
+from inference.prediction_log.sources.reading.messages import (
+    BROKEN_OBJECT,
+    AdapterFailed,
+    Fault,
+    StreamMessage,
+)
+from inference.prediction_log.sources.reading.positions import ALL_OBJECTS
 
 log = logging.getLogger(__name__)
 

@@ -12,14 +12,14 @@ from email.utils import format_datetime, parsedate_to_datetime
 from urllib.parse import unquote, urlsplit
 from xml.etree import ElementTree
 
-from driftline.common.clock import now
-from inference.prediction_log.sources.messages import AdapterFailed
+from driftline.base.clock import now
 from inference.prediction_log.sources.objects.remote_store import (
     RemoteStore,
     code_of,
     read_xml,
 )
 from inference.prediction_log.sources.objects.store import ObjectInfo
+from inference.prediction_log.sources.reading.messages import AdapterFailed
 
 VERSION = "2021-08-06"  # of the protocol
 PAGE = 5_000  # objects, as many as Azure lists at once

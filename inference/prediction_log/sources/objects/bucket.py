@@ -5,8 +5,7 @@ from datetime import datetime
 from urllib.parse import unquote_plus, urlsplit
 from xml.etree import ElementTree
 
-from driftline.common.clock import now
-from inference.prediction_log.sources.messages import AdapterFailed
+from driftline.base.clock import now
 from inference.prediction_log.sources.objects.remote_store import (
     RemoteStore,
     code_of,
@@ -14,6 +13,7 @@ from inference.prediction_log.sources.objects.remote_store import (
 )
 from inference.prediction_log.sources.objects.signature import signed_headers
 from inference.prediction_log.sources.objects.store import ObjectInfo
+from inference.prediction_log.sources.reading.messages import AdapterFailed
 
 PAGE = 1_000  # objects, as many as S3 lists at once
 

@@ -6,8 +6,7 @@ import stat
 from collections.abc import Iterator, Sequence
 from typing import IO
 
-from driftline.common.clock import now
-from inference.prediction_log.sources.messages import AdapterFailed
+from driftline.base.clock import now
 from inference.prediction_log.sources.objects.settings import (
     MAX_PATH_BYTES,
     SOURCE_FOLDERS,
@@ -19,6 +18,7 @@ from inference.prediction_log.sources.objects.store import (
     ObjectMissing,
     ObjectRefused,
 )
+from inference.prediction_log.sources.reading.messages import AdapterFailed
 
 PAGE = 1_000
 SETTLED_SECONDS = 5.0

@@ -11,10 +11,11 @@ from urllib.parse import quote
 import msgspec
 from msgspec import Meta, Struct
 
-from inference.prediction_log.sources.messages import AdapterFailed
+from driftline.base.errors import UNREADABLE
 from inference.prediction_log.sources.objects.remote_store import RemoteStore
 from inference.prediction_log.sources.objects.settings import StoreSettings
 from inference.prediction_log.sources.objects.store import ObjectInfo
+from inference.prediction_log.sources.reading.messages import AdapterFailed
 from inference.prediction_log.sources.service_account import ServiceAccount
 
 SCOPE = "https://www.googleapis.com/auth/devstorage.read_only"
@@ -56,7 +57,7 @@ class GcsBucket(RemoteStore):
         """Return the objects of a page, and the token of the next one."""
         try:
             page = msgspec.json.decode(body, type=_Page)
-        except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        except UNREADABLE as error:
             raise AdapterFailed(
                 "The store's listing cannot be read; is this the endpoint of Google Cloud Storage?"
             ) from error

@@ -10,7 +10,7 @@ from inference.prediction_log.sources.models import SourceObject
 from inference.prediction_log.sources.objects.progress import forget_missing
 from inference.prediction_log.sources.objects.settings import MAX_PATH_BYTES, ObjectsSettings
 from inference.prediction_log.sources.objects.store import ObjectInfo, ObjectStore
-from inference.prediction_log.sources.positions import clear_notice, set_notice
+from inference.prediction_log.sources.reading.positions import clear_notice, set_notice
 
 MAX_WAITING = 10_000
 """Objects that are remembered from one pass; those beyond are counted, and found again by the next."""

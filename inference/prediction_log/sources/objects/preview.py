@@ -3,7 +3,6 @@
 import time
 from itertools import islice
 
-from inference.prediction_log.sources.messages import BROKEN_OBJECT, AdapterFailed, Fault, StreamMessage
 from inference.prediction_log.sources.objects.adapter import open_store
 from inference.prediction_log.sources.objects.rows import BrokenObject, OutOfTime, read_rows
 from inference.prediction_log.sources.objects.settings import ObjectsSettings
@@ -12,6 +11,12 @@ from inference.prediction_log.sources.objects.store import (
     ObjectMissing,
     ObjectRefused,
     ObjectStore,
+)
+from inference.prediction_log.sources.reading.messages import (
+    BROKEN_OBJECT,
+    AdapterFailed,
+    Fault,
+    StreamMessage,
 )
 
 MAX_OBJECT_BYTES = 32 << 20

@@ -9,7 +9,7 @@ from django.db.models.functions import Greatest, Now
 
 from inference.prediction_log.sources.models import SourceObject, SourcePosition
 from inference.prediction_log.sources.objects.store import ObjectInfo
-from inference.prediction_log.sources.positions import ALL_OBJECTS, begin_partition
+from inference.prediction_log.sources.reading.positions import ALL_OBJECTS, begin_partition
 
 _MAX_SHOWN_PATH = 260  # that is shown whole
 FORGOTTEN_AFTER = timedelta(days=30)

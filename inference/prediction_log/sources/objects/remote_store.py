@@ -17,8 +17,7 @@ from xml.etree import ElementTree
 
 from django.conf import settings as django_settings
 
-from driftline.common.outbound.transport import Line, RequestFailed, named_failures, open_session
-from inference.prediction_log.sources.messages import AdapterFailed
+from driftline.base.outbound.transport import Line, RequestFailed, named_failures, open_session
 from inference.prediction_log.sources.objects.settings import StoreSettings
 from inference.prediction_log.sources.objects.signature import quote_path, quote_query
 from inference.prediction_log.sources.objects.store import (
@@ -27,6 +26,7 @@ from inference.prediction_log.sources.objects.store import (
     ObjectMissing,
     ObjectRefused,
 )
+from inference.prediction_log.sources.reading.messages import AdapterFailed
 
 DEADLINE_SECONDS = 30.0  # of one request
 MAX_PAGE_BYTES = 8 << 20

@@ -10,10 +10,10 @@ from typing import IO
 
 import msgspec
 
-from inference.prediction_log.imports.csv_source import MISSING
-from inference.prediction_log.sources.messages import Fault
+from inference.prediction_log.imports.reading.csv_source import MISSING
 from inference.prediction_log.sources.objects.parquet_rows import read_parquet
 from inference.prediction_log.sources.objects.settings import ObjectsSettings
+from inference.prediction_log.sources.reading.messages import Fault
 
 MAX_LINE_BYTES = 1 << 20
 MAX_ROW_BYTES = 4 << 20

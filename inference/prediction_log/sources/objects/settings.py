@@ -10,9 +10,9 @@ from typing import Annotated, Any, Literal
 from django.conf import settings as django_settings
 from pydantic import Field
 
-from driftline.common.bodies import Body
-from driftline.common.errors import invalid
-from driftline.common.outbound.targets import check_target
+from driftline.base.errors import invalid
+from driftline.base.http.bodies import Body
+from driftline.base.outbound.targets import check_target
 
 MAX_PATH_BYTES = 1_024
 """Of the name of an object, as S3 has it; files with longer names are not read."""

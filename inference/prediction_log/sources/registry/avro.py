@@ -15,8 +15,8 @@ from fastavro import parse_schema, schemaless_reader
 from fastavro.read import LOGICAL_READERS
 from fastavro.schema import SchemaParseException, UnknownType
 
-from driftline.common.errors import Problem
-from driftline.common.strict_json import MAX_DEPTH, check_depth
+from driftline.base.errors import Problem
+from driftline.base.strict_json import MAX_DEPTH, check_depth
 from inference.prediction_log.sources.registry.faults import (
     INVALID_SCHEMA,
     MESSAGE_TOO_LARGE,

@@ -8,9 +8,10 @@ from urllib.parse import quote
 import msgspec
 from msgspec import Struct
 
-from driftline.common.outbound.transport import RequestFailed, exchange
-from driftline.common.strict_json import printable
-from inference.prediction_log.sources.messages import AdapterFailed
+from driftline.base.errors import UNREADABLE
+from driftline.base.outbound.transport import RequestFailed, exchange
+from driftline.base.strict_json import printable
+from inference.prediction_log.sources.reading.messages import AdapterFailed
 from inference.prediction_log.sources.registry.faults import SCHEMA_TOO_LARGE, UNKNOWN_SCHEMA, Undecodable
 
 DEADLINE_SECONDS = 10.0  # of one request
@@ -113,7 +114,7 @@ class SchemaRegistry:
             raise _too_large()
         try:
             return msgspec.json.decode(answer.text, type=RegisteredSchema)
-        except (msgspec.DecodeError, RecursionError) as error:
+        except UNREADABLE as error:
             raise AdapterFailed(_NO_SCHEMA) from error
 
 
@@ -128,7 +129,7 @@ def _says_not_found(error: RequestFailed) -> bool:
         return False
     try:
         return msgspec.json.decode(error.body, type=_Error).error_code in _NOT_FOUND
-    except (msgspec.DecodeError, RecursionError):
+    except UNREADABLE:
         return False
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol, Self
 
 import msgspec
 
-from inference.prediction_log.sources.messages import Adapter, AdapterFailed, StreamMessage
+from inference.prediction_log.sources.reading.messages import Adapter, AdapterFailed, StreamMessage
 from inference.prediction_log.sources.registry.avro import AvroSchema
 from inference.prediction_log.sources.registry.client import SchemaRegistry
 from inference.prediction_log.sources.registry.faults import (

@@ -1,6 +1,6 @@
 """Why a message cannot be decoded, by stable codes; each makes a dead letter, which is decoded again when retried."""
 
-from inference.prediction_log.sources.messages import Fault
+from inference.prediction_log.sources.reading.messages import Fault
 
 WIRE_MARK = b"\0"
 """With which a message begins that is in the wire format; the number of its schema follows."""

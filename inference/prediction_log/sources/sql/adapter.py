@@ -7,11 +7,11 @@ from datetime import UTC, date, datetime
 from itertools import islice
 from typing import Any
 
-from driftline.common.ids import is_valid_id
-from driftline.common.periods import to_us
-from inference.prediction_log.sources.leased_adapter import LeasedAdapter
-from inference.prediction_log.sources.messages import AdapterFailed, StreamMessage
-from inference.prediction_log.sources.positions import (
+from driftline.base.ids import is_valid_id
+from driftline.base.periods import to_us
+from inference.prediction_log.sources.reading.leased_adapter import LeasedAdapter
+from inference.prediction_log.sources.reading.messages import AdapterFailed, StreamMessage
+from inference.prediction_log.sources.reading.positions import (
     begin_partition,
     clear_notice,
     read_cursor_of,
@@ -161,7 +161,7 @@ class SqlAdapter(LeasedAdapter):
                 self._note_unread(self._database.count(self._queries.count_without_place()))
 
     def _note_twins(self, place: list[Any]) -> None:
-        """Say once that rows have one place: of those on two pages the later ones are never read."""
+        """Report once that rows have one place: of those on two pages the later ones are never read."""
         if place == self._after and not self._has_twins:
             self._has_twins = True
             columns = ", ".join([self._settings.watermark, *self._settings.keys])

@@ -15,10 +15,11 @@ from urllib.parse import quote, urlencode
 import msgspec
 from msgspec import Struct
 
-from driftline.common.outbound.transport import RequestFailed, exchange
-from driftline.common.periods import EPOCH
-from driftline.common.strict_json import printable
-from inference.prediction_log.sources.messages import AdapterFailed
+from driftline.base.errors import UNREADABLE
+from driftline.base.outbound.transport import RequestFailed, exchange
+from driftline.base.periods import EPOCH
+from driftline.base.strict_json import printable
+from inference.prediction_log.sources.reading.messages import AdapterFailed
 from inference.prediction_log.sources.service_account import ServiceAccount
 from inference.prediction_log.sources.sql.database import STATEMENT_SECONDS, TOO_LATE
 from inference.prediction_log.sources.sql.queries import Query
@@ -160,7 +161,7 @@ class BigQueryDatabase(RestDatabase):
             if error.status == 401:
                 self._account.forget_token()
             raise AdapterFailed(describe_failure(error, _reason_of(error))) from error
-        except (msgspec.DecodeError, RecursionError) as error:
+        except UNREADABLE as error:
             raise self._unreadable() from error
 
     def _values_of(self, fields: Sequence[_Field], row: _Row) -> list[Any]:
@@ -241,5 +242,5 @@ _READERS: Mapping[str, Callable[[str], Any]] = {
 def _reason_of(error: RequestFailed) -> str:
     try:
         return msgspec.json.decode(error.body, type=_Refusal).error.message
-    except (msgspec.DecodeError, RecursionError):
+    except UNREADABLE:
         return ""

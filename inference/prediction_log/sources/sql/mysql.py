@@ -10,7 +10,7 @@ import pymysql
 from pymysql.constants import ER
 from pymysql.cursors import SSCursor
 
-from inference.prediction_log.sources.messages import AdapterFailed
+from inference.prediction_log.sources.reading.messages import AdapterFailed
 from inference.prediction_log.sources.sql.database import CONNECT_SECONDS, FETCHED_AT_ONCE, STATEMENT_SECONDS
 from inference.prediction_log.sources.sql.queries import Query
 from inference.prediction_log.sources.sql.settings import SqlSettings
@@ -102,7 +102,7 @@ def _check_encrypted(connection: Any, settings: SqlSettings) -> None:
 
 
 def _limit_time(cursor: Any) -> None:
-    """Have statements end in time: MariaDB counts seconds, MySQL milliseconds."""
+    """Set a time limit for statements: MariaDB counts seconds, MySQL milliseconds."""
     try:
         cursor.execute(f"SET SESSION max_statement_time = {STATEMENT_SECONDS}")
     except pymysql.err.OperationalError as error:

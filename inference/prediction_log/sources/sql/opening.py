@@ -1,7 +1,7 @@
 """Opens a connection to a database of others: to a checked address, in read-only transactions that end in time."""
 
-from driftline.common.outbound.addresses import AddressBlocked
-from inference.prediction_log.sources.messages import AdapterFailed
+from driftline.base.outbound.addresses import AddressBlocked
+from inference.prediction_log.sources.reading.messages import AdapterFailed
 from inference.prediction_log.sources.sql.database import Database
 from inference.prediction_log.sources.sql.settings import SqlSettings
 

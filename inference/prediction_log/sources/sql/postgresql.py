@@ -10,7 +10,7 @@ from typing import Any
 import psycopg2
 from psycopg2 import extensions
 
-from inference.prediction_log.sources.messages import AdapterFailed
+from inference.prediction_log.sources.reading.messages import AdapterFailed
 from inference.prediction_log.sources.sql.database import (
     CONNECT_SECONDS,
     FETCHED_AT_ONCE,

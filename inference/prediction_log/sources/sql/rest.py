@@ -9,8 +9,8 @@ from decimal import Decimal
 from itertools import islice
 from typing import Any, ClassVar
 
-from driftline.common.outbound.transport import DEADLINE_SECONDS, RequestFailed
-from inference.prediction_log.sources.messages import AdapterFailed
+from driftline.base.outbound.transport import DEADLINE_SECONDS, RequestFailed
+from inference.prediction_log.sources.reading.messages import AdapterFailed
 from inference.prediction_log.sources.sql.database import TOO_LATE
 from inference.prediction_log.sources.sql.queries import Query
 from inference.prediction_log.sources.sql.settings import SqlSettings

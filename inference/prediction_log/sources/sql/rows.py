@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from inference.prediction_log.sources.messages import Fault
+from inference.prediction_log.sources.reading.messages import Fault
 from inference.prediction_log.sources.sql.nanoseconds import NanosecondTime
 
 

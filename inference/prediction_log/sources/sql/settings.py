@@ -7,8 +7,8 @@ from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from driftline.common.errors import invalid
-from driftline.common.outbound.addresses import AddressBlocked
+from driftline.base.errors import invalid
+from driftline.base.outbound.addresses import AddressBlocked
 from inference.prediction_log.sources.servers import ServerSettings, check_server
 
 PORTS = {"postgresql": 5432, "mysql": 3306, "bigquery": 443, "snowflake": 443}

@@ -21,9 +21,10 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta, Raw, Struct
 
-from driftline.common.outbound.transport import RequestFailed, exchange
-from driftline.common.periods import EPOCH
-from inference.prediction_log.sources.messages import AdapterFailed
+from driftline.base.errors import UNREADABLE
+from driftline.base.outbound.transport import RequestFailed, exchange
+from driftline.base.periods import EPOCH
+from inference.prediction_log.sources.reading.messages import AdapterFailed
 from inference.prediction_log.sources.sql.database import STATEMENT_SECONDS, TOO_LATE
 from inference.prediction_log.sources.sql.nanoseconds import NanosecondTime, nanosecond_of
 from inference.prediction_log.sources.sql.queries import Query
@@ -143,7 +144,7 @@ class SnowflakeDatabase(RestDatabase):
                 msgspec.json.decode(metadata.rowType, type=list[_Column]),
                 msgspec.json.decode(metadata.partitionInfo, type=list[_Partition]),
             )
-        except (msgspec.DecodeError, RecursionError) as error:
+        except UNREADABLE as error:
             raise self._unreadable() from error
 
     def _wait_for(self, handle: str, partition: str = "") -> _Answer:
@@ -166,7 +167,7 @@ class SnowflakeDatabase(RestDatabase):
         status, answer = self._exchange(method, path, body, self._seconds_left())
         try:
             return status, msgspec.json.decode(_unpacked(answer, MAX_ANSWER_BYTES), type=_Answer)
-        except (msgspec.DecodeError, RecursionError, zlib.error) as error:
+        except (*UNREADABLE, zlib.error) as error:
             raise self._unreadable() from error
 
     def _exchange(
@@ -200,7 +201,7 @@ class SnowflakeDatabase(RestDatabase):
     ) -> list[Any]:
         try:
             return [_value_of(column, cell) for column, cell in zip(columns, cells.decode(row), strict=True)]
-        except (msgspec.DecodeError, *WRONG_VALUE) as error:
+        except (*UNREADABLE, *WRONG_VALUE) as error:
             raise self._unreadable() from error
 
 
@@ -313,7 +314,7 @@ def _json_of(text: str) -> Raw | str:
     """Return JSON as it is; what only Snowflake has in it, such as `undefined`, makes it text."""
     try:
         return msgspec.json.decode(text, type=Raw)
-    except (msgspec.DecodeError, RecursionError):
+    except UNREADABLE:
         return text
 
 
@@ -339,7 +340,7 @@ def _reason_of(error: RequestFailed) -> str:
     """Return what Snowflake says, without a token that it may repeat, and what to check."""
     try:
         message = msgspec.json.decode(_unpacked(error.content, MAX_REFUSAL_BYTES), type=_Refusal).message
-    except (msgspec.DecodeError, RecursionError, zlib.error):
+    except (*UNREADABLE, zlib.error):
         message = ""
     said = " ".join(_TOKEN.sub("…", message).split())[:180].rstrip(".")
     return ". ".join(filter(None, [said, ADVICE.get(error.status or 0, "")]))

@@ -9,8 +9,8 @@ import hashlib
 import jwt
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from driftline.common.clock import now
-from inference.prediction_log.sources.messages import AdapterFailed
+from driftline.base.clock import now
+from inference.prediction_log.sources.reading.messages import AdapterFailed
 from inference.prediction_log.sources.rsa_keys import read_rsa_key
 
 TOKEN_SECONDS = 600  # Snowflake takes at most an hour

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from threading import Timer
 
-from inference.prediction_log.sources.messages import AdapterFailed
+from inference.prediction_log.sources.reading.messages import AdapterFailed
 from inference.prediction_log.sources.sql.database import CONNECT_SECONDS, STATEMENT_SECONDS, TOO_LATE
 
 

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 import orjson
 from django.conf import settings
 
-from driftline.common.periods import rfc3339
+from driftline.base.periods import rfc3339
 from inference.serving.jobs.store import Callback
 from monitors.alerts.channels.base import Message
 from monitors.alerts.channels.webhook.payload import envelope

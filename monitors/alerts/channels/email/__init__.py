@@ -14,13 +14,13 @@ from django.core.exceptions import ValidationError
 from django.core.mail import EmailMultiAlternatives
 from django.core.validators import validate_email
 
-from driftline.accounts.teams import NAME, addresses_of
-from driftline.common.errors import invalid
+from driftline.base.accounts.teams import NAME, addresses_of
+from driftline.base.errors import invalid
 from monitors.alerts.channels.base import DeliveryFailed, Message, Receipt
 from monitors.alerts.channels.email.letter import compose, compose_group, compose_notice, compose_test
 from monitors.alerts.joint_messages.incident_group import IncidentGroup
 from monitors.alerts.models import Channel, Delivery
-from monitors.alerts.notice import Notice
+from monitors.alerts.sending.notice import Notice
 from monitors.alerts.story import Story, channels_url
 
 TEAM = "@"

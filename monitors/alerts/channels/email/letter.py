@@ -7,12 +7,12 @@ from pathlib import Path
 
 from django.template import Context, Engine
 
-from driftline.common.number_format import format_number
-from driftline.common.periods import in_a_row
+from driftline.base.number_format import format_number
+from driftline.base.periods import in_a_row
 from monitors.alerts.channels.base import Message
 from monitors.alerts.joint_messages.incident_group import IncidentGroup
 from monitors.alerts.models import Channel
-from monitors.alerts.notice import Notice
+from monitors.alerts.sending.notice import Notice
 from monitors.alerts.story import REMINDER, RESOLVED, UPDATED, Story, channels_url
 from monitors.alerts.wording import fitted, measured, moment, one_line, sentence_of_run, shortened
 

@@ -2,7 +2,7 @@
 
 Input: the story of an incident, of which `payload.py` makes JSON, and `formats.py` the format of the channel.
 Output: a request with a stable id and a signature that is made for each attempt, to an address that is checked on
-each connection (`driftline.common.outbound.transport`).
+each connection (`driftline.base.outbound.transport`).
 
 Start with `payload.py`.
 """
@@ -14,16 +14,16 @@ from secrets import token_bytes
 
 from standardwebhooks import Webhook
 
-from driftline.common.clock import now
-from driftline.common.outbound.targets import UrlNotAllowed, check_target, parse_target
-from driftline.common.outbound.transport import HOP_HEADER
-from driftline.common.secrets_at_rest import SecretUnreadable, decrypt
+from driftline.base.clock import now
+from driftline.base.keys.secrets_at_rest import SecretUnreadable, decrypt
+from driftline.base.outbound.targets import UrlNotAllowed, check_target, parse_target
+from driftline.base.outbound.transport import HOP_HEADER
 from monitors.alerts.channels.base import DeliveryFailed, Message, Receipt
 from monitors.alerts.channels.webhook.formats import content_type
 from monitors.alerts.channels.webhook.payload import compose, compose_notice, compose_test
 from monitors.alerts.channels.webhook.transport import post
 from monitors.alerts.models import Channel, Delivery
-from monitors.alerts.notice import Notice
+from monitors.alerts.sending.notice import Notice
 from monitors.alerts.story import Story
 
 SECRET_BYTES = 32

@@ -12,7 +12,7 @@ from typing import Any
 
 import orjson
 
-from driftline.common.errors import invalid
+from driftline.base.errors import invalid
 from monitors.alerts.channels.webhook.samples import INCIDENT
 from monitors.alerts.channels.webhook.template import Template, TemplateUnusable
 

@@ -6,11 +6,11 @@ Fields are only ever added; `schema_version` grows if that should fail.
 from datetime import datetime
 from typing import Any
 
-from driftline.common.periods import rfc3339
+from driftline.base.periods import rfc3339
 from monitors.alerts.channels.base import Message
 from monitors.alerts.channels.webhook.formats import write_body
 from monitors.alerts.models import Alert, Channel, Incident
-from monitors.alerts.notice import Notice
+from monitors.alerts.sending.notice import Notice
 from monitors.alerts.story import TEST, Story, channels_url
 
 SCHEMA_VERSION = 1

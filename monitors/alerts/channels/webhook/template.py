@@ -12,7 +12,7 @@ from typing import Any, Self
 
 import orjson
 
-from driftline.common.strict_json import escape_pointer, find_fault, printable
+from driftline.base.strict_json import escape_pointer, find_fault, printable
 from monitors.alerts.channels.webhook.samples import SAMPLES
 
 MAX_TEMPLATE_BYTES = 20_000

@@ -1,10 +1,10 @@
-"""Messages over the guarded transport of `driftline.common.outbound`, with its failures as those of deliveries."""
+"""Messages over the guarded transport of `driftline.base.outbound`, with its failures as those of deliveries."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from driftline.common.outbound import transport
-from driftline.common.outbound.transport import DEADLINE_SECONDS, Line, RequestFailed
+from driftline.base.outbound import transport
+from driftline.base.outbound.transport import DEADLINE_SECONDS, Line, RequestFailed
 from monitors.alerts.channels.base import DeliveryFailed, Receipt
 
 

@@ -7,12 +7,12 @@ from ninja import Router
 from ninja.responses import Status
 from pydantic import Field
 
-from driftline.accounts.http_auth import Scoped, caller_of
-from driftline.accounts.scopes import SCOPE_OF, Scope
-from driftline.common.bodies import Body
-from driftline.common.errors import invalid
-from driftline.common.paging import PAGE_SIZE, page
-from driftline.common.responses import Page
+from driftline.base.accounts.access.http_auth import Scoped, caller_of
+from driftline.base.accounts.access.scopes import SCOPE_OF, Scope
+from driftline.base.errors import invalid
+from driftline.base.http.bodies import Body
+from driftline.base.http.paging import PAGE_SIZE, page
+from driftline.base.http.responses import Page
 from monitors.workflows.mlflow.registry_imports import services
 from monitors.workflows.mlflow.registry_imports.catalogue import MAX_MODELS
 from monitors.workflows.mlflow.registry_imports.models import RegistryImport
@@ -59,7 +59,7 @@ class ImportStart(Body):
 
 @router.post("/mlflow-imports", auth=_CHANGES, response={202: RegistryImportOut})
 def list_mlflow_registry(request: HttpRequest, body: RegistryIn) -> Status[RegistryImportOut]:
-    """Have the registered models of an MLflow server listed; nothing is imported before it is started."""
+    """Ask a worker to list the registered models of an MLflow server; nothing is imported before it is started."""
     caller = caller_of(request)
     made = services.list_registry(project=caller.project, actor=caller.actor, **body.model_dump())
     return Status(202, _describe(made))

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from driftline.common.leased_work import WorkFailed
-from driftline.common.outbound.transport import RequestFailed
+from driftline.base.outbound.transport import RequestFailed
+from driftline.base.work.leased_work import WorkFailed
 from monitors.workflows.mlflow.client import RegisteredModel, call_mlflow, version_number
 from monitors.workflows.remote.orchestrators.calls import text_at, value_at
 

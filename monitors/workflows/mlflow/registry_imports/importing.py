@@ -7,10 +7,10 @@ import msgspec
 from django.conf import settings
 from django.db import transaction
 
-from driftline.common.errors import Problem
-from driftline.common.leased_work import WorkFailed, WorkLease, shortened
-from driftline.common.outbound.transport import RequestFailed
-from inference.registry import artifacts
+from driftline.base.errors import Problem
+from driftline.base.outbound.transport import RequestFailed
+from driftline.base.work.leased_work import WorkFailed, WorkLease, shortened
+from inference.registry.files import artifacts
 from inference.registry.importers.mlflow import OnnxFlavor
 from inference.registry.importers.planning import infer_task
 from inference.registry.importers.registering import find_model
@@ -18,8 +18,8 @@ from inference.registry.intake import UploadMetadata, examine_artifact
 from inference.registry.lineage import Lineage
 from inference.registry.models import Model, Version
 from inference.registry.selectors import get_model
-from inference.registry.services import create_model, problems_of_intake, upload_version
-from monitors.workflows.arrivals import arriving_file, metadata_of_champion
+from inference.registry.services import create_model
+from inference.registry.versions import problems_of_intake, upload_version
 from monitors.workflows.mlflow.client import READY, RegisteredModel
 from monitors.workflows.mlflow.files import download_onnx, read_flavor
 from monitors.workflows.mlflow.models import MlflowConnection, MlflowVersion
@@ -27,7 +27,8 @@ from monitors.workflows.mlflow.registry_imports.catalogue import ListedVersion, 
 from monitors.workflows.mlflow.registry_imports.listing import secret_of
 from monitors.workflows.mlflow.registry_imports.models import ImportedModel, ImportedVersion, RegistryImport
 from monitors.workflows.mlflow.services import connect
-from monitors.workflows.patience import attempt_patiently
+from monitors.workflows.starting.arrivals import arriving_file, metadata_of_champion
+from monitors.workflows.starting.patience import attempt_patiently
 
 MAX_VERSIONS = 50
 ALIASES = ("champion", "production", "challenger")
@@ -194,7 +195,7 @@ def _known(model: Model, item: ImportedModel, row: ImportedVersion) -> Version |
 
 
 def _metadata(model: Model | None, flavor: OnnxFlavor) -> UploadMetadata:
-    """Say of the file what is known of the champion where both have the same features, else what MLflow says."""
+    """Return, for the file, what is known of the champion where both have the same features, else what MLflow says."""
     declared = metadata_of_champion(_fresh(model)) if model is not None else None
     named = _names(flavor.metadata)
     return declared if declared and named in ([], _names(declared)) else flavor.metadata
@@ -253,7 +254,7 @@ def _follow(item: ImportedModel, model: Model, registry: RegisteredModel) -> str
 
 
 def _note_champion(item: ImportedModel, model: Model) -> None:
-    """Say which version of MLflow answers here, so that MLflow's alias can come back to it."""
+    """Store which version of MLflow answers here, so that MLflow's alias can come back to it."""
     champion = _fresh(model).deployment.champion
     for row in item.versions.filter(version=champion) if champion else []:
         MlflowVersion.objects.get_or_create(

@@ -1,11 +1,11 @@
 """Lists the registered models of a server, with a name for each that fits here."""
 
-from driftline.common.leased_work import WorkLease
-from driftline.common.secrets_at_rest import decrypt_optional
+from driftline.base.keys.secrets_at_rest import decrypt_optional
+from driftline.base.work.leased_work import WorkLease
 from monitors.workflows.mlflow.registry_imports.catalogue import list_models
 from monitors.workflows.mlflow.registry_imports.models import ImportedModel, RegistryImport
 from monitors.workflows.mlflow.registry_imports.naming import propose_names
-from monitors.workflows.patience import attempt_patiently
+from monitors.workflows.starting.patience import attempt_patiently
 
 
 def list_registry(import_id: int) -> bool:

@@ -5,10 +5,10 @@ from urllib.parse import quote
 from django.db import models
 from django.db.models.functions import Now
 
-from driftline.accounts.models import Project
-from driftline.common.leased_work import LeasedQuerySet
+from driftline.base.accounts.models import Project
+from driftline.base.work.leased_work import LeasedQuerySet
 from inference.registry.models import Model, ModelTask, Version
-from monitors.workflows.patience import PatientWork
+from monitors.workflows.starting.patience import PatientWork
 
 
 class RegistryImport(PatientWork):

@@ -5,7 +5,7 @@ import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from driftline.common.errors import Problem
+from driftline.base.errors import Problem
 from inference.registry.services import check_model_name
 
 MAX_LETTERS = 100

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from django.db.models import Count, Prefetch, QuerySet
 
-from driftline.accounts.models import Project
+from driftline.base.accounts.models import Project
 from monitors.workflows.mlflow.registry_imports.models import ImportedModel, ImportedVersion, RegistryImport
 
 

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from django.db import transaction
 from django.db.models import Q, QuerySet
 
-from driftline.accounts.models import Project
-from driftline.accounts.services import record_audit
-from driftline.common.errors import Problem, invalid, not_found
-from driftline.common.strict_json import printable
-from driftline.common.task_queue import Task, enqueue
+from driftline.base.accounts.models import Project
+from driftline.base.accounts.services import record_audit
+from driftline.base.errors import Problem, invalid, not_found
+from driftline.base.strict_json import printable
+from driftline.base.work.task_queue import Task, enqueue
 from inference.registry.models import Model, ModelTask
 from inference.registry.services import check_model_name
 from monitors.workflows.mlflow.registry_imports.models import ImportedModel, ImportedVersion, RegistryImport
@@ -41,7 +41,7 @@ def get_import(*, project: Project, import_id: int) -> RegistryImport:
 def list_registry(
     *, project: Project, actor: str, url: str, secret: str = "", search: str = ""
 ) -> RegistryImport:
-    """Have the registered models of a server listed by a worker; nothing is imported before somebody chooses.
+    """Ask a worker to list the registered models of a server; nothing is imported before somebody chooses.
 
     Raises Problem (422) for what could never work, and `too_many_imports` (409).
     """

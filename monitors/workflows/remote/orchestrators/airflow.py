@@ -2,7 +2,7 @@
 
 from urllib.parse import quote
 
-from driftline.common.outbound.transport import RequestFailed
+from driftline.base.outbound.transport import RequestFailed
 from monitors.workflows.remote.orchestrators.base import (
     ExternalState,
     Option,

@@ -7,8 +7,8 @@ from typing import Any
 
 import orjson
 
-from driftline.common.outbound.targets import UrlNotAllowed, parse_target
-from driftline.common.outbound.transport import HOP_HEADER, RequestFailed, exchange
+from driftline.base.outbound.targets import UrlNotAllowed, parse_target
+from driftline.base.outbound.transport import HOP_HEADER, RequestFailed, exchange
 
 DEADLINE_SECONDS = 10.0
 MAX_ID_LENGTH = 200

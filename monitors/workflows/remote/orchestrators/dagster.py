@@ -4,7 +4,7 @@ from typing import Any
 
 import orjson
 
-from driftline.common.outbound.transport import RequestFailed
+from driftline.base.outbound.transport import RequestFailed
 from monitors.workflows.remote.orchestrators.base import (
     ExternalState,
     Option,

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import orjson
 
-from driftline.common.outbound.transport import RequestFailed
+from driftline.base.outbound.transport import RequestFailed
 from monitors.workflows.remote.orchestrators.base import Option, Orchestrator, Order, Pipeline
 from monitors.workflows.remote.orchestrators.calls import bearer, call
 

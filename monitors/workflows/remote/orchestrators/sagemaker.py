@@ -11,8 +11,8 @@ from urllib.parse import urlsplit
 
 import orjson
 
-from driftline.common.clock import now
-from driftline.common.outbound.transport import RequestFailed
+from driftline.base.clock import now
+from driftline.base.outbound.transport import RequestFailed
 from monitors.workflows.remote.orchestrators.aws_signature import AccessKey, authorization
 from monitors.workflows.remote.orchestrators.base import (
     ExternalState,

@@ -10,8 +10,8 @@ from datetime import UTC
 import orjson
 from standardwebhooks import Webhook
 
-from driftline.common.clock import now
-from driftline.common.outbound.transport import RequestFailed
+from driftline.base.clock import now
+from driftline.base.outbound.transport import RequestFailed
 from monitors.workflows.remote.orchestrators.base import Orchestrator, Order, Pipeline
 from monitors.workflows.remote.orchestrators.calls import send
 

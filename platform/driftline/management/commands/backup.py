@@ -5,8 +5,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from driftline.backup.making import NotMade, make_backup
-from driftline.common.byte_sizes import format_bytes
+from driftline.base.byte_sizes import format_bytes
+from driftline.operations.backup.making import NotMade, make_backup
 
 
 class Command(BaseCommand):

@@ -5,7 +5,7 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand
 
-from driftline.accounts.bootstrap import bootstrap_home
+from driftline.sign_in.bootstrap import bootstrap_home
 
 
 class Command(BaseCommand):

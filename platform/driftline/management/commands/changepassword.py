@@ -2,7 +2,7 @@ from typing import Any
 
 from django.contrib.auth.management.commands import changepassword
 
-from driftline.accounts.services import record_audit
+from driftline.base.accounts.services import record_audit
 
 
 class Command(changepassword.Command):

@@ -3,7 +3,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from driftline.invariants import check_all
+from driftline.operations.invariants import check_all
 
 
 class Command(BaseCommand):

@@ -2,29 +2,24 @@ import argparse
 import signal
 import threading
 from collections.abc import Callable, Iterable
+from itertools import chain
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import InterfaceError, OperationalError, close_old_connections, connection, connections
 
-from driftline.accounts.audit_export.sending import exports_to_send, send_export
-from driftline.accounts.models import AuditReceiver
-from driftline.common.forked_workers import ForkedWorkers
-from driftline.common.priority import lower_priority
-from inference.prediction_log.sources.adapters import import_adapter
-from inference.prediction_log.sources.beat import Beat
-from inference.prediction_log.sources.consuming import SourceConsumption
+from driftline.base.accounts.models import AuditReceiver
+from driftline.base.feature import FeatureConsumer, features
+from driftline.base.processes.forked_workers import ForkedWorkers
+from driftline.base.processes.priority import lower_priority
+from driftline.operations.audit_export.sending import exports_to_send, send_export
 from inference.prediction_log.sources.models import Source
-from inference.prediction_log.sources.selectors import MAX_SOURCES_READ, read_elsewhere, sources_to_read
-from monitors.sinks.selectors import MAX_SINKS_SENT, sinks_to_send
+from inference.prediction_log.sources.reading.adapters import import_adapter
+from inference.prediction_log.sources.reading.consuming import SourceConsumption
 
 NICENESS = 2  # to the serving processes, beside which it is started
 LOOK_SECONDS = 2.0
 MAX_PROCESSES = 64
-NOT_READ = (
-    f"This process reads {MAX_SOURCES_READ} sources, as many as it may. "
-    "Run `manage.py consume --source` with the name of this one."
-)
 
 
 class Command(BaseCommand):
@@ -114,32 +109,33 @@ def _exists(source: Source) -> bool:
 
 
 def _read_all(stop: threading.Event) -> None:
-    """Read the sources that are to be read, as many as this process may, and send to sinks and audit receivers.
+    """Keep threads for what features read and send, as many as this process may, and for receivers of the audit trail.
 
     Returns once it is stopped or cannot go on.
     """
-    reading = _Threads(_read_in_thread, stop, MAX_SOURCES_READ)
-    sending = _Threads(_send_in_thread, stop, MAX_SINKS_SENT)
-    auditing = _Threads(_send_audit_in_thread, stop, len(AuditReceiver))
-    unread = _UnreadSources()
+    consumers = [*chain.from_iterable(feature.consumers for feature in features()), _AUDIT]
+    threads = [(one, _Threads(one.work, stop, one.max_threads)) for one in consumers]
     try:
         while not stop.wait(LOOK_SECONDS):
             try:
-                unread.update(reading.start(sources_to_read().values_list("pk", flat=True)))
-                sending.start(sinks_to_send().values_list("pk", flat=True))
-                auditing.start(exports_to_send().values_list("pk", flat=True))
+                for one, kept in threads:
+                    one.note_unserved(kept.start(one.wanted()))
             except (OperationalError, InterfaceError):
                 close_old_connections()
     finally:
         stop.set()  # also where a thread could not be started: whoever started this process starts it again
-        unread.update(set())
-        reading.end()
-        sending.end()
-        auditing.end()
+        for one, kept in threads:
+            one.note_unserved(set())
+            kept.end()
+
+
+_AUDIT = FeatureConsumer(
+    lambda: exports_to_send().values_list("pk", flat=True), send_export, len(AuditReceiver)
+)
 
 
 class _Threads:
-    """A thread for each source or sink that this process has, up to so many."""
+    """A thread for each row that this process works on, up to so many."""
 
     def __init__(
         self, work: Callable[[int, threading.Event], None], stop: threading.Event, max_threads: int
@@ -157,51 +153,18 @@ class _Threads:
             if len(self._threads) >= self._max_threads:
                 without.add(pk)
                 continue
-            thread = threading.Thread(target=self._work, args=(pk, self._stop))
+            thread = threading.Thread(target=self._run, args=(pk,))
             thread.start()
             self._threads[pk] = thread
         return without
+
+    def _run(self, pk: int) -> None:
+        try:
+            self._work(pk, self._stop)
+        finally:
+            connection.close()
 
     def end(self) -> None:
         """Wait for the threads."""
         for thread in self._threads.values():
             thread.join()
-
-
-class _UnreadSources:
-    """A row for each source that no process reads, which says why."""
-
-    def __init__(self) -> None:
-        self._beats: dict[int, Beat] = {}
-
-    def update(self, unread: set[int]) -> None:
-        """Renew the rows of these, and end those of others."""
-        for source_id in set(self._beats) - unread:
-            self._beats.pop(source_id).end()
-        for source_id in unread - set(read_elsewhere(unread)):
-            beat = self._beats.setdefault(source_id, Beat(source_id))
-            if beat.is_due():
-                beat.renew("waiting", NOT_READ)
-
-
-def _read_in_thread(source_id: int, stop: threading.Event) -> None:
-    try:
-        SourceConsumption(source_id, stop).run()
-    finally:
-        connection.close()
-
-
-def _send_in_thread(sink_id: int, stop: threading.Event) -> None:
-    from monitors.sinks.sending import SinkSender  # Kafka's library is loaded where it is used
-
-    try:
-        SinkSender(sink_id, stop).run()
-    finally:
-        connection.close()
-
-
-def _send_audit_in_thread(export_id: int, stop: threading.Event) -> None:
-    try:
-        send_export(export_id, stop)
-    finally:
-        connection.close()

@@ -3,8 +3,8 @@ from typing import Any
 from django.contrib.auth.management.commands import createsuperuser
 from django.db.models.signals import post_save
 
-from driftline.accounts.models import User
-from driftline.accounts.services import record_audit
+from driftline.base.accounts.models import User
+from driftline.base.accounts.services import record_audit
 
 
 class Command(createsuperuser.Command):

@@ -10,7 +10,6 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandParser
 from django.db import connection
 
-from driftline.accounts.bootstrap import PROJECT, working_credentials
 from driftline.demo.api_client import Api
 from driftline.demo.claims import Claims
 from driftline.demo.flights import Flights
@@ -20,7 +19,8 @@ from driftline.demo.story import DemoStory, StorySetting
 from driftline.demo.traffic import Traffic
 from driftline.demo.visits import Visits
 from driftline.demo.wire import RequestSender
-from driftline.services.demos import DEMOS
+from driftline.operations.services.demos import DEMOS
+from driftline.sign_in.bootstrap import PROJECT, working_credentials
 
 HOST = "127.0.0.1"
 STORIES: dict[str, type[Visits] | type[Claims] | type[Flights]] = {

@@ -7,7 +7,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
 from driftline_agent.errors import AgentError
-from driftline_agent.server_client import check_url, is_nats
+from driftline_agent.server.server_client import check_url, is_nats
 
 if TYPE_CHECKING:
     from inference.edge.nats_gateway import DeviceGateway, NatsServer

@@ -6,8 +6,10 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError
 
-from driftline.capacity.figures import largest_models, read_capacity
-from driftline.capacity.wording import (
+from driftline.base.byte_sizes import format_bytes
+from driftline.base.clock import now
+from driftline.operations.capacity.figures import largest_models, read_capacity
+from driftline.operations.capacity.wording import (
     NOT_SEEN,
     describe_disk,
     describe_growth,
@@ -15,10 +17,8 @@ from driftline.capacity.wording import (
     describe_rows,
     describe_size,
 )
-from driftline.common.byte_sizes import format_bytes
-from driftline.common.clock import now
-from driftline.services.diagnosis import diagnose
-from driftline.services.paths import home_paths
+from driftline.operations.services.diagnosis import diagnose
+from driftline.operations.services.paths import home_paths
 
 
 class Command(BaseCommand):

@@ -6,8 +6,8 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from driftline.services.ownership import current_owner
-from driftline.services.paths import home_paths
+from driftline.operations.services.ownership import current_owner
+from driftline.operations.services.paths import home_paths
 
 PATIENCE_SECONDS = 180.0  # longer than every process together may take
 

@@ -5,8 +5,8 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand
 
-from driftline.common.priority import lower_priority
-from inference.prediction_log.erasure.spool import overwrite_until
+from driftline.base.processes.priority import lower_priority
+from inference.prediction_log.erasure.places.spool import overwrite_until
 from inference.prediction_log.ingest.drain import drain_until
 
 NICENESS = 2  # to the serving processes, beside which it is started
@@ -24,7 +24,7 @@ class Command(BaseCommand):
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: stop.set())
         if settings.HAS_PAGES:  # else this is a serving host, which takes no jobs
-            from monitors.alerts.job_callbacks import hand_over_until
+            from monitors.alerts.sending.job_callbacks import hand_over_until
 
             threading.Thread(target=hand_over_until, args=(settings.HOME, stop), daemon=True).start()
         if settings.HOST_TOKEN:  # erasures on the main server cannot reach this disk

@@ -3,7 +3,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand
 
-from driftline.common.clock import now
+from driftline.base.clock import now
 from inference.prediction_log.labels.folding import fold_labels
 from inference.prediction_log.retention.expiry import (
     delete_expired_day,

@@ -4,8 +4,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from driftline.backup.expiring import NotExpired, expire_log
-from driftline.common.byte_sizes import format_bytes
+from driftline.base.byte_sizes import format_bytes
+from driftline.operations.backup.expiring import NotExpired, expire_log
 
 
 class Command(BaseCommand):

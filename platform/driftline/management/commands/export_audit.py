@@ -4,18 +4,18 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db.models import Max
 
-from driftline.accounts.audit_export.configured import configured_receivers
-from driftline.accounts.audit_export.receivers import NotReceived, SendsRecords
-from driftline.accounts.audit_export.selectors import export_statuses
-from driftline.accounts.audit_export.sending import (
+from driftline.base.accounts.models import AuditEntry, AuditReceiver
+from driftline.base.clock import now
+from driftline.operations.audit_export.configured import configured_receivers
+from driftline.operations.audit_export.receivers import NotReceived, SendsRecords
+from driftline.operations.audit_export.selectors import export_statuses
+from driftline.operations.audit_export.sending import (
     AuditSender,
     ExportLease,
     claim_export,
     continue_after,
     exports_to_send,
 )
-from driftline.accounts.models import AuditEntry, AuditReceiver
-from driftline.common.clock import now
 
 
 class Command(BaseCommand):

@@ -3,8 +3,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from driftline.common.durable_files import replacing
-from driftline.common.errors import Problem
+from driftline.base.durable_files import replacing
+from driftline.base.errors import Problem
 from driftline.management.import_command import add_model_arguments, find_model, keep_memory_small
 from driftline.management.moments import read_moment
 from inference.prediction_log.models import PredictionRole

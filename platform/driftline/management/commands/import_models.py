@@ -5,13 +5,13 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from driftline.accounts.models import Project
+from driftline.base.accounts.models import Project
 from inference.registry.importers.layouts import READERS, read_folder
 from inference.registry.importers.planning import PlannedModel, plan_model, with_classes
 from inference.registry.importers.registering import Registered, find_model, foresee, register
 from inference.registry.importers.source_model import MigrationRefused, SourceModel
 from inference.registry.models import ModelTask
-from inference.registry.plan_uptake import await_uptake
+from inference.registry.plan.plan_uptake import await_uptake
 
 _ACTOR = "command line"
 _COLUMN = 34

@@ -4,12 +4,12 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from driftline.accounts.services import record_audit
-from driftline.common.clock import now
-from driftline.common.durable_files import write_file
-from driftline.common.errors import Problem
-from driftline.common.extras import PDF, describe_missing
-from driftline.common.periods import Period
+from driftline.base.accounts.services import record_audit
+from driftline.base.clock import now
+from driftline.base.durable_files import write_file
+from driftline.base.errors import Problem
+from driftline.base.extras import PDF, describe_missing
+from driftline.base.periods import Period
 from driftline.management.import_command import add_model_arguments, find_model
 from driftline.management.moments import read_moment
 from monitors.reports.evidence.pack import make_pack

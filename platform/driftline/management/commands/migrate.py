@@ -4,7 +4,7 @@ from django.core.management.base import CommandError
 from django.core.management.commands.migrate import Command as DjangoCommand
 from django.db import DEFAULT_DB_ALIAS
 
-from driftline.upgrade.pending import read_refused
+from driftline.operations.upgrade.pending import read_refused
 
 
 class Command(DjangoCommand):

@@ -3,9 +3,9 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from driftline.accounts.models import Project
-from driftline.accounts.quotas import quotas_of, set_quotas
-from driftline.common.errors import Problem
+from driftline.base.accounts.models import Project
+from driftline.base.accounts.quotas import quotas_of, set_quotas
+from driftline.base.errors import Problem
 
 _MEANINGS = {
     "max_models": "models that the project may have, with archived ones",

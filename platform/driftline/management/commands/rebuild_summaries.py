@@ -4,8 +4,8 @@ from django.core.management.base import BaseCommand, CommandParser
 from django.db import transaction
 from django.db.models import Q
 
-from driftline.accounts.services import record_audit
-from driftline.common.periods import rfc3339
+from driftline.base.accounts.services import record_audit
+from driftline.base.periods import rfc3339
 from driftline.management.import_command import add_model_arguments, find_model
 from driftline.management.moments import read_moment
 from monitors.summaries.services import rebuild_model

@@ -4,8 +4,8 @@ from allauth.mfa.models import Authenticator
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import transaction
 
-from driftline.accounts.models import User
-from driftline.accounts.services import record_audit
+from driftline.base.accounts.models import User
+from driftline.base.accounts.services import record_audit
 
 
 class Command(BaseCommand):

@@ -4,8 +4,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from driftline.backup.restoring import NotRestored, restore_backup
-from driftline.common.clock import now
+from driftline.base.clock import now
+from driftline.operations.backup.restoring import NotRestored, restore_backup
 
 
 class Command(BaseCommand):

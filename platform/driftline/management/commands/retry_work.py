@@ -2,9 +2,9 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from driftline import given_up
-from driftline.common.errors import Problem
-from driftline.given_up import Piece
+from driftline.base.errors import Problem
+from driftline.operations import given_up
+from driftline.operations.given_up import Piece
 
 
 class Command(BaseCommand):

@@ -5,9 +5,9 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from driftline.common.clock import now
-from driftline.common.errors import Problem
-from driftline.key_rotation import (
+from driftline.base.clock import now
+from driftline.base.errors import Problem
+from driftline.operations.key_rotation import (
     Resealing,
     count_secrets,
     rotate_edge_key,
@@ -18,8 +18,8 @@ from driftline.key_rotation import (
 from inference.edge.pinned_keys import devices_behind
 from inference.prediction_log.models import LogKey
 from inference.registry.models import Version
-from monitors.alerts.channel_services import SECRET_OVERLAP, rotate_secret
 from monitors.alerts.models import Channel
+from monitors.alerts.sending.channel_services import SECRET_OVERLAP, rotate_secret
 from monitors.workflows.mlflow.models import MlflowConnection
 from monitors.workflows.mlflow.services import SECRET_OVERLAP as WEBHOOK_OVERLAP
 from monitors.workflows.mlflow.services import rotate_webhook_secret

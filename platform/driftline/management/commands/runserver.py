@@ -3,7 +3,7 @@ from typing import Any
 from django.contrib.staticfiles.management.commands.runserver import Command as DjangoCommand
 from django.core.management.base import CommandError
 
-from driftline.services.listening import is_loopback
+from driftline.operations.services.listening import is_loopback
 
 
 class Command(DjangoCommand):

@@ -3,16 +3,16 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from driftline.accounts.directory.tokens import (
+from driftline.base.accounts.models import DirectoryToken
+from driftline.base.clock import now
+from driftline.base.errors import Problem
+from driftline.management.token_options import NETWORKS, add_overlap, describe_end, split_networks
+from driftline.sign_in.directory.tokens import (
     allow_directory_token,
     create_directory_token,
     revoke_directory_token,
     rotate_directory_token,
 )
-from driftline.accounts.models import DirectoryToken
-from driftline.common.clock import now
-from driftline.common.errors import Problem
-from driftline.management.token_options import NETWORKS, add_overlap, describe_end, split_networks
 
 
 class Command(BaseCommand):

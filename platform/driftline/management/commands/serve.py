@@ -7,11 +7,11 @@ from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 from django.db import connections
 
-from driftline.backup.mark import describe_mark
-from driftline.common.outbound.targets import outbound_rules
-from driftline.common.ports import grpc_port_beside
-from driftline.observability.trace_settings import trace_options
-from driftline.services.listening import UnableToListen, check_listening, server_certificate
+from driftline.base.http.ports import grpc_port_beside
+from driftline.base.outbound.targets import outbound_rules
+from driftline.operations.backup.mark import describe_mark
+from driftline.operations.observability.trace_settings import trace_options
+from driftline.operations.services.listening import UnableToListen, check_listening, server_certificate
 from inference.hosts.joining import join
 from inference.runtime.isolated.limits import IsolationLimits
 from inference.runtime.machine_memory import half_of_memory
@@ -80,7 +80,7 @@ class Command(BaseCommand):
             self._join(options["join"], only)
             side_commands.append(("follow_plan", options["join"]))
         elif only != "inference":
-            from inference.registry.publishing import publish  # loads ONNX
+            from inference.registry.plan.publishing import publish  # loads ONNX
 
             publish()  # an inference server starts from the plan file alone, with the database down
         connections.close_all()

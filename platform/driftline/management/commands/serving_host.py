@@ -4,8 +4,8 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from driftline.common.clock import now
-from driftline.common.errors import Problem
+from driftline.base.clock import now
+from driftline.base.errors import Problem
 from inference.hosts.models import ServingHost
 from inference.hosts.services import add_host, revoke_host
 

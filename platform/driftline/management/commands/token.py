@@ -3,16 +3,16 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from driftline.accounts.models import ApiToken, Project
-from driftline.accounts.scopes import Scope
-from driftline.accounts.services import (
+from driftline.base.accounts.access.scopes import Scope
+from driftline.base.accounts.models import ApiToken, Project
+from driftline.base.accounts.services import (
     allow_networks,
     create_token,
     limit_token,
     rotate_token,
 )
-from driftline.common.clock import now
-from driftline.common.errors import Problem
+from driftline.base.clock import now
+from driftline.base.errors import Problem
 from driftline.management.token_options import NETWORKS, add_overlap, describe_end, split_networks
 
 

@@ -9,19 +9,19 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import connection
 
-from driftline.accounts.bootstrap import PROJECT, Credentials, working_credentials
-from driftline.backup.mark import describe_mark
-from driftline.common.ports import grpc_port_beside
-from driftline.services.children import Installation, stages
-from driftline.services.demos import DEMOS
-from driftline.services.listening import UnableToListen, check_listening
-from driftline.services.ownership import AlreadyRunning, Owner, own
-from driftline.services.paths import UnsafeSocketFolder, create_folders, home_paths
-from driftline.services.postgres import NoPostgres, WrongPostgresVersion
-from driftline.services.processes import ChildNotStarted
-from driftline.services.supervisor import Supervisor, signals_taken
-from driftline.services.valkey import NoValkey
+from driftline.base.http.ports import grpc_port_beside
+from driftline.operations.backup.mark import describe_mark
+from driftline.operations.services.children import Installation, stages
+from driftline.operations.services.demos import DEMOS
+from driftline.operations.services.listening import UnableToListen, check_listening
+from driftline.operations.services.ownership import AlreadyRunning, Owner, own
+from driftline.operations.services.paths import UnsafeSocketFolder, create_folders, home_paths
+from driftline.operations.services.postgres import NoPostgres, WrongPostgresVersion
+from driftline.operations.services.processes import ChildNotStarted
+from driftline.operations.services.supervisor import Supervisor, signals_taken
+from driftline.operations.services.valkey import NoValkey
 from driftline.settings import environment as env
+from driftline.sign_in.bootstrap import PROJECT, Credentials, working_credentials
 
 NO_TOKEN = (
     "the first one is not valid here any more; "

@@ -6,12 +6,12 @@ from typing import Any
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 
-from driftline.backup.home_files import BACKUPS
-from driftline.common.clock import now
-from driftline.services.ownership import Owner, current_owner
-from driftline.services.paths import HomePaths, home_paths
-from driftline.upgrade.pending import count_migrations
-from driftline.upgrade.upgrading import NotUpgraded, UpgradeReport, ready_to_upgrade, upgrade
+from driftline.base.clock import now
+from driftline.operations.backup.home_files import BACKUPS
+from driftline.operations.services.ownership import Owner, current_owner
+from driftline.operations.services.paths import HomePaths, home_paths
+from driftline.operations.upgrade.pending import count_migrations
+from driftline.operations.upgrade.upgrading import NotUpgraded, UpgradeReport, ready_to_upgrade, upgrade
 
 NOTHING = "Nothing is to be applied: the database is of this release."
 

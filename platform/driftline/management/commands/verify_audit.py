@@ -5,7 +5,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import transaction
 
-from driftline.accounts.audit_chain import (
+from driftline.base.accounts.audit.chain import (
     FIRST_HASH,
     ChainHead,
     check_chain,
@@ -13,7 +13,7 @@ from driftline.accounts.audit_chain import (
     seal_entries,
     write_anchor,
 )
-from driftline.accounts.services import record_audit
+from driftline.base.accounts.services import record_audit
 
 
 class Command(BaseCommand):

@@ -3,7 +3,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from driftline.documentation.reference import TABLES, NoPlaceForTable, write_table
+from driftline.management.reference import TABLES, NoPlaceForTable, write_table
 from driftline.settings.environment import CHECKOUT
 
 

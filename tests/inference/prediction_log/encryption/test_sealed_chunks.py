@@ -12,12 +12,12 @@ import pytest
 from django.core.management import call_command
 from django.db import connection
 
-from driftline.accounts.models import Project
-from driftline.common.clock import now
-from driftline.invariants import check_all
-from driftline.services.diagnosis import diagnose
-from driftline.services.paths import home_paths
-from driftline.settings.home_keys import key_of_home
+from driftline.base.accounts.models import Project
+from driftline.base.clock import now
+from driftline.base.keys.home_keys import key_of_home
+from driftline.operations.invariants import check_all
+from driftline.operations.services.diagnosis import diagnose
+from driftline.operations.services.paths import home_paths
 from inference.prediction_log.encryption import sealed_chunks
 from inference.prediction_log.encryption.sealed_chunks import (
     LogUnreadable,

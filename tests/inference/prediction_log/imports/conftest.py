@@ -3,7 +3,7 @@ from typing import Any
 
 import pytest
 
-from driftline.accounts.models import Project
+from driftline.base.accounts.models import Project
 from inference.registry.models import Model
 from tests.worlds.approvals import make_model
 

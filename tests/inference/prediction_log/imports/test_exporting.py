@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 from django.core.management import call_command
 
-from driftline.accounts.models import AuditEntry, Project
+from driftline.base.accounts.models import AuditEntry, Project
 from inference.prediction_log.queries import exports
 from inference.prediction_log.queries.exports import Wanted
 from inference.prediction_log.storage import partitions

@@ -13,14 +13,15 @@ from django.core.management import call_command
 from django.core.management.base import CommandError
 from django.db import connection
 
-from driftline.common.attempts import MAX_ATTEMPTS
-from driftline.common.lease import LeaseLost
-from driftline.common.leased_work import claim
-from driftline.services.children import MANAGE
+from driftline.base.work.attempts import MAX_ATTEMPTS
+from driftline.base.work.lease import LeaseLost
+from driftline.base.work.leased_work import claim
+from driftline.operations.services.children import MANAGE
 from inference.prediction_log.imports import bad_rows as bad_rows_module
-from inference.prediction_log.imports import csv_source, parquet_source, services
+from inference.prediction_log.imports import services
 from inference.prediction_log.imports.lease import BeingWorkedOn, leased
 from inference.prediction_log.imports.models import Import
+from inference.prediction_log.imports.reading import csv_source, parquet_source
 from inference.prediction_log.models import PredictionRow
 from inference.registry.models import Model
 from tests.embedded import subprocess_environment

@@ -10,14 +10,14 @@ import pyarrow.parquet as pq
 import pytest
 from django.db import connection
 
-from driftline.common.advisory_locks import AdvisoryLock
-from driftline.common.clock import now
-from driftline.common.errors import Problem
-from driftline.invariants import check_all
-from inference.prediction_log.imports import csv_source
+from driftline.base.clock import now
+from driftline.base.errors import Problem
+from driftline.base.work.advisory_locks import AdvisoryLock
+from driftline.operations.invariants import check_all
 from inference.prediction_log.imports.engine import bounded_memory
 from inference.prediction_log.imports.models import Import
-from inference.prediction_log.imports.source import UnreadableFile
+from inference.prediction_log.imports.reading import csv_source
+from inference.prediction_log.imports.reading.source import UnreadableFile
 from inference.prediction_log.ingest.store import log_predictions
 from inference.prediction_log.labels import services as label_log
 from inference.prediction_log.models import Label, PredictionRow
@@ -25,7 +25,7 @@ from inference.prediction_log.queries.selectors import frame_of, prediction
 from inference.prediction_log.rows.sent_columns import PredictionBatch, columns_of
 from inference.prediction_log.rows.sent_items import SentPrediction
 from inference.prediction_log.sources.objects.parquet_rows import read_parquet
-from inference.registry.datasets import store_reference
+from inference.registry.files.datasets import store_reference
 from inference.registry.models import Model
 from tests.inference.prediction_log.imports.files import bad_rows, csv_file, imported, parquet_file, row
 from tests.worlds.approvals import DAY

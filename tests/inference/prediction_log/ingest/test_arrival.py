@@ -11,9 +11,9 @@ import pyarrow as pa
 import pytest
 from django.db import OperationalError, connection, transaction
 
-from driftline.accounts.models import Project
-from driftline.common.ids import new_id
-from driftline.invariants import check_all
+from driftline.base.accounts.models import Project
+from driftline.base.ids import new_id
+from driftline.operations.invariants import check_all
 from inference.prediction_log.ingest import arrival, store
 from inference.prediction_log.labels import targets as label_targets
 from inference.prediction_log.models import Label, PredictionChunk, PredictionRow
@@ -25,7 +25,7 @@ from inference.prediction_log.storage import packed_search, partitions
 from inference.prediction_log.tasks import expire
 from inference.registry.models import Model
 from inference.registry.services import update_model
-from monitors.metrics.models import MetricPoint
+from monitors.metrics.store.models import MetricPoint
 from tests.inference.prediction_log.ingest.late_rows import in_thread, label_late
 from tests.inference.prediction_log.storage.aging import grow_old, pack_all
 from tests.worlds.approvals import DAY, log, make_model, rows_of_a_day, send, work

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from driftline.common.errors import Problem
+from driftline.base.errors import Problem
 from inference.prediction_log.ingest import numeric_bodies, parsing
 from inference.prediction_log.ingest.parsing import parse_labels, parse_predictions
 from inference.prediction_log.items import ItemFault
@@ -151,6 +151,13 @@ def test_a_key_of_many_given_twice_is_found_among_the_same_numbers() -> None:
         read(body.replace(b'"y":299', b'"y":299,"x":3'))
 
     assert refused.value.code == "duplicate_key"
+
+
+def test_a_name_that_is_not_utf_8_is_refused_among_many_numbers() -> None:
+    items = [one(id=str(place), features={"name": 1.5}) for place in range(300)]
+
+    with pytest.raises(Problem, match="not UTF-8"):
+        read(orjson.dumps({"predictions": items}).replace(b'"name"', b'"n\x80me"'))
 
 
 @pytest.mark.slow

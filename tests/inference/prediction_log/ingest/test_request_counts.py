@@ -6,8 +6,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from driftline.accounts.models import ApiToken, Project
-from driftline.accounts.services import create_token
+from driftline.base.accounts.models import ApiToken, Project
+from driftline.base.accounts.services import create_token
 from inference.prediction_log.ingest.drain import drain_once
 from inference.prediction_log.models import RequestCount, RequestWait, SpoolCursor
 from inference.prediction_log.spool.record import EndedRequests, RequestCounts, WaitedRequests, encode_record

@@ -2,9 +2,9 @@
 
 import pytest
 
-from driftline.accounts.models import Project
-from driftline.common.errors import Problem
-from driftline.common.rate_budget import SAVED_SECONDS
+from driftline.base.accounts.models import Project
+from driftline.base.errors import Problem
+from driftline.base.http.rate_budget import SAVED_SECONDS
 from inference.prediction_log.ingest.row_budget import RowBudget
 
 ONE = Project(pk=1)

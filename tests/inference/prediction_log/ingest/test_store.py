@@ -7,8 +7,8 @@ import pytest
 from django.db import connection, transaction
 from django.utils import timezone
 
-from driftline.accounts.models import Project
-from driftline.common.errors import Problem
+from driftline.base.accounts.models import Project
+from driftline.base.errors import Problem
 from inference.prediction_log.ingest.store import _commit_requests, _find_versions, _Request
 from inference.prediction_log.labels import services as labels
 from inference.prediction_log.queries.selectors import prediction

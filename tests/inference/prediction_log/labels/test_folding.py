@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 from django.core.management import call_command
 
-from driftline.accounts.models import Project
-from driftline.invariants import check_all
+from driftline.base.accounts.models import Project
+from driftline.operations.invariants import check_all
 from inference.prediction_log.ingest import arrival
 from inference.prediction_log.items import LabelItem
 from inference.prediction_log.labels import folding as label_folding

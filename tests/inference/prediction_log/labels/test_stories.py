@@ -2,7 +2,7 @@
 
 import pytest
 
-from driftline.invariants import check_all
+from driftline.operations.invariants import check_all
 from inference.prediction_log.models import Label
 from tests.worlds.label_stories import STEPS, Story, begin_story
 

@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from driftline.accounts.models import Project
-from driftline.common.clock import now
+from driftline.base.accounts.models import Project
+from driftline.base.clock import now
 from inference.prediction_log.ingest import arrival
 from inference.prediction_log.lake.days import files_to_write
-from inference.prediction_log.lake.folder import LakeFolder
 from inference.prediction_log.lake.models import Lake, LakeFile
 from inference.prediction_log.lake.services import set_lake
 from inference.prediction_log.lake.settings import LakeSettings
+from inference.prediction_log.lake.stores.folder import LakeFolder
 from inference.prediction_log.lake.writing import write_lake_file
 from inference.registry.models import Model
 from tests.worlds.approvals import make_model

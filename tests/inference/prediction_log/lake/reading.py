@@ -5,7 +5,7 @@ from typing import Any
 
 import duckdb
 
-from inference.prediction_log.lake.marker import MARKER
+from inference.prediction_log.lake.stores.marker import MARKER
 
 
 def query(folder: Path, sql: str) -> list[tuple[Any, ...]]:

@@ -10,18 +10,18 @@ import pyarrow.parquet as pq
 import pytest
 from msgspec.structs import replace
 
-from driftline.accounts.models import Project
-from inference.prediction_log.erasure import spool
+from driftline.base.accounts.models import Project
 from inference.prediction_log.erasure.models import Erasure
+from inference.prediction_log.erasure.places import spool
 from inference.prediction_log.erasure.services import request_erasure, resume_erasure
-from inference.prediction_log.lake import bucket as lake_bucket
-from inference.prediction_log.lake.bucket import LakeBucket
-from inference.prediction_log.lake.marker import MARKER
 from inference.prediction_log.lake.models import Lake, LakeFile
 from inference.prediction_log.lake.services import set_lake
 from inference.prediction_log.lake.settings import LakeSettings
-from inference.prediction_log.sources.messages import AdapterFailed
+from inference.prediction_log.lake.stores import bucket as lake_bucket
+from inference.prediction_log.lake.stores.bucket import LakeBucket
+from inference.prediction_log.lake.stores.marker import MARKER
 from inference.prediction_log.sources.objects import remote_store
+from inference.prediction_log.sources.reading.messages import AdapterFailed
 from inference.registry.models import Model
 from tests.inference.prediction_log.lake.conftest import let_time_pass, write_due
 from tests.inference.prediction_log.sources.objects.bucket_server import BucketServer, bucket_server

@@ -9,14 +9,15 @@ import pytest
 from django.db import connection
 from msgspec.structs import replace
 
-from driftline.accounts.models import Project
-from inference.prediction_log.erasure import services, spool
+from driftline.base.accounts.models import Project
+from inference.prediction_log.erasure import services
 from inference.prediction_log.erasure.models import Erasure
+from inference.prediction_log.erasure.places import spool
 from inference.prediction_log.erasure.services import request_erasure
 from inference.prediction_log.erasure.work import SliceOver, Work
 from inference.prediction_log.lake import parts
-from inference.prediction_log.lake.folder import LakeFolder
 from inference.prediction_log.lake.models import Lake, LakeFile
+from inference.prediction_log.lake.stores.folder import LakeFolder
 from inference.prediction_log.rows.sent_items import SentPrediction
 from inference.prediction_log.tasks import expire
 from inference.registry.models import Model

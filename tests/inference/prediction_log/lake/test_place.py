@@ -8,15 +8,16 @@ from typing import Any
 import pytest
 from django.db import connection
 
-from driftline.accounts.models import Project
-from inference.prediction_log.erasure import services, spool
+from driftline.base.accounts.models import Project
+from inference.prediction_log.erasure import services
 from inference.prediction_log.erasure.models import Erasure
+from inference.prediction_log.erasure.places import spool
 from inference.prediction_log.erasure.services import request_erasure
-from inference.prediction_log.lake.folder import LakeFolder
-from inference.prediction_log.lake.marker import MARKER
 from inference.prediction_log.lake.models import Lake, LakeFile
 from inference.prediction_log.lake.services import set_lake, stop_lake
 from inference.prediction_log.lake.settings import LakeSettings
+from inference.prediction_log.lake.stores.folder import LakeFolder
+from inference.prediction_log.lake.stores.marker import MARKER
 from inference.prediction_log.tasks import expire
 from inference.registry.models import Model
 from inference.registry.services import update_model

@@ -10,8 +10,8 @@ from django.core.management import call_command
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from driftline.accounts.models import Project
-from driftline.common.clock import now
+from driftline.base.accounts.models import Project
+from driftline.base.clock import now
 from inference.prediction_log.ingest import arrival
 from inference.prediction_log.lake import parts
 from inference.prediction_log.lake.models import Lake, LakeFile

@@ -14,28 +14,28 @@ from django.db import connection, transaction
 from django.test.utils import CaptureQueriesContext
 from msgspec.structs import replace
 
-from driftline.accounts.models import Project
-from driftline.common.attempts import MAX_ATTEMPTS
-from driftline.common.clock import now
-from driftline.common.errors import Problem
-from driftline.common.leased_work import TOOK_TOO_LONG
-from driftline.given_up import dismiss, given_up, retry
-from driftline.long_work import run_next
+from driftline.base.accounts.models import Project
+from driftline.base.clock import now
+from driftline.base.errors import Problem
+from driftline.base.work.attempts import MAX_ATTEMPTS
+from driftline.base.work.leased_work import TOOK_TOO_LONG
+from driftline.operations.given_up import dismiss, given_up, retry
+from driftline.operations.long_work import run_next
 from inference.prediction_log.lake import parts, writing
 from inference.prediction_log.lake.days import note_changed_days
-from inference.prediction_log.lake.folder import LakeFolder
 from inference.prediction_log.lake.models import Lake, LakeFile
 from inference.prediction_log.lake.selectors import content_of_model
 from inference.prediction_log.lake.services import set_lake, stop_lake
 from inference.prediction_log.lake.settings import LakeSettings
+from inference.prediction_log.lake.stores.folder import LakeFolder
 from inference.prediction_log.models import PredictionChunk, TouchedPeriod
 from inference.prediction_log.rows.sent_items import SentPrediction
-from inference.prediction_log.sources.messages import AdapterFailed
 from inference.prediction_log.sources.objects import remote_store
+from inference.prediction_log.sources.reading.messages import AdapterFailed
 from inference.registry.models import Model
 from inference.registry.services import update_model
 from monitors.deletion import delete_version
-from monitors.metrics.models import SegmentSearch
+from monitors.metrics.store.models import SegmentSearch
 from monitors.summaries.models import Summary
 from tests.inference.prediction_log.ingest.late_rows import in_thread
 from tests.inference.prediction_log.lake.conftest import (

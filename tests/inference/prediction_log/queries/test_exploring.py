@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from driftline.accounts.models import Project
-from driftline.common.errors import Problem
-from driftline.common.periods import rfc3339
+from driftline.base.accounts.models import Project
+from driftline.base.errors import Problem
+from driftline.base.periods import rfc3339
 from inference.prediction_log.ingest import arrival
 from inference.prediction_log.items import LabelItem
 from inference.prediction_log.models import Label, PredictionChunk

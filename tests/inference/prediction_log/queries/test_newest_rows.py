@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from driftline.accounts.models import Project
-from driftline.common.periods import Period, parse_timestamp, rfc3339, to_us
+from driftline.base.accounts.models import Project
+from driftline.base.periods import Period, parse_timestamp, rfc3339, to_us
 from inference.prediction_log.models import ANSWERING_ROLES
+from inference.prediction_log.queries.frames import LogFrame
 from inference.prediction_log.queries.newest_rows import newest_rows
-from inference.prediction_log.queries.selectors import LogFrame
 from inference.prediction_log.rows.sent_items import SentPrediction
 from inference.registry.models import Model
 from tests.worlds.approvals import DAY, label, log, make_model, rows_of_a_day, truths

@@ -7,9 +7,9 @@ import pytest
 from django.core.management import call_command
 from django.db import connection
 
-from driftline.accounts.models import Project
-from driftline.common.errors import Problem
-from driftline.invariants import check_all
+from driftline.base.accounts.models import Project
+from driftline.base.errors import Problem
+from driftline.operations.invariants import check_all
 from inference.prediction_log.ingest import arrival
 from inference.prediction_log.models import PackedDay, PredictionChunk
 from inference.prediction_log.queries.selectors import frame_of

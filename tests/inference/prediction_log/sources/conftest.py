@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from driftline.accounts.models import Project
+from driftline.base.accounts.models import Project
 from inference.prediction_log.sources.kafka.settings import KafkaSettings
 from inference.prediction_log.sources.mapping import SourceMapping
 from inference.prediction_log.sources.models import Source
-from inference.prediction_log.sources.reader_lease import renewal
+from inference.prediction_log.sources.reading.reader_lease import renewal
 from inference.prediction_log.sources.services import create_source
 from inference.registry.models import Model
 from tests.inference.prediction_log.sources.streams import MemoryStream

@@ -6,11 +6,11 @@ from typing import Any, Self
 
 import orjson
 
-from driftline.common.clock import now
-from driftline.common.periods import rfc3339
-from inference.prediction_log.sources.messages import AdapterFailed, StreamMessage
+from driftline.base.clock import now
+from driftline.base.periods import rfc3339
 from inference.prediction_log.sources.models import Source
-from inference.prediction_log.sources.positions import begin_partition
+from inference.prediction_log.sources.reading.messages import AdapterFailed, StreamMessage
+from inference.prediction_log.sources.reading.positions import begin_partition
 
 BATCH = 4
 

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
-from driftline.accounts.models import Project
+from driftline.base.accounts.models import Project
 from driftline.management.commands import consume
 from inference.prediction_log.sources.models import Source, SourceConsumer
+from inference.prediction_log.sources.reading import threads
 from inference.prediction_log.sources.selectors import sources_to_read, statuses_of
 from inference.prediction_log.sources.services import set_enabled
 from inference.registry.models import Model
@@ -57,12 +58,16 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The sources that a thread is started for; each lives until it is stopped."""
     found: list[int] = []
 
-    def note(source_id: int, stop: threading.Event) -> None:
-        found.append(source_id)
-        stop.wait()
+    class Reading:
+        def __init__(self, source_id: int, stop: threading.Event) -> None:
+            self._source_id, self._stop = source_id, stop
 
-    monkeypatch.setattr(consume, "_read_in_thread", note)
-    monkeypatch.setattr(consume, "MAX_SOURCES_READ", 2)
+        def run(self) -> None:
+            found.append(self._source_id)
+            self._stop.wait()
+
+    monkeypatch.setattr(threads, "SourceConsumption", Reading)
+    monkeypatch.setattr(threads, "MAX_SOURCES_READ", 2)
     return found
 
 
@@ -71,12 +76,13 @@ def test_sources_beyond_those_that_a_process_may_read_say_why_they_wait(
 ) -> None:
     sources = [make_source(name) for name in ("first", "second", "third")]
     stop = threading.Event()
-    reading, unread = consume._Threads(consume._read_in_thread, stop, 2), consume._UnreadSources()
+    (consumer,) = threads.consumers()
+    reading = consume._Threads(consumer.work, stop, consumer.max_threads)
 
-    unread.update(reading.start(source.pk for source in sources))
+    consumer.note_unserved(reading.start(consumer.wanted()))
     statuses = statuses_of(sources)
     stop.set()
-    unread.update(set())
+    consumer.note_unserved(set())
     reading.end()
 
     assert sorted(started) == [sources[0].pk, sources[1].pk]
@@ -91,12 +97,13 @@ def test_a_source_that_another_process_reads_does_not_wait(
     sources = [make_source(name) for name in ("first", "second", "third")]
     SourceConsumer.objects.create(id=uuid.uuid4(), source=sources[2], host="other", state="running")
     stop = threading.Event()
-    reading, unread = consume._Threads(consume._read_in_thread, stop, 2), consume._UnreadSources()
+    (consumer,) = threads.consumers()
+    reading = consume._Threads(consumer.work, stop, consumer.max_threads)
 
-    unread.update(reading.start(source.pk for source in sources))
+    consumer.note_unserved(reading.start(consumer.wanted()))
     status = statuses_of(sources)[sources[2].pk]
     stop.set()
-    unread.update(set())
+    consumer.note_unserved(set())
     reading.end()
 
     assert (status.state, status.error) == ("running", "")

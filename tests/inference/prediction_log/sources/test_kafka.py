@@ -11,19 +11,19 @@ import orjson
 import pytest
 from confluent_kafka import OFFSET_INVALID, Consumer, Producer, TopicPartition
 
-from driftline.common.outbound import addresses
-from driftline.common.outbound.addresses import AddressBlocked
-from driftline.common.process_names import own_name
+from driftline.base.outbound import addresses
+from driftline.base.outbound.addresses import AddressBlocked
+from driftline.base.processes.process_names import own_name
 from inference.prediction_log.models import PredictionRow
-from inference.prediction_log.sources.adapters import sample
-from inference.prediction_log.sources.consuming import SourceConsumption
 from inference.prediction_log.sources.kafka import adapter as kafka_adapter
 from inference.prediction_log.sources.kafka import settings as kafka_settings
 from inference.prediction_log.sources.kafka.adapter import KafkaAdapter
 from inference.prediction_log.sources.kafka.preview import sample_topics
 from inference.prediction_log.sources.kafka.settings import KafkaSettings
-from inference.prediction_log.sources.messages import AdapterFailed, StreamMessage
 from inference.prediction_log.sources.models import Source, SourcePosition
+from inference.prediction_log.sources.reading.adapters import sample
+from inference.prediction_log.sources.reading.consuming import SourceConsumption
+from inference.prediction_log.sources.reading.messages import AdapterFailed, StreamMessage
 from tests.embedded import subprocess_environment
 from tests.inference.prediction_log.sources.conftest import MakeSource
 from tests.inference.prediction_log.sources.streams import prediction
@@ -248,7 +248,7 @@ def test_who_joins_the_group_begins_at_the_table_and_the_other_reads_on_what_it_
 @pytest.fixture
 def dead_reader() -> str:
     """The name of a process of this machine that has ended."""
-    says = "from driftline.common.process_names import own_name; print(own_name())"
+    says = "from driftline.base.processes.process_names import own_name; print(own_name())"
     environment = subprocess_environment()
     return subprocess.check_output([sys.executable, "-c", says], env=environment, text=True).strip()
 

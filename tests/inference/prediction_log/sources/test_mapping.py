@@ -7,9 +7,9 @@ import orjson
 import pytest
 
 from inference.prediction_log.rows.sent_items import Refused
-from inference.prediction_log.sources.envelopes import reader_of
 from inference.prediction_log.sources.mapping import SourceMapping
-from inference.prediction_log.sources.messages import TOPIC_HEADER, StreamMessage
+from inference.prediction_log.sources.reading.envelopes import reader_of
+from inference.prediction_log.sources.reading.messages import TOPIC_HEADER, StreamMessage
 
 MOMENT_US = 1_700_000_000_000_000
 MOMENT = "2023-11-14T22:13:20Z"

@@ -16,14 +16,15 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from hypothesis import given
 from hypothesis import strategies as st
 
-from driftline.common.clock import now
-from driftline.common.errors import Problem
-from driftline.common.secrets_at_rest import decrypt
+from driftline.base.clock import now
+from driftline.base.errors import Problem
+from driftline.base.keys.secrets_at_rest import decrypt
 from inference.prediction_log.models import PredictionRow
 from inference.prediction_log.sources.kafka.settings import KafkaSettings
 from inference.prediction_log.sources.mapping import SourceMapping
-from inference.prediction_log.sources.messages import AdapterFailed, StreamMessage
 from inference.prediction_log.sources.models import DeadLetter, Source
+from inference.prediction_log.sources.reading.messages import AdapterFailed, StreamMessage
+from inference.prediction_log.sources.reading.storing import store_batch
 from inference.prediction_log.sources.registry import avro, client, decoding
 from inference.prediction_log.sources.registry import protobuf as protobuf_values
 from inference.prediction_log.sources.registry.avro import AvroSchema
@@ -34,7 +35,6 @@ from inference.prediction_log.sources.registry.protobuf import ProtobufSchema
 from inference.prediction_log.sources.retrying import retry
 from inference.prediction_log.sources.selectors import dead_letters_of
 from inference.prediction_log.sources.services import create_source, update_source
-from inference.prediction_log.sources.storing import store_batch
 from inference.registry.models import Model
 from tests.inference.prediction_log.sources.registry_server import (
     RegistryServer,

@@ -10,19 +10,19 @@ import orjson
 import pytest
 from django.core.management import call_command
 
-from driftline.common.clock import now
-from driftline.common.secrets_at_rest import decrypt
+from driftline.base.clock import now
+from driftline.base.keys.secrets_at_rest import decrypt
+from driftline.tasks import tidy
 from inference.prediction_log.erasure.models import Erasure
 from inference.prediction_log.erasure.services import request_erasure, resume_erasure
 from inference.prediction_log.models import PredictionRow
-from inference.prediction_log.sources.adapters import registry_secret_of, secret_of, settings_of
 from inference.prediction_log.sources.dead_letters import message_of
-from inference.prediction_log.sources.messages import Fault
 from inference.prediction_log.sources.models import DeadLetter, Source, SourceConsumer
-from inference.prediction_log.sources.positions import begin_partition
+from inference.prediction_log.sources.reading.adapters import registry_secret_of, secret_of, settings_of
+from inference.prediction_log.sources.reading.messages import Fault
+from inference.prediction_log.sources.reading.positions import begin_partition
+from inference.prediction_log.sources.reading.storing import store_batch
 from inference.prediction_log.sources.services import update_source
-from inference.prediction_log.sources.storing import store_batch
-from inference.prediction_log.tasks import expire
 from inference.registry.models import Model
 from tests.inference.prediction_log.sources.conftest import MakeSource
 from tests.inference.prediction_log.sources.streams import MemoryStream, prediction
@@ -90,7 +90,7 @@ def test_the_row_of_a_consumer_that_was_killed_goes_though_no_other_lives(
     seen_at = now() - timedelta(minutes=minutes)
     SourceConsumer.objects.create(id=uuid4(), source=make_source(), host="h 1", seen_at=seen_at)
 
-    expire()
+    tidy()
 
     assert SourceConsumer.objects.count() == left
 
@@ -102,6 +102,6 @@ def test_letters_expire_after_thirty_days(
     store(make_source(), stream, b"{")
     DeadLetter.objects.update(received_at=now() - timedelta(days=days))
 
-    expire()
+    tidy()
 
     assert DeadLetter.objects.count() == left

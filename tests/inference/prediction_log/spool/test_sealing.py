@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from driftline.settings.home_keys import key_of_home
+from driftline.base.keys.home_keys import key_of_home
 from inference.prediction_log.spool.record import decode_record, encode_record
 from inference.prediction_log.spool.sealing import (
     KEY_FILE,

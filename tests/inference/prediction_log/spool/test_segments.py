@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from driftline.settings.home_keys import key_of_home
+from driftline.base.keys.home_keys import key_of_home
 from inference.prediction_log.spool import segments as spool
 from inference.prediction_log.spool.record import (
     ColumnKind,

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
-from driftline.common.work import touch
+from driftline.base.work.work_rows import touch
 from inference.prediction_log.models import PredictionChunk, TouchedPeriod
 from inference.prediction_log.storage.compaction import find_unpacked, pack_next
 from inference.registry.models import Model

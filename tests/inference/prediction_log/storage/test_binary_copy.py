@@ -4,7 +4,7 @@ import pytest
 from django.db import OperationalError, connection
 from django.db.models import TextField, Value
 
-from driftline.accounts.models import Project
+from driftline.base.accounts.models import Project
 from inference.prediction_log.storage import binary_copy
 
 

@@ -11,20 +11,15 @@ import pytest
 from django.db import connection, transaction
 from django.db.models import Sum
 
-from driftline.accounts.models import Project
-from driftline.invariants import check_all
+from driftline.base.accounts.models import Project
+from driftline.operations.invariants import check_all
 from inference.prediction_log.models import PackedDay, PredictionChunk, UnpackedDay
-from inference.prediction_log.queries.selectors import (
-    LogFrame,
-    frame_of,
-    newest_arrival,
-    oldest_event,
-    prediction,
-)
+from inference.prediction_log.queries.frames import LogFrame
+from inference.prediction_log.queries.selectors import frame_of, newest_arrival, oldest_event, prediction
 from inference.prediction_log.storage import compaction, partitions
 from inference.prediction_log.storage.compaction import find_unpacked, pack_next
 from inference.registry.models import Model
-from monitors.metrics.models import MetricPoint
+from monitors.metrics.store.models import MetricPoint
 from tests.inference.prediction_log.storage.aging import grow_old, pack_all, touch_day
 from tests.worlds.approvals import DAY, label, log, make_model, rows_of_a_day, truths, work
 

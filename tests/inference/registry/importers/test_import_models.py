@@ -11,8 +11,8 @@ import pytest
 from django.core.management import call_command
 from django.core.management.base import CommandError
 
-from driftline.accounts.models import Project
-from driftline.accounts.services import create_token
+from driftline.base.accounts.models import Project
+from driftline.base.accounts.services import create_token
 from inference.registry.models import Model
 from tests.inference.onnx_models import constant_classifier, constant_number, summing_model
 from tests.inference.registry.importers.folders import FRAUD_CONFIG, write

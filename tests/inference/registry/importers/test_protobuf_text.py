@@ -55,6 +55,7 @@ class TestReadMessage:
             "a {" * 40,
             "a: 1 }",
             "a: 'x\\xff'",
+            "a: 'x\\:'",
             "{}",
         ],
     )

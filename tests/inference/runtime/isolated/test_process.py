@@ -9,7 +9,7 @@ from contextlib import suppress
 import msgspec
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from inference.runtime.isolated.areas import FIRST_BYTES, MAX_AREA_BYTES, Area, TooLarge, make_memory
@@ -79,6 +79,7 @@ class TestHostileMessages:
 
     @settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
     @given(st.binary(max_size=64), st.binary(max_size=64))
+    @example(b"", b"\x91\x94\xa2\x00\x80")  # headers whose text is not UTF-8
     def test_raise_nothing_unexpected_whatever_their_bytes_are(
         self, hostile: Hostile, message: bytes, answer: bytes
     ) -> None:

@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
 
-from inference.protocol.tensors import NUMPY_TYPES
+from inference.protocol.v2.tensors import NUMPY_TYPES
 from inference.runtime.isolated import areas, slot
 from inference.runtime.isolated.areas import TooLarge
 from inference.runtime.isolated.errors import ModelFailed, ModelProcessFailed, RunAbandoned

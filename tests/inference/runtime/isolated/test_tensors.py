@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays_of
 
-from inference.protocol.tensors import NUMPY_TYPES
+from inference.protocol.v2.tensors import NUMPY_TYPES
 from inference.runtime.isolated.tensors import AreaLayout, BadTensors, TensorHeader, read_array, read_arrays
 from inference.runtime.session import Array
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from driftline.common.outbound.rules import OutboundRules
+from driftline.base.outbound.rules import OutboundRules
 from inference.runtime.remote.session import OPEN_SECONDS, RemoteSession
 from inference.signatures import EndpointSpec, TensorSpec
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from driftline.common.outbound.rules import OutboundRules
+from driftline.base.outbound.rules import OutboundRules
 from inference.protocol.hops import MAX_HOPS
 from inference.runtime.remote.circuit_breaker import FAILURES_TO_OPEN, State
 from inference.runtime.remote.credentials import KEY_FILE, seal_headers

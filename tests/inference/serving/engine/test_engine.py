@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from inference.protocol.dialect import Headers, InferRequest, Target
-from inference.protocol.parameters import NO_FACTS
 from inference.protocol.results import BatchOutputs
-from inference.protocol.tensors import InvalidRequest
+from inference.protocol.v2.parameters import NO_FACTS
+from inference.protocol.v2.tensors import InvalidRequest
 from inference.runtime.session import Array
 from inference.serving.callers import InferenceCaller
 from inference.serving.engine import completion

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from driftline.settings.home_keys import key_of_home
+from driftline.base.keys.home_keys import key_of_home
 from inference.serving.counts.metrics import read_label_key
 from inference.serving.options import EngineOptions, ShadowLimits
 from inference.serving.plan import PlanModel, PlanVersion

@@ -1,6 +1,6 @@
 """Heads that are known need no parser; what only looks like one does."""
 
-from inference.protocol.open_inference import OPEN_INFERENCE
+from inference.protocol.v2.open_inference import OPEN_INFERENCE
 from inference.serving.http.header_cache import MAX_HEAD_BYTES, MAX_HEADS, Head, HeaderCache
 from tests.inference.serving.running import Server, request_bytes, rows_body
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from inference.protocol.parameters import format_time
+from inference.protocol.v2.parameters import format_time
 from inference.serving.http.incoming_body import MAX_BODY_BYTES
 from tests.inference.serving.http.published_models import logged, publish_models
 from tests.inference.serving.running import (

@@ -2,7 +2,7 @@
 
 import time
 
-from driftline.common.ids import new_id
+from driftline.base.ids import new_id
 from inference.serving.jobs.store import (
     Job,
 )

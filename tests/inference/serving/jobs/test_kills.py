@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from driftline.accounts.models import Project
+from driftline.base.accounts.models import Project
 from inference.prediction_log.ingest.drain import drain_once
 from inference.prediction_log.models import PredictionRow
 from inference.registry.models import Model, Version

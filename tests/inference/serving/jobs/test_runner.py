@@ -11,11 +11,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from driftline.common.outbound.rules import OutboundRules
+from driftline.base.outbound.rules import OutboundRules
 from inference.prediction_log.spool.record import LoggedBatch
 from inference.prediction_log.spool.segments import open_spools
-from inference.protocol.open_inference import OPEN_INFERENCE
 from inference.protocol.preferences import Preferences
+from inference.protocol.v2.open_inference import OPEN_INFERENCE
 from inference.serving.callers import InferenceCaller
 from inference.serving.engine.engine import Engine
 from inference.serving.engine.inbound import Inbound

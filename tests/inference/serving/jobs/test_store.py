@@ -11,7 +11,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from driftline.settings.home_keys import key_of_home
+from driftline.base.keys.home_keys import key_of_home
 from inference.prediction_log.spool.sealing import KEY_FILE, KeyMissing
 from inference.serving.jobs.runner import in_turns
 from inference.serving.jobs.store import (

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from driftline.common.errors import Problem
+from driftline.base.errors import Problem
 from monitors.alerts.routing.matchers import Matcher, parse_labels
 from monitors.alerts.routing.parsing import parse_document, parse_length, write_length
 from monitors.alerts.routing.yaml_text import read_tree

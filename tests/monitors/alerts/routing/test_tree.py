@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from driftline.common.yaml_text import write_yaml
+from driftline.base.yaml_text import write_yaml
 from monitors.alerts.routing.document import MAX_BYTES, MAX_ROUTES
 from monitors.alerts.routing.parsing import default_document, parse_document, tree_of_document
 from monitors.alerts.routing.tree import AlertRoute

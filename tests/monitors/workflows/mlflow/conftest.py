@@ -9,8 +9,8 @@ from skl2onnx import to_onnx
 from skl2onnx.common.data_types import FloatTensorType
 from sklearn.linear_model import LogisticRegression
 
-from driftline.accounts.models import Project
-from driftline.long_work import run_next
+from driftline.base.accounts.models import Project
+from driftline.operations.long_work import run_next
 from inference.registry.models import Model
 from inference.registry.services import create_model
 from monitors.workflows.mlflow import services

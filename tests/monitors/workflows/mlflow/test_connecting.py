@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from driftline.accounts.models import AuditEntry
-from driftline.accounts.services import create_token
-from driftline.common.secrets_at_rest import decrypt
+from driftline.base.accounts.models import AuditEntry
+from driftline.base.accounts.services import create_token
+from driftline.base.keys.secrets_at_rest import decrypt
 from inference.registry.models import Model
 from monitors.workflows.mlflow.models import MlflowConnection
 from tests.monitors.workflows.mlflow.conftest import SECRET

@@ -4,11 +4,11 @@ from functools import partial
 
 import pytest
 
-from driftline.accounts.models import AuditEntry
-from inference.registry import artifacts
+from driftline.base.accounts.models import AuditEntry
+from inference.registry.deployments import rollback
+from inference.registry.files import artifacts
 from inference.registry.intake.limits import IntakeLimits
 from inference.registry.models import Deployment, Model
-from inference.registry.services import rollback
 from monitors.feed.models import FeedEvent
 from monitors.workflows import services as workflows
 from monitors.workflows.engine import advance
@@ -16,7 +16,8 @@ from monitors.workflows.mlflow import files, following, services
 from monitors.workflows.mlflow.following import poll
 from monitors.workflows.mlflow.models import MlflowConnection, MlflowReport, MlflowVersion
 from monitors.workflows.models import Run, Workflow
-from monitors.workflows.patience import MAX_FAILURES
+from monitors.workflows.starting import starts
+from monitors.workflows.starting.patience import MAX_FAILURES
 from tests.monitors.workflows.mlflow.conftest import ask, connect, follow, make_due, train, work
 from tests.monitors.workflows.mlflow.registry import Registry
 from tests.monitors.workflows.remote.service import Service
@@ -132,7 +133,7 @@ def test_a_run_that_a_person_started_with_the_version_is_the_one_that_compares_i
     assert waiting.version is not None
     assert "a person starts each run" in waiting.error
 
-    run = workflows.start_run(model=model, trigger="ada", actor="ada", version=waiting.version.version)
+    run = starts.start_run(model=model, trigger="ada", actor="ada", version=waiting.version.version)
     make_due(MlflowVersion.objects.all())
     work()
 
@@ -400,7 +401,7 @@ class TestWhatChangesMeanwhile:
         registry.add("1", better)
         waiting = follow(connection)
         assert waiting.version is not None
-        run = workflows.start_run(
+        run = starts.start_run(
             model=connection.model, trigger="ada", actor="ada", version=waiting.version.version
         )
         workflows.cancel(run=run, actor="ada")

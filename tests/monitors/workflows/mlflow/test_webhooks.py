@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from driftline.common.clock import now
-from driftline.common.secrets_at_rest import decrypt
+from driftline.base.clock import now
+from driftline.base.keys.secrets_at_rest import decrypt
 from monitors.workflows.mlflow import services
 from monitors.workflows.mlflow.models import MlflowConnection, MlflowDelivery
 from monitors.workflows.mlflow.webhooks import signature_of_webhook

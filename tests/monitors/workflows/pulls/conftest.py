@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from driftline.accounts.models import Project
-from driftline.accounts.services import create_token
+from driftline.base.accounts.models import Project
+from driftline.base.accounts.services import create_token
 from inference.registry.models import Model
 from inference.registry.services import create_model
 from tests.loopback import LoopbackServer

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from driftline.accounts.models import Project
+from driftline.base.accounts.models import Project
 from inference.registry.services import create_model
 from monitors.workflows.pulls.models import Pull
 from monitors.workflows.pulls.services import MAX_WAITING

@@ -6,16 +6,16 @@ from typing import Any
 
 import pytest
 
-from driftline.accounts.models import AuditEntry
-from driftline.common.secrets_at_rest import decrypt
-from inference.registry import artifacts
+from driftline.base.accounts.models import AuditEntry
+from driftline.base.keys.secrets_at_rest import decrypt
+from inference.registry.files import artifacts
 from inference.registry.intake.limits import IntakeLimits
 from inference.registry.models import Deployment, Model
 from monitors.workflows import services as workflows
 from monitors.workflows.models import Run
-from monitors.workflows.patience import MAX_FAILURES
 from monitors.workflows.pulls import pulling
 from monitors.workflows.pulls.models import Pull
+from monitors.workflows.starting.patience import MAX_FAILURES
 from tests.monitors.workflows.mlflow.conftest import make_due, train, work
 from tests.monitors.workflows.pulls.conftest import Api, api_of
 from tests.monitors.workflows.pulls.site import COMMIT, TOKEN, Site

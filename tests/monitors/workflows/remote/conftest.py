@@ -19,7 +19,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 from standardwebhooks import Webhook
 
-from driftline.common.leased_work import claim
+from driftline.base.work.leased_work import claim
 from inference.prediction_log.erasure.models import Erasure
 from inference.prediction_log.erasure.services import request_erasure
 from inference.prediction_log.erasure.subject import ErasedRow, Subject
@@ -28,6 +28,7 @@ from inference.registry.models import Model
 from monitors.workflows import services
 from monitors.workflows.engine import advance
 from monitors.workflows.models import RemoteTraining, Run, Step
+from monitors.workflows.starting import starts
 from tests.monitors.workflows.remote.service import Asked, Service
 from tests.worlds.turning_flights import World
 
@@ -151,7 +152,7 @@ def configure(model: Model, service: Service, **changes: Any) -> None:
 def run(turned_world: World, service: Service) -> Run:
     """A run that waits for the pipeline of `service`."""
     configure(turned_world.model, service)
-    started = services.start_run(model=turned_world.model, trigger="ada", actor="ada")
+    started = starts.start_run(model=turned_world.model, trigger="ada", actor="ada")
     advance(run_id=started.pk)
     started.refresh_from_db()
     return started

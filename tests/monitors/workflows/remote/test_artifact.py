@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from driftline.accounts.models import Project
+from driftline.base.accounts.models import Project
 from monitors.workflows.context import run_folder
 from monitors.workflows.models import RemoteTraining, Run, Workflow
 from tests.monitors.workflows.remote.conftest import (
@@ -39,7 +39,7 @@ class TestArtifact:
         rows = pipeline.rows()
         assert pipeline.artifact(train(rows))[0] == 201
         opened: list[object] = []
-        monkeypatch.setattr("inference.registry.services.inspect_artifact", lambda *_, **__: opened.append(1))
+        monkeypatch.setattr("inference.registry.versions.inspect_artifact", lambda *_, **__: opened.append(1))
 
         answers = [pipeline.artifact(content) for content in (train(rows), train(rows, c=0.5), b"no onnx")]
 
@@ -118,7 +118,7 @@ class TestArtifact:
         self, run: Run, pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         assert pipeline.artifact(train(pipeline.rows()))[0] == 201
-        monkeypatch.setattr("monitors.workflows.training.memory_of_machine_mb", lambda: 1024)
+        monkeypatch.setattr("monitors.workflows.starting.training.memory_of_machine_mb", lambda: 1024)
         Workflow.objects.filter(model=run.model).update(memory_mb=2048)
 
         assert "the worker's machine has 1,024" in error_of(looked_at(run))

@@ -6,11 +6,12 @@ from functools import partial
 import pytest
 from django.test import Client
 
-from inference.registry import artifacts
+from inference.registry.files import artifacts
 from inference.registry.models import Deployment, DeploymentChange
 from monitors.feed.models import FeedEvent
 from monitors.workflows import services
 from monitors.workflows.models import Run
+from monitors.workflows.starting import starts
 from tests.monitors.workflows.remote.conftest import (
     Pipeline,
     error_of,
@@ -81,7 +82,7 @@ def test_of_an_earlier_run_gives_its_model_to_no_later_one(
     onnx = train(pipeline.rows())
     pipeline.failed("out of memory")
     looked_at(run)
-    later = services.start_run(model=run.model, trigger="ada", actor="ada")
+    later = starts.start_run(model=run.model, trigger="ada", actor="ada")
     later = looked_at(later)
     addressed = verified(service.asked[-1])["callback"]["artifact"]
 
@@ -110,10 +111,10 @@ def test_that_sends_another_signature_is_shown_with_what_differs(run: Run, pipel
 def test_that_sends_too_many_bytes_is_cut_off_and_shown(
     run: Run, pipeline: Pipeline, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One that announces more than 2 GiB is refused before: `tests/driftline/api/test_body_cap.py`."""
+    """One that announces more than 2 GiB is refused before: `tests/driftline/api/front/test_body_cap.py`."""
     onnx = train(pipeline.rows())
     small = partial(artifacts.receive, max_bytes=len(onnx) - 1)
-    monkeypatch.setattr("inference.registry.services.artifacts.receive", small)
+    monkeypatch.setattr("inference.registry.versions.artifacts.receive", small)
 
     status, refusal = pipeline.artifact(onnx)
 

@@ -14,6 +14,7 @@ from monitors.workflows import services
 from monitors.workflows.engine import advance
 from monitors.workflows.models import RemoteTraining, Run, Step
 from monitors.workflows.remote.stopping import STOP_TRIES, stop_pipeline
+from monitors.workflows.starting import starts
 from tests.monitors.workflows.remote import checking_services as checking
 from tests.monitors.workflows.remote.checking_services import FLOW_RUN, PASSWORD, FakeService
 from tests.monitors.workflows.remote.conftest import Pipeline, configure, train
@@ -39,7 +40,7 @@ def run(turned_world: World, service: Service) -> Run:
     """A run that has started its flow."""
     remote = {"kind": "prefect", "url": f"{service.url}/api", "deployment": "retrain/default"}
     configure(turned_world.model, service, remote=remote, remote_secret=f"admin:{PASSWORD}")
-    started = services.start_run(model=turned_world.model, trigger="ada", actor="ada")
+    started = starts.start_run(model=turned_world.model, trigger="ada", actor="ada")
     advance(run_id=started.pk)
     return started
 
@@ -184,7 +185,7 @@ class TestCancelling:
         model = turned_world.model
         remote = {"kind": "prefect", "url": f"{service.url}/api", "deployment": "retrain/default"}
         configure(model, service, remote=remote, remote_secret=f"admin:{PASSWORD}")
-        run = services.start_run(model=model, trigger="ada", actor="ada")
+        run = starts.start_run(model=model, trigger="ada", actor="ada")
 
         def cancel_meanwhile(asked: Asked) -> tuple[int, Any]:
             answer = prefect(asked)

@@ -10,6 +10,7 @@ from monitors.workflows import services
 from monitors.workflows.engine import advance
 from monitors.workflows.models import RemoteTraining, Run
 from monitors.workflows.remote.snapshot_file import snapshot_path
+from monitors.workflows.starting import starts
 from tests.monitors.workflows.remote.conftest import SECRET
 from tests.monitors.workflows.remote.guide_receiver import guide_receiver
 from tests.waiting import wait_until
@@ -36,7 +37,7 @@ def test_the_receiver_of_the_guide_trains_a_challenger_that_is_promoted(
         remote_secret=SECRET,
         parameters={"C": 0.5},
     )
-    run = services.start_run(model=model, trigger="ada", actor="ada")
+    run = starts.start_run(model=model, trigger="ada", actor="ada")
 
     advance(run_id=run.pk)
     wait_until(lambda: RemoteTraining.objects.exclude(artifact_sha256="").filter(run=run).first())

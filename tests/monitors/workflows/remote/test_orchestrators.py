@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from driftline.common.outbound.transport import RequestFailed
+from driftline.base.outbound.transport import RequestFailed
 from monitors.workflows.remote.orchestrators import ORCHESTRATORS
 from monitors.workflows.remote.orchestrators.base import ExternalState, Pipeline
 from tests.monitors.workflows.remote import checking_services as checking

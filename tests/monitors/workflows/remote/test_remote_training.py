@@ -9,16 +9,17 @@ import pyarrow.parquet as pq
 import pytest
 from django.test import Client
 
-from driftline.accounts.models import AuditEntry
-from driftline.accounts.scopes import Scope
-from driftline.accounts.services import create_token
-from inference.registry.datasets import path_of as dataset_path
+from driftline.base.accounts.access.scopes import Scope
+from driftline.base.accounts.models import AuditEntry
+from driftline.base.accounts.services import create_token
+from inference.registry.files.datasets import path_of as dataset_path
 from inference.registry.models import Dataset, Deployment
 from monitors.feed.models import FeedEvent
 from monitors.workflows import selectors, services
 from monitors.workflows.context import run_folder
 from monitors.workflows.models import RemoteTraining, Run, RunState
 from monitors.workflows.schemas import RunOut
+from monitors.workflows.starting import starts
 from tests.monitors.workflows.remote.conftest import (
     Pipeline,
     error_of,
@@ -170,7 +171,7 @@ class TestTokenOfAFinishedRun:
 
 
 def test_a_run_that_trains_here_takes_no_artifact(turned_world: World, client: Client) -> None:
-    run = services.start_run(model=turned_world.model, trigger="ada", actor="ada")
+    run = starts.start_run(model=turned_world.model, trigger="ada", actor="ada")
     project = turned_world.model.project
     _, token = create_token(project=project, name="ci", scopes=[Scope.DEPLOY], actor="ada")
 

@@ -5,13 +5,14 @@ from typing import Any
 
 import pytest
 
-from driftline.common.errors import Problem
-from driftline.common.secrets_at_rest import decrypt
-from monitors.workflows import selectors, services
+from driftline.base.errors import Problem
+from driftline.base.keys.secrets_at_rest import decrypt
+from monitors.workflows import selectors
 from monitors.workflows.engine import advance
 from monitors.workflows.models import RemoteTraining, Run, Workflow
 from monitors.workflows.remote.secrecy import without_secrets
 from monitors.workflows.schemas import RunOut
+from monitors.workflows.starting import starts
 from tests.monitors.workflows.remote.conftest import Pipeline, configure
 from tests.monitors.workflows.remote.service import Asked, Service
 from tests.worlds.turning_flights import World
@@ -30,7 +31,7 @@ def prefect(turned_world: World, service: Service) -> Run:
     """A run that starts a flow with a secret."""
     remote = {"kind": "prefect", "url": service.url, "deployment": "retrain"}
     configure(turned_world.model, service, remote=remote, remote_secret=SECRET)
-    return services.start_run(model=turned_world.model, trigger="ada", actor="ada")
+    return starts.start_run(model=turned_world.model, trigger="ada", actor="ada")
 
 
 def test_a_service_that_repeats_what_it_was_sent_shows_no_secret(prefect: Run, service: Service) -> None:

@@ -8,14 +8,14 @@ import pandas as pd
 import pytest
 from django.test import Client
 
-from driftline.accounts.models import AuditEntry
-from driftline.accounts.scopes import Scope
-from driftline.accounts.services import create_token
+from driftline.base.accounts.access.scopes import Scope
+from driftline.base.accounts.models import AuditEntry
+from driftline.base.accounts.services import create_token
 from monitors.erasure import erase_from_runs
-from monitors.workflows import services
 from monitors.workflows.context import run_folder
 from monitors.workflows.models import RemoteTraining, Run
 from monitors.workflows.remote import snapshot_file
+from monitors.workflows.starting import starts
 from tests.monitors.workflows.remote.conftest import (
     Pipeline,
     configure,
@@ -87,7 +87,7 @@ class TestParts:
         monkeypatch.setattr(snapshot_file, "PART_CELLS", 1000)
         configure(turned_world.model, service)
 
-        looked_at(services.start_run(model=turned_world.model, trigger="ada", actor="ada"))
+        looked_at(starts.start_run(model=turned_world.model, trigger="ada", actor="ada"))
 
         assert max(part["rows"] for part in verified(service.asked[-1])["snapshot"]["parts"]) == 200
 

@@ -13,16 +13,17 @@ import pytest
 from django.db.models.functions import Now
 
 from driftline import tasks
-from driftline.accounts.models import AuditEntry
+from driftline.base.accounts.models import AuditEntry
 from inference.prediction_log.erasure.work import Blocked
 from monitors.deletion import delete_model
 from monitors.erasure import erase_from_runs
 from monitors.workflows import services
+from monitors.workflows.ending.finishing import finish
 from monitors.workflows.engine import advance
-from monitors.workflows.finishing import finish
 from monitors.workflows.models import RemoteTraining, Run, RunState
 from monitors.workflows.remote import snapshot_file, snapshot_store
 from monitors.workflows.remote.snapshot_store import remove_due_parts
+from monitors.workflows.starting import starts
 from tests.monitors.workflows.remote.conftest import (
     Pipeline,
     configure,
@@ -73,7 +74,7 @@ class TestStored:
         service.rules = lambda asked: (found.append(files_in(store)) or 202, None)
         configure(turned_world.model, service)
 
-        looked_at(services.start_run(model=turned_world.model, trigger="ada", actor="ada"))
+        looked_at(starts.start_run(model=turned_world.model, trigger="ada", actor="ada"))
 
         ordered = verified(service.asked[0])["snapshot"]
         paths = [Path(part["url"].removeprefix("file://")) for part in ordered["parts"]]
@@ -105,7 +106,7 @@ class TestStored:
     ) -> None:
         service.rules = lambda asked: (503, None)
         configure(turned_world.model, service)
-        run = looked_at(services.start_run(model=turned_world.model, trigger="ada", actor="ada"))
+        run = looked_at(starts.start_run(model=turned_world.model, trigger="ada", actor="ada"))
         monkeypatch.setattr(snapshot_store, "copy_files", refuse)
         service.rules = lambda asked: (202, None)
         let_pass(run, next_start_at=timedelta(seconds=1))
@@ -122,7 +123,7 @@ class TestStored:
         (store.parent / "blocked").write_text("a file where the folder should be")
         settings.SNAPSHOT_STORE = f"file://{store.parent}/blocked"
         configure(turned_world.model, service)
-        run = looked_at(services.start_run(model=turned_world.model, trigger="ada", actor="ada"))
+        run = looked_at(starts.start_run(model=turned_world.model, trigger="ada", actor="ada"))
         assert "tried again" in run.waiting_for
         for _ in range(4):
             let_pass(run, next_start_at=timedelta(seconds=1))
@@ -221,7 +222,7 @@ class TestRemoved:
         self, turned_world: World, service: Service, store: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         configure(turned_world.model, service)
-        run = services.start_run(model=turned_world.model, trigger="ada", actor="ada")
+        run = starts.start_run(model=turned_world.model, trigger="ada", actor="ada")
 
         def copy_late(source: str, destination: str, **kwargs: Any) -> None:
             """Write what was read before the run ended and its parts were removed."""

@@ -8,8 +8,8 @@ from django.db import connection
 from django.test import Client
 
 from monitors.feed.models import FeedEvent
-from monitors.workflows import services
 from monitors.workflows.models import RemoteTraining, Run
+from monitors.workflows.starting import starts
 from tests.monitors.workflows.remote.conftest import (
     SECRET,
     Pipeline,
@@ -44,7 +44,7 @@ class TestStart:
         self, turned_world: World, service: Service
     ) -> None:
         configure(turned_world.model, service)
-        run = services.start_run(model=turned_world.model, trigger="ada", actor="ada")
+        run = starts.start_run(model=turned_world.model, trigger="ada", actor="ada")
         die_at("train", run)
 
         run = looked_at(run)
@@ -61,7 +61,7 @@ class TestStart:
     ) -> None:
         service.rules = lambda asked: (503, {"error": "the cluster is full"})
         configure(turned_world.model, service)
-        run = services.start_run(model=turned_world.model, trigger="ada", actor="ada")
+        run = starts.start_run(model=turned_world.model, trigger="ada", actor="ada")
 
         run = looked_at(run)
         assert "could not be started yet" in run.waiting_for
@@ -83,7 +83,7 @@ class TestStart:
         monkeypatch.setattr("monitors.workflows.remote.orchestrators.calls.DEADLINE_SECONDS", 0.3)
         service.rules = lambda asked: (0, None)
         configure(turned_world.model, service)
-        run = services.start_run(model=turned_world.model, trigger="ada", actor="ada")
+        run = starts.start_run(model=turned_world.model, trigger="ada", actor="ada")
 
         run = looked_at(run)
 
@@ -107,7 +107,7 @@ class TestStart:
 
         service.rules = at_once
         configure(turned_world.model, service)
-        run = services.start_run(model=turned_world.model, trigger="ada", actor="ada")
+        run = starts.start_run(model=turned_world.model, trigger="ada", actor="ada")
 
         run = looked_at(run)
 
@@ -119,7 +119,7 @@ class TestStart:
     ) -> None:
         service.rules = lambda asked: (503, None)
         configure(turned_world.model, service, parameters={"C": 0.5})
-        run = services.start_run(model=turned_world.model, trigger="ada", actor="ada")
+        run = starts.start_run(model=turned_world.model, trigger="ada", actor="ada")
         looked_at(run)
         configure(turned_world.model, service, parameters={"C": 2.0})
         service.rules = lambda asked: (202, None)
@@ -138,7 +138,7 @@ class TestStart:
     ) -> None:
         service.rules = lambda asked: (503, None)
         configure(turned_world.model, service, remote_secret=SECRET)
-        run = services.start_run(model=turned_world.model, trigger="ada", actor="ada")
+        run = starts.start_run(model=turned_world.model, trigger="ada", actor="ada")
         looked_at(run)
         RemoteTraining.objects.filter(run=run).update(token_digest="0" * 64)
         let_pass(run, next_start_at=timedelta(seconds=1))
@@ -153,7 +153,7 @@ class TestStart:
     ) -> None:
         service.rules = lambda asked: (503, None)
         configure(turned_world.model, service, remote_secret=SECRET)
-        run = services.start_run(model=turned_world.model, trigger="ada", actor="ada")
+        run = starts.start_run(model=turned_world.model, trigger="ada", actor="ada")
         looked_at(run)
         settings.SECRET_KEY_FALLBACKS, settings.SECRET_KEY = [settings.SECRET_KEY], "a new key"
         service.rules = lambda asked: (202, None)
@@ -167,7 +167,7 @@ class TestStart:
 
     def test_without_a_secret_says_that_one_is_missing(self, turned_world: World, service: Service) -> None:
         configure(turned_world.model, service, remote_secret="")
-        run = services.start_run(model=turned_world.model, trigger="ada", actor="ada")
+        run = starts.start_run(model=turned_world.model, trigger="ada", actor="ada")
 
         looked_at(run)
 
@@ -181,7 +181,7 @@ class TestOperatorWithoutPipelines:
     ) -> None:
         configure(turned_world.model, service)
         settings.TRAINERS = ["sklearn_random_forest"]
-        run = services.start_run(model=turned_world.model, trigger="ada", actor="ada")
+        run = starts.start_run(model=turned_world.model, trigger="ada", actor="ada")
 
         run = looked_at(run)
 

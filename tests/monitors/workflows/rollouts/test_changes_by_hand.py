@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from driftline.accounts.models import Project
-from driftline.common.errors import Problem
-from inference.registry.canary import CanaryWanted
-from inference.registry.services import change_deployment, promote
+from driftline.base.accounts.models import Project
+from driftline.base.errors import Problem
+from inference.registry.deployments import change_deployment, promote
+from inference.registry.plan.canary import CanaryWanted
 from monitors.workflows.rollouts.services import pause_rollout, resume_rollout, roll_back_run
 from tests.worlds.rollouts import RolloutWorld, run_after_gate
 

@@ -10,13 +10,13 @@ import pytest
 from django.utils import timezone
 from standardwebhooks import Webhook
 
-from driftline.accounts.models import Project
-from driftline.common.errors import Problem
-from driftline.common.periods import rfc3339
-from driftline.common.secrets_at_rest import decrypt
-from monitors.alerts.channel_services import create_channel
+from driftline.base.accounts.models import Project
+from driftline.base.errors import Problem
+from driftline.base.keys.secrets_at_rest import decrypt
+from driftline.base.periods import rfc3339
 from monitors.alerts.channels.webhook.transport import post
 from monitors.alerts.models import Channel
+from monitors.alerts.sending.channel_services import create_channel
 from monitors.feed.models import FeedEvent
 from monitors.workflows import services
 from tests.monitors.alerts.receiver import Answer, Receiver, trickle

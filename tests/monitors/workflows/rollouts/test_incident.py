@@ -6,17 +6,18 @@ import pytest
 from django.core import mail
 from django.test import Client
 
-from driftline.accounts.models import Membership, Project, Role, User
-from monitors.alerts import channel_services, outbox, services
+from driftline.base.accounts.models import Membership, Project, Role, User
+from monitors.alerts import services
 from monitors.alerts.channels import KINDS
 from monitors.alerts.channels.callback import CALLBACK
-from monitors.alerts.due_notifications import send_due_notifications
+from monitors.alerts.incidents.rollbacks import close_incidents
 from monitors.alerts.models import Channel, Delivery, Incident
-from monitors.alerts.rollbacks import close_incidents
+from monitors.alerts.sending import channel_services, outbox
+from monitors.alerts.sending.due_notifications import send_due_notifications
 from monitors.alerts.story import OPENED, gather
 from monitors.feed.models import FeedEvent
 from monitors.feed.services import record_event
-from monitors.workflows.reporting import report_end
+from monitors.workflows.ending.reporting import report_end
 from monitors.workflows.rollouts.services import roll_back_run
 from tests.worlds.rollouts import STAGED, RolloutWorld, run_after_gate
 
@@ -201,7 +202,7 @@ def test_that_cannot_be_opened_holds_no_rollback_up(
         raise ValueError("a routing document of before")
 
     add_email(project, "ops")
-    monkeypatch.setattr("monitors.alerts.rollbacks.schedule", fails)
+    monkeypatch.setattr("monitors.alerts.incidents.rollbacks.schedule", fails)
     world.send(285, 15, failed=3)
 
     world.check()

@@ -11,7 +11,7 @@ import pytest
 from django.db import connection, transaction
 from django.db.models.functions import Now
 
-from driftline.accounts.models import Project
+from driftline.base.accounts.models import Project
 from inference.registry.models import DeploymentChange, UnpublishedChange
 from monitors.workflows.engine import advance
 from monitors.workflows.models import ACTIVE_STATES, Rollout, Run

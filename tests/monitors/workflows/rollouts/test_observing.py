@@ -8,11 +8,11 @@ from unittest.mock import Mock
 import pytest
 from django.utils import timezone
 
-from driftline.accounts.models import Project
-from driftline.common.clock import now
-from driftline.common.periods import floor
+from driftline.base.accounts.models import Project
+from driftline.base.clock import now
+from driftline.base.periods import floor
 from inference.registry.models import Deployment, Model, RowsKept, UnpublishedChange
-from inference.registry.publishing import publish_overdue
+from inference.registry.plan.publishing import publish_overdue
 from monitors.workflows.engine import MAX_ATTEMPTS
 from monitors.workflows.rollouts.checks import OF_ROWS
 from monitors.workflows.rollouts.plan import PlannedStep, RolloutPlan

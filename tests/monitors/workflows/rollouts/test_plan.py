@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from driftline.accounts.models import Project
-from driftline.common.errors import Problem
+from driftline.base.accounts.models import Project
+from driftline.base.errors import Problem
 from monitors.workflows.models import Workflow
 from monitors.workflows.rollouts.plan import PlannedStep, RolloutPlan, staged_plan
 from monitors.workflows.rollouts.plan_text import UnreadableStep, read_steps, write_length, write_steps

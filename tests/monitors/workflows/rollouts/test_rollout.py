@@ -6,20 +6,21 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from driftline.accounts.models import AuditEntry, Project
-from driftline.common.clock import now
-from driftline.common.errors import Problem
-from driftline.common.periods import floor
+from driftline.base.accounts.models import AuditEntry, Project
+from driftline.base.clock import now
+from driftline.base.errors import Problem
+from driftline.base.periods import floor
 from inference.prediction_log.models import RequestCount
-from inference.registry.canary import CanaryWanted
+from inference.registry.deployments import change_deployment, promote, rollback
 from inference.registry.models import Deployment, DeploymentChange
-from inference.registry.services import change_deployment, promote, rollback
+from inference.registry.plan.canary import CanaryWanted
 from monitors.feed.models import FeedEvent
 from monitors.workflows import services
 from monitors.workflows.models import Rollout
 from monitors.workflows.rollouts.checks import OF_ONE_STEP, chance_of
 from monitors.workflows.rollouts.plan import Guard, PlannedStep, RolloutPlan
 from monitors.workflows.rollouts.services import pause_rollout, resume_rollout, roll_back_run
+from monitors.workflows.starting import starts
 from tests.worlds.approvals import count_requests
 from tests.worlds.rollouts import STAGED, RolloutWorld, run_after_gate
 
@@ -441,7 +442,7 @@ class TestRollingBack:
     def test_lets_no_run_start_by_itself_for_a_day(self, world: RolloutWorld) -> None:
         roll_back_run(run=world.run, actor="ada@bank.example")
 
-        assert services.start_automatic_run(world.model, "rule") is None
+        assert starts.start_automatic_run(world.model, "rule") is None
         assert AuditEntry.objects.get(action="run.not_started").after["code"] == "rolled_back"
 
     def test_of_a_run_without_a_rollout_is_refused(self, project: Project) -> None:

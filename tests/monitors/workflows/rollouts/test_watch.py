@@ -2,9 +2,9 @@
 
 import pytest
 
-from driftline.accounts.models import Project
-from driftline.common.errors import Problem
-from inference.registry.services import set_shadows
+from driftline.base.accounts.models import Project
+from driftline.base.errors import Problem
+from inference.registry.deployments import set_shadows
 from monitors.workflows import services
 from monitors.workflows.rollouts.services import pause_rollout, resume_rollout
 from tests.worlds.rollouts import RolloutWorld, run_after_gate

@@ -7,13 +7,14 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from django.db import connection
 
-from driftline.accounts.models import AuditEntry
-from driftline.common.errors import Problem
+from driftline.base.accounts.models import AuditEntry
+from driftline.base.errors import Problem
 from inference.registry.models import Dataset, Model
 from monitors.definitions.models import Reference
 from monitors.summaries.services import summarise
 from monitors.workflows import services
 from monitors.workflows.models import Run, Workflow
+from monitors.workflows.starting import starts
 from monitors.workflows.triggers.due_runs import new_labels, start_due_runs, what_would_happen
 from tests.worlds.turning_flights import World
 
@@ -103,7 +104,7 @@ class TestSchedule:
     def test_that_meets_a_run_under_way_says_so_and_waits_for_its_next_time(self, watched: World) -> None:
         model = watched.model
         configure(model, schedule="0 * * * *")
-        services.start_run(model=model, trigger="ada", actor="ada")
+        starts.start_run(model=model, trigger="ada", actor="ada")
 
         assert start_due_runs(next_start(model)) == []
 
@@ -128,7 +129,7 @@ class TestSchedule:
     def test_is_not_held_up_by_the_cooldown_of_a_run_by_hand(self, watched: World) -> None:
         model = watched.model
         configure(model, schedule="0 * * * *", cooldown_hours=2)
-        services.start_run(model=model, trigger="ada", actor="ada")
+        starts.start_run(model=model, trigger="ada", actor="ada")
         end_all()
 
         assert len(start_due_runs(next_start(model))) == 1
@@ -197,7 +198,7 @@ def test_the_page_says_what_would_happen(watched: World) -> None:
     configure(model, schedule="0 * * * *", every_labels=500)
 
     ready = what_would_happen(model)
-    services.start_run(model=model, trigger="ada", actor="ada")
+    starts.start_run(model=model, trigger="ada", actor="ada")
     busy = what_would_happen(model)
 
     assert ready[0].startswith("A run that starts now learns from labelled rows up to ")

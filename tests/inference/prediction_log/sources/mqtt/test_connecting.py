@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from driftline.common.errors import Problem
+from driftline.base.errors import Problem
 from inference.prediction_log.sources.kinds import check_settings, read_settings
-from inference.prediction_log.sources.messages import AdapterFailed
 from inference.prediction_log.sources.mqtt.adapter import message_of
 from inference.prediction_log.sources.mqtt.connection import MqttConnection, Received
 from inference.prediction_log.sources.mqtt.settings import MqttSettings
+from inference.prediction_log.sources.reading.messages import AdapterFailed
 from tests.ports import free_port
 
 ACCEPTED = bytes([0x20, 3, 0, 0, 0])  # CONNACK without a session

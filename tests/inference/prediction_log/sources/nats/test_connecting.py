@@ -10,13 +10,13 @@ from typing import Any
 import orjson
 import pytest
 
-from driftline.common.errors import Problem
-from driftline.common.outbound import addresses
+from driftline.base.errors import Problem
+from driftline.base.outbound import addresses
 from inference.prediction_log.sources.kinds import check_settings, read_settings
-from inference.prediction_log.sources.messages import AdapterFailed
 from inference.prediction_log.sources.nats import connection
 from inference.prediction_log.sources.nats.connection import NatsConnection
 from inference.prediction_log.sources.nats.settings import NatsSettings
+from inference.prediction_log.sources.reading.messages import AdapterFailed
 from tests.ports import free_port
 
 

@@ -1,14 +1,14 @@
 """Reads a source of objects as the loop does, until nothing is left; nobody waits."""
 
-from driftline.common.clock import now
+from driftline.base.clock import now
 from inference.prediction_log.models import PredictionRow
-from inference.prediction_log.sources.adapters import open_adapter
-from inference.prediction_log.sources.messages import StreamMessage
 from inference.prediction_log.sources.models import Source
 from inference.prediction_log.sources.objects.adapter import ObjectsAdapter
-from inference.prediction_log.sources.positions import note_ends
+from inference.prediction_log.sources.reading.adapters import open_adapter
+from inference.prediction_log.sources.reading.messages import StreamMessage
+from inference.prediction_log.sources.reading.positions import note_ends
+from inference.prediction_log.sources.reading.storing import store_batch
 from inference.prediction_log.sources.selectors import statuses_of
-from inference.prediction_log.sources.storing import store_batch
 
 MAX_POLLS = 60
 

@@ -2,10 +2,10 @@
 
 import pytest
 
-from inference.prediction_log.sources.messages import AdapterFailed
 from inference.prediction_log.sources.objects.azure import AzureContainer
 from inference.prediction_log.sources.objects.settings import ObjectsSettings
 from inference.prediction_log.sources.objects.store import ObjectInfo
+from inference.prediction_log.sources.reading.messages import AdapterFailed
 
 BLOB = """<Blob><Name{encoded}>{name}</Name><Properties><Etag>0x8D4BCC2E4835CD0</Etag>
 <Content-Length>12</Content-Length><Last-Modified>Mon, 05 Jan 2026 10:00:00 GMT</Last-Modified></Properties></Blob>"""

@@ -7,14 +7,14 @@ from typing import Any
 
 import pytest
 
-from driftline.common.errors import Problem
-from inference.prediction_log.sources.messages import AdapterFailed
+from driftline.base.errors import Problem
 from inference.prediction_log.sources.models import DeadLetter, SourceObject
 from inference.prediction_log.sources.objects import folder as folder_module
 from inference.prediction_log.sources.objects.folder import Folder, OpenFile
 from inference.prediction_log.sources.objects.preview import sample_objects
 from inference.prediction_log.sources.objects.settings import ObjectsSettings
 from inference.prediction_log.sources.objects.store import ObjectMissing, ObjectRefused
+from inference.prediction_log.sources.reading.messages import AdapterFailed
 from tests.inference.prediction_log.sources.objects.conftest import MakeObjects
 from tests.inference.prediction_log.sources.objects.reading import csv_of, ids, read_all
 

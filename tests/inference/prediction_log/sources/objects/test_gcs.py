@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
-from driftline.common.errors import Problem
+from driftline.base.errors import Problem
 from inference.prediction_log.sources import service_account
-from inference.prediction_log.sources.messages import AdapterFailed
 from inference.prediction_log.sources.objects import remote_store
 from inference.prediction_log.sources.objects.gcs import GcsBucket
 from inference.prediction_log.sources.objects.settings import ObjectsSettings, check_objects
 from inference.prediction_log.sources.objects.store import ObjectInfo, ObjectMissing
+from inference.prediction_log.sources.reading.messages import AdapterFailed
 from tests.inference.prediction_log.sources.google_server import GoogleServer, pem_of
 from tests.ports import free_port
 

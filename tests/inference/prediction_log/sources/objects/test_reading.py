@@ -10,13 +10,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from driftline.common.clock import now
-from driftline.common.periods import rfc3339
+from driftline.base.clock import now
+from driftline.base.periods import rfc3339
 from inference.prediction_log.models import Label
 from inference.prediction_log.queries.selectors import prediction as logged
 from inference.prediction_log.sources import retrying
 from inference.prediction_log.sources.mapping import SourceMapping
-from inference.prediction_log.sources.messages import AdapterFailed
 from inference.prediction_log.sources.models import (
     DeadLetter,
     Source,
@@ -29,10 +28,11 @@ from inference.prediction_log.sources.objects import bucket as bucket_module
 from inference.prediction_log.sources.objects import listing, remote_store
 from inference.prediction_log.sources.objects.preview import sample_objects
 from inference.prediction_log.sources.objects.settings import ObjectsSettings
-from inference.prediction_log.sources.positions import ALL_OBJECTS, Fenced
+from inference.prediction_log.sources.reading.messages import AdapterFailed
+from inference.prediction_log.sources.reading.positions import ALL_OBJECTS, Fenced
+from inference.prediction_log.sources.reading.storing import store_batch
 from inference.prediction_log.sources.selectors import statuses_of
 from inference.prediction_log.sources.services import update_source
-from inference.prediction_log.sources.storing import store_batch
 from inference.registry.models import Model
 from tests.inference.prediction_log.sources.objects.bucket_server import BucketServer
 from tests.inference.prediction_log.sources.objects.conftest import MakeObjects

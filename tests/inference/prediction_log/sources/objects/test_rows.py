@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from inference.prediction_log.imports.csv_source import MISSING
+from inference.prediction_log.imports.reading.csv_source import MISSING
 from inference.prediction_log.sources.objects import parquet_rows, rows
 from inference.prediction_log.sources.objects.rows import BrokenObject, OutOfTime, Row, read_rows
 from inference.prediction_log.sources.objects.settings import ObjectsSettings

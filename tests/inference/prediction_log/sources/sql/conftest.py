@@ -5,16 +5,16 @@ from typing import Any
 
 import pytest
 
-from driftline.common.clock import now
-from inference.prediction_log.sources.adapters import open_adapter
+from driftline.base.clock import now
 from inference.prediction_log.sources.kinds import read_settings
 from inference.prediction_log.sources.mapping import SourceMapping
-from inference.prediction_log.sources.messages import StreamMessage
 from inference.prediction_log.sources.models import Source
-from inference.prediction_log.sources.positions import note_ends
+from inference.prediction_log.sources.reading.adapters import open_adapter
+from inference.prediction_log.sources.reading.messages import StreamMessage
+from inference.prediction_log.sources.reading.positions import note_ends
+from inference.prediction_log.sources.reading.storing import store_batch
 from inference.prediction_log.sources.services import create_source
 from inference.prediction_log.sources.sql.adapter import SqlAdapter
-from inference.prediction_log.sources.storing import store_batch
 from inference.registry.models import Model
 from tests.inference.prediction_log.sources.sql.server import PASSWORD, SqlServer, sql_server
 

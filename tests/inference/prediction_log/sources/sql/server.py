@@ -8,7 +8,7 @@ from typing import Any
 
 import psycopg2
 
-from driftline.services.postgres import DATABASE_USER, postgres_child
+from driftline.operations.services.postgres import SUPERUSER, postgres_child
 from tests.embedded import launch, make_home
 from tests.ports import free_port
 
@@ -29,7 +29,7 @@ class SqlServer:
 
     def connect(self, database: str = "others") -> Any:
         """Connect as its owner."""
-        return psycopg2.connect(host=self.sockets, port=self.port, user=DATABASE_USER, dbname=database)
+        return psycopg2.connect(host=self.sockets, port=self.port, user=SUPERUSER, dbname=database)
 
     def run(self, statement: str, *values: Any, database: str = "others") -> list[Any]:
         """Run a statement as its owner; returns what it gives."""

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from driftline.common.errors import Problem
+from driftline.base.errors import Problem
 from inference.prediction_log.sources.mapping import SourceMapping
-from inference.prediction_log.sources.messages import AdapterFailed
+from inference.prediction_log.sources.reading.messages import AdapterFailed
 from inference.prediction_log.sources.services import create_source
 from inference.prediction_log.sources.sql import adapter as sql_adapter
 from inference.prediction_log.sources.sql import bigquery

@@ -6,17 +6,18 @@ from typing import Any
 import orjson
 import pytest
 
-from driftline.common.clock import now
-from driftline.common.errors import Problem
-from driftline.common.outbound import addresses
+from driftline.base.clock import now
+from driftline.base.errors import Problem
+from driftline.base.outbound import addresses
 from inference.prediction_log.models import PredictionRow
 from inference.prediction_log.queries.selectors import prediction as logged
-from inference.prediction_log.sources.adapters import sample
 from inference.prediction_log.sources.kinds import read_settings
-from inference.prediction_log.sources.messages import AdapterFailed
 from inference.prediction_log.sources.models import DeadLetter, Source, SourcePosition, SourceReader
-from inference.prediction_log.sources.positions import Fenced
-from inference.prediction_log.sources.reader_lease import renewal
+from inference.prediction_log.sources.reading.adapters import sample
+from inference.prediction_log.sources.reading.messages import AdapterFailed
+from inference.prediction_log.sources.reading.positions import Fenced
+from inference.prediction_log.sources.reading.reader_lease import renewal
+from inference.prediction_log.sources.reading.storing import store_batch
 from inference.prediction_log.sources.selectors import statuses_of
 from inference.prediction_log.sources.services import update_source
 from inference.prediction_log.sources.sql import adapter as sql_adapter
@@ -26,7 +27,6 @@ from inference.prediction_log.sources.sql.adapter import sample_rows
 from inference.prediction_log.sources.sql.postgresql import PostgresqlDatabase
 from inference.prediction_log.sources.sql.queries import Query
 from inference.prediction_log.sources.sql.settings import SqlSettings
-from inference.prediction_log.sources.storing import store_batch
 from inference.registry.models import Model
 from tests.inference.prediction_log.sources.sql.conftest import MakeSql, open_table, read_all, read_by
 from tests.inference.prediction_log.sources.sql.server import PASSWORD, SqlServer

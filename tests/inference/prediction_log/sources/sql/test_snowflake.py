@@ -16,10 +16,10 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
 
-from driftline.common.errors import Problem
+from driftline.base.errors import Problem
 from inference.prediction_log.imports.engine import bounded_memory
 from inference.prediction_log.sources.mapping import SourceMapping
-from inference.prediction_log.sources.messages import AdapterFailed, StreamMessage
+from inference.prediction_log.sources.reading.messages import AdapterFailed, StreamMessage
 from inference.prediction_log.sources.services import create_source
 from inference.prediction_log.sources.sql import adapter as sql_adapter
 from inference.prediction_log.sources.sql import snowflake

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from django.test import Client
 
-from driftline.accounts.models import Project
-from driftline.accounts.services import create_token
+from driftline.base.accounts.models import Project
+from driftline.base.accounts.services import create_token
 from tests.monitors.workflows.mlflow.conftest import SECRET, train, work
 from tests.monitors.workflows.mlflow.registry_imports.registry import ManyModels
 from tests.monitors.workflows.remote.service import Service

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from driftline.accounts.models import Project
+from driftline.base.accounts.models import Project
 from inference.registry.models import Model
 from inference.registry.services import create_model
 from monitors.workflows.mlflow.registry_imports import catalogue

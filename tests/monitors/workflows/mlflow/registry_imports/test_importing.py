@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from driftline.accounts.models import AuditEntry, Project
-from driftline.common.secrets_at_rest import decrypt
-from driftline.long_work import run_next
+from driftline.base.accounts.models import AuditEntry, Project
+from driftline.base.keys.secrets_at_rest import decrypt
+from driftline.operations.long_work import run_next
 from inference.registry.models import Deployment, Model, Version
 from inference.registry.services import create_model
 from monitors.workflows.mlflow.following import poll

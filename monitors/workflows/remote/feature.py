@@ -1,0 +1,18 @@
+"""What training in pipelines of others adds to the product."""
+
+from driftline.base.feature import DueWork, ProductFeature
+from driftline.base.work.task_queue import Task
+from monitors.workflows.models import RemoteTraining, Workflow
+from monitors.workflows.remote import receivers  # noqa: F401  they connect pipelines to the end of a run
+from monitors.workflows.remote.api import router
+
+FEATURE = ProductFeature(
+    "remote_training",
+    routers=[router],
+    pages="monitors.workflows.remote.pages.urls",
+    sealed={Workflow: ["remote_secret"]},
+    due=[
+        DueWork(Task.STOP_PIPELINE, "training_id", lambda: RemoteTraining.objects.due_to_stop()),
+        DueWork(Task.REMOVE_PARTS, "training_id", lambda: RemoteTraining.objects.with_parts_to_remove()),
+    ],
+)

@@ -1,0 +1,181 @@
+"""A feature: a part of the product in a folder of its own, which says in its `feature.py` what it adds to the rest.
+
+`driftline/features.py` lists them; what serves all of them, such as the API, key rotation and long work, asks
+`features()` and names none. A feature's `log_receivers.py` connects it to the log wherever rows are stored, on a
+serving host too, and its `models.py` has its tables.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from importlib import import_module
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+from django.conf import settings
+from django.db import models
+
+if TYPE_CHECKING:  # a serving host has neither the API nor long work
+    from threading import Event
+
+    from ninja import Router
+    from pydantic import BaseModel
+
+    from driftline.base.accounts.models import Project
+    from driftline.base.extras import Extra
+    from driftline.base.work.long_work import LongWorkKind
+    from driftline.base.work.task_queue import Task
+
+type Sample = tuple[str, Sequence[str], float]
+"""A metric's name, the values of its labels, and its value."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at; `remedy` is empty where nothing is to be done."""
+
+    subject: str
+    text: str
+    remedy: str = ""
+
+    @property
+    def is_fine(self) -> bool:
+        return not self.remedy
+
+
+@dataclass(frozen=True)
+class PageLink:
+    """An entry of a list of pages."""
+
+    route: str
+    title: str
+
+
+@dataclass(frozen=True)
+class DueWork:
+    """Rows that wait for a task each, by the name of its argument: the sweep enqueues it, should a message be lost."""
+
+    task: Task
+    argument: str
+    rows: Callable[[], models.QuerySet[Any]]
+
+
+@dataclass(frozen=True)
+class FeatureConsumer:
+    """Rows for each of which `manage.py consume` keeps a thread, up to so many in a process.
+
+    `work` takes the id of a row and an event that ends it; `note_unserved` hears for which rows there was no room.
+    """
+
+    wanted: Callable[[], Iterable[int]]
+    work: Callable[[int, Event], None]
+    max_threads: int
+    note_unserved: Callable[[set[int]], None] = lambda ids: None
+
+
+@dataclass(frozen=True)
+class ConfiguredPart:
+    """What a project has at most one of, and its document of configuration says under a name: null where it has none.
+
+    `describe` returns the settings as they are stored, or None; `set_up` takes the project, settings of `schema` and
+    the actor, and `stop` the project and the actor.
+    """
+
+    name: str
+    schema: type[BaseModel]
+    describe: Callable[[Project], dict[str, Any] | None]
+    set_up: Callable[[Project, Any, str], object]
+    stop: Callable[[Project, str], None]
+
+
+@dataclass(frozen=True)
+class VersionPart:
+    """A part of the page of a version that holds a model: its template, and what that shows."""
+
+    template: str
+    context: Callable[[Any], Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class FeatureMetrics:
+    """What `/metrics` shows of a feature.
+
+    `families` has the help and the labels of each metric by its name. `samples` yields the present values: those of a
+    project, or all where it is None.
+    """
+
+    families: Mapping[str, tuple[str, Sequence[str]]]
+    samples: Callable[[Project | None], Iterable[Sample]]
+
+
+@dataclass(frozen=True)
+class ProductFeature:
+    """What one feature adds; everything but its name may be left out."""
+
+    name: str
+    routers: Sequence[Router] = ()
+    """Of `/api/v1`."""
+    pages: str = ""
+    """The module whose `urlpatterns` are its pages; it is loaded where pages are served."""
+    objects: Mapping[str, type[models.Model]] = field(default_factory=dict)
+    """The table of the object that a route of its pages names by its number alone, by the route's name."""
+    navigation: Sequence[PageLink] = ()
+    """Entries of the main menu; one is current on every page below its own."""
+    settings: Sequence[PageLink] = ()
+    """Tabs of *Settings*."""
+    version_part: VersionPart | None = None
+    configured: ConfiguredPart | None = None
+    admin: str = ""
+    """The module that registers its tables with the admin; it is loaded where the admin is served."""
+    metrics: FeatureMetrics | None = None
+    needs: Callable[[], Iterable[tuple[Extra, str]]] = tuple
+    """Yields the extras that what is stored of it needs, each with what needs it."""
+    sealed: Mapping[type[models.Model], Sequence[str]] = field(default_factory=dict)
+    """The columns that hold secrets under the secret key, by their tables."""
+    long_work: Sequence[LongWorkKind] = ()
+    consumers: Sequence[FeatureConsumer] = ()
+    due: Sequence[DueWork] = ()
+    tidy: Sequence[Callable[[datetime], object]] = ()
+    """Called every hour: they delete what is old."""
+    active_work: Callable[[Project], Iterable[str]] = lambda project: ()
+    """Yields in words what is under way in a project and would change it."""
+    findings: Callable[[], Iterable[Finding]] = tuple
+    """What `manage.py doctor` has to say of it."""
+
+
+_features: list[ProductFeature] = []
+
+
+def load_tables(app: str) -> None:
+    """Load the tables of the features in an app's folder, also of those that are left out."""
+    for package in settings.ALL_FEATURES:
+        if package.startswith(f"{app}."):
+            _load(package, "models")
+
+
+def connect_to_log() -> None:
+    """Connect the features of this installation to the log."""
+    for package in settings.FEATURES:
+        _load(package, "log_receivers")
+
+
+def install() -> None:
+    """Load the features of this installation, once its tables are there."""
+    _features[:] = [import_module(f"{package}.feature").FEATURE for package in settings.FEATURES]
+
+
+def _load(package: str, module: str) -> None:
+    if find_spec(f"{package}.{module}") is not None:
+        import_module(f"{package}.{module}")
+
+
+def configured_parts() -> list[ConfiguredPart]:
+    """List what of features a document of configuration may say, in their order."""
+    return [feature.configured for feature in _features if feature.configured is not None]
+
+
+def features() -> Sequence[ProductFeature]:
+    """Return the features of this installation."""
+    return _features

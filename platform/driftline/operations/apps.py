@@ -1,0 +1,7 @@
+from django.apps import AppConfig
+
+
+class OperationsConfig(AppConfig):
+    name = "driftline.operations"
+    label = "driftline"
+    verbose_name = "Driftline"

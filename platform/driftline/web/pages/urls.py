@@ -1,0 +1,135 @@
+"""The routes of the dashboard: what every installation has, and the pages of its features."""
+
+from django.urls import URLPattern, URLResolver, include, path
+
+from driftline.base.feature import features
+from driftline.web.pages import acts, demo, overview
+from driftline.web.pages.data import (
+    files,
+    imports,
+    prediction_detail,
+    predictions,
+    reference,
+)
+from driftline.web.pages.incidents import channels, incidents, routing, silences
+from driftline.web.pages.models import model, model_list, model_settings
+from driftline.web.pages.models.versions import (
+    aliases,
+    deployment,
+    endpoints,
+    quarantine,
+    versions,
+)
+from driftline.web.pages.project import (
+    audit,
+    background,
+    configuration,
+    deletion,
+    onboarding,
+    privacy,
+    projects,
+)
+from driftline.web.pages.project import tokens as settings
+from driftline.web.pages.project.people import members, roles, teams
+from driftline.web.pages.quality import (
+    annotations,
+    custom_metrics,
+    drift,
+    expectations,
+    feature,
+    latency,
+    performance,
+    segment_searches,
+    segments,
+)
+from driftline.web.pages.quality.rules import rules
+from driftline.web.pages.repair import runs, shadow, workflow
+
+urlpatterns: list[URLPattern | URLResolver] = [
+    path("", overview.overview, name="overview"),
+    path("demo", demo.demo, name="demo"),
+    path("demo/progress", demo.progress, name="demo_progress"),
+    path("models/", model_list.models, name="models"),
+    path("models/new", model.new_model, name="model_new"),
+    path("models/<name>/", model.health, name="model"),
+    path("models/<name>/annotations", annotations.annotations, name="annotations"),
+    path("models/<name>/annotations/<int:pk>", annotations.annotation, name="annotation"),
+    path("models/<name>/annotations/<int:pk>/delete", annotations.delete, name="annotation_delete"),
+    path("models/<name>/data.csv", model.data_csv, name="data_csv"),
+    path("models/<name>/drift", drift.drift, name="drift"),
+    path("models/<name>/features/<path:feature>", feature.feature, name="feature"),
+    path("models/<name>/expected/<path:feature>", expectations.expectation, name="expectation"),
+    path("models/<name>/performance", performance.performance, name="performance"),
+    path("models/<name>/custom-metrics", custom_metrics.custom_metrics, name="custom_metrics"),
+    path("models/<name>/custom-metrics/<int:pk>", custom_metrics.custom_metric, name="custom_metric"),
+    path("models/<name>/custom-metrics/<int:pk>/delete", custom_metrics.delete, name="custom_metric_delete"),
+    path("models/<name>/segments", segments.segments, name="segments"),
+    path("models/<name>/segments/<int:pk>/remove", segments.remove, name="segment_remove"),
+    path("models/<name>/segments/of/<path:feature>", segments.remove_values, name="segment_values_remove"),
+    path("models/<name>/segment-searches", segment_searches.searches, name="segment_searches"),
+    path("models/<name>/latency", latency.latency, name="latency"),
+    path("models/<name>/shadow", shadow.shadow, name="shadow"),
+    path("models/<name>/predictions", predictions.predictions, name="predictions"),
+    path("models/<name>/predictions/<path:prediction_id>", prediction_detail.prediction, name="prediction"),
+    path("models/<name>/reference", reference.reference, name="reference"),
+    path("models/<name>/import", imports.imports, name="import"),
+    path("models/<name>/delete", deletion.delete_model, name="model_delete"),
+    path("models/<name>/archive", deletion.archive, name="model_archive"),
+    path("models/<name>/versions/<version>/archive", deletion.archive_one_version, name="version_archive"),
+    path(
+        "models/<name>/references/<int:pk>/archive", deletion.archive_one_reference, name="reference_archive"
+    ),
+    path("models/<name>/datasets/<int:pk>/archive", deletion.archive_one_dataset, name="dataset_archive"),
+    path("models/<name>/references/<int:pk>/delete", deletion.delete_reference, name="reference_delete"),
+    path("models/<name>/datasets/<int:pk>/delete", deletion.delete_dataset, name="dataset_delete"),
+    path("models/<name>/imports/<int:pk>/remove", deletion.remove_import, name="import_remove"),
+    path("models/<name>/versions/<version>/delete", deletion.delete_version, name="version_delete"),
+    path("models/<name>/files/<int:pk>", files.file, name="file"),
+    path("models/<name>/versions", versions.versions, name="versions"),
+    path("models/<name>/endpoint", endpoints.endpoint, name="endpoint"),
+    path("models/<name>/versions/<version>", versions.version, name="version"),
+    path("models/<name>/versions/<version>/artifact", versions.artifact, name="artifact"),
+    path("models/<name>/versions/<version>/quarantine", quarantine.quarantine, name="quarantine"),
+    path("models/<name>/alias", aliases.alias, name="alias"),
+    path("models/<name>/deployment", deployment.deployment, name="deployment"),
+    path("models/<name>/settings", model_settings.model_settings, name="model_settings"),
+    path("models/<name>/workflow", workflow.workflow, name="workflow"),
+    path("models/<name>/runs", runs.runs, name="runs"),
+    path("models/<name>/runs/<int:pk>", runs.run, name="run"),
+    path("models/<name>/rules", rules.rules, name="rules"),
+    path("models/<name>/rules/new", rules.new_rule, name="rule_new"),
+    path("models/<name>/rules/defaults", rules.add_defaults, name="rule_defaults"),
+    path("models/<name>/monitors/<monitor>", rules.change_monitor, name="monitor"),
+    path("models/<name>/rules/<int:pk>", rules.edit_rule, name="rule"),
+    path("models/<name>/rules/<int:pk>/delete", rules.delete, name="rule_delete"),
+    path("incidents/", incidents.incidents, name="incidents"),
+    path("incidents/<int:pk>", incidents.incident, name="incident"),
+    path("act/<token>", acts.act, name="act"),
+    path("settings/tokens", settings.tokens, name="tokens"),
+    path("settings/tokens/<int:pk>", settings.token, name="token"),
+    path("settings/tokens/<int:pk>/revoke", settings.revoke, name="token_revoke"),
+    path("settings/members", members.member_list, name="members"),
+    path("settings/members/<int:pk>", members.member, name="member"),
+    path("settings/members/<int:pk>/remove", members.remove, name="member_remove"),
+    path("settings/roles", roles.role_list, name="roles"),
+    path("settings/roles/<int:pk>", roles.role, name="role"),
+    path("settings/roles/<int:pk>/remove", roles.remove, name="role_remove"),
+    path("settings/teams", teams.team_list, name="teams"),
+    path("settings/teams/<int:pk>", teams.team, name="team"),
+    path("settings/teams/<int:pk>/remove", teams.remove, name="team_remove"),
+    path("settings/project", projects.project, name="project"),
+    path("settings/audit", audit.audit, name="audit"),
+    path("settings/audit/export", audit.export, name="audit_export"),
+    path("settings/channels", channels.channels, name="channels"),
+    path("settings/channels/<int:pk>", channels.channel, name="channel"),
+    path("settings/channels/<int:pk>/delete", channels.delete, name="channel_delete"),
+    path("settings/routing", routing.routing, name="routing"),
+    path("settings/silences", silences.silences, name="silences"),
+    path("settings/silences/<int:pk>/end", silences.end, name="silence_end"),
+    path("settings/privacy", privacy.privacy, name="privacy"),
+    path("settings/configuration", configuration.configuration, name="configuration"),
+    path("settings/configuration/download", configuration.download, name="configuration_download"),
+    path("settings/background", background.background, name="background"),
+    path("start/", onboarding.start, name="start"),
+]
+urlpatterns += [path("", include(one.pages)) for one in features() if one.pages]
