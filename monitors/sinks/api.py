@@ -10,7 +10,7 @@ from driftline.base.accounts.access.http_auth import Scoped, caller_of
 from driftline.base.accounts.access.scopes import SCOPE_OF, Scope
 from driftline.base.clock import now
 from driftline.base.http.bodies import Body
-from inference.prediction_log.sources.services import MAX_SECRET_BYTES
+from driftline.base.keys.secrets_at_rest import MAX_SECRET_BYTES
 from monitors.sinks import services
 from monitors.sinks.models import Sink
 from monitors.sinks.schemas import SinkOut, SinkTestOut

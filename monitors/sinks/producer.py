@@ -7,13 +7,13 @@ from typing import Any, Self
 import orjson
 from confluent_kafka import KafkaError, KafkaException, Producer
 
-from inference.prediction_log.sources.kafka.connection import (
+from inference.connectors.failure import ConnectorFailed
+from inference.connectors.kafka.connection import (
     check_cluster,
     describe_failure,
     find_blocked,
     open_client,
 )
-from inference.prediction_log.sources.reading.messages import AdapterFailed
 from monitors.sinks.settings import SinkSettings
 from monitors.sinks.streams.stream import SinkMessage
 
@@ -79,15 +79,15 @@ class SinkProducer:
         return not self._blocked and not self._is_broken
 
     def poll(self) -> None:
-        """Hear what librdkafka has to report, also while nothing is sent. Raises AdapterFailed."""
+        """Hear what librdkafka has to report, also while nothing is sent. Raises ConnectorFailed."""
         self._producer.poll(0)
         if not self.is_usable:
-            raise AdapterFailed(
+            raise ConnectorFailed(
                 self._blocked or next(iter(self._failures.values()), "The brokers do not answer.")
             )
 
     def send(self, kind: str, messages: Iterable[SinkMessage], on_wait: Callable[[], object]) -> int:
-        """Send messages of a stream; returns how many, all of them acknowledged. Raises AdapterFailed.
+        """Send messages of a stream; returns how many, all of them acknowledged. Raises ConnectorFailed.
 
         `on_wait` is called about every second while acknowledgements are waited for.
         """
@@ -119,7 +119,7 @@ class SinkProducer:
 
     def _check(self, topic: str) -> None:
         if reason := self._blocked or self._failures.get(topic):
-            raise AdapterFailed(reason)
+            raise ConnectorFailed(reason)
 
     def _on_failure(self, error: KafkaError | None, message: Any) -> None:
         if error is not None:

@@ -20,7 +20,7 @@ from driftline.base.errors import Problem
 from driftline.base.extras import KAFKA, require
 from driftline.base.keys.secrets_at_rest import SecretUnreadable
 from driftline.base.work.leased_work import shortened
-from inference.prediction_log.sources.reading.messages import AdapterFailed
+from inference.connectors.failure import ConnectorFailed
 from monitors.sinks.models import Sink, SinkStream
 from monitors.sinks.selectors import secret_of, settings_of, streams_of
 from monitors.sinks.streams.readers import READERS
@@ -145,7 +145,7 @@ class SinkSender:
 
     def _describe(self, error: Exception, kind: str) -> str:
         """Return why a stream, or all of them, cannot be sent."""
-        if isinstance(error, (AdapterFailed, SecretUnreadable)):
+        if isinstance(error, (ConnectorFailed, SecretUnreadable)):
             return str(error)
         if isinstance(error, Problem):
             return f"{kind}: {error.detail}"

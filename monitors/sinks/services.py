@@ -8,9 +8,8 @@ from driftline.base.accounts.models import Project
 from driftline.base.accounts.services import record_audit
 from driftline.base.errors import Problem
 from driftline.base.extras import KAFKA, require
-from driftline.base.keys.secrets_at_rest import decrypt, encrypt_sent
-from inference.prediction_log.sources.reading.messages import AdapterFailed
-from inference.prediction_log.sources.services import MAX_SECRET_BYTES
+from driftline.base.keys.secrets_at_rest import MAX_SECRET_BYTES, decrypt, encrypt_sent
+from inference.connectors.failure import ConnectorFailed
 from monitors.sinks.models import Sink, SinkStream
 from monitors.sinks.selectors import find_sink, settings_of
 from monitors.sinks.settings import SinkSettings, check_sink
@@ -88,7 +87,7 @@ def check_connection(*, project: Project, settings: SinkSettings, secret: str | 
     try:
         with SinkProducer(settings, secret) as producer:
             return producer.missing_topics()
-    except AdapterFailed as error:
+    except ConnectorFailed as error:
         raise Problem(502, "sink_unreachable", str(error)) from error
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from driftline.base.errors import invalid
-from inference.prediction_log.sources.kafka.settings import KafkaCluster, check_cluster_settings
+from inference.connectors.kafka.settings import KafkaCluster, check_cluster_settings
 from monitors.sinks.models import StreamKind
 
 type StreamName = Literal["predictions", "labels", "metrics", "events"]

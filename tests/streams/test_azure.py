@@ -6,12 +6,12 @@ from pathlib import Path
 import pytest
 
 from driftline.base.errors import Problem
+from inference.connectors.failure import ConnectorFailed
+from inference.connectors.objects.store import ObjectInfo, ObjectMissing
 from inference.prediction_log.models import PredictionRow
 from inference.prediction_log.sources.models import DeadLetter
 from inference.prediction_log.sources.objects.azure import AzureContainer
 from inference.prediction_log.sources.objects.settings import ObjectsSettings, check_objects
-from inference.prediction_log.sources.objects.store import ObjectInfo, ObjectMissing
-from inference.prediction_log.sources.reading.messages import AdapterFailed
 from inference.registry.models import Model
 from tests.streams.azure_store import ACCOUNT, CONTAINER, KEY, AzureServer, azure_server
 from tests.streams.consumers import consumers_of
@@ -79,7 +79,7 @@ def test_an_object_that_was_replaced_since_it_was_listed_is_missing(server: Azur
 def test_a_wrong_key_is_said(server: AzureServer, key: str, reason: str) -> None:
     store = AzureContainer(server.settings(), key)
 
-    with pytest.raises(AdapterFailed, match=reason):
+    with pytest.raises(ConnectorFailed, match=reason):
         listed(store)
     store.close()
 

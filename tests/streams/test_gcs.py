@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
+from inference.connectors.failure import ConnectorFailed
+from inference.connectors.objects.store import ObjectInfo, ObjectMissing
 from inference.prediction_log.sources.objects import gcs
 from inference.prediction_log.sources.objects.gcs import GcsBucket
-from inference.prediction_log.sources.objects.store import ObjectInfo, ObjectMissing
-from inference.prediction_log.sources.reading.messages import AdapterFailed
 from inference.registry.models import Model
 from tests.streams.consumers import consumers_of
 from tests.streams.gcs_store import GcsServer, gcs_server
@@ -93,6 +93,6 @@ def test_a_public_bucket_needs_no_key(server: GcsServer) -> None:
 def test_a_bucket_that_is_not_there_is_said(server: GcsServer) -> None:
     store = GcsBucket(server.settings(bucket="other"), server.google.key())
 
-    with pytest.raises(AdapterFailed, match="The bucket cannot be listed: the store answered 404"):
+    with pytest.raises(ConnectorFailed, match="The bucket cannot be listed: the store answered 404"):
         listed(store)
     store.close()

@@ -9,6 +9,7 @@ import pytest
 
 from driftline.base.clock import now
 from driftline.base.periods import rfc3339
+from inference.connectors.failure import ConnectorFailed
 from inference.prediction_log.models import PredictionRow
 from inference.prediction_log.sources.kinds import read_settings
 from inference.prediction_log.sources.mapping import SourceMapping
@@ -16,7 +17,6 @@ from inference.prediction_log.sources.models import DeadLetter, Source
 from inference.prediction_log.sources.mqtt.adapter import MqttAdapter
 from inference.prediction_log.sources.mqtt.settings import MqttSettings
 from inference.prediction_log.sources.reading.adapters import sample, session_of
-from inference.prediction_log.sources.reading.messages import AdapterFailed
 from inference.prediction_log.sources.services import create_source, update_source
 from inference.registry.models import Model
 from tests.streams.consumers import (
@@ -181,5 +181,5 @@ def test_what_a_broker_refuses_is_said(model: Model, broker: MqttBroker) -> None
         ({}, "wrong", "does not take the connection: Not authorized"),
         ({"ca_certificate": ""}, PASSWORD, "certificate verify failed"),
     ):
-        with pytest.raises(AdapterFailed, match=reason):
+        with pytest.raises(ConnectorFailed, match=reason):
             sample(read_settings(broker.where("scores") | others), secret, messages=1)

@@ -10,13 +10,13 @@ from nats.js.api import StreamConfig
 
 from driftline.base.clock import now
 from driftline.base.periods import rfc3339
+from inference.connectors.failure import ConnectorFailed
 from inference.prediction_log.sources.kinds import read_settings
 from inference.prediction_log.sources.mapping import SourceMapping
 from inference.prediction_log.sources.models import DeadLetter, Source
 from inference.prediction_log.sources.nats.adapter import NatsAdapter
 from inference.prediction_log.sources.nats.settings import NatsSettings
 from inference.prediction_log.sources.reading.adapters import sample
-from inference.prediction_log.sources.reading.messages import AdapterFailed
 from inference.prediction_log.sources.selectors import statuses_of
 from inference.prediction_log.sources.services import create_source
 from inference.registry.models import Model
@@ -170,5 +170,5 @@ def test_what_a_server_refuses_is_said(model: Model, server: NatsServer) -> None
         ({}, "wrong", "Authorization Violation"),
         ({"ca_certificate": ""}, PASSWORD, "certificate verify failed"),
     ):
-        with pytest.raises(AdapterFailed, match=reason):
+        with pytest.raises(ConnectorFailed, match=reason):
             sample(read_settings(server.where("there") | others), secret, messages=1)

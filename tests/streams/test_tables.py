@@ -14,12 +14,12 @@ from django.db.models import Sum
 from psycopg2.extras import execute_values
 
 from driftline.base.clock import now
+from inference.connectors.failure import ConnectorFailed
 from inference.prediction_log.models import PredictionChunk, PredictionRow
 from inference.prediction_log.sources.kinds import read_settings
 from inference.prediction_log.sources.mapping import SourceMapping
 from inference.prediction_log.sources.models import DeadLetter, Source
 from inference.prediction_log.sources.reading.adapters import sample
-from inference.prediction_log.sources.reading.messages import AdapterFailed
 from inference.prediction_log.sources.selectors import statuses_of
 from inference.prediction_log.sources.services import create_source
 from inference.prediction_log.sources.sql import bigquery
@@ -186,7 +186,7 @@ class TestMariaDb:
             ({"table": "missing"}, "doesn't exist"),
             ({"watermark": "prediction"}, "is no time"),
         ):
-            with pytest.raises(AdapterFailed, match=said):
+            with pytest.raises(ConnectorFailed, match=said):
                 shown(**changes)
 
     def test_a_server_without_tls_is_not_read_where_it_is_asked_for(
@@ -195,7 +195,7 @@ class TestMariaDb:
         settings.OUTBOUND_ALLOW = ["127.0.0.1/32"]
         with mariadb_server(tmp_path, "--skip-ssl") as server:
             for verifying in ({}, {"ca_certificate": ""}):
-                with pytest.raises(AdapterFailed, match=r"TLS|SSL"):
+                with pytest.raises(ConnectorFailed, match=r"TLS|SSL"):
                     sample(read_settings(server.where(**verifying)), mariadb.PASSWORD, messages=10)
 
     def test_rows_of_a_plain_date_are_read_once_their_day_has_ended(self, maria: MariaServer) -> None:
@@ -279,7 +279,7 @@ class TestBigQuery:
             ({"watermark": "id", "keys": ["number"]}, "is no time"),
             ({"user": "ada@tests.iam.gserviceaccount.com"}, "name that as the user"),
         ):
-            with pytest.raises(AdapterFailed, match=said):
+            with pytest.raises(ConnectorFailed, match=said):
                 sample(read_settings(warehouse.where(**changes)), warehouse.google.key(), messages=10)
 
 
@@ -349,5 +349,5 @@ class TestSnowflake:
             ({"warehouse": "OTHER"}, "422 No active warehouse"),
             ({"user": "eve"}, "401 JWT token is invalid"),
         ):
-            with pytest.raises(AdapterFailed, match=said):
+            with pytest.raises(ConnectorFailed, match=said):
                 sample(read_settings(warehouse.where(**changes)), pem(), messages=10)

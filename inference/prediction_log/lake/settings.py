@@ -1,6 +1,6 @@
 """Where a lake is, as people set it."""
 
-from inference.prediction_log.sources.objects.settings import AllowedFolders, StoreSettings, check_store
+from inference.connectors.objects.settings import AllowedFolders, StoreSettings, check_store
 
 LAKE_FOLDERS = AllowedFolders("LAKE_FOLDERS")
 

@@ -14,6 +14,8 @@ from django.db.models.functions import Coalesce, Now
 from driftline.base.work.advisory_locks import AdvisoryLock, lock
 from driftline.base.work.lease import Lease
 from driftline.base.work.leased_work import WorkLease, attempt, shortened
+from inference.connectors.failure import ConnectorFailed
+from inference.connectors.objects.remote_store import check_room
 from inference.prediction_log.lake.days import rewritten_at
 from inference.prediction_log.lake.models import Lake, LakeFile
 from inference.prediction_log.lake.parts import divide
@@ -21,8 +23,6 @@ from inference.prediction_log.lake.stores.marker import check_marker
 from inference.prediction_log.lake.stores.store import LakeStore, open_lake, settings_of
 from inference.prediction_log.queries.exports import Exported, Wanted, write_rows
 from inference.prediction_log.retention.drop_rows import summary_only_features
-from inference.prediction_log.sources.objects.remote_store import check_room
-from inference.prediction_log.sources.reading.messages import AdapterFailed
 from inference.prediction_log.storage.snapshot import one_snapshot
 
 RETRIED_AFTER = timedelta(minutes=1)
@@ -45,7 +45,7 @@ def _write(lease: WorkLease[LakeFile]) -> None:
     try:
         with opened(lake) as store:
             _write_to(store, settings_of(lake).name_of(file.path), file, lease)
-    except AdapterFailed as error:
+    except ConnectorFailed as error:
         note_failing(lake, str(error))
         lease.release(error=shortened(str(error)), due_at=Now() + RETRIED_AFTER)  # other files come first
         return
@@ -105,7 +105,7 @@ def drafted(store: LakeStore, name: str, file: LakeFile, lease: Lease[LakeFile])
         lease.write(draft=draft)
         yield draft
     except Exception:
-        with suppress(AdapterFailed):
+        with suppress(ConnectorFailed):
             store.discard(name, draft)
         raise
 
@@ -149,7 +149,7 @@ def put(sent: SentDraft, lease: Lease[LakeFile], finish: Callable[[LakeFile, dic
 # -- the state of a lake -----------------------------------------------------------------------------------------------
 @contextmanager
 def opened(lake: Lake) -> Iterator[LakeStore]:
-    """Open a lake until the block ends; raises AdapterFailed, also where its files are not."""
+    """Open a lake until the block ends; raises ConnectorFailed, also where its files are not."""
     with closing(open_lake(lake)) as store:
         check_marker(store, lake)
         yield store

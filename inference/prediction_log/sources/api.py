@@ -12,6 +12,7 @@ from driftline.base.clock import now
 from driftline.base.http.bodies import Body
 from driftline.base.http.paging import PAGE_SIZE, page
 from driftline.base.http.responses import Page
+from driftline.base.keys.secrets_at_rest import MAX_SECRET_BYTES
 from inference.prediction_log.sources import retrying, selectors, services
 from inference.prediction_log.sources.kinds import SourceSettings
 from inference.prediction_log.sources.mapping import SourceMapping
@@ -42,8 +43,8 @@ class NewSource(Body):
     what: str = Field(max_length=11, json_schema_extra={"enum": list(Source.What.values)})
     settings: SourceSettings
     mapping: SourceMapping = SourceMapping()
-    secret: str = Field("", max_length=services.MAX_SECRET_BYTES)
-    registry_secret: str = Field("", max_length=services.MAX_SECRET_BYTES)
+    secret: str = Field("", max_length=MAX_SECRET_BYTES)
+    registry_secret: str = Field("", max_length=MAX_SECRET_BYTES)
     enabled: bool = True
 
 
@@ -53,8 +54,8 @@ class SourceChanges(Body):
     name: str | None = Field(None, max_length=100)
     settings: SourceSettings | None = None
     mapping: SourceMapping | None = None
-    secret: str | None = Field(None, max_length=services.MAX_SECRET_BYTES)
-    registry_secret: str | None = Field(None, max_length=services.MAX_SECRET_BYTES)
+    secret: str | None = Field(None, max_length=MAX_SECRET_BYTES)
+    registry_secret: str | None = Field(None, max_length=MAX_SECRET_BYTES)
     enabled: bool | None = None
 
 
@@ -65,8 +66,8 @@ class PreviewedSource(Body):
     what: str = Field(max_length=11, json_schema_extra={"enum": list(Source.What.values)})
     settings: SourceSettings
     mapping: SourceMapping = SourceMapping()
-    secret: str = Field("", max_length=services.MAX_SECRET_BYTES)
-    registry_secret: str = Field("", max_length=services.MAX_SECRET_BYTES)
+    secret: str = Field("", max_length=MAX_SECRET_BYTES)
+    registry_secret: str = Field("", max_length=MAX_SECRET_BYTES)
     source: str = Field("", max_length=100)
 
 

@@ -9,7 +9,7 @@ from driftline.base.errors import invalid
 from driftline.base.http.bodies import Body
 from driftline.base.outbound.addresses import Address, AddressBlocked, resolve
 from driftline.base.outbound.targets import PORTS_OF_OTHER_SERVICES, outbound_rules
-from inference.prediction_log.sources.kafka.settings import Pem, split_broker
+from inference.connectors.kafka.settings import Pem, split_broker
 
 
 class ServerSettings(Body):

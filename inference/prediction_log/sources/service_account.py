@@ -15,7 +15,7 @@ from msgspec import Meta, Struct
 from driftline.base.clock import now
 from driftline.base.errors import UNREADABLE
 from driftline.base.outbound.transport import DEADLINE_SECONDS, RequestFailed, exchange
-from inference.prediction_log.sources.reading.messages import AdapterFailed
+from inference.connectors.failure import ConnectorFailed
 from inference.prediction_log.sources.rsa_keys import read_rsa_key
 
 TOKEN_URLS = (
@@ -48,7 +48,7 @@ class ServiceAccount:
     """Fetches tokens for what `scope` names, one for many requests.
 
     Tokens are asked for at Google's addresses, or at the `endpoint` of the service itself, as emulators and private
-    installations have it: a key that names another address is refused. Raises AdapterFailed for what is no key.
+    installations have it: a key that names another address is refused. Raises ConnectorFailed for what is no key.
     """
 
     def __init__(self, key: str, endpoint: str, scope: str) -> None:
@@ -56,11 +56,11 @@ class ServiceAccount:
             self._key = msgspec.json.decode(key, type=_Key)
             self._private_key = read_rsa_key(self._key.private_key)
         except (msgspec.DecodeError, ValueError, RecursionError) as error:
-            raise AdapterFailed(
+            raise ConnectorFailed(
                 "The secret is no key of a service account, which is JSON with an RSA private key."
             ) from error
         if self._key.token_uri not in TOKEN_URLS and not self._key.token_uri.startswith(f"{endpoint}/"):
-            raise AdapterFailed(
+            raise ConnectorFailed(
                 "The key of the service account has a token_uri that is neither Google's nor at the endpoint."
             )
         self.email = self._key.client_email
@@ -70,7 +70,7 @@ class ServiceAccount:
     def token(self, seconds: float) -> str:
         """Return a token that holds for some minutes, and ask for it if need be, within so many seconds.
 
-        Raises AdapterFailed where none is given.
+        Raises ConnectorFailed where none is given.
         """
         if time.monotonic() >= self._renew_at:
             given = self._request_token(seconds)
@@ -94,9 +94,9 @@ class ServiceAccount:
             )
             return msgspec.json.decode(answer.text, type=_Token)
         except RequestFailed as error:
-            raise AdapterFailed(f"No token is given to the service account: {_describe(error)}.") from error
+            raise ConnectorFailed(f"No token is given to the service account: {_describe(error)}.") from error
         except UNREADABLE as error:
-            raise AdapterFailed(
+            raise ConnectorFailed(
                 "No token is given to the service account: the answer has none that can be read."
             ) from error
 

@@ -10,7 +10,7 @@ from driftline.base.accounts.models import Project
 from driftline.base.accounts.services import record_audit
 from driftline.base.clock import now
 from driftline.base.errors import Problem, invalid
-from driftline.base.keys.secrets_at_rest import encrypt_sent
+from driftline.base.keys.secrets_at_rest import MAX_SECRET_BYTES, encrypt_sent
 from driftline.base.strict_json import printable
 from inference.prediction_log.rows.sent_items import Refused, check_version
 from inference.prediction_log.sources.kafka.settings import KafkaSettings
@@ -28,7 +28,6 @@ from inference.prediction_log.sources.reading.adapters import mapping_of, settin
 from inference.prediction_log.sources.reading.envelopes import HALVES
 from inference.registry.models import Model
 
-MAX_SECRET_BYTES = 64 << 10  # the private key of a client's certificate
 MAX_SOURCES = 10
 """Of a project, as each takes a thread and a connection to the database from all projects."""
 

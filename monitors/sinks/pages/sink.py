@@ -14,7 +14,7 @@ from driftline.operations.configuration.differences import managed
 from driftline.operations.configuration.items import part_item
 from driftline.web.pages.access import PageRequest, page
 from driftline.web.pages.forms import explain_settings
-from inference.prediction_log.sources.pages.kafka_form import KafkaClusterForm, words_of
+from inference.connectors.kafka.form import KafkaClusterForm, words_of
 from monitors.sinks import services
 from monitors.sinks.models import Sink, StreamKind
 from monitors.sinks.selectors import find_sink

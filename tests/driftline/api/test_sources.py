@@ -7,11 +7,12 @@ import pytest
 
 from driftline.base.accounts.models import AuditEntry
 from driftline.base.keys.secrets_at_rest import decrypt
+from inference.connectors.failure import ConnectorFailed
 from inference.prediction_log.models import PredictionRow
 from inference.prediction_log.sources.dead_letters import RefusedMessage, bury
 from inference.prediction_log.sources.models import DeadLetter, Source, SourcePosition
 from inference.prediction_log.sources.reading import preview
-from inference.prediction_log.sources.reading.messages import AdapterFailed, StreamMessage
+from inference.prediction_log.sources.reading.messages import StreamMessage
 from inference.prediction_log.sources.reading.positions import ALL_OBJECTS
 from inference.registry.services import create_model
 from tests.driftline.api.conftest import Api, caller
@@ -482,7 +483,7 @@ class TestPreview:
         self, api: Api, model: Any, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         def away(*_: Any, **__: Any) -> None:
-            raise AdapterFailed("All brokers are down.")
+            raise ConnectorFailed("All brokers are down.")
 
         monkeypatch.setattr(preview, "sample", away)
 

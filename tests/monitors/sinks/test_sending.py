@@ -17,9 +17,9 @@ from driftline.base.accounts.models import Project
 from driftline.base.keys.secrets_at_rest import encrypt
 from driftline.base.outbound import addresses
 from driftline.base.outbound.addresses import AddressBlocked
+from inference.connectors.failure import ConnectorFailed
+from inference.connectors.kafka import settings as kafka_settings
 from inference.prediction_log.items import LabelItem
-from inference.prediction_log.sources.kafka import settings as kafka_settings
-from inference.prediction_log.sources.reading.messages import AdapterFailed
 from inference.registry.models import Model
 from monitors.sinks.models import Sink
 from monitors.sinks.producer import SinkProducer
@@ -178,7 +178,7 @@ def test_an_idle_producer_notices_that_a_broker_must_not_be_called_any_more(
         def poll() -> str:
             try:
                 producer.poll()
-            except AdapterFailed as error:
+            except ConnectorFailed as error:
                 return str(error)
             return ""
 

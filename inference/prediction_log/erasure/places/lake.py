@@ -24,6 +24,8 @@ from django.db.models.functions import Now
 from driftline.base.periods import day_of, from_us
 from driftline.base.work.advisory_locks import AdvisoryLock, lock
 from driftline.base.work.lease import Lease
+from inference.connectors.failure import ConnectorFailed
+from inference.connectors.objects.remote_store import check_room
 from inference.prediction_log.erasure.places.rows import as_erased
 from inference.prediction_log.erasure.subject import ErasedRow, Subject
 from inference.prediction_log.erasure.work import Blocked, Work, add_counts
@@ -33,8 +35,6 @@ from inference.prediction_log.lake.stores.store import LakeStore, settings_of
 from inference.prediction_log.lake.writing import drafted, opened, put, send
 from inference.prediction_log.models import PredictionRole
 from inference.prediction_log.queries.exports import LOG_COLUMNS
-from inference.prediction_log.sources.objects.remote_store import check_room
-from inference.prediction_log.sources.reading.messages import AdapterFailed
 from inference.registry.models import Model
 
 
@@ -58,7 +58,7 @@ def _erase_from_days(work: Work, step: str, days: Collection[tuple[int, date]] |
         with opened(lake) as store:
             for model in work.models:
                 _erase_from_model(_Place(work, lake, store, model), step, days)
-    except AdapterFailed as error:
+    except ConnectorFailed as error:
         raise Blocked(f"the lake: {error}") from error
 
 

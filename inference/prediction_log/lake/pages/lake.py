@@ -13,12 +13,12 @@ from driftline.operations.configuration.differences import managed
 from driftline.operations.configuration.items import part_item
 from driftline.web.pages.access import PageRequest, page
 from driftline.web.pages.forms import explain_settings
+from inference.connectors.objects.form import StoreForm
 from inference.prediction_log.lake import services
 from inference.prediction_log.lake.models import Lake
 from inference.prediction_log.lake.selectors import content_of, content_of_models, find_lake
 from inference.prediction_log.lake.settings import LakeSettings
 from inference.prediction_log.lake.stores.store import settings_of
-from inference.prediction_log.sources.pages.store_form import StoreForm
 
 
 class LakeForm(StoreForm):

@@ -10,11 +10,11 @@ from typing import IO
 from xml.etree import ElementTree
 from xml.sax.saxutils import escape
 
+from inference.connectors.failure import ConnectorFailed
+from inference.connectors.objects.bucket import Bucket
+from inference.connectors.objects.remote_store import PAUSES_SECONDS, StoreAnswer
+from inference.connectors.objects.store import ObjectInfo, ObjectMissing, ObjectRefused
 from inference.prediction_log.lake.settings import LakeSettings
-from inference.prediction_log.sources.objects.bucket import Bucket
-from inference.prediction_log.sources.objects.remote_store import PAUSES_SECONDS, StoreAnswer
-from inference.prediction_log.sources.objects.store import ObjectInfo, ObjectMissing, ObjectRefused
-from inference.prediction_log.sources.reading.messages import AdapterFailed
 
 PART_BYTES = 8 << 20  # of which an upload may have 10,000
 
@@ -30,7 +30,7 @@ class LakeBucket:
         answer = self._request("POST", name, {"uploads": ""})
         upload = _find(answer, "UploadId")
         if not upload:
-            raise AdapterFailed("The store began no upload; is this the endpoint of an S3 store?")
+            raise ConnectorFailed("The store began no upload; is this the endpoint of an S3 store?")
         return upload
 
     def send(self, name: str, draft: str, content: IO[bytes]) -> Sequence[str]:
@@ -50,7 +50,7 @@ class LakeBucket:
         body = f"<CompleteMultipartUpload>{parts}</CompleteMultipartUpload>".encode()
         answer = self._request("POST", name, {"uploadId": draft}, body)
         if b"<CompleteMultipartUploadResult" not in answer.body:  # a failure may come after the status 200
-            raise AdapterFailed(f"The store did not complete an upload: it answered {answer.describe()}.")
+            raise ConnectorFailed(f"The store did not complete an upload: it answered {answer.describe()}.")
 
     def discard(self, name: str, draft: str) -> None:
         """Abort an upload."""
@@ -77,7 +77,7 @@ class LakeBucket:
             with self._bucket.open(info) as content:
                 yield content
         except (ObjectMissing, ObjectRefused) as error:
-            raise AdapterFailed(f"{name} cannot be read now: {error}.") from error
+            raise ConnectorFailed(f"{name} cannot be read now: {error}.") from error
 
     def close(self) -> None:
         """Close the connection."""
@@ -89,7 +89,7 @@ class LakeBucket:
         for pause in PAUSES_SECONDS:
             try:
                 return self._request(method, name, query, body)
-            except AdapterFailed:
+            except ConnectorFailed:
                 time.sleep(pause)
         return self._request(method, name, query, body)
 
@@ -100,8 +100,8 @@ class LakeBucket:
         return answer
 
 
-def _refused(answer: StoreAnswer) -> AdapterFailed:
-    return AdapterFailed(f"The bucket refused a request: it answered {answer.describe()}.")
+def _refused(answer: StoreAnswer) -> ConnectorFailed:
+    return ConnectorFailed(f"The bucket refused a request: it answered {answer.describe()}.")
 
 
 def _find(answer: StoreAnswer, name: str) -> str:

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import IO
 
 from driftline.base.durable_files import sync_to_disk, write_file
+from inference.connectors.failure import ConnectorFailed
 from inference.prediction_log.lake.settings import LAKE_FOLDERS, LakeSettings
-from inference.prediction_log.sources.reading.messages import AdapterFailed
 
 
 class LakeFolder:
@@ -18,7 +18,7 @@ class LakeFolder:
 
     def __init__(self, settings: LakeSettings) -> None:
         if not LAKE_FOLDERS.has(settings.folder):
-            raise AdapterFailed(
+            raise ConnectorFailed(
                 "The operator does not allow this folder any more; see DRIFTLINE_LAKE_FOLDERS."
             )
         self._root = Path(os.path.realpath(settings.folder))
@@ -73,7 +73,7 @@ class LakeFolder:
 
     def _check_root(self) -> None:
         if not self._root.is_dir():
-            raise AdapterFailed(f"{self._root} is not there; is it mounted?")
+            raise ConnectorFailed(f"{self._root} is not there; is it mounted?")
 
     def _make_folders(self, name: str) -> None:
         self._check_root()
@@ -84,7 +84,7 @@ class LakeFolder:
         """Return where a file lies; a link that leads out of the folder is refused."""
         path = self._root / name
         if not Path(os.path.realpath(path.parent)).is_relative_to(self._root):
-            raise AdapterFailed(f"{path.parent} leads out of the lake.")
+            raise ConnectorFailed(f"{path.parent} leads out of the lake.")
         return path
 
 
@@ -93,4 +93,4 @@ def _named_failures() -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise AdapterFailed(f"The folder cannot be written to: {error.strerror}.") from error
+        raise ConnectorFailed(f"The folder cannot be written to: {error.strerror}.") from error

@@ -9,9 +9,9 @@ import json
 
 from django.db.models.functions import Now
 
+from inference.connectors.failure import ConnectorFailed
 from inference.prediction_log.lake.models import Lake
 from inference.prediction_log.lake.stores.store import LakeStore, settings_of
-from inference.prediction_log.sources.reading.messages import AdapterFailed
 
 MARKER = "_driftline_lake.json"
 """Arrow and Spark pass by files that begin so."""
@@ -19,7 +19,7 @@ _MAX_BYTES = 1_000
 
 
 def check_marker(store: LakeStore, lake: Lake) -> None:
-    """Raise AdapterFailed where the files of a lake are not, or another's are; marks a place that is not in use."""
+    """Raise ConnectorFailed where the files of a lake are not, or another's are; marks a place that is not in use."""
     where = settings_of(lake)
     name, expected = where.name_of(MARKER), json.dumps({"lake": str(lake.token)}).encode()
     found = _read(store, name)
@@ -27,9 +27,11 @@ def check_marker(store: LakeStore, lake: Lake) -> None:
         store.write(name, expected)
         found = _read(store, name)
     if found is None:
-        raise AdapterFailed(f"{where.location()} has no {MARKER}, so its files are elsewhere; is it mounted?")
+        raise ConnectorFailed(
+            f"{where.location()} has no {MARKER}, so its files are elsewhere; is it mounted?"
+        )
     if found != expected:
-        raise AdapterFailed(
+        raise ConnectorFailed(
             f"The files of another lake are in {where.location()}, as {MARKER} there says: "
             "name another prefix for this one."
         )

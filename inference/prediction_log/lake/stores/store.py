@@ -12,7 +12,7 @@ from inference.prediction_log.lake.stores.folder import LakeFolder
 
 
 class LakeStore(Protocol):
-    """A place for files, by their names. Every method raises AdapterFailed where it cannot be reached or refuses."""
+    """A place for files, by their names. Every method raises ConnectorFailed where it cannot be reached or refuses."""
 
     def begin(self, name: str) -> str:
         """Begin a draft of a file; returns what `discard` needs to remove it after a crash."""
@@ -42,7 +42,7 @@ def settings_of(lake: Lake) -> LakeSettings:
 
 
 def open_lake(lake: Lake) -> LakeStore:
-    """Open a lake for one worker; raises AdapterFailed where the operator does not allow its folder any more."""
+    """Open a lake for one worker; raises ConnectorFailed where the operator does not allow its folder any more."""
     settings = settings_of(lake)
     if settings.folder:
         return LakeFolder(settings)

@@ -9,17 +9,16 @@ from confluent_kafka import OFFSET_INVALID, Consumer, KafkaError, KafkaException
 from confluent_kafka import Message as KafkaMessage
 
 from driftline.base.processes.process_names import own_name
+from inference.connectors.failure import ConnectorFailed
+from inference.connectors.kafka.connection import check_cluster, describe_failure, find_blocked
 from inference.prediction_log.sources.kafka.connection import (
     MAX_BATCH_BYTES,
     MAX_POLL_MS,
-    check_cluster,
-    describe_failure,
-    find_blocked,
     message_of,
     open_consumer,
 )
 from inference.prediction_log.sources.kafka.settings import KafkaSettings
-from inference.prediction_log.sources.reading.messages import AdapterFailed, StreamMessage
+from inference.prediction_log.sources.reading.messages import StreamMessage
 from inference.prediction_log.sources.reading.positions import (
     begin_partition,
     read_on,
@@ -96,7 +95,7 @@ class KafkaAdapter:
     def poll(self, timeout_seconds: float) -> Sequence[StreamMessage]:
         """Return the next messages: at most `MAX_BATCH`, about `MAX_BATCH_BYTES`, and what comes within the timeout."""
         if self._blocked:
-            raise AdapterFailed(self._blocked)
+            raise ConnectorFailed(self._blocked)
         if self._held and time.monotonic() > self._held_until:
             self._let_go()
         if self._unplaced:
@@ -123,7 +122,7 @@ class KafkaAdapter:
         if error.code() == KafkaError._AUTO_OFFSET_RESET:
             self._refuse(f"{read.topic()}/{read.partition()}")
         elif error.fatal():
-            raise AdapterFailed(error.str())
+            raise ConnectorFailed(error.str())
         elif error.code() in _DISQUIETING:
             self._connection_trouble = describe_failure(KafkaException(error), self._settings)
         elif error.code() != KafkaError._PARTITION_EOF:
@@ -172,7 +171,7 @@ class KafkaAdapter:
         try:
             self._stop_reading(self._consumer, self._held)
         except KafkaException as error:
-            raise AdapterFailed(describe_failure(error, self._settings)) from error
+            raise ConnectorFailed(describe_failure(error, self._settings)) from error
         self._held = set()
 
     def _on_assign(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
@@ -225,7 +224,7 @@ class KafkaAdapter:
             self._placed -= self._unplaced
             self._consumer.incremental_assign(places)
         except KafkaException as error:
-            raise AdapterFailed(describe_failure(error, self._settings)) from error
+            raise ConnectorFailed(describe_failure(error, self._settings)) from error
         self._placed |= self._unplaced
         self._unplaced.clear()
 

@@ -6,14 +6,11 @@ from itertools import islice
 
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
-from inference.prediction_log.sources.kafka.connection import (
-    check_cluster,
-    describe_failure,
-    message_of,
-    open_consumer,
-)
+from inference.connectors.failure import ConnectorFailed
+from inference.connectors.kafka.connection import check_cluster, describe_failure
+from inference.prediction_log.sources.kafka.connection import message_of, open_consumer
 from inference.prediction_log.sources.kafka.settings import KafkaSettings
-from inference.prediction_log.sources.reading.messages import AdapterFailed, StreamMessage
+from inference.prediction_log.sources.reading.messages import StreamMessage
 
 STEP_SECONDS = 0.5
 MAX_PARTITIONS = 20  # each is asked for its newest offset
@@ -24,7 +21,7 @@ def sample_topics(
 ) -> list[StreamMessage]:
     """Read the newest messages of the topics' first partitions, without joining the group, within so many seconds.
 
-    Raises AdapterFailed.
+    Raises ConnectorFailed.
     """
     deadline = time.monotonic() + seconds
     consumer = open_consumer(
@@ -42,7 +39,7 @@ def sample_topics(
                 break
         return found
     except KafkaException as error:
-        raise AdapterFailed(describe_failure(error, settings)) from error
+        raise ConnectorFailed(describe_failure(error, settings)) from error
     finally:
         consumer.close()
 
@@ -52,7 +49,7 @@ def _newest_places(
 ) -> Iterable[TopicPartition]:
     known = consumer.list_topics(timeout=_seconds_until(deadline)).topics
     if missing := [topic for topic in settings.topics if topic not in known]:
-        raise AdapterFailed(f"There is no topic {missing[0]}.")
+        raise ConnectorFailed(f"There is no topic {missing[0]}.")
     for topic in settings.topics:
         for number in known[topic].partitions:
             place = TopicPartition(topic, number)
@@ -61,7 +58,7 @@ def _newest_places(
 
 
 def _seconds_until(deadline: float) -> float:
-    """Return the seconds until a deadline; raises AdapterFailed where it is past."""
+    """Return the seconds until a deadline; raises ConnectorFailed where it is past."""
     if (left := deadline - time.monotonic()) <= 0:
-        raise AdapterFailed("The brokers did not answer in time.")
+        raise ConnectorFailed("The brokers did not answer in time.")
     return left

@@ -120,7 +120,7 @@ def message_of(received: Received, partition: str, offset: int) -> StreamMessage
 def sample_topics(
     settings: MqttSettings, secret: str, *, messages: int, seconds: float
 ) -> list[StreamMessage]:
-    """Read messages that come within so many seconds, and those that topics retain; raises AdapterFailed."""
+    """Read messages that come within so many seconds, and those that topics retain; raises ConnectorFailed."""
     deadline = time.monotonic() + seconds
     found: list[Received] = []
     with MqttConnection(settings, secret) as connection:

@@ -17,8 +17,8 @@ from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from driftline.base.outbound.addresses import AddressBlocked
+from inference.connectors.failure import ConnectorFailed
 from inference.prediction_log.sources.mqtt.settings import MqttSettings
-from inference.prediction_log.sources.reading.messages import AdapterFailed
 
 CONNECT_SECONDS = 5.0
 ANSWER_SECONDS = 10.0
@@ -69,7 +69,7 @@ class _CheckedClient(Client):
 
 
 class MqttConnection:
-    """One session of one broker. Whatever goes wrong raises AdapterFailed; after that it is only closed.
+    """One session of one broker. Whatever goes wrong raises ConnectorFailed; after that it is only closed.
 
     A `session` is kept by the broker while nobody is connected; without one, messages are read that come meanwhile.
     """
@@ -147,7 +147,7 @@ class MqttConnection:
         self._do(call)
         code = self._wait_for_answer()
         if code.is_failure:
-            raise AdapterFailed(f"The broker does not take the connection: {code.getName()}.")
+            raise ConnectorFailed(f"The broker does not take the connection: {code.getName()}.")
 
     def _wait_for_answer(self) -> ReasonCode:
         """Return what the broker answers; it may end the connection with it, and sends no message before."""
@@ -155,14 +155,14 @@ class MqttConnection:
         while self._answer is None:
             left = deadline - time.monotonic()
             if left <= 0:
-                raise AdapterFailed("The broker does not answer.")
+                raise ConnectorFailed("The broker does not answer.")
             try:
                 self._turn(left)
-            except AdapterFailed:
+            except ConnectorFailed:
                 if self._answer is None:
                     raise
             if self._received:
-                raise AdapterFailed(_NO_MQTT)
+                raise ConnectorFailed(_NO_MQTT)
         return self._answer
 
     def _subscribe(self, *, is_kept: bool, no_more: Sequence[str]) -> None:
@@ -184,29 +184,29 @@ class MqttConnection:
         """Wait for the next packet, and do what it asks for."""
         self._do(lambda: self._client.loop(max(seconds, 0.001)))
         if self._client._in_messages:  # of QoS 2, which nobody asked for, and which the library would gather
-            raise AdapterFailed(_NO_MQTT)
+            raise ConnectorFailed(_NO_MQTT)
         if self._refusal:
-            raise AdapterFailed(self._refusal)
+            raise ConnectorFailed(self._refusal)
 
     def _do(self, step: Callable[[], MQTTErrorCode]) -> None:
         try:
             self._check(step())
         except AddressBlocked as error:
-            raise AdapterFailed(
+            raise ConnectorFailed(
                 f"The server {self._settings.server} must not be reached: {error}."
             ) from error
         except OSError as error:
-            raise AdapterFailed(self._client.fault or self._describe(error)) from error
+            raise ConnectorFailed(self._client.fault or self._describe(error)) from error
         except _ODD as error:
-            raise AdapterFailed(_NO_MQTT) from error
+            raise ConnectorFailed(_NO_MQTT) from error
 
     def _check(self, code: MQTTErrorCode) -> None:
         if code == MQTTErrorCode.MQTT_ERR_SUCCESS:
             return
         if code == MQTTErrorCode.MQTT_ERR_PROTOCOL:
-            raise AdapterFailed(_NO_MQTT)
+            raise ConnectorFailed(_NO_MQTT)
         reason = self._goodbye or error_string(code).rstrip(".")
-        raise AdapterFailed(self._client.fault or f"The connection to the broker has ended: {reason}.")
+        raise ConnectorFailed(self._client.fault or f"The connection to the broker has ended: {reason}.")
 
     def _describe(self, error: OSError) -> str:
         """Return what a failure says; of a stranger's network not whether a port is closed or silent."""

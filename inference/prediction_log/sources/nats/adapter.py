@@ -110,7 +110,7 @@ class NatsAdapter(LeasedAdapter):
 def sample_stream(
     settings: NatsSettings, secret: str, *, messages: int, seconds: float
 ) -> list[StreamMessage]:
-    """Read the newest messages of a stream for a person, within about so many seconds; raises AdapterFailed.
+    """Read the newest messages of a stream for a person, within about so many seconds; raises ConnectorFailed.
 
     Of a subject they are those among the last thousand of the stream.
     """

@@ -18,8 +18,9 @@ from nats.protocol.parser import Parser
 
 from driftline.base.outbound.addresses import AddressBlocked
 from driftline.base.periods import to_us
+from inference.connectors.failure import ConnectorFailed
 from inference.prediction_log.sources.nats.settings import NatsSettings
-from inference.prediction_log.sources.reading.messages import AdapterFailed, StreamMessage, plausible_time
+from inference.prediction_log.sources.reading.messages import StreamMessage, plausible_time
 
 CONNECT_SECONDS = 5
 ANSWER_SECONDS = 10.0
@@ -93,7 +94,7 @@ class _CheckedClient(Client):
 
 
 class NatsConnection:
-    """One stream of one server. Whatever goes wrong raises AdapterFailed; after that it is only closed."""
+    """One stream of one server. Whatever goes wrong raises ConnectorFailed; after that it is only closed."""
 
     def __init__(self, settings: NatsSettings, secret: str) -> None:
         self._settings, self._loop = settings, asyncio.new_event_loop()
@@ -176,11 +177,11 @@ class NatsConnection:
             return _count(found.num_pending or 0)
 
     def _message_of(self, read: Msg) -> StreamMessage:
-        """Return a message; raises AdapterFailed where one before it was lost on the way."""
+        """Return a message; raises ConnectorFailed where one before it was lost on the way."""
         place = read.metadata
         offset = _count(place.sequence.stream)
         if place.sequence.consumer != self._next_delivery:
-            raise AdapterFailed("A message of the stream was lost on the way; it is read again.")
+            raise ConnectorFailed("A message of the stream was lost on the way; it is read again.")
         self._next_delivery += 1
         headers = dict(read.headers or {})
         key = headers.get("Nats-Msg-Id")
@@ -220,20 +221,20 @@ class NatsConnection:
         )
 
     def _run[Result](self, work: Coroutine[Any, Any, Result], seconds: float = ANSWER_SECONDS) -> Result:
-        """Return what a question to the server brings; raises AdapterFailed, and _NothingCame."""
+        """Return what a question to the server brings; raises ConnectorFailed, and _NothingCame."""
         try:
             return self._loop.run_until_complete(asyncio.wait_for(work, seconds))
         except AddressBlocked as error:
             detail = f"The server {self._settings.server} must not be reached: {error}."
-            raise AdapterFailed(detail) from error
+            raise ConnectorFailed(detail) from error
         except NothingInTime as error:
             if self._client.is_connected:
                 raise _NothingCame("The server does not answer.") from error
-            raise AdapterFailed(self._client.fault or "The connection to the server has ended.") from error
+            raise ConnectorFailed(self._client.fault or "The connection to the server has ended.") from error
         except (Error, OSError, ValueError) as error:
-            raise AdapterFailed(self._client.fault or self._describe(error)) from error
+            raise ConnectorFailed(self._client.fault or self._describe(error)) from error
         except _ODD as error:
-            raise AdapterFailed(_NO_NATS) from error
+            raise ConnectorFailed(_NO_NATS) from error
 
     def _describe(self, error: Exception) -> str:
         """Return what a failure says; of a stranger's network not whether a port is closed or silent."""
@@ -251,11 +252,11 @@ _ODD = (AttributeError, TypeError, LookupError, ArithmeticError, RecursionError)
 
 @contextmanager
 def _plain_answers() -> Iterator[None]:
-    """Raise AdapterFailed where a server's answer is not what it should be."""
+    """Raise ConnectorFailed where a server's answer is not what it should be."""
     try:
         yield
     except (*_ODD, ValueError, Error) as error:
-        raise AdapterFailed(_NO_NATS) from error
+        raise ConnectorFailed(_NO_NATS) from error
 
 
 def _count(value: object) -> int:
@@ -265,7 +266,7 @@ def _count(value: object) -> int:
     return value
 
 
-class _NothingCame(AdapterFailed):
+class _NothingCame(ConnectorFailed):
     """No message came in time, on a connection that holds."""
 
 

@@ -4,5 +4,5 @@
 names. A partition is an object in one version (its ETag), an offset the number of a row, so that a kill resumes there.
 Once an object is read whole, its position is added to that of all, and one compact row remains.
 
-Start with `settings.py` and `store.py`, then `adapter.py`.
+Start with `settings.py`, then `adapter.py`.
 """

@@ -5,8 +5,16 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from inference.connectors.failure import ConnectorFailed
+from inference.connectors.objects.bucket import Bucket
+from inference.connectors.objects.store import (
+    ObjectInfo,
+    ObjectMissing,
+    ObjectRefused,
+    ObjectStore,
+    Transfer,
+)
 from inference.prediction_log.sources.objects.azure import AzureContainer
-from inference.prediction_log.sources.objects.bucket import Bucket
 from inference.prediction_log.sources.objects.folder import Folder
 from inference.prediction_log.sources.objects.gcs import GcsBucket
 from inference.prediction_log.sources.objects.listing import Pass
@@ -18,20 +26,8 @@ from inference.prediction_log.sources.objects.progress import (
 )
 from inference.prediction_log.sources.objects.rows import BrokenObject, Row, read_rows
 from inference.prediction_log.sources.objects.settings import ObjectsSettings
-from inference.prediction_log.sources.objects.store import (
-    ObjectInfo,
-    ObjectMissing,
-    ObjectRefused,
-    ObjectStore,
-    Transfer,
-)
 from inference.prediction_log.sources.reading.leased_adapter import LeasedAdapter
-from inference.prediction_log.sources.reading.messages import (
-    BROKEN_OBJECT,
-    AdapterFailed,
-    Fault,
-    StreamMessage,
-)
+from inference.prediction_log.sources.reading.messages import BROKEN_OBJECT, Fault, StreamMessage
 from inference.prediction_log.sources.reading.positions import ALL_OBJECTS
 
 log = logging.getLogger(__name__)
@@ -46,7 +42,7 @@ MAX_BATCH_BYTES = 8 << 20
 
 
 def open_store(settings: ObjectsSettings, secret: str, *, deadline: float = float("inf")) -> ObjectStore:
-    """Open the folder or the bucket, of which no request is answered after the deadline; raises AdapterFailed."""
+    """Open the folder or the bucket, of which no request is answered after the deadline; raises ConnectorFailed."""
     if settings.folder:
         return Folder(settings)
     return _SERVICES[settings.service](settings, secret, deadline=deadline)
@@ -99,7 +95,7 @@ class ObjectsAdapter(LeasedAdapter):
         self._reading: _Reading | None = None
         self._ended: list[_Reading] = []  # of which the last rows are stored by the next poll
         self._end: int | None = None
-        self._failure: AdapterFailed | None = None
+        self._failure: ConnectorFailed | None = None
 
     def ends(self) -> Mapping[str, int]:
         """Return how many objects there are to be read in all; nothing while another consumer reads them."""
@@ -130,7 +126,7 @@ class ObjectsAdapter(LeasedAdapter):
         while len(batch) < MAX_BATCH and size < MAX_BATCH_BYTES:
             try:
                 message = self._next_message(deadline)
-            except AdapterFailed as error:
+            except ConnectorFailed as error:
                 if not batch:
                     raise
                 self._failure = error
@@ -165,7 +161,7 @@ class ObjectsAdapter(LeasedAdapter):
             except BrokenObject as error:
                 return self._break_off(reading, str(error))
             except OSError as error:
-                raise AdapterFailed(f"{reading.info.path} cannot be read: {error.strerror}.") from error
+                raise ConnectorFailed(f"{reading.info.path} cannot be read: {error.strerror}.") from error
             if row is not None:
                 return reading.message(row.value, row.fault, has_text_cells=row.has_text_cells)
             reading.is_whole = reading.transfer.is_unchanged()

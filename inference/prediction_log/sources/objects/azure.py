@@ -13,13 +13,9 @@ from urllib.parse import unquote, urlsplit
 from xml.etree import ElementTree
 
 from driftline.base.clock import now
-from inference.prediction_log.sources.objects.remote_store import (
-    RemoteStore,
-    code_of,
-    read_xml,
-)
-from inference.prediction_log.sources.objects.store import ObjectInfo
-from inference.prediction_log.sources.reading.messages import AdapterFailed
+from inference.connectors.failure import ConnectorFailed
+from inference.connectors.objects.remote_store import RemoteStore, code_of, read_xml
+from inference.connectors.objects.store import ObjectInfo
 
 VERSION = "2021-08-06"  # of the protocol
 PAGE = 5_000  # objects, as many as Azure lists at once
@@ -51,7 +47,7 @@ class AzureContainer(RemoteStore):
             page = [_info(one) for one in root.iterfind("Blobs/Blob")]
             return page, root.findtext("NextMarker") or ""
         except (ElementTree.ParseError, ValueError, TypeError) as error:
-            raise AdapterFailed(
+            raise ConnectorFailed(
                 "The store's listing cannot be read; is this the endpoint of an Azure storage account?"
             ) from error
 
@@ -89,7 +85,7 @@ def _signature(key: str, text: str) -> str:
     try:
         secret = base64.b64decode(key, validate=True)
     except (binascii.Error, ValueError) as error:
-        raise AdapterFailed("The secret is no key of a storage account, which is base64.") from error
+        raise ConnectorFailed("The secret is no key of a storage account, which is base64.") from error
     return base64.b64encode(hmac.digest(secret, text.encode(), hashlib.sha256)).decode()
 
 

@@ -7,18 +7,10 @@ from collections.abc import Iterator, Sequence
 from typing import IO
 
 from driftline.base.clock import now
-from inference.prediction_log.sources.objects.settings import (
-    MAX_PATH_BYTES,
-    SOURCE_FOLDERS,
-    ObjectsSettings,
-)
-from inference.prediction_log.sources.objects.store import (
-    MAX_OBJECT_BYTES,
-    ObjectInfo,
-    ObjectMissing,
-    ObjectRefused,
-)
-from inference.prediction_log.sources.reading.messages import AdapterFailed
+from inference.connectors.failure import ConnectorFailed
+from inference.connectors.objects.settings import MAX_PATH_BYTES
+from inference.connectors.objects.store import MAX_OBJECT_BYTES, ObjectInfo, ObjectMissing, ObjectRefused
+from inference.prediction_log.sources.objects.settings import SOURCE_FOLDERS, ObjectsSettings
 
 PAGE = 1_000
 SETTLED_SECONDS = 5.0
@@ -31,7 +23,7 @@ class Folder:
 
     def __init__(self, settings: ObjectsSettings) -> None:
         if not SOURCE_FOLDERS.has(settings.folder):
-            raise AdapterFailed("The operator does not allow this folder any more.")
+            raise ConnectorFailed("The operator does not allow this folder any more.")
         self._root, self._prefix = os.path.realpath(settings.folder), settings.prefix
         self._unlisted = ""
 
@@ -51,7 +43,7 @@ class Folder:
                     yield page
                     page = []
         except OSError as error:
-            raise AdapterFailed(f"The folder cannot be listed: {error.strerror}.") from error
+            raise ConnectorFailed(f"The folder cannot be listed: {error.strerror}.") from error
         yield page
 
     def unlisted(self) -> str:
@@ -129,7 +121,7 @@ class OpenFile:
         except OSError as error:
             if error.errno == errno.ELOOP:
                 raise ObjectRefused("it is a link") from error
-            raise AdapterFailed(f"{self._info.path} cannot be read now: {error.strerror}.") from error
+            raise ConnectorFailed(f"{self._info.path} cannot be read now: {error.strerror}.") from error
         self._opened = os.fdopen(descriptor, "rb")
         if not self._is_listed(descriptor):
             raise ObjectMissing(self._info.path)

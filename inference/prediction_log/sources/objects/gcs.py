@@ -12,10 +12,10 @@ import msgspec
 from msgspec import Meta, Struct
 
 from driftline.base.errors import UNREADABLE
-from inference.prediction_log.sources.objects.remote_store import RemoteStore
-from inference.prediction_log.sources.objects.settings import StoreSettings
-from inference.prediction_log.sources.objects.store import ObjectInfo
-from inference.prediction_log.sources.reading.messages import AdapterFailed
+from inference.connectors.failure import ConnectorFailed
+from inference.connectors.objects.remote_store import RemoteStore
+from inference.connectors.objects.settings import StoreSettings
+from inference.connectors.objects.store import ObjectInfo
 from inference.prediction_log.sources.service_account import ServiceAccount
 
 SCOPE = "https://www.googleapis.com/auth/devstorage.read_only"
@@ -58,7 +58,7 @@ class GcsBucket(RemoteStore):
         try:
             page = msgspec.json.decode(body, type=_Page)
         except UNREADABLE as error:
-            raise AdapterFailed(
+            raise ConnectorFailed(
                 "The store's listing cannot be read; is this the endpoint of Google Cloud Storage?"
             ) from error
         return [_info(item) for item in page.items], page.nextPageToken

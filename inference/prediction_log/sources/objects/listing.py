@@ -6,10 +6,11 @@ from dataclasses import dataclass, field
 
 from django.db.models.functions import Now
 
+from inference.connectors.objects.settings import MAX_PATH_BYTES
+from inference.connectors.objects.store import ObjectInfo, ObjectStore
 from inference.prediction_log.sources.models import SourceObject
 from inference.prediction_log.sources.objects.progress import forget_missing
-from inference.prediction_log.sources.objects.settings import MAX_PATH_BYTES, ObjectsSettings
-from inference.prediction_log.sources.objects.store import ObjectInfo, ObjectStore
+from inference.prediction_log.sources.objects.settings import ObjectsSettings
 from inference.prediction_log.sources.reading.positions import clear_notice, set_notice
 
 MAX_WAITING = 10_000
@@ -35,7 +36,7 @@ class Pass:
         self._pages = self.store.pages()
 
     def step(self) -> None:
-        """Compare the next page; raises AdapterFailed, and errors of the database."""
+        """Compare the next page; raises ConnectorFailed, and errors of the database."""
         page = next(self._pages, None)
         if page is None:
             self._end()

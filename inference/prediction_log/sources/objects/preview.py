@@ -3,21 +3,12 @@
 import time
 from itertools import islice
 
+from inference.connectors.failure import ConnectorFailed
+from inference.connectors.objects.store import ObjectInfo, ObjectMissing, ObjectRefused, ObjectStore
 from inference.prediction_log.sources.objects.adapter import open_store
 from inference.prediction_log.sources.objects.rows import BrokenObject, OutOfTime, read_rows
 from inference.prediction_log.sources.objects.settings import ObjectsSettings
-from inference.prediction_log.sources.objects.store import (
-    ObjectInfo,
-    ObjectMissing,
-    ObjectRefused,
-    ObjectStore,
-)
-from inference.prediction_log.sources.reading.messages import (
-    BROKEN_OBJECT,
-    AdapterFailed,
-    Fault,
-    StreamMessage,
-)
+from inference.prediction_log.sources.reading.messages import BROKEN_OBJECT, Fault, StreamMessage
 
 MAX_OBJECT_BYTES = 32 << 20
 MAX_OBJECTS = 10
@@ -29,7 +20,7 @@ def sample_objects(
 ) -> list[StreamMessage]:
     """Read the first rows of the newest object among the first 20,000, within about so many seconds.
 
-    Where it has too few, as one that is broken, those before it are read too. Raises AdapterFailed.
+    Where it has too few, as one that is broken, those before it are read too. Raises ConnectorFailed.
     """
     deadline = time.monotonic() + seconds
     store = open_store(settings, secret, deadline=deadline)
@@ -39,7 +30,7 @@ def sample_objects(
             found += _first_rows(store, info, settings, messages - len(found), deadline)
             if len(found) >= messages or time.monotonic() >= deadline:
                 break
-    except AdapterFailed:
+    except ConnectorFailed:
         if not found:
             raise
     finally:
@@ -59,7 +50,7 @@ def _newest(store: ObjectStore, settings: ObjectsSettings, deadline: float) -> l
         if time.monotonic() >= deadline:
             break
     if not found and is_too_large:
-        raise AdapterFailed(f"No object has at most {MAX_OBJECT_BYTES >> 20} MiB, so none can be shown.")
+        raise ConnectorFailed(f"No object has at most {MAX_OBJECT_BYTES >> 20} MiB, so none can be shown.")
     return found[::-1]
 
 
@@ -70,7 +61,7 @@ def _first_rows(
     try:
         while not transfer.step():
             if time.monotonic() >= deadline:
-                raise AdapterFailed("The store did not answer in time.")
+                raise ConnectorFailed("The store did not answer in time.")
         found: list[StreamMessage] = []
         try:
             rows = read_rows(transfer.file, info.path, settings, start=0, deadline=deadline)
@@ -87,7 +78,7 @@ def _first_rows(
                 )
         except OutOfTime as error:
             if not found:
-                raise AdapterFailed(f"No row of {info.path} could be read in time.") from error
+                raise ConnectorFailed(f"No row of {info.path} could be read in time.") from error
         except BrokenObject as error:
             fault = Fault(BROKEN_OBJECT, f"{str(error).rstrip('.')}.")
             found.append(
@@ -95,6 +86,6 @@ def _first_rows(
             )
         return found
     except (ObjectMissing, ObjectRefused) as error:
-        raise AdapterFailed(f"{info.path} cannot be read: {error}.") from error
+        raise ConnectorFailed(f"{info.path} cannot be read: {error}.") from error
     finally:
         transfer.close()

@@ -7,8 +7,8 @@ from django.db import transaction
 from django.db.models import F
 from django.db.models.functions import Greatest, Now
 
+from inference.connectors.objects.store import ObjectInfo
 from inference.prediction_log.sources.models import SourceObject, SourcePosition
-from inference.prediction_log.sources.objects.store import ObjectInfo
 from inference.prediction_log.sources.reading.positions import ALL_OBJECTS, begin_partition
 
 _MAX_SHOWN_PATH = 260  # that is shown whole

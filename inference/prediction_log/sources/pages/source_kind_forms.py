@@ -5,14 +5,14 @@ from typing import Any
 
 from django import forms
 
+from inference.connectors.kafka.form import PEM_AREA, KafkaClusterForm, words_of
+from inference.connectors.objects.form import StoreForm
 from inference.prediction_log.sources.kafka.settings import KafkaSettings
 from inference.prediction_log.sources.models import Source
 from inference.prediction_log.sources.mqtt.settings import MqttSettings
 from inference.prediction_log.sources.nats.settings import NatsSettings
 from inference.prediction_log.sources.objects.settings import ObjectsSettings
-from inference.prediction_log.sources.pages.kafka_form import PEM_AREA, KafkaClusterForm, words_of
 from inference.prediction_log.sources.pages.source_forms import SourceForm
-from inference.prediction_log.sources.pages.store_form import StoreForm
 from inference.prediction_log.sources.reading.adapters import mapping_of, settings_of
 from inference.prediction_log.sources.sql.settings import SqlSettings
 

@@ -13,6 +13,7 @@ import msgspec
 
 from driftline.base.extras import describe_missing, is_installed
 from driftline.base.keys.secrets_at_rest import decrypt_optional
+from inference.connectors.failure import ConnectorFailed
 from inference.prediction_log.sources.kafka.settings import KafkaSettings
 from inference.prediction_log.sources.kinds import SourceSettings, extra_of, read_settings
 from inference.prediction_log.sources.mapping import SourceMapping
@@ -20,7 +21,7 @@ from inference.prediction_log.sources.models import Source
 from inference.prediction_log.sources.mqtt.settings import MqttSettings
 from inference.prediction_log.sources.nats.settings import NatsSettings
 from inference.prediction_log.sources.objects.settings import ObjectsSettings
-from inference.prediction_log.sources.reading.messages import Adapter, AdapterFailed, StreamMessage
+from inference.prediction_log.sources.reading.messages import Adapter, StreamMessage
 from inference.prediction_log.sources.registry.faults import DECODING_CODES, WIRE_MARK
 
 if TYPE_CHECKING:
@@ -30,10 +31,10 @@ PREVIEW_SECONDS = 10.0
 
 
 def open_adapter(source: Source) -> Adapter:
-    """Open the stream of a source; raises AdapterFailed and SecretUnreadable."""
+    """Open the stream of a source; raises ConnectorFailed and SecretUnreadable."""
     settings, secret = settings_of(source), secret_of(source)
     if reason := missing_packages(settings):
-        raise AdapterFailed(reason)
+        raise ConnectorFailed(reason)
     if isinstance(settings, KafkaSettings):
         from inference.prediction_log.sources.kafka.adapter import KafkaAdapter
 
@@ -85,7 +86,7 @@ def _decoder(settings: KafkaSettings, registry_secret: str) -> "MessageDecoder":
 def decode_again(source: Source, messages: Sequence[StreamMessage]) -> list[StreamMessage]:
     """Decode those of these messages that were not decoded before, by the registry of now.
 
-    Raises AdapterFailed where it does not answer, and SecretUnreadable.
+    Raises ConnectorFailed where it does not answer, and SecretUnreadable.
     """
     settings = settings_of(source)
     if not any(map(_is_undecoded, messages)):
@@ -106,7 +107,7 @@ def _is_undecoded(message: StreamMessage) -> bool:
 def sample(
     settings: SourceSettings, secret: str, *, messages: int, registry_secret: str = ""
 ) -> list[StreamMessage]:
-    """Read the newest messages of a stream, without taking any from its consumers; raises AdapterFailed."""
+    """Read the newest messages of a stream, without taking any from its consumers; raises ConnectorFailed."""
     if isinstance(settings, KafkaSettings):
         from inference.prediction_log.sources.kafka.preview import sample_topics
 

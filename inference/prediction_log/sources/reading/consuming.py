@@ -11,12 +11,13 @@ from django.db import InterfaceError, OperationalError, close_old_connections
 from driftline.base.clock import now
 from driftline.base.errors import Problem
 from driftline.base.keys.secrets_at_rest import SecretUnreadable
+from inference.connectors.failure import ConnectorFailed
 from inference.prediction_log.ingest.row_budget import RowBudget
 from inference.prediction_log.sources.dead_letters import DeadLettersFull
 from inference.prediction_log.sources.models import Source
 from inference.prediction_log.sources.reading.adapters import open_adapter
 from inference.prediction_log.sources.reading.beat import Beat
-from inference.prediction_log.sources.reading.messages import Adapter, AdapterFailed, StreamMessage
+from inference.prediction_log.sources.reading.messages import Adapter, StreamMessage
 from inference.prediction_log.sources.reading.positions import Fenced, spans_of
 from inference.prediction_log.sources.reading.storing import Stored, store_batch
 
@@ -77,7 +78,7 @@ class SourceConsumption:
                 with self._open(source) as adapter:
                     self._read_on(source, adapter)
                 return
-            except (AdapterFailed, SecretUnreadable) as error:
+            except (ConnectorFailed, SecretUnreadable) as error:
                 self._beat.renew("waiting", str(error))
             except _AWAY:
                 log.warning("the database is away; the source waits", extra={"source": source.name})

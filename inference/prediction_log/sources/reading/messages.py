@@ -53,10 +53,6 @@ class StreamMessage(Struct, frozen=True, omit_defaults=True):
         return len(self.value or b"") + len(self.key or b"") + headers
 
 
-class AdapterFailed(Exception):
-    """The stream cannot be read now; the text says why. The loop opens another adapter after a while."""
-
-
 class Adapter(Protocol):
     """Reads one stream. Positions are the table's alone: an adapter keeps none of its own.
 
@@ -71,7 +67,7 @@ class Adapter(Protocol):
     def poll(self, timeout_seconds: float) -> Sequence[StreamMessage]:
         """Return the next messages, each partition's in order and without those before its position.
 
-        They are bounded in number and bytes. Raises `AdapterFailed`, and errors of the database.
+        They are bounded in number and bytes. Raises `ConnectorFailed`, and errors of the database.
         """
 
     def resume(self) -> None:

@@ -9,6 +9,7 @@ import msgspec
 import orjson
 
 from driftline.base.errors import Problem
+from inference.connectors.failure import ConnectorFailed
 from inference.prediction_log.events.payloads import read_rows
 from inference.prediction_log.ingest.parsing import parse_labels, parse_predictions
 from inference.prediction_log.items import ItemFault
@@ -28,7 +29,7 @@ from inference.prediction_log.sources.reading.adapters import (
     settings_of,
 )
 from inference.prediction_log.sources.reading.envelopes import HALVES, read_half, reader_of
-from inference.prediction_log.sources.reading.messages import AdapterFailed, StreamMessage
+from inference.prediction_log.sources.reading.messages import StreamMessage
 from inference.registry.models import Model
 
 SHOWN = 10
@@ -72,7 +73,7 @@ def preview_stream(
         registry_secret = registry_secret_of(source)
     try:
         messages = sample(settings, secret, messages=SHOWN, registry_secret=registry_secret)
-    except AdapterFailed as error:
+    except ConnectorFailed as error:
         raise Problem(502, "source_unreachable", str(error)) from error
     return preview(messages, mapping=mapping, what=what, model=model, now=now)
 

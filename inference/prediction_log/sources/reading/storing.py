@@ -11,6 +11,7 @@ import msgspec
 from django.db import InterfaceError, OperationalError, transaction
 
 from driftline.base.errors import Problem
+from inference.connectors.failure import ConnectorFailed
 from inference.prediction_log.events.joining import HalfPool, lock_halves
 from inference.prediction_log.events.models import EventHalf
 from inference.prediction_log.ingest.parsing import MAX_ITEMS, parse_labels, parse_predictions
@@ -24,7 +25,7 @@ from inference.prediction_log.sources.mapping import SourceMapping
 from inference.prediction_log.sources.models import Source
 from inference.prediction_log.sources.reading.adapters import decode_again, mapping_of
 from inference.prediction_log.sources.reading.envelopes import HALVES, read_half, reader_of
-from inference.prediction_log.sources.reading.messages import AdapterFailed, StreamMessage
+from inference.prediction_log.sources.reading.messages import StreamMessage
 from inference.prediction_log.sources.reading.positions import (
     Fenced,
     count_rows,
@@ -144,7 +145,7 @@ def store_letters(
     """
     try:
         messages = decode_again(source, messages)
-    except AdapterFailed as error:
+    except ConnectorFailed as error:
         raise Problem(502, "source_unreachable", str(error)) from error
     outcome = _prepare(source, messages, now, keep_halves=False)()
     for partition, rows in outcome.rows.items():

@@ -11,7 +11,7 @@ from msgspec import Struct
 from driftline.base.errors import UNREADABLE
 from driftline.base.outbound.transport import RequestFailed, exchange
 from driftline.base.strict_json import printable
-from inference.prediction_log.sources.reading.messages import AdapterFailed
+from inference.connectors.failure import ConnectorFailed
 from inference.prediction_log.sources.registry.faults import SCHEMA_TOO_LARGE, UNKNOWN_SCHEMA, Undecodable
 
 DEADLINE_SECONDS = 10.0  # of one request
@@ -45,7 +45,7 @@ class _Error(Struct, frozen=True):
 class SchemaRegistry:
     """A registry that speaks the API of Confluent's.
 
-    Every call raises AdapterFailed where it gives no clear answer, and Undecodable where it has no such schema, or a
+    Every call raises ConnectorFailed where it gives no clear answer, and Undecodable where it has no such schema, or a
     larger one than is read.
     """
 
@@ -107,15 +107,15 @@ class SchemaRegistry:
         except RequestFailed as error:
             if _says_not_found(error):
                 raise Undecodable(UNKNOWN_SCHEMA, f"The schema registry has not got {name}.") from error
-            raise AdapterFailed(_describe(error)) from error
+            raise ConnectorFailed(_describe(error)) from error
         if not answer.text.lstrip()[:1] == "{":
-            raise AdapterFailed(_NO_SCHEMA)
+            raise ConnectorFailed(_NO_SCHEMA)
         if len(answer.text) >= MAX_SCHEMA_BYTES:
             raise _too_large()
         try:
             return msgspec.json.decode(answer.text, type=RegisteredSchema)
         except UNREADABLE as error:
-            raise AdapterFailed(_NO_SCHEMA) from error
+            raise ConnectorFailed(_NO_SCHEMA) from error
 
 
 def _too_large() -> Undecodable:

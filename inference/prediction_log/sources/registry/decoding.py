@@ -9,7 +9,8 @@ from typing import NamedTuple, Protocol, Self
 
 import msgspec
 
-from inference.prediction_log.sources.reading.messages import Adapter, AdapterFailed, StreamMessage
+from inference.connectors.failure import ConnectorFailed
+from inference.prediction_log.sources.reading.messages import Adapter, StreamMessage
 from inference.prediction_log.sources.registry.avro import AvroSchema
 from inference.prediction_log.sources.registry.client import SchemaRegistry
 from inference.prediction_log.sources.registry.faults import (
@@ -68,7 +69,7 @@ class MessageDecoder:
     def decode(self, message: StreamMessage) -> StreamMessage:
         """Return a message with its value as JSON, or with the fault that keeps it from being read.
 
-        Raises AdapterFailed while the registry does not say which of the two it is.
+        Raises ConnectorFailed while the registry does not say which of the two it is.
         """
         if message.value is None:
             return message
@@ -208,7 +209,7 @@ class DecodingAdapter:
                 batch.append(self._decoder.decode(self._waiting[0]))
                 self._waiting.popleft()
                 size += batch[-1].size_bytes
-        except AdapterFailed as error:
+        except ConnectorFailed as error:
             if not batch:  # else it comes first: what is not stored yet would be read again
                 self._hold_back(str(error))
             return batch

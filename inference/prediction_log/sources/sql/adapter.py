@@ -9,8 +9,9 @@ from typing import Any
 
 from driftline.base.ids import is_valid_id
 from driftline.base.periods import to_us
+from inference.connectors.failure import ConnectorFailed
 from inference.prediction_log.sources.reading.leased_adapter import LeasedAdapter
-from inference.prediction_log.sources.reading.messages import AdapterFailed, StreamMessage
+from inference.prediction_log.sources.reading.messages import StreamMessage
 from inference.prediction_log.sources.reading.positions import (
     begin_partition,
     clear_notice,
@@ -93,7 +94,7 @@ class SqlAdapter(LeasedAdapter):
         try:
             self._find_place()
             page = self._read_page()
-        except AdapterFailed as error:
+        except ConnectorFailed as error:
             if not self._database.is_billed:
                 raise
             self._trouble = str(error)  # and no adapter is opened anew, which would ask again at once
@@ -127,7 +128,7 @@ class SqlAdapter(LeasedAdapter):
         for names, row in islice(self._rows, PAGE):
             try:
                 page.append(_message_of(self._settings, self._next_offset + len(page), names, row))
-            except AdapterFailed:
+            except ConnectorFailed:
                 if not page:
                     raise
                 is_cut = is_stopped = True  # the rows before it are stored first
@@ -153,11 +154,11 @@ class SqlAdapter(LeasedAdapter):
         """
         if self._beyond is None and now >= self._count_at:
             self._count_at = now + COUNT_SECONDS
-            with suppress(AdapterFailed):
+            with suppress(ConnectorFailed):
                 self._beyond = self._database.count(self._queries.count_beyond(self._after, MAX_COUNTED))
         if now >= self._nulls_at:
             self._nulls_at = now + NULLS_SECONDS
-            with suppress(AdapterFailed):
+            with suppress(ConnectorFailed):
                 self._note_unread(self._database.count(self._queries.count_without_place()))
 
     def _note_twins(self, place: list[Any]) -> None:
@@ -193,7 +194,7 @@ def _message_of(
     try:
         cursor = write_cursor(row[-places:])
     except UnusableValue as error:
-        raise AdapterFailed(f"{partition} cannot be followed: {error}.") from error
+        raise ConnectorFailed(f"{partition} cannot be followed: {error}.") from error
     time_us = to_us(watermark) if isinstance(watermark, datetime) else None
     return StreamMessage(
         partition,
@@ -220,7 +221,7 @@ def _key_of(keys: Sequence[Any]) -> bytes | None:
 def see_watermark(database: Database, queries: TableQueries, settings: SqlSettings) -> bool:
     """See once of which type watermarks are; returns False while the table has none.
 
-    Raises AdapterFailed where the lag is set and it is no time, which alone can be so many seconds old, and where
+    Raises ConnectorFailed where the lag is set and it is no time, which alone can be so many seconds old, and where
     none that was seen can be read: rows of a day that has not ended could be read then, and others missed.
     """
     if queries.is_by_day is not None:
@@ -233,18 +234,18 @@ def see_watermark(database: Database, queries: TableQueries, settings: SqlSettin
             continue
         if settings.lag_seconds and not isinstance(value, date):
             detail = f"{settings.watermark} is no time, so lag_seconds has to be 0."
-            raise AdapterFailed(f"{detail} Rows that are committed late may be missed then.")
+            raise ConnectorFailed(f"{detail} Rows that are committed late may be missed then.")
         queries.is_by_day = isinstance(value, date) and not isinstance(value, datetime)
         queries.has_zone = isinstance(value, datetime) and value.tzinfo is not None
         break
     if queries.is_by_day is None and unreadable is not None:
         detail = f"{unreadable.text[:60]!r} is no time between the years 1 and 9999"
-        raise AdapterFailed(f"{settings.watermark} cannot be followed: {detail}.")
+        raise ConnectorFailed(f"{settings.watermark} cannot be followed: {detail}.")
     return queries.is_by_day is not None
 
 
 def sample_rows(settings: SqlSettings, secret: str, *, messages: int, seconds: float) -> list[StreamMessage]:
-    """Read the newest rows of a table for a person, within about so many seconds; raises AdapterFailed."""
+    """Read the newest rows of a table for a person, within about so many seconds; raises ConnectorFailed."""
     database = open_database(settings, secret, deadline=time.monotonic() + seconds)
     try:
         queries = TableQueries(settings)

@@ -19,7 +19,7 @@ from driftline.base.errors import UNREADABLE
 from driftline.base.outbound.transport import RequestFailed, exchange
 from driftline.base.periods import EPOCH
 from driftline.base.strict_json import printable
-from inference.prediction_log.sources.reading.messages import AdapterFailed
+from inference.connectors.failure import ConnectorFailed
 from inference.prediction_log.sources.service_account import ServiceAccount
 from inference.prediction_log.sources.sql.database import STATEMENT_SECONDS, TOO_LATE
 from inference.prediction_log.sources.sql.queries import Query
@@ -95,7 +95,9 @@ class BigQueryDatabase(RestDatabase):
         self._url = f"{self._endpoint}/bigquery/v2/projects/{quote(settings.database, safe='')}/queries"
         self._account = ServiceAccount(secret, self._endpoint, SCOPE)
         if self._account.email != settings.user:
-            raise AdapterFailed(f"The key is one of {printable(self._account.email)}; name that as the user.")
+            raise ConnectorFailed(
+                f"The key is one of {printable(self._account.email)}; name that as the user."
+            )
 
     def _read(self, query: Query) -> Iterator[tuple[Sequence[str], Sequence[Any]]]:
         answer = self._run(query)
@@ -123,7 +125,7 @@ class BigQueryDatabase(RestDatabase):
             if job is None:
                 raise self._unreadable()
             if time.monotonic() >= until:
-                raise AdapterFailed(TOO_LATE)
+                raise ConnectorFailed(TOO_LATE)
             time.sleep(PAUSE_SECONDS)
             answer = self._send("GET", self._results_of(job))
         answer.jobReference = job
@@ -160,7 +162,7 @@ class BigQueryDatabase(RestDatabase):
         except RequestFailed as error:
             if error.status == 401:
                 self._account.forget_token()
-            raise AdapterFailed(describe_failure(error, _reason_of(error))) from error
+            raise ConnectorFailed(describe_failure(error, _reason_of(error))) from error
         except UNREADABLE as error:
             raise self._unreadable() from error
 

@@ -12,7 +12,7 @@ FETCHED_AT_ONCE = 10  # rows, as each may be wide
 
 
 class Database(Protocol):
-    """What is asked of a driver; every method raises AdapterFailed."""
+    """What is asked of a driver; every method raises ConnectorFailed."""
 
     is_billed: bool
     """Whether each statement costs: then few are sent, for many rows, which are read on over pages."""

@@ -10,7 +10,7 @@ import pymysql
 from pymysql.constants import ER
 from pymysql.cursors import SSCursor
 
-from inference.prediction_log.sources.reading.messages import AdapterFailed
+from inference.connectors.failure import ConnectorFailed
 from inference.prediction_log.sources.sql.database import CONNECT_SECONDS, FETCHED_AT_ONCE, STATEMENT_SECONDS
 from inference.prediction_log.sources.sql.queries import Query
 from inference.prediction_log.sources.sql.settings import SqlSettings
@@ -94,9 +94,9 @@ def _tls_of(settings: SqlSettings) -> ssl.SSLContext | None:
 
 
 def _check_encrypted(connection: Any, settings: SqlSettings) -> None:
-    """Raise AdapterFailed where TLS is asked for and the driver went on without."""
+    """Raise ConnectorFailed where TLS is asked for and the driver went on without."""
     if settings.is_encrypted and not isinstance(connection._sock, ssl.SSLSocket):
-        raise AdapterFailed(
+        raise ConnectorFailed(
             "The database speaks no TLS; let it, or set tls to none within your own networks."
         )
 
@@ -117,6 +117,6 @@ def _failures() -> Iterator[None]:
         yield
     except (pymysql.err.MySQLError, OSError, RuntimeError) as error:
         said = str(error.args[-1] if error.args else error)[:300]
-        raise AdapterFailed(f"The database cannot be read: {said}") from error
+        raise ConnectorFailed(f"The database cannot be read: {said}") from error
     except (ValueError, OverflowError) as error:
-        raise AdapterFailed(f"A value or setting cannot be read: {str(error)[:200]}.") from error
+        raise ConnectorFailed(f"A value or setting cannot be read: {str(error)[:200]}.") from error

@@ -1,7 +1,7 @@
 """Opens a connection to a database of others: to a checked address, in read-only transactions that end in time."""
 
 from driftline.base.outbound.addresses import AddressBlocked
-from inference.prediction_log.sources.reading.messages import AdapterFailed
+from inference.connectors.failure import ConnectorFailed
 from inference.prediction_log.sources.sql.database import Database
 from inference.prediction_log.sources.sql.settings import SqlSettings
 
@@ -11,21 +11,21 @@ _SECRETS = {"bigquery": "The JSON key of the service account", "snowflake": "The
 
 
 def open_database(settings: SqlSettings, secret: str, *, deadline: float = float("inf")) -> Database:
-    """Connect; what is not answered before `deadline`, a time of `time.monotonic`, is cut. Raises AdapterFailed."""
+    """Connect; what is not answered before `deadline`, a time of `time.monotonic`, is cut. Raises ConnectorFailed."""
     if not secret:
         needed = _SECRETS.get(settings.engine, "A password")
-        raise AdapterFailed(f"{needed} is needed, as none is stored for this server and user.")
+        raise ConnectorFailed(f"{needed} is needed, as none is stored for this server and user.")
     try:
         address = str(settings.find_address())
     except AddressBlocked as error:
-        raise AdapterFailed(f"{settings.host} must not be reached: {error}.") from error
+        raise ConnectorFailed(f"{settings.host} must not be reached: {error}.") from error
     except (OSError, UnicodeError) as error:
-        raise AdapterFailed(f"The name {settings.host} does not resolve.") from error
+        raise ConnectorFailed(f"The name {settings.host} does not resolve.") from error
     try:
         return _connect(settings, secret, address, deadline)
-    except AdapterFailed as error:
+    except ConnectorFailed as error:
         if any(word in str(error) for word in _OF_A_PORT) and not settings.is_within_own_networks:
-            raise AdapterFailed("The database does not answer.") from error
+            raise ConnectorFailed("The database does not answer.") from error
         raise
 
 

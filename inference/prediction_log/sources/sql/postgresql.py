@@ -10,7 +10,7 @@ from typing import Any
 import psycopg2
 from psycopg2 import extensions
 
-from inference.prediction_log.sources.reading.messages import AdapterFailed
+from inference.connectors.failure import ConnectorFailed
 from inference.prediction_log.sources.sql.database import (
     CONNECT_SECONDS,
     FETCHED_AT_ONCE,
@@ -111,9 +111,9 @@ def _failures() -> Iterator[None]:
         yield
     except psycopg2.Error as error:
         said = str(error).strip().split("\n")[0][:300]
-        raise AdapterFailed(f"The database cannot be read: {said}") from error
+        raise ConnectorFailed(f"The database cannot be read: {said}") from error
     except (ValueError, OverflowError) as error:
-        raise AdapterFailed(f"A value or setting cannot be read: {str(error)[:200]}.") from error
+        raise ConnectorFailed(f"A value or setting cannot be read: {str(error)[:200]}.") from error
 
 
 def _or_unreadable(read: Callable[..., Any]) -> Callable[[str | None, Any], Any]:

@@ -10,7 +10,7 @@ from itertools import islice
 from typing import Any, ClassVar
 
 from driftline.base.outbound.transport import DEADLINE_SECONDS, RequestFailed
-from inference.prediction_log.sources.reading.messages import AdapterFailed
+from inference.connectors.failure import ConnectorFailed
 from inference.prediction_log.sources.sql.database import TOO_LATE
 from inference.prediction_log.sources.sql.queries import Query
 from inference.prediction_log.sources.sql.settings import SqlSettings
@@ -50,14 +50,14 @@ class RestDatabase:
         raise NotImplementedError
 
     def _seconds_left(self) -> float:
-        """Return how long a request may take; raises AdapterFailed where no time is left."""
+        """Return how long a request may take; raises ConnectorFailed where no time is left."""
         seconds = min(DEADLINE_SECONDS, self._deadline - time.monotonic())
         if seconds <= 0:
-            raise AdapterFailed(TOO_LATE)
+            raise ConnectorFailed(TOO_LATE)
         return seconds
 
-    def _unreadable(self) -> AdapterFailed:
-        return AdapterFailed(
+    def _unreadable(self) -> ConnectorFailed:
+        return ConnectorFailed(
             f"The answer is none of {self.product}, or longer than a page of rows; check host and port."
         )
 

@@ -24,7 +24,7 @@ from msgspec import Meta, Raw, Struct
 from driftline.base.errors import UNREADABLE
 from driftline.base.outbound.transport import RequestFailed, exchange
 from driftline.base.periods import EPOCH
-from inference.prediction_log.sources.reading.messages import AdapterFailed
+from inference.connectors.failure import ConnectorFailed
 from inference.prediction_log.sources.sql.database import STATEMENT_SECONDS, TOO_LATE
 from inference.prediction_log.sources.sql.nanoseconds import NanosecondTime, nanosecond_of
 from inference.prediction_log.sources.sql.queries import Query
@@ -157,9 +157,9 @@ class SnowflakeDatabase(RestDatabase):
             if status != RUNNING:
                 return answer
             if time.monotonic() + PAUSE_SECONDS >= until:
-                with suppress(AdapterFailed):  # Snowflake ends it too, after its own time
+                with suppress(ConnectorFailed):  # Snowflake ends it too, after its own time
                     self._exchange("POST", f"/{handle}/cancel", None, CANCEL_SECONDS)
-                raise AdapterFailed(TOO_LATE)
+                raise ConnectorFailed(TOO_LATE)
             time.sleep(PAUSE_SECONDS)
 
     def _send(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> tuple[int, _Answer]:
@@ -193,8 +193,8 @@ class SnowflakeDatabase(RestDatabase):
             if error.status == TOO_MANY and method == "GET":  # so it may say that a statement runs
                 return RUNNING, b"{}"
             if error.status == TIMED_OUT:
-                raise AdapterFailed(TOO_LATE) from error
-            raise AdapterFailed(describe_failure(error, _reason_of(error))) from error
+                raise ConnectorFailed(TOO_LATE) from error
+            raise ConnectorFailed(describe_failure(error, _reason_of(error))) from error
 
     def _values_of(
         self, columns: Sequence[_Column], cells: msgspec.json.Decoder[tuple[str | None, ...]], row: bytes

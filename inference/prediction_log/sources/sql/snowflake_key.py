@@ -10,20 +10,20 @@ import jwt
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from driftline.base.clock import now
-from inference.prediction_log.sources.reading.messages import AdapterFailed
+from inference.connectors.failure import ConnectorFailed
 from inference.prediction_log.sources.rsa_keys import read_rsa_key
 
 TOKEN_SECONDS = 600  # Snowflake takes at most an hour
 
 
 class KeyPair:
-    """Signs tokens for one user of one account; raises AdapterFailed for what is no key."""
+    """Signs tokens for one user of one account; raises ConnectorFailed for what is no key."""
 
     def __init__(self, pem: str, host: str, user: str) -> None:
         try:
             self._key = read_rsa_key(pem)
         except ValueError as error:
-            raise AdapterFailed("The secret is no private key of RSA, as PEM and not encrypted.") from error
+            raise ConnectorFailed("The secret is no private key of RSA, as PEM and not encrypted.") from error
         public = self._key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
         fingerprint = base64.b64encode(hashlib.sha256(public).digest()).decode()
         self._subject = f"{account_of(host)}.{user.upper()}"

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from threading import Timer
 
-from inference.prediction_log.sources.reading.messages import AdapterFailed
+from inference.connectors.failure import ConnectorFailed
 from inference.prediction_log.sources.sql.database import CONNECT_SECONDS, STATEMENT_SECONDS, TOO_LATE
 
 
@@ -23,17 +23,17 @@ class TimeLimit:
 
     @contextmanager
     def step(self) -> Iterator[None]:
-        """Limit what is done inside to the time of a statement, and to the deadline of all; raises AdapterFailed."""
+        """Limit what is done inside to the time of a statement, and to the deadline of all; raises ConnectorFailed."""
         seconds = min(STATEMENT_SECONDS + CONNECT_SECONDS, self._deadline - time.monotonic())
         if seconds <= 0:
-            raise AdapterFailed(TOO_LATE)
+            raise ConnectorFailed(TOO_LATE)
         timer = Timer(seconds, self._cut)
         timer.start()
         try:
             yield
         except Exception as error:
             if self._is_cut:
-                raise AdapterFailed(TOO_LATE) from error
+                raise ConnectorFailed(TOO_LATE) from error
             raise
         finally:
             timer.cancel()

@@ -11,6 +11,8 @@ from django.utils.encoding import force_bytes
 from driftline.base.errors import invalid
 from driftline.base.keys.secret_keys import follow_secret_keys
 
+MAX_SECRET_BYTES = 64 << 10  # the private key of a client's certificate
+
 
 class SecretUnreadable(Exception):
     """A stored secret was encrypted under a key that this installation no longer has."""

@@ -11,6 +11,8 @@ import pytest
 from msgspec.structs import replace
 
 from driftline.base.accounts.models import Project
+from inference.connectors.failure import ConnectorFailed
+from inference.connectors.objects import remote_store
 from inference.prediction_log.erasure.models import Erasure
 from inference.prediction_log.erasure.places import spool
 from inference.prediction_log.erasure.services import request_erasure, resume_erasure
@@ -20,8 +22,6 @@ from inference.prediction_log.lake.settings import LakeSettings
 from inference.prediction_log.lake.stores import bucket as lake_bucket
 from inference.prediction_log.lake.stores.bucket import LakeBucket
 from inference.prediction_log.lake.stores.marker import MARKER
-from inference.prediction_log.sources.objects import remote_store
-from inference.prediction_log.sources.reading.messages import AdapterFailed
 from inference.registry.models import Model
 from tests.inference.prediction_log.lake.conftest import let_time_pass, write_due
 from tests.inference.prediction_log.sources.objects.bucket_server import BucketServer, bucket_server
@@ -108,7 +108,7 @@ def test_a_completion_that_fails_behind_its_status_is_a_failure(server: BucketSe
     store = LakeBucket(LakeSettings(bucket="scores", endpoint=server.address), "")
     server.answers["a"] = 200, b"<Error><Code>InternalError</Code></Error>"
 
-    with pytest.raises(AdapterFailed, match="did not complete"):
+    with pytest.raises(ConnectorFailed, match="did not complete"):
         store.commit("a", "upload-1", [])
     store.close()
 

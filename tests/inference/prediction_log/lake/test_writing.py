@@ -21,6 +21,8 @@ from driftline.base.work.attempts import MAX_ATTEMPTS
 from driftline.base.work.leased_work import TOOK_TOO_LONG
 from driftline.operations.given_up import dismiss, given_up, retry
 from driftline.operations.long_work import run_next
+from inference.connectors.failure import ConnectorFailed
+from inference.connectors.objects import remote_store
 from inference.prediction_log.lake import parts, writing
 from inference.prediction_log.lake.days import note_changed_days
 from inference.prediction_log.lake.models import Lake, LakeFile
@@ -30,8 +32,6 @@ from inference.prediction_log.lake.settings import LakeSettings
 from inference.prediction_log.lake.stores.folder import LakeFolder
 from inference.prediction_log.models import PredictionChunk, TouchedPeriod
 from inference.prediction_log.rows.sent_items import SentPrediction
-from inference.prediction_log.sources.objects import remote_store
-from inference.prediction_log.sources.reading.messages import AdapterFailed
 from inference.registry.models import Model
 from inference.registry.services import update_model
 from monitors.deletion import delete_version
@@ -722,7 +722,7 @@ def test_a_folder_refuses_to_follow_a_link_out_of_the_lake(folder: Path, tmp_pat
     (tmp_path / "elsewhere").mkdir()
     (folder / "model=x").symlink_to(tmp_path / "elsewhere")
 
-    with pytest.raises(AdapterFailed, match="leads out of the lake"):
+    with pytest.raises(ConnectorFailed, match="leads out of the lake"):
         LakeFolder(LakeSettings(folder=str(folder))).begin("model=x/date=2026-01-05/part-1-0.parquet")
 
 

@@ -8,8 +8,9 @@ import orjson
 
 from driftline.base.clock import now
 from driftline.base.periods import rfc3339
+from inference.connectors.failure import ConnectorFailed
 from inference.prediction_log.sources.models import Source
-from inference.prediction_log.sources.reading.messages import AdapterFailed, StreamMessage
+from inference.prediction_log.sources.reading.messages import StreamMessage
 from inference.prediction_log.sources.reading.positions import begin_partition
 
 BATCH = 4
@@ -38,7 +39,7 @@ class MemoryStream:
     def open(self, source: Source) -> "MemoryAdapter":
         """Open it for a source, as `open_adapter` does."""
         if self.is_away:
-            raise AdapterFailed("The broker is away.")
+            raise ConnectorFailed("The broker is away.")
         self.opened += 1
         return MemoryAdapter(self, source.pk)
 
@@ -55,7 +56,7 @@ class MemoryAdapter:
     def poll(self, timeout_seconds: float) -> Sequence[StreamMessage]:
         """Return a few messages."""
         if self.stream.is_away:
-            raise AdapterFailed("The broker is away.")
+            raise ConnectorFailed("The broker is away.")
         batch: list[StreamMessage] = []
         for partition, messages in sorted(self.stream.partitions.items()):
             if partition not in self._next:

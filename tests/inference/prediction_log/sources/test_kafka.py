@@ -14,16 +14,17 @@ from confluent_kafka import OFFSET_INVALID, Consumer, Producer, TopicPartition
 from driftline.base.outbound import addresses
 from driftline.base.outbound.addresses import AddressBlocked
 from driftline.base.processes.process_names import own_name
+from inference.connectors.failure import ConnectorFailed
+from inference.connectors.kafka import settings as kafka_settings
 from inference.prediction_log.models import PredictionRow
 from inference.prediction_log.sources.kafka import adapter as kafka_adapter
-from inference.prediction_log.sources.kafka import settings as kafka_settings
 from inference.prediction_log.sources.kafka.adapter import KafkaAdapter
 from inference.prediction_log.sources.kafka.preview import sample_topics
 from inference.prediction_log.sources.kafka.settings import KafkaSettings
 from inference.prediction_log.sources.models import Source, SourcePosition
 from inference.prediction_log.sources.reading.adapters import sample
 from inference.prediction_log.sources.reading.consuming import SourceConsumption
-from inference.prediction_log.sources.reading.messages import AdapterFailed, StreamMessage
+from inference.prediction_log.sources.reading.messages import StreamMessage
 from tests.embedded import subprocess_environment
 from tests.inference.prediction_log.sources.conftest import MakeSource
 from tests.inference.prediction_log.sources.streams import prediction
@@ -420,7 +421,7 @@ def test_a_preview_ends_at_its_deadline_whatever_it_waits_for(kafka: KafkaSettin
     settings.OUTBOUND_ALLOW = ["127.0.0.1/32"]
     send(kafka, b"a")
 
-    with pytest.raises(AdapterFailed, match="in time"):
+    with pytest.raises(ConnectorFailed, match="in time"):
         sample_topics(kafka, "", messages=10, seconds=0)
 
 
@@ -474,14 +475,14 @@ def test_a_broker_name_without_brackets_is_read_and_an_odd_one_is_said(
 
     with KafkaAdapter(source.pk, kafka, "") as adapter:
         adapter._on_statistics(statistics)
-        with pytest.raises(AdapterFailed, match=said):
+        with pytest.raises(ConnectorFailed, match=said):
             adapter.poll(0.1)
 
 
 def test_a_broker_that_is_away_fails_by_name(source: Source, settings: Any) -> None:
     away = KafkaSettings(brokers=[f"127.0.0.1:{free_port()}"], topics=["t"], group="g")
 
-    with pytest.raises(AdapterFailed):
+    with pytest.raises(ConnectorFailed):
         KafkaAdapter(source.pk, away, "", ask_seconds=1)
 
 
@@ -490,7 +491,7 @@ def test_a_cluster_in_a_network_that_must_not_be_called_is_not_read(
 ) -> None:
     settings.OUTBOUND_ALLOW = []
 
-    with pytest.raises(AdapterFailed, match=r"127\.0\.0\.1 must not be reached"):
+    with pytest.raises(ConnectorFailed, match=r"127\.0\.0\.1 must not be reached"):
         KafkaAdapter(source.pk, kafka, "")
 
 
@@ -499,7 +500,7 @@ def test_a_broker_name_that_does_not_resolve_is_not_called(
 ) -> None:
     monkeypatch.setattr(kafka_settings, "resolve", _unknown)
 
-    with pytest.raises(AdapterFailed, match=r"name of the broker 127\.0\.0\.1 does not resolve"):
+    with pytest.raises(ConnectorFailed, match=r"name of the broker 127\.0\.0\.1 does not resolve"):
         KafkaAdapter(source.pk, kafka, "")
 
 
@@ -523,7 +524,7 @@ def test_a_broker_name_that_moves_into_another_network_is_noticed(
             adapter.poll(0)
         monkeypatch.setattr(kafka_settings, "resolve", moved)
         adapter._on_statistics(statistics)
-        with pytest.raises(AdapterFailed, match="must not be reached"):
+        with pytest.raises(ConnectorFailed, match="must not be reached"):
             adapter.poll(0)
 
 
@@ -535,7 +536,7 @@ def test_a_strangers_port_looks_the_same_closed_or_silent(
     settings.OUTBOUND_ALLOW = allowed
     away = KafkaSettings(brokers=[f"127.0.0.1:{free_port()}"], topics=["t"], group="g", security="tls")
 
-    with pytest.raises(AdapterFailed) as failed:
+    with pytest.raises(ConnectorFailed) as failed:
         KafkaAdapter(source.pk, away, "", ask_seconds=1)
 
     assert (str(failed.value) == "The brokers do not answer.") is is_generic

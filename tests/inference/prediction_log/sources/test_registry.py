@@ -19,11 +19,12 @@ from hypothesis import strategies as st
 from driftline.base.clock import now
 from driftline.base.errors import Problem
 from driftline.base.keys.secrets_at_rest import decrypt
+from inference.connectors.failure import ConnectorFailed
 from inference.prediction_log.models import PredictionRow
 from inference.prediction_log.sources.kafka.settings import KafkaSettings
 from inference.prediction_log.sources.mapping import SourceMapping
 from inference.prediction_log.sources.models import DeadLetter, Source
-from inference.prediction_log.sources.reading.messages import AdapterFailed, StreamMessage
+from inference.prediction_log.sources.reading.messages import StreamMessage
 from inference.prediction_log.sources.reading.storing import store_batch
 from inference.prediction_log.sources.registry import avro, client, decoding
 from inference.prediction_log.sources.registry import protobuf as protobuf_values
@@ -512,7 +513,7 @@ class TestRegistry:
         number = registry.avro("int")
         registry.answers[f"/schemas/ids/{number}"] = (status, body)
 
-        with pytest.raises(AdapterFailed, match=reason):
+        with pytest.raises(ConnectorFailed, match=reason):
             decoder.decode(message(wire(number, b"\2")))
 
         registry.answers.clear()
@@ -523,7 +524,7 @@ class TestRegistry:
     ) -> None:
         away = MessageDecoder(SchemaRegistry("http://127.0.0.1:9", "", ""))
 
-        with pytest.raises(AdapterFailed, match="does not answer"):
+        with pytest.raises(ConnectorFailed, match="does not answer"):
             away.decode(message(wire(1, b"\2")))
 
     def test_a_registry_in_a_network_that_must_not_be_called_is_not(
@@ -531,7 +532,7 @@ class TestRegistry:
     ) -> None:
         settings.OUTBOUND_ALLOW = []
 
-        with pytest.raises(AdapterFailed, match="blocked_address"):
+        with pytest.raises(ConnectorFailed, match="blocked_address"):
             decoder.decode(message(wire(registry.avro("int"), b"\2")))
         assert not registry.requests
 

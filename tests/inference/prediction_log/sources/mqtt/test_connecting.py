@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from driftline.base.errors import Problem
+from inference.connectors.failure import ConnectorFailed
 from inference.prediction_log.sources.kinds import check_settings, read_settings
 from inference.prediction_log.sources.mqtt.adapter import message_of
 from inference.prediction_log.sources.mqtt.connection import MqttConnection, Received
 from inference.prediction_log.sources.mqtt.settings import MqttSettings
-from inference.prediction_log.sources.reading.messages import AdapterFailed
 from tests.ports import free_port
 
 ACCEPTED = bytes([0x20, 3, 0, 0, 0])  # CONNACK without a session
@@ -106,7 +106,7 @@ def broker_that_says(*answers: bytes) -> Iterator[MqttSettings]:
     ],
 )
 def test_what_a_broker_answers_otherwise_is_said(answers: list[bytes], reason: str) -> None:
-    with broker_that_says(*answers) as settings, pytest.raises(AdapterFailed, match=reason):
+    with broker_that_says(*answers) as settings, pytest.raises(ConnectorFailed, match=reason):
         read_for_ever(settings)
 
 
@@ -122,7 +122,7 @@ def test_what_a_broker_answers_otherwise_is_said(answers: list[bytes], reason: s
 def test_a_packet_that_is_none_ends_the_connection(packet: bytes, reason: str) -> None:
     with (
         broker_that_says(ACCEPTED, SUBSCRIBED + packet) as settings,
-        pytest.raises(AdapterFailed, match=reason),
+        pytest.raises(ConnectorFailed, match=reason),
     ):
         read_for_ever(settings)
 
@@ -134,5 +134,5 @@ def read_for_ever(settings: MqttSettings) -> None:
 
 
 def test_a_broker_that_is_away_is_said() -> None:
-    with pytest.raises(AdapterFailed, match=r"cannot be read now: .*refused"):
+    with pytest.raises(ConnectorFailed, match=r"cannot be read now: .*refused"):
         MqttConnection(where(server=f"127.0.0.1:{free_port()}"), "", session="s")

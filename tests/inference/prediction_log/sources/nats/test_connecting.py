@@ -12,11 +12,11 @@ import pytest
 
 from driftline.base.errors import Problem
 from driftline.base.outbound import addresses
+from inference.connectors.failure import ConnectorFailed
 from inference.prediction_log.sources.kinds import check_settings, read_settings
 from inference.prediction_log.sources.nats import connection
 from inference.prediction_log.sources.nats.connection import NatsConnection
 from inference.prediction_log.sources.nats.settings import NatsSettings
-from inference.prediction_log.sources.reading.messages import AdapterFailed
 from tests.ports import free_port
 
 
@@ -78,7 +78,7 @@ def test_a_server_that_says_nothing_is_said_not_to_answer(monkeypatch: pytest.Mo
 
     with (
         server_that_says(b"") as (address, _),
-        pytest.raises(AdapterFailed, match=r"^The server does not answer\.$"),
+        pytest.raises(ConnectorFailed, match=r"^The server does not answer\.$"),
     ):
         NatsConnection(where(server=address, tls="none"), "")
 
@@ -87,7 +87,7 @@ def test_a_server_that_does_not_ask_for_tls_hears_no_password() -> None:
     greeting = b'INFO {"version": "2.10.0", "max_payload": 1048576}\r\n'
     with (
         server_that_says(greeting) as (address, heard),
-        pytest.raises(AdapterFailed, match="does not ask for TLS"),
+        pytest.raises(ConnectorFailed, match="does not ask for TLS"),
     ):
         NatsConnection(where(server=address, user="ada"), "secret")
 
@@ -97,7 +97,7 @@ def test_a_server_that_does_not_ask_for_tls_hears_no_password() -> None:
 def test_what_is_no_server_of_nats_is_said() -> None:
     with (
         server_that_says(b"HTTP/1.1 400 Bad Request\r\n\r\n") as (address, _),
-        pytest.raises(AdapterFailed, match="expecting INFO"),
+        pytest.raises(ConnectorFailed, match="expecting INFO"),
     ):
         NatsConnection(where(server=address, tls="none"), "")
 
@@ -113,7 +113,7 @@ def test_a_strangers_port_looks_the_same_closed_or_silent(
     texts = []
     with socket.create_server(("127.0.0.1", 0)) as silent:
         for port in (free_port(), silent.getsockname()[1]):
-            with pytest.raises(AdapterFailed) as failed:
+            with pytest.raises(ConnectorFailed) as failed:
                 NatsConnection(where(server=f"127.0.0.1:{port}"), "")
             texts.append(str(failed.value))
 
@@ -205,7 +205,7 @@ def test_a_server_that_answers_oddly_is_a_failure_with_a_reason(
     with (
         talker({"STREAM.INFO": answer}) as server,
         NatsConnection(where(server=server.address, tls="none"), "") as connected,
-        pytest.raises(AdapterFailed, match=says),
+        pytest.raises(ConnectorFailed, match=says),
     ):
         connected.state()
 
@@ -214,7 +214,7 @@ def test_a_server_that_answers_oddly_is_a_failure_with_a_reason(
 def test_a_greeting_of_other_types_is_a_failure_with_a_reason(info: dict[str, Any]) -> None:
     with (
         talker({"STREAM.INFO": stream_info(first_seq=1, last_seq=1)}, **info) as server,
-        pytest.raises(AdapterFailed, match=ODD),
+        pytest.raises(ConnectorFailed, match=ODD),
         NatsConnection(where(server=server.address, tls="none"), "") as connected,
     ):
         connected.fetch(0.1)
@@ -244,5 +244,5 @@ def test_pythons_own_timeout_within_a_question_means_that_nothing_came(
 
         monkeypatch.setattr(connection, "ANSWER_SECONDS", 0.1)
         monkeypatch.setattr(connected, "_cursor", SilentCursor())
-        with pytest.raises(AdapterFailed):
+        with pytest.raises(ConnectorFailed):
             connected.fetch(0.1)

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from inference.connectors.objects import remote_store
 from inference.prediction_log.sources.mapping import SourceMapping
 from inference.prediction_log.sources.models import Source
-from inference.prediction_log.sources.objects import remote_store
 from inference.prediction_log.sources.objects.settings import ObjectsSettings
 from inference.prediction_log.sources.services import create_source
 from inference.registry.models import Model

@@ -2,10 +2,10 @@
 
 import pytest
 
+from inference.connectors.failure import ConnectorFailed
+from inference.connectors.objects.store import ObjectInfo
 from inference.prediction_log.sources.objects.azure import AzureContainer
 from inference.prediction_log.sources.objects.settings import ObjectsSettings
-from inference.prediction_log.sources.objects.store import ObjectInfo
-from inference.prediction_log.sources.reading.messages import AdapterFailed
 
 BLOB = """<Blob><Name{encoded}>{name}</Name><Properties><Etag>0x8D4BCC2E4835CD0</Etag>
 <Content-Length>12</Content-Length><Last-Modified>Mon, 05 Jan 2026 10:00:00 GMT</Last-Modified></Properties></Blob>"""
@@ -53,5 +53,5 @@ def test_a_listing_is_read_to_its_last_page(monkeypatch: pytest.MonkeyPatch) -> 
     ],
 )
 def test_what_is_no_listing_is_said(monkeypatch: pytest.MonkeyPatch, body: bytes) -> None:
-    with pytest.raises(AdapterFailed, match=r"Azure storage account|document type"):
+    with pytest.raises(ConnectorFailed, match=r"Azure storage account|document type"):
         listed(monkeypatch, body)

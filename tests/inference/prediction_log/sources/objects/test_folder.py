@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from driftline.base.errors import Problem
+from inference.connectors.failure import ConnectorFailed
+from inference.connectors.objects.store import ObjectMissing, ObjectRefused
 from inference.prediction_log.sources.models import DeadLetter, SourceObject
 from inference.prediction_log.sources.objects import folder as folder_module
 from inference.prediction_log.sources.objects.folder import Folder, OpenFile
 from inference.prediction_log.sources.objects.preview import sample_objects
 from inference.prediction_log.sources.objects.settings import ObjectsSettings
-from inference.prediction_log.sources.objects.store import ObjectMissing, ObjectRefused
-from inference.prediction_log.sources.reading.messages import AdapterFailed
 from tests.inference.prediction_log.sources.objects.conftest import MakeObjects
 from tests.inference.prediction_log.sources.objects.reading import csv_of, ids, read_all
 
@@ -94,7 +94,7 @@ def test_without_the_setting_no_folder_is_read(
     source = make_objects(folder=str(folder))
     settings.SOURCE_FOLDERS = []
 
-    with pytest.raises(AdapterFailed, match="does not allow"):
+    with pytest.raises(ConnectorFailed, match="does not allow"):
         read_all(source)
     with pytest.raises(Problem):
         make_objects(folder=str(folder))
@@ -143,7 +143,7 @@ def test_a_file_that_cannot_be_opened_for_a_while_is_read_later(
 
     with monkeypatch.context() as patch:
         patch.setattr(folder_module, "_open_below", refuse_b)
-        with pytest.raises(AdapterFailed, match=f"b.csv cannot be read now: {os.strerror(reason)}"):
+        with pytest.raises(ConnectorFailed, match=f"b.csv cannot be read now: {os.strerror(reason)}"):
             read_all(source)
     assert ids() == ["a"]
 

@@ -13,12 +13,12 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 
 from driftline.base.errors import Problem
+from inference.connectors.failure import ConnectorFailed
+from inference.connectors.objects import remote_store
+from inference.connectors.objects.store import ObjectInfo, ObjectMissing
 from inference.prediction_log.sources import service_account
-from inference.prediction_log.sources.objects import remote_store
 from inference.prediction_log.sources.objects.gcs import GcsBucket
 from inference.prediction_log.sources.objects.settings import ObjectsSettings, check_objects
-from inference.prediction_log.sources.objects.store import ObjectInfo, ObjectMissing
-from inference.prediction_log.sources.reading.messages import AdapterFailed
 from tests.inference.prediction_log.sources.google_server import GoogleServer, pem_of
 from tests.ports import free_port
 
@@ -54,7 +54,7 @@ def refusal(server: GoogleServer, key: str | None = None) -> str:
     """Return why a bucket cannot be listed."""
     store = open_bucket(server, key)
     try:
-        with pytest.raises(AdapterFailed) as caught:
+        with pytest.raises(ConnectorFailed) as caught:
             listed(store)
         return str(caught.value)
     finally:
@@ -149,9 +149,9 @@ class TestGoogleBucket:
         for place in ("list", "a.csv"):
             server.answers[place] = 302, b"", {"Location": f"{server.url}/elsewhere"}
 
-        with pytest.raises(AdapterFailed, match="302, which is no answer"):
+        with pytest.raises(ConnectorFailed, match="302, which is no answer"):
             store.get_range(first, 0, 5)
-        with pytest.raises(AdapterFailed, match="302, which is no answer"):
+        with pytest.raises(ConnectorFailed, match="302, which is no answer"):
             listed(store)
         assert not any("elsewhere" in path for path, _ in server.requests)
 
@@ -160,7 +160,7 @@ class TestGoogleBucket:
 
         for body in (b"four", b"sixsix", b"x" * (remote_store.PART_BYTES + 1)):
             server.answers["a.csv"] = 206, body, {}
-            with pytest.raises(AdapterFailed, match=r"bytes of 5|longer than what was asked for"):
+            with pytest.raises(ConnectorFailed, match=r"bytes of 5|longer than what was asked for"):
                 store.get_range(first, 0, 5)
 
     def test_says_the_reason_of_a_refusal_and_nothing_else_of_it(self, server: GoogleServer) -> None:

@@ -12,6 +12,9 @@ import pytest
 
 from driftline.base.clock import now
 from driftline.base.periods import rfc3339
+from inference.connectors.failure import ConnectorFailed
+from inference.connectors.objects import bucket as bucket_module
+from inference.connectors.objects import remote_store
 from inference.prediction_log.models import Label
 from inference.prediction_log.queries.selectors import prediction as logged
 from inference.prediction_log.sources import retrying
@@ -24,11 +27,9 @@ from inference.prediction_log.sources.models import (
     SourceReader,
 )
 from inference.prediction_log.sources.objects import adapter as objects_adapter
-from inference.prediction_log.sources.objects import bucket as bucket_module
-from inference.prediction_log.sources.objects import listing, remote_store
+from inference.prediction_log.sources.objects import listing
 from inference.prediction_log.sources.objects.preview import sample_objects
 from inference.prediction_log.sources.objects.settings import ObjectsSettings
-from inference.prediction_log.sources.reading.messages import AdapterFailed
 from inference.prediction_log.sources.reading.positions import ALL_OBJECTS, Fenced
 from inference.prediction_log.sources.reading.storing import store_batch
 from inference.prediction_log.sources.selectors import statuses_of
@@ -344,7 +345,7 @@ class TestBrokenObjects:
         bucket.answers["b.csv"] = answer
 
         with pytest.raises(
-            AdapterFailed, match=rf"b\.csv cannot be read now: the store answered {answer[0]}"
+            ConnectorFailed, match=rf"b\.csv cannot be read now: the store answered {answer[0]}"
         ):
             read_all(source)
         assert ids() == ["a.csv"]
@@ -421,7 +422,7 @@ class TestTheStore:
     ) -> None:
         bucket.answers[""] = answer
 
-        with pytest.raises(AdapterFailed, match=said):
+        with pytest.raises(ConnectorFailed, match=said):
             read_all(of_bucket())
 
     def test_that_fails_for_an_object_is_asked_again(
@@ -431,7 +432,7 @@ class TestTheStore:
         bucket.objects["a.csv"] = csv_of("a")
         bucket.answers["a.csv"] = 503, b"<Code>SlowDown</Code>"
 
-        with pytest.raises(AdapterFailed, match="503 SlowDown"):
+        with pytest.raises(ConnectorFailed, match="503 SlowDown"):
             read_all(source)
         bucket.answers.clear()
         read_all(source)
@@ -455,7 +456,7 @@ class TestTheStore:
         bucket.objects["a.csv"] = csv_of("a")
         where = ObjectsSettings.model_validate(of_bucket().settings)
 
-        with pytest.raises(AdapterFailed, match="did not answer in time"):
+        with pytest.raises(ConnectorFailed, match="did not answer in time"):
             sample_objects(where, "", messages=10, seconds=0)
 
         assert len(sample_objects(where, "", messages=10, seconds=60)) == 1
@@ -479,7 +480,7 @@ class TestTheStore:
 
         with monkeypatch.context() as patch:
             patch.setattr(remote_store, "MIN_FREE_BYTES", 1 << 60)
-            with pytest.raises(AdapterFailed, match="make room"):
+            with pytest.raises(ConnectorFailed, match="make room"):
                 read_all(source)
         read_all(source)
 
@@ -514,7 +515,7 @@ class TestTheStore:
         source = of_bucket()
         settings.OUTBOUND_ALLOW = []
 
-        with pytest.raises(AdapterFailed, match="blocked_address"):
+        with pytest.raises(ConnectorFailed, match="blocked_address"):
             read_all(source)
         assert bucket.requests == []
 

@@ -9,13 +9,13 @@ from django.db import InterfaceError, OperationalError
 
 from driftline.base.errors import Problem
 from driftline.base.extras import KAFKA
+from inference.connectors.failure import ConnectorFailed
 from inference.prediction_log.models import PredictionRow
 from inference.prediction_log.sources import dead_letters
 from inference.prediction_log.sources.mapping import SourceMapping
 from inference.prediction_log.sources.models import DeadLetter, Source, SourceConsumer, SourcePosition
 from inference.prediction_log.sources.reading import beat, consuming
 from inference.prediction_log.sources.reading.consuming import SourceConsumption
-from inference.prediction_log.sources.reading.messages import AdapterFailed
 from inference.prediction_log.sources.reading.storing import Stored, store_batch
 from inference.prediction_log.sources.selectors import statuses_of
 from inference.prediction_log.sources.services import delete_source, set_enabled, update_source
@@ -177,7 +177,7 @@ def test_a_source_whose_packages_were_removed_says_which_command_adds_them(
 def test_an_error_with_characters_that_no_text_holds_is_shown_and_survived(
     source: Source, stream: MemoryStream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    poll, errors = MemoryAdapter.poll, [AdapterFailed("refused: \0 and \ud800")] * 2
+    poll, errors = MemoryAdapter.poll, [ConnectorFailed("refused: \0 and \ud800")] * 2
     seen: set[str] = set()
 
     def fail_twice(adapter: MemoryAdapter, timeout_seconds: float) -> Any:

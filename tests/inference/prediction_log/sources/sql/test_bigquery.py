@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 
 from driftline.base.errors import Problem
+from inference.connectors.failure import ConnectorFailed
 from inference.prediction_log.sources.mapping import SourceMapping
-from inference.prediction_log.sources.reading.messages import AdapterFailed
 from inference.prediction_log.sources.services import create_source
 from inference.prediction_log.sources.sql import adapter as sql_adapter
 from inference.prediction_log.sources.sql import bigquery
@@ -185,7 +185,7 @@ class TestAnswers:
     def test_are_refused_where_a_value_is_not_of_its_type(
         self, server: GoogleServer, field: dict[str, Any], cell: Any
     ) -> None:
-        with pytest.raises(AdapterFailed, match="none of BigQuery"):
+        with pytest.raises(ConnectorFailed, match="none of BigQuery"):
             value_of(server, field, cell)
 
     @pytest.mark.parametrize(
@@ -207,7 +207,7 @@ class TestAnswers:
         ],
     )
     def test_are_refused_where_they_are_none(self, server: GoogleServer, document: Any) -> None:
-        with pytest.raises(AdapterFailed, match="none of BigQuery"):
+        with pytest.raises(ConnectorFailed, match="none of BigQuery"):
             read(server, document)
 
     def test_are_refused_where_they_are_longer_than_any(
@@ -215,7 +215,7 @@ class TestAnswers:
     ) -> None:
         monkeypatch.setattr(bigquery, "MAX_ANSWER_BYTES", 100)
 
-        with pytest.raises(AdapterFailed, match="longer than a page of rows"):
+        with pytest.raises(ConnectorFailed, match="longer than a page of rows"):
             read(server, BASE | {"rows": [ROW] * 100})
 
     def test_of_long_jobs_are_asked_for_until_they_end(
@@ -233,7 +233,7 @@ class TestAnswers:
         monkeypatch.setattr(bigquery, "PAUSE_SECONDS", 0)
         monkeypatch.setattr(bigquery, "STATEMENT_SECONDS", 0)
 
-        with pytest.raises(AdapterFailed, match="did not answer in time"):
+        with pytest.raises(ConnectorFailed, match="did not answer in time"):
             read(server, {"jobComplete": False, "jobReference": JOB})
 
     def test_of_jobs_that_would_take_or_cost_too_much_are_never_made(self, server: GoogleServer) -> None:
@@ -253,19 +253,19 @@ class TestAnswers:
     def test_with_fewer_columns_than_a_place_are_refused_in_a_preview(self, server: GoogleServer) -> None:
         server.answers["query"] = 200, json.dumps(BASE | {"rows": [ROW]}).encode(), {}
 
-        with pytest.raises(AdapterFailed, match="none of BigQuery"):
+        with pytest.raises(ConnectorFailed, match="none of BigQuery"):
             sample_rows(settings_of(server, lag_seconds=0), server.key(), messages=5, seconds=30)
 
     def test_that_count_nothing_are_refused(self, server: GoogleServer) -> None:
         server.answers["query"] = 200, json.dumps(BASE).encode(), {}
 
-        with pytest.raises(AdapterFailed, match="none of BigQuery"):
+        with pytest.raises(ConnectorFailed, match="none of BigQuery"):
             opened(server).count(ONE)
 
     def test_lead_nowhere_else(self, server: GoogleServer) -> None:
         server.answers["query"] = 307, b"", {"Location": f"{server.url}/elsewhere"}
 
-        with pytest.raises(AdapterFailed, match="cannot be read: 307"):
+        with pytest.raises(ConnectorFailed, match="cannot be read: 307"):
             list(opened(server).read(ONE))
         assert len(server.requests) == 1
 
@@ -273,7 +273,7 @@ class TestAnswers:
         refusal = {"error": {"message": "Access Denied: " + "x" * 1_000, "status": "secret"}}
         server.answers["query"] = 403, json.dumps(refusal).encode(), {}
 
-        with pytest.raises(AdapterFailed) as caught:
+        with pytest.raises(ConnectorFailed) as caught:
             list(opened(server).read(ONE))
 
         assert str(caught.value) == f"The database cannot be read: 403 Access Denied: {'x' * 285}"
@@ -282,7 +282,7 @@ class TestAnswers:
         database = opened(server)
         for tokens in (1, 2):
             server.answers["query"] = 401, b"{}", {}
-            with pytest.raises(AdapterFailed, match="cannot be read: 401"):
+            with pytest.raises(ConnectorFailed, match="cannot be read: 401"):
                 list(database.read(ONE))
             assert len(server.tokens) == tokens
 
@@ -374,16 +374,16 @@ class TestSettings:
             check_sql(settings_of(**changes))
 
     def test_name_the_account_of_the_key(self, server: GoogleServer) -> None:
-        with pytest.raises(AdapterFailed, match=f"The key is one of {EMAIL}"):
+        with pytest.raises(ConnectorFailed, match=f"The key is one of {EMAIL}"):
             opened(server, user="ada@example.com")
         assert server.tokens == []
 
     def test_without_a_key_say_which_is_needed(self, server: GoogleServer) -> None:
-        with pytest.raises(AdapterFailed, match="JSON key of the service account is needed"):
+        with pytest.raises(ConnectorFailed, match="JSON key of the service account is needed"):
             open_database(settings_of(server), "")
 
     def test_lead_nowhere_by_a_token_uri(self, server: GoogleServer) -> None:
         key = server.key(token_uri="http://169.254.169.254/token")
 
-        with pytest.raises(AdapterFailed, match="neither Google's nor at the endpoint"):
+        with pytest.raises(ConnectorFailed, match="neither Google's nor at the endpoint"):
             open_database(settings_of(server), key)

@@ -9,12 +9,12 @@ import pytest
 from driftline.base.clock import now
 from driftline.base.errors import Problem
 from driftline.base.outbound import addresses
+from inference.connectors.failure import ConnectorFailed
 from inference.prediction_log.models import PredictionRow
 from inference.prediction_log.queries.selectors import prediction as logged
 from inference.prediction_log.sources.kinds import read_settings
 from inference.prediction_log.sources.models import DeadLetter, Source, SourcePosition, SourceReader
 from inference.prediction_log.sources.reading.adapters import sample
-from inference.prediction_log.sources.reading.messages import AdapterFailed
 from inference.prediction_log.sources.reading.positions import Fenced
 from inference.prediction_log.sources.reading.reader_lease import renewal
 from inference.prediction_log.sources.reading.storing import store_batch
@@ -340,7 +340,7 @@ class TestWhatIsSaid:
     def test_a_place_that_python_cannot_hold_is_named(self, server: SqlServer, make_sql: MakeSql) -> None:
         server.add("a", at="0044-03-15 10:00Z BC")
 
-        with pytest.raises(AdapterFailed, match="is no time between the years 1 and 9999"):
+        with pytest.raises(ConnectorFailed, match="is no time between the years 1 and 9999"):
             read_all(make_sql())
 
     def test_a_watermark_without_an_end_stops_the_source_behind_the_rows_before_it(
@@ -350,10 +350,10 @@ class TestWhatIsSaid:
         server.add("endless", at="infinity")
         server.add("a")
 
-        with pytest.raises(AdapterFailed, match="'infinity' is no time between the years 1 and 9999"):
+        with pytest.raises(ConnectorFailed, match="'infinity' is no time between the years 1 and 9999"):
             read_all(source)
         server.add("b", at="2026-01-05 11:00Z")
-        with pytest.raises(AdapterFailed, match="'infinity' is no time"):
+        with pytest.raises(ConnectorFailed, match="'infinity' is no time"):
             read_all(source)
 
         assert ids() == ["a", "b"]
@@ -378,13 +378,13 @@ class TestWhatIsSaid:
         server.run("GRANT SELECT ON arrays TO reader")
         server.add("a")
 
-        with pytest.raises(AdapterFailed, match="A value or setting cannot be read: year"):
+        with pytest.raises(ConnectorFailed, match="A value or setting cannot be read: year"):
             read_all(make_sql(table="arrays"))
 
     def test_a_lag_needs_a_watermark_of_time(self, server: SqlServer, make_sql: MakeSql) -> None:
         server.add("a")
 
-        with pytest.raises(AdapterFailed, match="number is no time, so lag_seconds has to be 0"):
+        with pytest.raises(ConnectorFailed, match="number is no time, so lag_seconds has to be 0"):
             read_all(make_sql(watermark="number", lag_seconds=5))
 
     @pytest.mark.parametrize(
@@ -403,7 +403,7 @@ class TestWhatIsSaid:
     ) -> None:
         server.add("a")
 
-        with pytest.raises(AdapterFailed, match=said):
+        with pytest.raises(ConnectorFailed, match=said):
             read_all(make_sql(**changes))
         assert server.run("SELECT count(*) FROM scores") == [(1,)]
 
@@ -413,7 +413,7 @@ class TestWhatIsSaid:
         source = make_sql()
         settings.OUTBOUND_ALLOW = []
 
-        with pytest.raises(AdapterFailed, match="must not be reached"):
+        with pytest.raises(ConnectorFailed, match="must not be reached"):
             read_all(source)
 
     @pytest.mark.parametrize(("allowed", "said"), [([], "does not answer"), (["127.0.0.1/32"], "refused")])
@@ -430,7 +430,7 @@ class TestWhatIsSaid:
         settings.OUTBOUND_ALLOW = allowed
         source = make_sql(tls="verify", port=free_port())
 
-        with pytest.raises(AdapterFailed, match=said):
+        with pytest.raises(ConnectorFailed, match=said):
             read_all(source)
 
     def test_without_a_password_no_other_is_taken(
@@ -438,7 +438,7 @@ class TestWhatIsSaid:
     ) -> None:
         monkeypatch.setenv("PGPASSWORD", PASSWORD)
 
-        with pytest.raises(AdapterFailed, match="A password is needed"):
+        with pytest.raises(ConnectorFailed, match="A password is needed"):
             read_all(make_sql(secret=""))
 
 
@@ -455,14 +455,14 @@ class TestTheConnection:
 
         with (
             open_table(source) as adapter,
-            pytest.raises(AdapterFailed, match="did not answer in time"),
+            pytest.raises(ConnectorFailed, match="did not answer in time"),
         ):
             adapter.poll(0)
 
     def test_of_a_preview_is_cut_at_the_deadline_of_all(self, server: SqlServer) -> None:
         server.add("a")
 
-        with pytest.raises(AdapterFailed, match="did not answer in time"):
+        with pytest.raises(ConnectorFailed, match="did not answer in time"):
             sample_rows(SqlSettings.model_validate(server.where()), PASSWORD, messages=1, seconds=0)
 
     def test_keeps_its_limits_where_a_pooler_shares_sessions(
@@ -490,7 +490,7 @@ class TestTheConnection:
         server.run("GRANT ALL ON scores, trap TO reader")
         server.add("a")
 
-        with pytest.raises(AdapterFailed, match="read-only transaction"):
+        with pytest.raises(ConnectorFailed, match="read-only transaction"):
             read_all(make_sql(table="trap"))
 
     def test_columns_become_json(self, server: SqlServer, make_sql: MakeSql, model: Model) -> None:

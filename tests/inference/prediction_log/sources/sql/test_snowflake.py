@@ -17,9 +17,10 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
 
 from driftline.base.errors import Problem
+from inference.connectors.failure import ConnectorFailed
 from inference.prediction_log.imports.engine import bounded_memory
 from inference.prediction_log.sources.mapping import SourceMapping
-from inference.prediction_log.sources.reading.messages import AdapterFailed, StreamMessage
+from inference.prediction_log.sources.reading.messages import StreamMessage
 from inference.prediction_log.sources.services import create_source
 from inference.prediction_log.sources.sql import adapter as sql_adapter
 from inference.prediction_log.sources.sql import snowflake
@@ -175,7 +176,7 @@ class TestStatements:
     ) -> None:
         server.run = lambda _: Result([{"name": "UPDATED_AT", "type": kind}], [[[cell]]])
 
-        with pytest.raises(AdapterFailed, match=r"UPDATED_AT cannot be followed: '9+' is no time"):
+        with pytest.raises(ConnectorFailed, match=r"UPDATED_AT cannot be followed: '9+' is no time"):
             sample_rows(settings_of(server), pem(), messages=5, seconds=30)
         assert len(server.statements) == 1
 
@@ -289,7 +290,7 @@ class TestAnswers:
     def test_are_refused_where_a_value_is_not_of_its_type(
         self, server: SnowflakeServer, column: dict[str, Any], cell: str
     ) -> None:
-        with pytest.raises(AdapterFailed, match="none of Snowflake"):
+        with pytest.raises(ConnectorFailed, match="none of Snowflake"):
             value_of(server, column, cell)
 
     @pytest.mark.parametrize(
@@ -328,7 +329,7 @@ class TestAnswers:
         body = document if isinstance(document, bytes) else json.dumps(document).encode()
         server.answers["status"] = 200, body, {}
 
-        with pytest.raises(AdapterFailed, match="none of Snowflake"):
+        with pytest.raises(ConnectorFailed, match="none of Snowflake"):
             read(server)
 
     @pytest.mark.parametrize("pack", [bytes, gzip.compress])
@@ -339,7 +340,7 @@ class TestAnswers:
         document = BASE | {"data": [["1" * 1_000]]}
         server.answers["status"] = 200, pack(json.dumps(document).encode()), {}
 
-        with pytest.raises(AdapterFailed, match="longer than a page of rows"):
+        with pytest.raises(ConnectorFailed, match="longer than a page of rows"):
             read(server)
 
     @pytest.mark.slow
@@ -363,13 +364,13 @@ class TestAnswers:
     ) -> None:
         server.answers["statement"] = 200, gzip.compress(document), {}
 
-        with bounded_memory(96 << 20), pytest.raises(AdapterFailed, match="none of Snowflake"):
+        with bounded_memory(96 << 20), pytest.raises(ConnectorFailed, match="none of Snowflake"):
             read(server)
 
     def test_with_a_running_statement_have_no_rows_without_its_handle(self, server: SnowflakeServer) -> None:
         server.answers["statement"] = 202, b"{}", {}
 
-        with pytest.raises(AdapterFailed, match="none of Snowflake"):
+        with pytest.raises(ConnectorFailed, match="none of Snowflake"):
             read(server)
 
     def test_may_come_at_once(self, server: SnowflakeServer) -> None:
@@ -408,7 +409,7 @@ class TestAnswers:
         monkeypatch.setattr(snowflake, "STATEMENT_SECONDS", 0)
         server.running = [202]
 
-        with pytest.raises(AdapterFailed, match="did not answer in time"):
+        with pytest.raises(ConnectorFailed, match="did not answer in time"):
             read(server)
         method, path, _ = server.requests[-1]
         assert method == "POST"
@@ -418,7 +419,7 @@ class TestAnswers:
     def test_that_the_statement_took_too_long_are_said(self, server: SnowflakeServer) -> None:
         server.answers["status"] = 408, b"{}", {}
 
-        with pytest.raises(AdapterFailed, match="did not answer in time"):
+        with pytest.raises(ConnectorFailed, match="did not answer in time"):
             read(server)
 
     def test_end_with_the_rows_that_were_asked_for(self, server: SnowflakeServer) -> None:
@@ -428,20 +429,20 @@ class TestAnswers:
         assert len(server.requests) == 2
 
     def test_with_fewer_columns_than_a_place_are_refused_in_a_preview(self, server: SnowflakeServer) -> None:
-        with pytest.raises(AdapterFailed, match="none of Snowflake"):
+        with pytest.raises(ConnectorFailed, match="none of Snowflake"):
             sample_rows(settings_of(server, lag_seconds=0), pem(), messages=5, seconds=30)
 
     @pytest.mark.parametrize("rows", [[], [["-1"]], [[str(1 << 53)]], [["9" * 30]]])
     def test_that_are_no_count_are_refused(self, server: SnowflakeServer, rows: Any) -> None:
         server.run = lambda _: Result([NUMBER], [rows])
 
-        with pytest.raises(AdapterFailed, match="none of Snowflake"):
+        with pytest.raises(ConnectorFailed, match="none of Snowflake"):
             opened(server).count(MANY)
 
     def test_lead_nowhere_else(self, server: SnowflakeServer) -> None:
         server.answers["statement"] = 307, b"", {"Location": f"{server.url}/elsewhere"}
 
-        with pytest.raises(AdapterFailed, match="cannot be read: 307"):
+        with pytest.raises(ConnectorFailed, match="cannot be read: 307"):
             read(server)
         assert len(server.requests) == 1
 
@@ -461,7 +462,7 @@ class TestAnswers:
         refusal = json.dumps({"code": "1", "message": "SQL error:\n" + "x" * 1_000}).encode()
         server.answers["statement"] = status, refusal, {}
 
-        with pytest.raises(AdapterFailed) as caught:
+        with pytest.raises(ConnectorFailed) as caught:
             read(server)
 
         assert str(caught.value).startswith(f"The database cannot be read: {status} SQL error: xxx")
@@ -473,7 +474,7 @@ class TestAnswers:
         for part in ("status", "statement"):
             server.answers[part] = 422, refusal, {"Content-Encoding": "gzip"}
 
-            with pytest.raises(AdapterFailed, match="422 Table LOANS does not exist"):
+            with pytest.raises(ConnectorFailed, match="422 Table LOANS does not exist"):
                 read(server)
 
     def test_that_repeat_the_token_are_said_without_it(self, server: SnowflakeServer) -> None:
@@ -481,11 +482,11 @@ class TestAnswers:
         token = server.requests[0][2]["authorization"].removeprefix("Bearer ")
         server.answers["statement"] = 403, json.dumps({"message": f"{token} is refused"}).encode(), {}
 
-        with pytest.raises(AdapterFailed, match="403 … is refused"):
+        with pytest.raises(ConnectorFailed, match="403 … is refused"):
             read(server)
 
     def test_name_what_the_statement_lacks(self, server: SnowflakeServer) -> None:
-        with pytest.raises(AdapterFailed, match="422 No active warehouse selected in the session"):
+        with pytest.raises(ConnectorFailed, match="422 No active warehouse selected in the session"):
             list(opened(server, warehouse="OTHER").read(MANY))
 
 
@@ -537,7 +538,7 @@ class TestPlaces:
         place = {"name": "UPDATED_AT", "type": kind}
         server.run = lambda _: Result([place, place, place], [[["1.5", "1.5", "1.5"]]])
 
-        with pytest.raises(AdapterFailed, match="type float cannot be a watermark or a key"):
+        with pytest.raises(ConnectorFailed, match="type float cannot be a watermark or a key"):
             sample_rows(settings_of(server, lag_seconds=0), pem(), messages=5, seconds=30)
 
     def test_are_read_on_where_a_page_ends_by_time(
@@ -588,11 +589,11 @@ class TestSettings:
         database = open_database(settings_of(host="::1", port=4_430, tls="none"), pem())
         settings.OUTBOUND_ALLOW = []
 
-        with pytest.raises(AdapterFailed, match="blocked_address"):
+        with pytest.raises(ConnectorFailed, match="blocked_address"):
             list(database.read(MANY))
 
     def test_without_a_key_say_which_is_needed(self, server: SnowflakeServer) -> None:
-        with pytest.raises(AdapterFailed, match="private key of the user is needed"):
+        with pytest.raises(ConnectorFailed, match="private key of the user is needed"):
             open_database(settings_of(server), "")
 
     @pytest.mark.parametrize(
@@ -608,14 +609,14 @@ class TestSettings:
         ids=["text", "elliptic curve", "encrypted", "long"],
     )
     def test_with_another_key_are_refused(self, server: SnowflakeServer, key: str) -> None:
-        with pytest.raises(AdapterFailed, match="no private key of RSA, as PEM and not encrypted"):
+        with pytest.raises(ConnectorFailed, match="no private key of RSA, as PEM and not encrypted"):
             open_database(settings_of(server), key)
 
     def test_with_the_key_of_another_user_say_what_to_check(self, server: SnowflakeServer) -> None:
         for changes in ({"user": "eve"}, {}):
             key = pem() if changes else pem_of(rsa.generate_private_key(65537, 2048))
             with pytest.raises(
-                AdapterFailed, match=r"cannot be read: 401 JWT token is invalid\. Check the account"
+                ConnectorFailed, match=r"cannot be read: 401 JWT token is invalid\. Check the account"
             ):
                 list(open_database(settings_of(server, **changes), key).read(MANY))
         assert server.statements == []

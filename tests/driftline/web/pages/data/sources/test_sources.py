@@ -9,13 +9,14 @@ import pytest
 from django.test import Client
 
 from driftline.base.keys.secrets_at_rest import decrypt, encrypt
+from inference.connectors.failure import ConnectorFailed
 from inference.prediction_log.models import PredictionRow
 from inference.prediction_log.sources.dead_letters import RefusedMessage, bury
 from inference.prediction_log.sources.mapping import SourceMapping
 from inference.prediction_log.sources.models import DeadLetter, Source, SourceConsumer, SourcePosition
 from inference.prediction_log.sources.nats.settings import NatsSettings
 from inference.prediction_log.sources.reading import preview
-from inference.prediction_log.sources.reading.messages import AdapterFailed, StreamMessage
+from inference.prediction_log.sources.reading.messages import StreamMessage
 from inference.prediction_log.sources.reading.positions import ALL_OBJECTS
 from inference.prediction_log.sources.services import create_source
 from inference.registry.models import Model
@@ -356,7 +357,7 @@ def test_a_broker_that_is_away_is_said_above_the_form(
     client: Client, form: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def away(*_: Any, **__: Any) -> None:
-        raise AdapterFailed("Local: Broker transport failure")
+        raise ConnectorFailed("Local: Broker transport failure")
 
     monkeypatch.setattr(preview, "sample", away)
 

@@ -2,7 +2,7 @@
 
 from django import forms
 
-from inference.prediction_log.sources.kafka.settings import Security
+from inference.connectors.kafka.settings import Security
 
 _MECHANISMS = ("SCRAM-SHA-512", "SCRAM-SHA-256", "PLAIN")
 PEM_AREA = forms.Textarea({"rows": 4, "spellcheck": "false", "class": "code"})

@@ -35,7 +35,7 @@ class Transfer(Protocol):
     def step(self) -> bool:
         """Bring a part; returns whether all of it is here.
 
-        Raises ObjectMissing, ObjectRefused, and AdapterFailed where the store cannot be reached.
+        Raises ObjectMissing, ObjectRefused, and ConnectorFailed where the store cannot be reached.
         """
 
     def is_unchanged(self) -> bool:
@@ -51,7 +51,7 @@ class ObjectStore(Protocol):
     def pages(self) -> Iterator[Sequence[ObjectInfo]]:
         """Yield all objects with the prefix in the order of the bytes of their names, some at a time.
 
-        Raises AdapterFailed.
+        Raises ConnectorFailed.
         """
 
     def fetch(self, info: ObjectInfo) -> Transfer:

@@ -4,7 +4,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from inference.prediction_log.sources.objects.signature import quote_path, quote_query, signed_headers
+from inference.connectors.objects.signature import quote_path, quote_query, signed_headers
 
 # https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-header-based-auth.html
 KEY_ID, SECRET = "AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY"

@@ -18,15 +18,10 @@ from xml.etree import ElementTree
 from django.conf import settings as django_settings
 
 from driftline.base.outbound.transport import Line, RequestFailed, named_failures, open_session
-from inference.prediction_log.sources.objects.settings import StoreSettings
-from inference.prediction_log.sources.objects.signature import quote_path, quote_query
-from inference.prediction_log.sources.objects.store import (
-    MAX_OBJECT_BYTES,
-    ObjectInfo,
-    ObjectMissing,
-    ObjectRefused,
-)
-from inference.prediction_log.sources.reading.messages import AdapterFailed
+from inference.connectors.failure import ConnectorFailed
+from inference.connectors.objects.settings import StoreSettings
+from inference.connectors.objects.signature import quote_path, quote_query
+from inference.connectors.objects.store import MAX_OBJECT_BYTES, ObjectInfo, ObjectMissing, ObjectRefused
 
 DEADLINE_SECONDS = 30.0  # of one request
 MAX_PAGE_BYTES = 8 << 20
@@ -74,7 +69,7 @@ class RemoteStore(ABC):
         while True:
             status, body = self.get("", query, {}, MAX_PAGE_BYTES)
             if status != 200:
-                raise AdapterFailed(
+                raise ConnectorFailed(
                     f"The {self.place} cannot be listed: the store answered {describe_status(status, body)}."
                 )
             page, following = self.read_page(body)
@@ -116,19 +111,19 @@ class RemoteStore(ABC):
     def open(self, info: ObjectInfo) -> IO[bytes]:
         """Open an object of any length: what is read of it is downloaded, some of what follows with it.
 
-        Reading raises AdapterFailed, ObjectMissing and ObjectRefused.
+        Reading raises ConnectorFailed, ObjectMissing and ObjectRefused.
         """
         return BufferedReader(_ObjectReader(self, info), READ_AHEAD_BYTES)
 
     def get_range(self, info: ObjectInfo, start: int, stop: int) -> bytes:
         """Return the bytes `[start, stop)`, at most `PART_BYTES`, of an object in the version that was listed.
 
-        Raises ObjectMissing, ObjectRefused, and AdapterFailed where some requests failed.
+        Raises ObjectMissing, ObjectRefused, and ConnectorFailed where some requests failed.
         """
         for pause in PAUSES_SECONDS:
             try:
                 return self._request_range(info, start, stop)
-            except AdapterFailed:
+            except ConnectorFailed:
                 if self.seconds_left() <= pause:
                     raise
                 time.sleep(pause)
@@ -147,11 +142,11 @@ class RemoteStore(ABC):
             return body[start:stop]
         if status != 206:
             # Keys are changed and clocks set right: what is refused today may be given tomorrow.
-            raise AdapterFailed(
+            raise ConnectorFailed(
                 f"{info.path} cannot be read now: the store answered {describe_status(status, body)}."
             )
         if len(body) != stop - start:
-            raise AdapterFailed(f"The store sent {len(body):,} bytes of {stop - start:,}.")
+            raise ConnectorFailed(f"The store sent {len(body):,} bytes of {stop - start:,}.")
         return body
 
     def seconds_left(self) -> float:
@@ -161,7 +156,7 @@ class RemoteStore(ABC):
     def get(
         self, key: str, query: Mapping[str, str], headers: dict[str, str], max_bytes: int
     ) -> tuple[int, bytes]:
-        """Return status and body of a GET; raises AdapterFailed where none comes whole within the deadline."""
+        """Return status and body of a GET; raises ConnectorFailed where none comes whole within the deadline."""
         answer = self.exchange("GET", key, query=query, headers=headers, max_bytes=max_bytes)
         return answer.status, answer.body
 
@@ -175,12 +170,12 @@ class RemoteStore(ABC):
         body: bytes = b"",
         max_bytes: int = MAX_PAGE_BYTES,
     ) -> "StoreAnswer":
-        """Send one request; raises AdapterFailed where no answer comes whole within the deadline."""
+        """Send one request; raises ConnectorFailed where no answer comes whole within the deadline."""
         path = self.path_of(key)
         url = f"{self._settings.url()}{path}?{quote_query(query)}".rstrip("?")
         seconds = min(DEADLINE_SECONDS, self.seconds_left())
         if seconds <= 0:
-            raise AdapterFailed("The store did not answer in time.")
+            raise ConnectorFailed("The store did not answer in time.")
         timer = Timer(seconds, self._line.cut)
         timer.start()
         try:
@@ -202,7 +197,7 @@ class RemoteStore(ABC):
             self.close()
             self._connect()
             done = "read" if method in ("GET", "HEAD") else "written to"
-            raise AdapterFailed(f"The store cannot be {done} now: {error}.") from error
+            raise ConnectorFailed(f"The store cannot be {done} now: {error}.") from error
         finally:
             timer.cancel()
 
@@ -221,10 +216,10 @@ class StoreAnswer:
 
 
 def check_room(name: str, size: int) -> None:
-    """Raise AdapterFailed where so many bytes would take the room on the disk that the log needs."""
+    """Raise ConnectorFailed where so many bytes would take the room on the disk that the log needs."""
     free = shutil.disk_usage(django_settings.HOME).free
     if size > IN_MEMORY_BYTES and free - size < MIN_FREE_BYTES:
-        raise AdapterFailed(
+        raise ConnectorFailed(
             f"{name} has {size:,} bytes, and of the disk {free:,} are free, "
             f"of which {MIN_FREE_BYTES:,} stay so; make room."
         )
@@ -270,7 +265,7 @@ class ObjectDownload:
         try:
             self._file.write(body)
         except OSError as error:
-            raise AdapterFailed(f"There is no room to keep {self._info.path}: {error.strerror}.") from error
+            raise ConnectorFailed(f"There is no room to keep {self._info.path}: {error.strerror}.") from error
         self._received += len(body)
 
 
@@ -300,10 +295,10 @@ class _ObjectReader(RawIOBase):
 
 
 def read_xml(body: bytes) -> ElementTree.Element:
-    """Parse a listing; raises AdapterFailed for one with a document type, ParseError and ValueError for no XML."""
+    """Parse a listing; raises ConnectorFailed for one with a document type, ParseError and ValueError for no XML."""
     text = body.decode("utf-8-sig")  # as stores write it; in another code a document type would be overlooked
     if "<!DOCTYPE" in text:
-        raise AdapterFailed("The listing has a document type, which that of a bucket never has.")
+        raise ConnectorFailed("The listing has a document type, which that of a bucket never has.")
     return ElementTree.fromstring(text)
 
 

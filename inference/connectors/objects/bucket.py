@@ -6,14 +6,10 @@ from urllib.parse import unquote_plus, urlsplit
 from xml.etree import ElementTree
 
 from driftline.base.clock import now
-from inference.prediction_log.sources.objects.remote_store import (
-    RemoteStore,
-    code_of,
-    read_xml,
-)
-from inference.prediction_log.sources.objects.signature import signed_headers
-from inference.prediction_log.sources.objects.store import ObjectInfo
-from inference.prediction_log.sources.reading.messages import AdapterFailed
+from inference.connectors.failure import ConnectorFailed
+from inference.connectors.objects.remote_store import RemoteStore, code_of, read_xml
+from inference.connectors.objects.signature import signed_headers
+from inference.connectors.objects.store import ObjectInfo
 
 PAGE = 1_000  # objects, as many as S3 lists at once
 
@@ -73,6 +69,6 @@ class Bucket(RemoteStore):
             ]
             return page, root.findtext(f"{tag}NextContinuationToken", "")
         except (ElementTree.ParseError, ValueError) as error:
-            raise AdapterFailed(
+            raise ConnectorFailed(
                 "The store's listing cannot be read; is this the endpoint of an S3 store?"
             ) from error
