@@ -1,5 +1,6 @@
 """Returns a version's file again, to whoever may have it; each time leaves an audit row."""
 
+from contextlib import ExitStack
 from typing import BinaryIO
 
 from django.conf import settings
@@ -30,11 +31,14 @@ def open_artifact(*, version: Version, actor: str) -> BinaryIO:
         file = (settings.HOME / version.path).open("rb")
     except FileNotFoundError as error:
         raise artifact_lost(version) from error
-    record_audit(
-        project=version.model.project,
-        actor=actor,
-        action="version.download",
-        subject=str(version),
-        after={"sha256": version.sha256},
-    )
+    with ExitStack() as unless_audited:
+        unless_audited.enter_context(file)
+        record_audit(
+            project=version.model.project,
+            actor=actor,
+            action="version.download",
+            subject=str(version),
+            after={"sha256": version.sha256},
+        )
+        unless_audited.pop_all()
     return file

@@ -71,7 +71,7 @@ def join(main_home: Path, live_server: Any, tmp_path: Path) -> Iterator[Join]:
 
     yield begin
     for host in joined:
-        host.server.close()
+        host.close()
 
 
 @pytest.fixture

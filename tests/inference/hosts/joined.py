@@ -1,5 +1,6 @@
 """A serving host with a follower that a test moves on by hand."""
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -38,6 +39,14 @@ class JoinedHost:
             return condition()
 
         wait_until(step, what="what the host follows for")
+
+    def close(self) -> None:
+        """End its downloads and its connections: a thread that went on would ask the server after the test."""
+        self.follower._downloads.want([])
+        for thread in threading.enumerate():
+            if thread.name == "model files":
+                thread.join(30)
+        self.server.close()
 
     def pretend_process(self, *, generation: int) -> None:
         """Write the status file of a process that certainly lives."""

@@ -36,8 +36,8 @@ class Download(StreamingHttpResponse):
         self["Content-Disposition"] = content_disposition_header(is_attachment, name) or "attachment"
 
     def close(self) -> None:
+        self._file.close()  # first, as what Django does at the end of a request can fail
         super().close()
-        self._file.close()
 
 
 def whole_file(

@@ -3,7 +3,10 @@
 import asyncio
 import io
 
+import pytest
 from django.core.handlers.asgi import ASGIRequest
+from django.core.signals import request_finished
+from django.db import InterfaceError
 from django.test import AsyncRequestFactory, RequestFactory
 
 from driftline.base.http.downloads import Download, whole_file
@@ -56,3 +59,19 @@ def test_what_a_page_shows_is_no_attachment() -> None:
     )
 
     assert answer["Content-Disposition"] == 'inline; filename="a.html"'
+
+
+def test_the_file_is_closed_although_the_end_of_the_request_fails() -> None:
+    def lose_the_database(**_: object) -> None:
+        raise InterfaceError("the connection is lost")
+
+    file = CountedFile(b"0123456789")
+    answer = whole_file(RequestFactory().get("/"), file, name="a", content_type="text/plain")
+    request_finished.connect(lose_the_database)
+    try:
+        with pytest.raises(InterfaceError):
+            answer.close()
+    finally:
+        request_finished.disconnect(lose_the_database)
+
+    assert file.closed
