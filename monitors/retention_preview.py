@@ -8,9 +8,9 @@ from typing import Any
 from django.db.models import Count, Sum
 
 from driftline.base.byte_sizes import format_bytes
-from inference.prediction_log.lake.selectors import find_lake
 from inference.prediction_log.models import size_of
 from inference.prediction_log.retention.expiry import first_kept_day
+from inference.prediction_log.retention.hooks import leave_by_lake
 from inference.prediction_log.retention.preview import RowsToDelete, preview_rows
 from inference.registry.models import Model, RowsKept
 from monitors.metrics.store.expiry import first_kept, summaries_before
@@ -66,7 +66,7 @@ def preview_retention(*, model: Model, now: datetime, **changes: Any) -> Retenti
     changed = copy(model)
     for name, value in changes.items():
         setattr(changed, name, value)
-    has_lake = find_lake(project=model.project) is not None
+    has_lake = leave_by_lake(model.project)
     return RetentionPreview(
         preview_rows(model=model, changed=changed, now=now, has_lake=has_lake),
         _preview_summaries(model, changed, now),

@@ -8,6 +8,7 @@ from inference.edge import receivers  # noqa: F401  they connect devices to the 
 from inference.edge.agent_api import router as agents
 from inference.edge.api import router
 from inference.edge.models import Device, DeviceGroup, Release, ReleaseState
+from inference.edge.pinned_keys import devices_behind
 
 
 def _active_work(project: Project) -> Iterator[str]:
@@ -24,4 +25,5 @@ FEATURE = ProductFeature(
     navigation=[PageLink("devices", "Devices")],
     admin="inference.edge.pages.admin",
     active_work=_active_work,
+    behind_edge_key=lambda: devices_behind().count(),
 )

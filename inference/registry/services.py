@@ -10,20 +10,20 @@ from driftline.base.accounts.models import Project
 from driftline.base.accounts.services import record_audit
 from driftline.base.clock import now
 from driftline.base.errors import FieldFault, Problem, invalid
+from driftline.base.http.settings_schema import check_settings
 from driftline.base.strict_json import escape_pointer
-from inference.prediction_log.spool.privacy import HASH, KEEP, POLICIES
+from inference.prediction_log.spool.privacy import HASH, KEEP
 from inference.registry.contract.positive_class import choose_positive_class
 from inference.registry.deployments import locked_deployment
 from inference.registry.models import (
-    Autonomy,
     Deployment,
     Model,
     ModelTask,
     RowsKept,
-    SchemaPolicy,
 )
-from inference.registry.plan.publishing import publish_on_commit
+from inference.registry.plan.publishing import SERVED_SETTINGS, publish_on_commit
 from inference.registry.selectors import privacies, signature_of
+from inference.registry.settings import ModelSettings
 from inference.registry.signals import (
     model_created,
     privacy_changed,
@@ -34,78 +34,22 @@ from inference.texts import text_parts
 
 RESERVED_NAMES = {"new"}
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
-_TAG = re.compile(r"[\w][\w.:/-]{0,49}")
-MAX_TAGS = 20
-MAX_RETENTION_DAYS = 36_500
-MAX_TEXT_FEATURES, MAX_TEXT_NAME = 50, 80
-OBJECTIVES = {
-    "label_lag_hours": "Labels arrive within (hours)",
-    "latency_p99_ms": "99 % of answers within (ms)",
-    "requests_per_second": "Requests a second",
-    "quality": "Quality is measured by",
-    "quantile": "Predicted quantile",
-}
-"""What a model may be to achieve, with the words of pages."""
-MAX_POLICIES = 1_000
-MAX_FEATURE_NAME_LENGTH = 100
 
 
 # -- models ------------------------------------------------------------------------------------------------------------
-def create_model(
-    *,
-    project: Project,
-    name: str,
-    task: str,
-    actor: str,
-    description: str = "",
-    owner: str = "",
-    tags: Iterable[str] = (),
-    autonomy: str = Autonomy.APPROVE,
-    objectives: dict[str, Any] | None = None,
-    retention_days: int | None = None,
-    summary_retention_days: int | None = None,
-    privacy: dict[str, str] | None = None,
-    schema_policy: str = SchemaPolicy.LENIENT,
-    rows_kept: str = RowsKept.ALL,
-    text_features: Iterable[str] = (),
-    thumbnail_share: float = 0.0,
-) -> Model:
-    """Create a model with an empty deployment.
+def create_model(*, project: Project, name: str, task: str, actor: str, **given: Any) -> Model:
+    """Create a model with an empty deployment; `given` are some of its settings.
 
     Raises Problem 409 where the project has as many models as its quota allows, or one of this name.
     """
     check_model_name(name)
     check_choice("/task", task, ModelTask.values)
-    kept_tags = check_tags(tags)
-    check_choice("/autonomy", autonomy, Autonomy.values)
-    _check_objectives(objectives or {})
-    _check_retention("retention_days", retention_days)
-    _check_retention("summary_retention_days", summary_retention_days)
-    _check_privacy(privacy or {})
-    check_choice("/schema_policy", schema_policy, SchemaPolicy.values)
-    check_choice("/rows_kept", rows_kept, RowsKept.values)
-    texts = _check_text_features(text_features)
-    _check_thumbnail_share(thumbnail_share)
+    settings = check_settings(ModelSettings, given)
+    settings["privacy"] = _merge_privacy({}, settings.get("privacy", {}))
     try:
         with transaction.atomic():
             _refuse_model_too_many(project)
-            model = Model.objects.create(
-                project=project,
-                name=name,
-                task=task,
-                description=description,
-                owner=owner.strip(),
-                tags=kept_tags,
-                autonomy=autonomy,
-                objectives=objectives or {},
-                retention_days=retention_days,
-                summary_retention_days=summary_retention_days,
-                privacy=_merge_privacy({}, privacy or {}),
-                schema_policy=schema_policy,
-                rows_kept=rows_kept,
-                text_features=texts,
-                thumbnail_share=thumbnail_share,
-            )
+            model = Model.objects.create(project=project, name=name, task=task, **settings)
             Deployment.objects.create(model=model)
             record_audit(project=project, actor=actor, action="model.create", subject=name)
             model_created.send(sender=Model, model=model)
@@ -138,34 +82,19 @@ def check_model_name(name: str) -> None:
 
 
 def update_model(*, model: Model, actor: str, **changes: Any) -> Model:
-    """Change a description, owner, tags, autonomy, objectives, retention, schema policy, the privacy of named features,
-    which rows are kept (with `none` those that are stored are dropped once they are summarised), of which share of
-    images a thumbnail is, the positive class of the champion, or the task, which what is logged and served is read by,
-    so that it stays from the first version on.
+    """Change some settings, of privacy that of the features that are named; the positive class of the champion; or the
+    task, which what is logged and served is read by, so that it stays from the first version on.
+
+    With `rows_kept` none the rows that are stored are dropped once they are summarised. Raises Problem.
     """
-    if changes.get("task", model.task) != model.task:
-        check_choice("/task", changes["task"], ModelTask.values)
+    task, positive_class = changes.pop("task", model.task), changes.pop("positive_class", None)
+    changes = check_settings(ModelSettings, changes)
+    if task != model.task:
+        check_choice("/task", task, ModelTask.values)
         _refuse_task_with_versions(model)
-    if "owner" in changes:
-        changes["owner"] = changes["owner"].strip()
-    if "tags" in changes:
-        changes["tags"] = check_tags(changes["tags"])
-    if "autonomy" in changes:
-        check_choice("/autonomy", changes["autonomy"], Autonomy.values)
-    if "objectives" in changes:
-        _check_objectives(changes["objectives"])
-    for name in ("retention_days", "summary_retention_days"):
-        _check_retention(name, changes.get(name))
-    _check_privacy(changes.get("privacy", {}))
-    if "schema_policy" in changes:
-        check_choice("/schema_policy", changes["schema_policy"], SchemaPolicy.values)
-    if "rows_kept" in changes:
-        check_choice("/rows_kept", changes["rows_kept"], RowsKept.values)
+        changes["task"] = task
     if "text_features" in changes:
-        changes["text_features"] = _check_text_features(changes["text_features"])
         _check_text_parts(model, changes["text_features"])
-    _check_thumbnail_share(changes.get("thumbnail_share", 0.0))
-    positive_class = changes.pop("positive_class", None)
     with transaction.atomic():
         if positive_class is not None:
             model.deployment = locked_deployment(model, None)
@@ -197,31 +126,17 @@ def archive_model(*, model: Model, is_archived: bool, actor: str) -> None:
 
 
 def change_tags(
-    *, models: Iterable[Model], add: Iterable[str] = (), remove: Iterable[str] = (), actor: str
+    *, models: Iterable[Model], add: Collection[str] = (), remove: Collection[str] = (), actor: str
 ) -> int:
     """Add some tags to each of these models, or take some away; returns how many models changed."""
-    added, removed, changed = check_tags(add), set(check_tags(remove)), 0
+    removed, changed = {tag.strip() for tag in remove}, 0
     with transaction.atomic():
         for model in models:
-            tags = sorted({*model.tags, *added} - removed)
+            tags = sorted({*model.tags, *(tag.strip() for tag in add)} - removed)
             if tags != model.tags:
                 update_model(model=model, actor=actor, tags=tags)
                 changed += 1
     return changed
-
-
-def check_tags(tags: Iterable[str]) -> list[str]:
-    """Return tags sorted, each once; refuse what cannot be one."""
-    kept = sorted({tag.strip() for tag in tags})
-    if len(kept) > MAX_TAGS:
-        raise invalid("/tags", f"{len(kept)} tags; a model has up to {MAX_TAGS}.")
-    for tag in kept:
-        if not _TAG.fullmatch(tag):
-            raise invalid(
-                "/tags",
-                f"{tag[:64]!r} is not a tag; use 1 to 50 letters, digits, dots, dashes, colons, slashes or _.",
-            )
-    return kept
 
 
 def _refuse_task_with_versions(model: Model) -> None:
@@ -250,33 +165,13 @@ def _store_changes(model: Model, actor: str, changes: dict[str, Any]) -> None:
     if changes.get("privacy", before.get("privacy")) != before.get("privacy"):
         _check_hashed(model)
         privacy_changed.send(sender=Model, model=model)
-        publish_on_commit(model)
         transaction.on_commit(privacies.forget)
-    if changes.get("thumbnail_share", before.get("thumbnail_share")) != before.get("thumbnail_share"):
+    if any(changes[name] != before[name] for name in SERVED_SETTINGS if name in changes):
         publish_on_commit(model)
     if changes.get("text_features", before.get("text_features")) != before.get("text_features"):
         text_features_changed.send(sender=Model, model=model)
     if (before.get("rows_kept"), changes.get("rows_kept")) == (RowsKept.ALL, RowsKept.NONE):
         rows_no_longer_kept.send(sender=Model, model=model)
-
-
-def _check_thumbnail_share(share: float) -> None:
-    if not 0 <= share <= 1:
-        raise invalid(
-            "/thumbnail_share",
-            f"{share} is no share; use 0 to keep no thumbnail, up to 1 for one of each image.",
-        )
-
-
-def _check_text_features(names: Iterable[str]) -> list[str]:
-    """Return the names sorted, each once; refuse what cannot be one."""
-    kept = sorted({name.strip() for name in names} - {""})
-    if len(kept) > MAX_TEXT_FEATURES:
-        raise invalid("/text_features", f"{len(kept)} texts; a model has up to {MAX_TEXT_FEATURES}.")
-    if too_long := next((name for name in kept if len(name) > MAX_TEXT_NAME), None):
-        detail = f"{too_long[:40]!r} has {len(too_long)} characters; a text's name has up to {MAX_TEXT_NAME}."
-        raise invalid("/text_features", detail)
-    return kept
 
 
 def _check_text_parts(model: Model, texts: Iterable[str]) -> None:
@@ -302,37 +197,10 @@ def check_choice(pointer: str, value: str, choices: Iterable[str]) -> None:
         raise invalid(pointer, f"{str(value)[:64]!r} is not one of {', '.join(choices)}.")
 
 
-def _check_objectives(objectives: dict[str, Any]) -> None:
-    if unknown := sorted(objectives.keys() - OBJECTIVES.keys()):
-        raise invalid(
-            f"/objectives/{unknown[0]}",
-            f"{unknown[0][:64]!r} is not an objective; use some of {', '.join(sorted(OBJECTIVES))}.",
-            "unknown_field",
-        )
-
-
-def _check_retention(name: str, days: int | None) -> None:
-    if days is not None and not 0 <= days <= MAX_RETENTION_DAYS:
-        raise invalid(
-            f"/{name}",
-            f"The retention is {days} days; use 1 to {MAX_RETENTION_DAYS}, or 0 to keep them for ever.",
-        )
-
-
 def _merge_privacy(known: dict[str, str], changes: dict[str, str]) -> dict[str, str]:
     """Change the policies of the features that are named; `keep` is what is not written down."""
     merged = known | changes
     return {name: merged[name] for name in sorted(merged) if merged[name] != KEEP}
-
-
-def _check_privacy(policies: dict[str, str]) -> None:
-    if len(policies) > MAX_POLICIES:
-        raise invalid("/privacy", f"{len(policies):,} features; name up to {MAX_POLICIES:,} at a time.")
-    for name, policy in policies.items():
-        if not name or len(name) > MAX_FEATURE_NAME_LENGTH:
-            detail = f"{name[:64]!r} is no feature's name; it has 1 to {MAX_FEATURE_NAME_LENGTH} characters."
-            raise invalid("/privacy", detail)
-        check_choice(f"/privacy/{escape_pointer(name)}", policy, POLICIES)
 
 
 def _check_hashed(model: Model) -> None:
@@ -346,9 +214,3 @@ def _check_hashed(model: Model) -> None:
 def number_cannot_be_hashed(feature: str) -> Problem:
     detail = f"The feature {feature!r} is a number, and only text is hashed; drop it, or send it as text."
     return invalid(f"/privacy/{escape_pointer(feature)}", detail, "not_text")
-
-
-# -- versions ----------------------------------------------------------------------------------------------------------
-
-
-# -- deployment --------------------------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
 """What the optimiser adds to the product."""
 
-from driftline.base.feature import ProductFeature, VersionPart
+from driftline.base.feature import PagePart, ProductFeature
 from driftline.base.work.long_work import leased_kind
 from monitors.optimiser.api import router
 from monitors.optimiser.models import Optimisation
@@ -11,7 +11,7 @@ FEATURE = ProductFeature(
     "optimiser",
     routers=[router],
     pages="monitors.optimiser.pages.urls",
-    version_part=VersionPart("features/optimiser/variants.html", table_of),
+    version_part=PagePart("features/optimiser/variants.html", table_of),
     admin="monitors.optimiser.pages.admin",
     long_work=[leased_kind(Optimisation, resume_optimisation, project="version__model__project")],
 )

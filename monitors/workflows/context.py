@@ -115,6 +115,10 @@ def rolled_back(reason: str, evidence: Evidence, *, effect: Effect | None = None
     return StepOutcome(StepAnswer.ROLLED_BACK, evidence, reason=reason, effect=effect)
 
 
+ARTIFACT_FILE = "artifact.onnx"
+"""What a pipeline sent, in the folder of its run."""
+
+
 def run_folder(run_id: int) -> Path:
     """The working folder of a run; it goes when the run ends."""
     return Path(settings.HOME) / "runs" / str(run_id)

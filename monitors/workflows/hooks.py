@@ -4,7 +4,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from driftline.base.accounts.models import Project
+from driftline.base.errors import invalid
 from driftline.base.hooks import Hook
+from monitors.workflows.context import RunContext, StepFailed, StepOutcome
+from monitors.workflows.models import Workflow
 
 
 def _no_webhooks(project: Project) -> Sequence[str]:
@@ -21,3 +24,26 @@ list_webhooks = Hook(_no_webhooks)
 """
 ask_webhook = Hook(_no_answer)
 """Posts a signed question to a webhook channel; returns why it does not agree, empty where it answered 2xx."""
+
+
+_NO_PIPELINES = "This installation trains in no pipelines: DRIFTLINE_FEATURES leaves remote_training out."
+
+
+def _no_pipeline(workflow: Workflow, remote: Mapping[str, Any], secret: object) -> dict[str, str]:
+    if remote or secret:
+        raise invalid("/workflow/remote", _NO_PIPELINES)
+    workflow.remote_secret = b""
+    return {}
+
+
+def _no_training(context: RunContext) -> StepOutcome:
+    raise StepFailed(_NO_PIPELINES)
+
+
+set_pipeline = Hook(_no_pipeline)
+"""Seals a pipeline's secret in its workflow, and returns its settings as they are stored; raises Problem.
+
+`monitors.workflows.remote` provides it. Without a secret (None), the stored one stays for the same pipeline.
+"""
+train_in_pipeline = Hook(_no_training)
+"""Goes on with a training elsewhere as far as that is possible now, as a step does; `monitors.workflows.remote` too."""

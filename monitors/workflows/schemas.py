@@ -4,60 +4,32 @@ from collections.abc import Sequence
 from typing import Annotated, Any, Self, TypedDict, cast
 
 from driftline.base.http.responses import ResponseBody, Time, one_of
+from driftline.base.http.settings_schema import stored_settings, with_settings
 from inference.registry.models import Version
 from inference.registry.schemas import CanaryOut
 from monitors.stats.promotion.gate import GateVerdict
 from monitors.workflows.judging.agreement import Agreement, AnswerPair, Differences, Disagreement, Latencies
 from monitors.workflows.models import Rollout, Run, RunState, Step, Workflow
 from monitors.workflows.rollouts.plan import RolloutPlan
+from monitors.workflows.settings import WorkflowSettings
 
 
+@with_settings(WorkflowSettings)
 class WorkflowOut(ResponseBody, frozen=True):
     """How a model is retrained and judged; the secret of its pipeline is never shown, only whether there is one."""
 
-    trainer: str
-    parameters: dict[str, Any]
-    training_days: int | None
-    min_training_rows: int
-    memory_mb: int | None
-    pairs: int
-    max_pairs: int
-    gate: dict[str, Any]
-    max_runs_a_day: int
-    cooldown_hours: int
-    schedule: str
-    schedule_zone: str
-    every_labels: int | None
-    on_new_reference: bool
     next_start_at: Time | None
     rollout: RolloutPlan
-    remote: dict[str, str]
     has_remote_secret: bool
-    training_hours: int
 
     @classmethod
     def of(cls, workflow: Workflow) -> Self:
-        return cls(
-            trainer=workflow.trainer,
-            parameters=workflow.parameters,
-            training_days=workflow.training_days,
-            min_training_rows=workflow.min_training_rows,
-            memory_mb=workflow.memory_mb,
-            pairs=workflow.pairs,
-            max_pairs=workflow.max_pairs,
-            gate=workflow.gate,
-            max_runs_a_day=workflow.max_runs_a_day,
-            cooldown_hours=workflow.cooldown_hours,
-            schedule=workflow.schedule,
-            schedule_zone=workflow.schedule_zone,
-            every_labels=workflow.every_labels,
-            on_new_reference=workflow.on_new_reference,
-            next_start_at=workflow.next_start_at,
-            rollout=RolloutPlan.parse(workflow.rollout),
-            remote=workflow.remote,
-            has_remote_secret=bool(workflow.remote_secret),
-            training_hours=workflow.training_hours,
-        )
+        own = {
+            "next_start_at": workflow.next_start_at,
+            "rollout": RolloutPlan.parse(workflow.rollout),
+            "has_remote_secret": bool(workflow.remote_secret),
+        }
+        return cls(**stored_settings(WorkflowSettings, workflow) | own)
 
 
 class StepOut(ResponseBody, frozen=True):

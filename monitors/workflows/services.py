@@ -1,7 +1,6 @@
 """Writes of workflows: what a model's workflow is, and the starts, approvals and ends of its runs."""
 
 from collections.abc import Mapping
-from dataclasses import fields
 from typing import Any
 
 from django.conf import settings
@@ -12,49 +11,44 @@ from django.db.models.functions import Now
 from driftline.base.accounts.services import record_audit
 from driftline.base.clock import now
 from driftline.base.errors import Problem, invalid
+from driftline.base.http.settings_schema import check_settings
 from driftline.base.strict_json import escape_pointer, printable
 from driftline.base.work.task_queue import Task, enqueue
 from inference.data_files.times import time_zones
 from inference.prediction_log.queries.selectors import newest_event
 from inference.registry.models import Model
-from monitors.stats.promotion.gate import GatePolicy
 from monitors.workflows.ending.finishing import finish
-from monitors.workflows.hooks import list_webhooks
+from monitors.workflows.hooks import list_webhooks, set_pipeline
 from monitors.workflows.judging.margins import check_custom_margins
 from monitors.workflows.judging.pairs import JUDGED, count_labelled
 from monitors.workflows.models import ACTIVE_STATES, Rollout, Run, RunState, Step, Workflow
-from monitors.workflows.remote.settings import check_remote, is_same_receiver, seal_secret
 from monitors.workflows.rollouts.plan import RolloutPlan
 from monitors.workflows.rollouts.services import resume_rollout
+from monitors.workflows.settings import WorkflowChanges
 from monitors.workflows.steps.shadow import PERSON, TRAFFIC, progress, wanted_pairs
 from monitors.workflows.trainers.catalogue import REMOTE
-from monitors.workflows.trainers.launch import MIN_MEMORY_MB, memory_of_machine_mb
+from monitors.workflows.trainers.launch import memory_of_machine_mb
 from monitors.workflows.trainers.parameters import find_faults
 from monitors.workflows.triggers.new_references import newest_reference
 from monitors.workflows.triggers.schedules import BadSchedule, Schedule
 
-COUNTS = ("min_training_rows", "pairs", "max_pairs", "max_runs_a_day")
-REMOTE_SETTINGS = ("remote", "remote_secret", "training_hours")
-MAX_TRAINING_HOURS = 24 * 30
 ROLLOUT_PAUSE_SECONDS = 5.0
 """Between two messages to check a rollout; a model with live traffic is judged more often."""
-TRIGGERS = ("cooldown_hours", "schedule", "schedule_zone", "every_labels", "on_new_reference")
-GATE_SETTINGS = {field.name for field in fields(GatePolicy)} - {"min_labelled", "max_labelled"}
 
 
 # -- the workflow ------------------------------------------------------------------------------------------------------
 def configure_workflow(*, model: Model, actor: str, **changes: Any) -> Workflow:
     """Change how a model is retrained and judged; the other settings stay."""
-    _check_settings(model, changes)
+    changes = _check_settings(model, changes)
     if "rollout" in changes:
         changes["rollout"] = checked_rollout(model, changes["rollout"])
     with transaction.atomic():
         workflow, _ = Workflow.objects.select_for_update().get_or_create(model=model)
         secret = changes.pop("remote_secret", None)
-        if "remote" in changes:
-            changes["remote"] = check_remote(changes["remote"])
+        if "remote" in changes or secret is not None:
+            remote = set_pipeline(workflow, changes.get("remote", workflow.remote), secret)
+            changes |= {"remote": remote} if "remote" in changes else {}
         before = {name: getattr(workflow, name) for name in changes}
-        _set_secret(workflow, changes.get("remote", workflow.remote), secret)
         for name, value in changes.items():
             setattr(workflow, name, value)
         _check_pipeline(workflow)
@@ -78,14 +72,6 @@ def configure_workflow(*, model: Model, actor: str, **changes: Any) -> Workflow:
     return workflow
 
 
-def _set_secret(workflow: Workflow, remote: Mapping[str, Any], secret: object) -> None:
-    """Keep the secret that was sent; one that is stored stays for the same pipeline, and is never sent to another."""
-    if secret is not None:
-        workflow.remote_secret = seal_secret(secret, remote)
-    elif not is_same_receiver(remote, workflow.remote):
-        workflow.remote_secret = b""
-
-
 def _check_pipeline(workflow: Workflow) -> None:
     if workflow.trainer == REMOTE and not workflow.remote:
         raise invalid(
@@ -99,37 +85,21 @@ def _check_parameters(workflow: Workflow) -> None:
         raise invalid(f"/workflow/parameters/{escape_pointer(name)}", fault)
 
 
-def _check_settings(model: Model, changes: Mapping[str, Any]) -> None:
-    plain = ("trainer", "parameters", "training_days", "memory_mb", "gate", "rollout")
-    known = {*plain, *REMOTE_SETTINGS, *COUNTS, *TRIGGERS}
-    if unknown := sorted(set(changes) - known):
-        raise invalid(
-            f"/workflow/{unknown[0]}",
-            f"{unknown[0][:64]!r} is not a workflow setting; use some of {', '.join(sorted(known))}.",
-            "unknown_field",
-        )
+def _check_settings(model: Model, given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings as they are stored. Raises Problem with pointers to what is wrong."""
+    changes = check_settings(WorkflowChanges, given, "/workflow")
     if "trainer" in changes and changes["trainer"] not in settings.TRAINERS:
         raise invalid(
             "/workflow/trainer",
-            f"{str(changes['trainer'])[:64]!r} is not a trainer here; use one of {', '.join(settings.TRAINERS)}.",
+            f"{changes['trainer'][:64]!r} is not a trainer here; use one of {', '.join(settings.TRAINERS)}.",
         )
-    for name in COUNTS:
-        if name in changes:
-            _check_count(name, changes[name])
-    for name in ("training_days", "every_labels"):
-        if changes.get(name) is not None:
-            _check_count(name, changes[name])
-    if changes.get("memory_mb") is not None:
-        _check_memory(changes["memory_mb"])
-    if "cooldown_hours" in changes:
-        _check_count("cooldown_hours", changes["cooldown_hours"], least=0)
-    if "training_hours" in changes:
-        _check_count("training_hours", changes["training_hours"], most=MAX_TRAINING_HOURS)
-    if not isinstance(changes.get("on_new_reference", False), bool):
-        raise invalid("/workflow/on_new_reference", "on_new_reference must be true or false.")
-    if not isinstance(changes.get("parameters", {}), dict):
-        raise invalid("/workflow/parameters", 'parameters must be an object such as {"trees": 100}.')
+    if (megabytes := changes.get("memory_mb")) is not None and megabytes > memory_of_machine_mb():
+        raise invalid(
+            "/workflow/memory_mb",
+            f"memory_mb is {megabytes:,}; this machine has {memory_of_machine_mb():,}. Use less, or train elsewhere.",
+        )
     _check_gate(model, changes.get("gate", {}))
+    return changes
 
 
 def checked_rollout(model: Model, given: object) -> dict[str, Any]:
@@ -167,42 +137,14 @@ def _set_triggers(workflow: Workflow, changes: Mapping[str, Any]) -> None:
         workflow.reference_seen = newest_reference(workflow.model)
 
 
-def _check_count(name: str, value: object, *, least: int = 1, most: int = 10_000_000) -> None:
-    if not isinstance(value, int) or isinstance(value, bool) or not least <= value <= most:
-        raise invalid(
-            f"/workflow/{name}",
-            f"{name} is {str(value)[:64]!r}; use a whole number from {least} to {most:,}.",
-        )
-
-
-def _check_memory(megabytes: object) -> None:
-    _check_count("memory_mb", megabytes, least=MIN_MEMORY_MB)
-    if isinstance(megabytes, int) and megabytes > memory_of_machine_mb():
-        raise invalid(
-            "/workflow/memory_mb",
-            f"memory_mb is {megabytes:,}; this machine has {memory_of_machine_mb():,}. Use less, or train elsewhere.",
-        )
-
-
-def _check_gate(model: Model, gate: object) -> None:
-    if not isinstance(gate, dict):
-        raise invalid("/workflow/gate", 'gate must be an object such as {"objective": "log_loss"}.')
-    if unknown := sorted(set(gate) - GATE_SETTINGS):
-        raise invalid(
-            f"/workflow/gate/{unknown[0]}",
-            f"{unknown[0][:64]!r} is not a setting of the gate; use some of {', '.join(sorted(GATE_SETTINGS))}.",
-            "unknown_field",
-        )
+def _check_gate(model: Model, gate: Mapping[str, Any]) -> None:
     objectives = JUDGED.get(model.task, ())
     if "objective" in gate and gate["objective"] not in objectives:
         raise invalid(
             "/workflow/gate/objective",
-            f"{str(gate['objective'])[:64]!r} cannot be judged on pairs; use one of {', '.join(objectives)}.",
+            f"{gate['objective'][:64]!r} cannot be judged on pairs; use one of {', '.join(objectives)}.",
         )
     check_custom_margins(model, gate.get("margins"))
-
-
-# -- starting ----------------------------------------------------------------------------------------------------------
 
 
 # -- people ------------------------------------------------------------------------------------------------------------

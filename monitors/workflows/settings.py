@@ -5,6 +5,9 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from driftline.base.http.bodies import Body
+from monitors.workflows.trainers.launch import MIN_MEMORY_MB, TRAINING_SECONDS
+
+MOST = 10_000_000
 
 
 class Gate(Body):
@@ -47,38 +50,84 @@ class RolloutIn(Body):
     )
 
 
-class WorkflowSettings(Body):
+class TrainingSettings(Body):
+    """What a challenger learns from, and what that may take."""
+
+    training_days: int | None = Field(
+        default=None,
+        ge=1,
+        le=MOST,
+        title="Train on the newest (days)",
+        description=f"Empty: all days that the log has. A training here may take {TRAINING_SECONDS // 60:.0f} minutes.",
+    )
+    min_training_rows: int = Field(default=1000, ge=1, le=MOST, title="Train on at least (labelled rows)")
+    memory_mb: int | None = Field(
+        default=None,
+        ge=MIN_MEMORY_MB,
+        le=MOST,
+        title="A training may use (MiB of memory)",
+        description="One that needs more fails. Empty: 4,096, or all that the machine has where that is less.",
+    )
+
+
+class StartSettings(Body):
+    """What starts a run without a person, and how often."""
+
+    schedule: str = Field(
+        default="",
+        max_length=100,
+        title="Start runs by a schedule",
+        description="Minute, hour, day, month and weekday, as cron has them: 0 3 * * 1 is Mondays at 3:00.",
+    )
+    schedule_zone: str = Field(default="UTC", max_length=64, title="Time zone of the schedule")
+    every_labels: int | None = Field(
+        default=None,
+        ge=1,
+        le=MOST,
+        title="Start a run after (new labelled rows)",
+        description="Of the days after the data of the newest run that trained. Empty: none.",
+    )
+    on_new_reference: bool = Field(
+        default=False, title="Start a run when the champion's reference is replaced"
+    )
+    max_runs_a_day: int = Field(
+        default=1, ge=1, le=MOST, title="Runs that nobody starts by hand, at most (a day)"
+    )
+    cooldown_hours: int = Field(default=0, ge=0, le=MOST, title="Between two of them, at least (hours)")
+
+
+class PairSettings(Body):
+    """How many answers of both versions a verdict waits for; a pair is one request that both answered."""
+
+    pairs: int = Field(
+        default=2000,
+        ge=1,
+        le=MOST,
+        title="First verdict after (labelled pairs)",
+        description="A pair is one request that champion and challenger both answered.",
+    )
+    max_pairs: int = Field(default=6000, ge=1, le=MOST, title="Reject when undecided after (labelled pairs)")
+
+
+class WorkflowSettings(TrainingSettings, StartSettings, PairSettings):
     """How the model is retrained and judged."""
 
-    trainer: str = Field(default="", max_length=100)
+    trainer: str = Field(default="sklearn_random_forest", max_length=100)
     parameters: dict[str, Any] = {}
-    training_days: int | None = None
-    min_training_rows: int = 0
-    memory_mb: int | None = Field(
-        default=None, description="that a training may use, in MiB; null: 4096, or all that the machine has"
-    )
-    pairs: int = 0
-    max_pairs: int = 0
     gate: Gate = Field(default_factory=Gate)
-    max_runs_a_day: int = 0
-    cooldown_hours: int = Field(
-        default=0, description="between two starts by rules, a schedule or new labels"
-    )
-    schedule: str = Field(
-        default="", description="cron's five fields, such as 0 3 * * 1; empty starts no run"
-    )
-    schedule_zone: str = "UTC"
-    every_labels: int | None = Field(default=None, description="new labelled rows that start a run")
-    on_new_reference: bool = Field(
-        default=False, description="whether a reference that replaces the champion's starts a run"
-    )
     rollout: RolloutIn = Field(default_factory=RolloutIn)
     remote: dict[str, str] = Field(
         default={},
         max_length=10,
         description="the pipeline that the trainer remote starts: kind, url and the options of the kind",
     )
-    training_hours: int = Field(default=24, description="that a pipeline may take")
+    training_hours: int = Field(
+        default=24,
+        ge=1,
+        le=24 * 30,
+        title="A training may take (hours)",
+        description="A run fails when its pipeline has sent no model by then.",
+    )
 
 
 class WorkflowChanges(WorkflowSettings):

@@ -8,9 +8,9 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Tags, Warning, register
 
 from driftline.api.front.request_pools import THREADS_BESIDE
+from driftline.base.feature import features
 from driftline.operations.services.listening import is_loopback
 from driftline.operations.services.postgres import TUNING
-from inference.prediction_log.sources.selectors import MAX_SOURCES_READ
 from monitors.workflows.trainers.catalogue import REMOTE, SHIPPED, TrainerNotAllowed, entry_point
 
 # Of the drain, beat, the watches, commands that an operator runs, and what PostgreSQL itself reserves.
@@ -82,7 +82,8 @@ def check_wal_archive(app_configs: Any, **_: Any) -> Sequence[CheckMessage]:
 def check_connections(app_configs: Any, **_: Any) -> Sequence[CheckMessage]:
     """All processes together leave the embedded database some of its connections."""
     threads = settings.WEB_THREADS + settings.LOG_THREADS + THREADS_BESIDE
-    beside = 2 * settings.TASK_WORKERS + MAX_SOURCES_READ + OTHER_CONNECTIONS
+    consumers = sum(one.max_threads for feature in features() for one in feature.consumers)
+    beside = 2 * settings.TASK_WORKERS + consumers + OTHER_CONNECTIONS
     connections = settings.WEB_WORKERS * threads + beside
     most = int(TUNING["max_connections"])
     if settings.DATABASE_URL or connections <= most:

@@ -1,5 +1,6 @@
 """Settings that would break a promise stop the start."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -7,6 +8,7 @@ from django.conf import LazySettings
 
 from driftline import checks
 from driftline.checks import check_connections, check_wal_archive
+from inference.prediction_log.sources.feature import FEATURE as SOURCES
 
 
 def test_the_shipped_settings_leave_the_database_connections(settings: LazySettings) -> None:
@@ -20,7 +22,8 @@ def test_the_sources_that_may_be_read_are_counted(
     settings: LazySettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings.DATABASE_URL, settings.WEB_WORKERS = "", 2
-    monkeypatch.setattr(checks, "MAX_SOURCES_READ", 100)
+    sources = replace(SOURCES, consumers=[replace(SOURCES.consumers[0], max_threads=100)])
+    monkeypatch.setattr(checks, "features", lambda: [sources])
 
     [error] = check_connections(None)
 

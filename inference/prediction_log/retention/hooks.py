@@ -3,6 +3,7 @@
 from collections.abc import Collection, Set
 from datetime import date
 
+from driftline.base.accounts.models import Project
 from driftline.base.hooks import Hook
 
 type ModelDay = tuple[int, date]
@@ -31,3 +32,11 @@ def _nothing_to_close(day: date, models: Collection[int]) -> bool:
 
 close_expired = Hook(_nothing_to_close)
 """Notes, in the transaction that deletes it, that a day leaves the log; False where it has to stay."""
+
+
+def _at_once(project: Project) -> bool:
+    return False
+
+
+leave_by_lake = Hook(_at_once)
+"""Returns whether rows of a project leave the log once they are in its lake."""

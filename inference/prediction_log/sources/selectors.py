@@ -35,6 +35,13 @@ class SourceStatus:
     last_message_at: datetime | None = None
     stored_at: datetime | None = None
 
+    @property
+    def lag(self) -> str:
+        """Write how far behind it is, in what its kind counts."""
+        if self.lag_objects is not None:
+            return f"{self.lag_objects:,} {'object' if self.lag_objects == 1 else 'objects'}"
+        return "—" if self.lag_messages is None else f"{self.lag_messages:,}"
+
 
 def sources(*, project: Project) -> QuerySet[Source]:
     """List the sources of a project."""

@@ -144,13 +144,14 @@ def _models(only: Collection[int] | None = None) -> list[PlanModel]:
     ]
 
 
+SERVED_SETTINGS = ("privacy", "thumbnail_share")
+"""The settings of a model that serving processes go by."""
 _OF_A_DEPLOYMENT = (
     "pk",
     "model_id",
     "model__project_id",
     "model__name",
-    "model__privacy",
-    "model__thumbnail_share",
+    *(f"model__{name}" for name in SERVED_SETTINGS),
     "generation",
     "champion_id",
     "previous_id",
@@ -181,8 +182,7 @@ def _model(
         shadow_shares=row.shadow_shares,
         previous=names.get(row.previous_id),
         previous_until=(row.promoted_at + KEEP_PREVIOUS).timestamp() if row.promoted_at else 0.0,
-        privacy=row.model__privacy,
-        thumbnail_share=row.model__thumbnail_share,
+        **{name: getattr(row, f"model__{name}") for name in SERVED_SETTINGS},
     )
 
 

@@ -12,7 +12,7 @@ from driftline.base.work.task_queue import Task, enqueue
 from driftline.base.work.work_rows import touch
 from inference.prediction_log.models import PredictionRole
 from inference.prediction_log.queries.event_clock import event_now
-from inference.prediction_log.sources.reading.lag import lag_of
+from inference.prediction_log.queries.hooks import find_lag
 from inference.registry.models import Model
 from monitors.definitions.models import MonitorKind
 from monitors.metrics.store.models import MetricPoint, PendingEvaluation
@@ -34,7 +34,7 @@ def measure_lag(model: Model, now: datetime) -> bool:
         lock_points(model.pk)
         is_watched = model.monitors.filter(kind=MonitorKind.SERVICE, enabled=True).exists()
         measured = MetricPoint.objects.filter(model=model, span="hour", metric="ingest_lag", start__gte=hour)
-        lag = lag_of(model, now=now)
+        lag = find_lag(model, now)
         if lag is None or not is_watched or measured.exists():
             return False
         point = Point("ingest_lag", lag.seconds, 1, detail={"source": lag.source})

@@ -6,7 +6,7 @@ from django.conf import settings
 from django.db.models import Q, Sum
 
 from inference.registry.models import Dataset, Model
-from inference.registry.services import OBJECTIVES
+from inference.registry.settings import Objectives
 from monitors.definitions.models import Reference
 from monitors.metrics.catalogue import title_of
 from monitors.reports.evidence.rows import deployment_changes_of, describe_counting, stored_rows
@@ -173,7 +173,10 @@ def _objectives(model: Model) -> EvidenceTable:
     return table(
         "Objectives",
         {"name": "Name in the API", "value": "Value in the API", "objective": "What", "asked": "Value"},
-        ((name, value, OBJECTIVES.get(name, name), asked[name]) for name, value in model.objectives.items()),
+        (
+            (name, value, Objectives.model_fields[name].title, asked[name])
+            for name, value in model.objectives.items()
+        ),
         only_json=("name", "value"),
     )
 

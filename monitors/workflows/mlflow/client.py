@@ -7,13 +7,13 @@ from typing import IO, Any, Self
 from urllib.parse import urlencode
 
 from driftline.base.keys.secrets_at_rest import decrypt_optional
+from driftline.base.outbound.json_calls import call, login, text_at, value_at
+from driftline.base.outbound.secrecy import failing_without_secrets
 from driftline.base.outbound.targets import UrlNotAllowed, parse_target
 from driftline.base.outbound.transport import RequestFailed, download
 from driftline.base.work.leased_work import WorkFailed
 from inference.registry.models import Model
 from monitors.workflows.mlflow.models import MlflowConnection, MlflowVersion
-from monitors.workflows.remote.orchestrators.calls import call, login, text_at, value_at
-from monitors.workflows.remote.secrecy import failing_without_secrets
 
 _API = "/api/2.0/mlflow"
 READY = "READY"  # the status of a version that can be read

@@ -11,6 +11,7 @@ from django.db.models import F
 from driftline.base.accounts.services import record_audit
 from driftline.base.errors import invalid, not_found
 from driftline.base.keys.secrets_at_rest import encrypt
+from driftline.base.outbound.secrecy import seal
 from driftline.base.outbound.targets import check_target
 from driftline.base.strict_json import printable
 from driftline.base.work.task_queue import Task, enqueue
@@ -18,7 +19,6 @@ from inference.registry.models import Model
 from monitors.workflows.mlflow.following import ask_now
 from monitors.workflows.mlflow.models import MlflowConnection, MlflowReport, MlflowVersion
 from monitors.workflows.mlflow.reporting import CHAMPION
-from monitors.workflows.remote.secrecy import seal
 
 SECRET_OVERLAP = timedelta(hours=24)
 """How long webhooks with the secret before are taken too, after it was rotated."""

@@ -9,7 +9,9 @@ from django.db import connection
 
 from driftline.base.errors import Problem
 from driftline.base.keys.secrets_at_rest import decrypt_optional
+from driftline.base.outbound.json_calls import bearer
 from driftline.base.outbound.redirected import download_redirected, without_query
+from driftline.base.outbound.secrecy import failing_without_secrets
 from driftline.base.outbound.transport import RequestFailed
 from driftline.base.work.leased_work import WorkFailed, WorkLease
 from inference.registry.intake.launcher import DEFAULT_LIMITS
@@ -19,8 +21,6 @@ from inference.registry.selectors import get_model
 from inference.registry.versions import upload_version
 from monitors.workflows.models import Run
 from monitors.workflows.pulls.models import Pull
-from monitors.workflows.remote.orchestrators.calls import bearer
-from monitors.workflows.remote.secrecy import failing_without_secrets
 from monitors.workflows.starting.arrivals import arriving_file, metadata_of_champion
 from monitors.workflows.starting.patience import NotYet, attempt_patiently
 from monitors.workflows.starting.starts import UnableToStart, start_run

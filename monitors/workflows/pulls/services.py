@@ -9,13 +9,13 @@ from django.db import IntegrityError, transaction
 from driftline.base.accounts.services import record_audit
 from driftline.base.errors import Problem, invalid, not_found
 from driftline.base.keys.secrets_at_rest import encrypt
+from driftline.base.outbound.secrecy import seal
 from driftline.base.work.task_queue import Task, enqueue
 from inference.registry.intake import IntakeRefused, parse_metadata
 from inference.registry.models import Model
 from inference.registry.versions import check_version_name
 from monitors.workflows.pulls.addresses import Address
 from monitors.workflows.pulls.models import Pull
-from monitors.workflows.remote.secrecy import seal
 
 MAX_WAITING = 20
 _DIGEST = re.compile(r"[0-9a-f]{64}")

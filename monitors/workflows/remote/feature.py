@@ -2,9 +2,17 @@
 
 from driftline.base.feature import DueWork, ProductFeature
 from driftline.base.work.task_queue import Task
+from monitors.workflows.hooks import set_pipeline, train_in_pipeline
 from monitors.workflows.models import RemoteTraining, Workflow
-from monitors.workflows.remote import receivers  # noqa: F401  they connect pipelines to the end of a run
+from monitors.workflows.remote import (
+    receivers,  # noqa: F401  they connect pipelines to the end of a run
+    settings,
+    training,
+)
 from monitors.workflows.remote.api import router
+
+set_pipeline.provide(settings.set_pipeline)
+train_in_pipeline.provide(training.train_remotely)
 
 FEATURE = ProductFeature(
     "remote_training",

@@ -18,20 +18,20 @@ from driftline.base.clock import now
 from driftline.base.durable_files import sync_to_disk
 from driftline.base.errors import Problem
 from driftline.base.http.uploads import Readable
+from driftline.base.outbound.secrecy import without_secrets
 from driftline.base.periods import rfc3339
 from driftline.base.work.task_queue import Task, enqueue
 from inference.registry.contract.differences import contract_difference
 from inference.registry.intake.metadata import declare
 from inference.registry.selectors import signature_of
 from inference.registry.versions import digest_of_upload, examined_upload
-from monitors.workflows.context import run_folder
+from monitors.workflows.context import ARTIFACT_FILE, run_folder
 from monitors.workflows.models import ACTIVE_STATES, RemoteTraining, Run, RunState, Step
 from monitors.workflows.remote.order import order_of
 from monitors.workflows.remote.schemas import TrainingOrderOut
-from monitors.workflows.remote.secrecy import without_secrets
 from monitors.workflows.remote.snapshot_file import part_path, remove_snapshot, snapshot_path
 from monitors.workflows.remote.snapshot_store import remove_later
-from monitors.workflows.remote.training import ARTIFACT_FILE, PIPELINE
+from monitors.workflows.remote.training import PIPELINE
 from monitors.workflows.trainers.catalogue import TrainerNotAllowed, require_allowed_remote
 
 MAX_ARTIFACTS = 20

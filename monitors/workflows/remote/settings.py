@@ -5,12 +5,12 @@ from typing import Any
 
 from driftline.base.errors import invalid
 from driftline.base.keys.secrets_at_rest import decrypt_optional
+from driftline.base.outbound.secrecy import seal
 from driftline.base.outbound.targets import check_target
 from driftline.base.strict_json import escape_pointer
 from monitors.workflows.models import Workflow
 from monitors.workflows.remote.orchestrators import ORCHESTRATORS
 from monitors.workflows.remote.orchestrators.base import Option, Orchestrator, Pipeline
-from monitors.workflows.remote.secrecy import seal
 
 MAX_OPTION_LENGTH = 200
 _AT = "/workflow/remote"
@@ -46,6 +46,20 @@ def orchestrator_of(remote: Mapping[str, Any]) -> Orchestrator:
             f"{str(kind)[:64]!r} is no kind of pipeline; use one of {', '.join(ORCHESTRATORS)}.",
         )
     return ORCHESTRATORS[kind]
+
+
+def set_pipeline(workflow: Workflow, remote: Mapping[str, Any], secret: object) -> dict[str, str]:
+    """Check a pipeline's settings and return them as they are stored; its secret is sealed in the workflow.
+
+    Without a secret (None), one that is stored stays for the same pipeline, and is never sent to another. Raises
+    Problem.
+    """
+    stored = check_remote(remote)
+    if secret is not None:
+        workflow.remote_secret = seal_secret(secret, stored)
+    elif not is_same_receiver(stored, workflow.remote):
+        workflow.remote_secret = b""
+    return stored
 
 
 def seal_secret(secret: object, remote: Mapping[str, Any]) -> bytes:

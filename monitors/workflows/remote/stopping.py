@@ -8,11 +8,11 @@ from django.db.models.functions import Now
 
 from driftline.base.clock import now
 from driftline.base.keys.secrets_at_rest import SecretUnreadable
+from driftline.base.outbound.secrecy import failing_without_secrets
 from driftline.base.outbound.transport import RequestFailed
 from monitors.workflows.models import RemoteTraining, Run, Workflow
 from monitors.workflows.remote.orchestrators import ORCHESTRATORS
 from monitors.workflows.remote.orchestrators.base import ExternalState
-from monitors.workflows.remote.secrecy import failing_without_secrets
 from monitors.workflows.remote.settings import pipeline_of
 
 log = logging.getLogger(__name__)

@@ -15,9 +15,9 @@ from driftline.base.accounts.access.http_auth import Caller, Scoped, refuse_toke
 from driftline.base.accounts.models import digest_of
 from driftline.base.http.identity import note_identity
 from driftline.base.http.rate_budget import budget_of
+from driftline.base.outbound.secrecy import RUN_TOKEN_PREFIX
 from monitors.workflows.models import RemoteTraining
 
-PREFIX = "dl_run_"
 REQUESTS_PER_SECOND = 5
 
 
@@ -60,11 +60,12 @@ def token_of(training: RemoteTraining) -> str | None:
 
 def _derive(run_id: int, nonce: str, key: str | bytes) -> str:
     value = f"{run_id}.{nonce}"
-    return PREFIX + salted_hmac("driftline.run_token", value, secret=key, algorithm="sha256").hexdigest()
+    digest = salted_hmac("driftline.run_token", value, secret=key, algorithm="sha256").hexdigest()
+    return RUN_TOKEN_PREFIX + digest
 
 
 def _pipeline_with(token: str) -> PipelineCaller | None:
-    if not token.startswith(PREFIX):
+    if not token.startswith(RUN_TOKEN_PREFIX):
         return None
     found = RemoteTraining.objects.filter(token_digest=digest_of(token))
     training = found.select_related("run__model__project").first()
@@ -73,7 +74,7 @@ def _pipeline_with(token: str) -> PipelineCaller | None:
     return PipelineCaller(
         project=training.run.model.project,
         actor=f"pipeline of run {training.run_id}",
-        source=PREFIX,
+        source=RUN_TOKEN_PREFIX,
         scopes=frozenset(),
         run_id=training.run_id,
         budget=budget_of(training.token_digest, REQUESTS_PER_SECOND, 0),

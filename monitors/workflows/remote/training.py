@@ -8,6 +8,7 @@ from django.conf import settings
 from driftline.base.accounts.models import digest_of
 from driftline.base.clock import now
 from driftline.base.keys.secrets_at_rest import SecretUnreadable
+from driftline.base.outbound.secrecy import failing_without_secrets, without_secrets
 from driftline.base.outbound.transport import RequestFailed
 from driftline.base.periods import rfc3339
 from monitors.workflows.context import Evidence, RunContext, StepFailed, StepOutcome, done, waiting
@@ -15,7 +16,6 @@ from monitors.workflows.models import RemoteTraining, Run
 from monitors.workflows.remote.orchestrators import ORCHESTRATORS
 from monitors.workflows.remote.orchestrators.base import ExternalState
 from monitors.workflows.remote.order import order_of
-from monitors.workflows.remote.secrecy import failing_without_secrets, without_secrets
 from monitors.workflows.remote.settings import pipeline_of
 from monitors.workflows.remote.snapshot_file import snapshot_path, write_snapshot
 from monitors.workflows.remote.snapshot_store import StoreFailed, new_parts_url, store_parts
@@ -24,7 +24,6 @@ from monitors.workflows.trainers.catalogue import REMOTE, require_allowed_remote
 
 PIPELINE = "pipeline"
 """What a run waits for, as `Run.needs` has it."""
-ARTIFACT_FILE = "artifact.onnx"
 WAITS_BETWEEN_STARTS = [
     timedelta(seconds=10),
     timedelta(seconds=30),

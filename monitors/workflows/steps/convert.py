@@ -3,8 +3,7 @@
 import shutil
 
 from driftline.base.work.lease import LeaseLost
-from monitors.workflows.context import RunContext, StepFailed, StepOutcome, done, to_json
-from monitors.workflows.remote.training import ARTIFACT_FILE
+from monitors.workflows.context import ARTIFACT_FILE, RunContext, StepFailed, StepOutcome, done, to_json
 from monitors.workflows.starting.snapshots import HOLDOUT
 from monitors.workflows.starting.training import limits_of, result_of, training_job, write_rows
 from monitors.workflows.trainers.catalogue import REMOTE

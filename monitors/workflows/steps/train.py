@@ -6,7 +6,7 @@ from django.conf import settings
 
 from driftline.base.work.lease import LeaseLost
 from monitors.workflows.context import RunContext, StepOutcome, done
-from monitors.workflows.remote.training import train_remotely
+from monitors.workflows.hooks import train_in_pipeline
 from monitors.workflows.starting.snapshots import HOLDOUT, TRAIN
 from monitors.workflows.starting.training import limits_of, training_job, write_rows
 from monitors.workflows.trainers.catalogue import REMOTE
@@ -22,7 +22,7 @@ from monitors.workflows.trainers.launch import (
 def train(context: RunContext) -> StepOutcome:
     """Train here, or start a pipeline and wait for what it sends; a run that began with one stays with it."""
     if context.workflow.trainer == REMOTE or hasattr(context.run, "remote_training"):
-        return train_remotely(context)
+        return train_in_pipeline(context)
     return _train_here(context)
 
 

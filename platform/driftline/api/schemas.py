@@ -5,10 +5,12 @@ from datetime import datetime
 from typing import Annotated, Any, Self, TypedDict
 
 from driftline.base.http.responses import ResponseBody, Time, one_of
+from driftline.base.http.settings_schema import stored_settings, with_settings
 from driftline.base.periods import start_of_day
 from driftline.operations.progress import STATUSES, Progress
 from driftline.operations.stuck_work import StuckWork
-from inference.registry.models import Autonomy, Model, ModelTask, RowsKept, SchemaPolicy
+from inference.registry.models import Model, ModelTask
+from inference.registry.settings import ModelSettings
 from monitors.alerts.models import Alert, Incident, IncidentEvent
 from monitors.alerts.schemas import DeliveryOut
 from monitors.retention_preview import RetentionPreview
@@ -38,6 +40,7 @@ class StuckWorkOut(ResponseBody, frozen=True):
         )
 
 
+@with_settings(ModelSettings)
 class ModelOut(ResponseBody, frozen=True):
     """A model; `computed_until` says up to which event time everything is computed and acted on.
 
@@ -48,21 +51,9 @@ class ModelOut(ResponseBody, frozen=True):
     id: int
     name: str
     task: Annotated[str, one_of(ModelTask)]
-    description: str
-    owner: str
-    tags: list[str]
     status: Annotated[str, one_of(STATUSES)]
     missing: list[str]
     stuck: list[StuckWorkOut]
-    autonomy: Annotated[str, one_of(Autonomy)]
-    objectives: dict[str, Any]
-    retention_days: int | None
-    summary_retention_days: int | None
-    privacy: dict[str, str]
-    schema_policy: Annotated[str, one_of(SchemaPolicy)]
-    rows_kept: Annotated[str, one_of(RowsKept)]
-    text_features: list[str]
-    thumbnail_share: float
     segments: list[str]
     champion: str | None
     positive_class: str | None
@@ -81,21 +72,9 @@ class ModelOut(ResponseBody, frozen=True):
             id=model.pk,
             name=model.name,
             task=model.task,
-            description=model.description,
-            owner=model.owner,
-            tags=model.tags,
             status=progress.status,
             missing=list(progress.missing),
             stuck=[StuckWorkOut.of(work) for work in stuck],
-            autonomy=model.autonomy,
-            objectives=model.objectives,
-            retention_days=model.retention_days,
-            summary_retention_days=model.summary_retention_days,
-            privacy=model.privacy,
-            schema_policy=model.schema_policy,
-            rows_kept=model.rows_kept,
-            text_features=model.text_features,
-            thumbnail_share=model.thumbnail_share,
             segments=sorted(segment.feature for segment in model.segment_features.all()),
             champion=champion.version if champion else None,
             positive_class=(champion.signature or {}).get("positive_class") if champion else None,
@@ -105,6 +84,7 @@ class ModelOut(ResponseBody, frozen=True):
             created_at=model.created_at,
             archived_at=model.archived_at,
             workflow=WorkflowOut.of(workflow),
+            **stored_settings(ModelSettings, model),
         )
 
 

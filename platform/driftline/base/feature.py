@@ -91,8 +91,35 @@ class ConfiguredPart:
 
 
 @dataclass(frozen=True)
-class VersionPart:
-    """A part of the page of a version that holds a model: its template, and what that shows."""
+class ConfiguredList:
+    """What a project has many of, each under a name, and its document of configuration lists.
+
+    `given` returns how the document describes one, `stored` yields the names and descriptions of those there are; what
+    stands in one of the `groups` of a description is compared field by field. `create` takes the project, a name, a
+    description and the actor; `change` what of it is another, and `delete` nothing of it. A change needs the right to
+    change the `kind`, and what `rights` adds: fields, each with what has to be allowed.
+    """
+
+    kind: str
+    name: str
+    schema: type[BaseModel]
+    groups: Sequence[str]
+    given: Callable[[Any], dict[str, Any]]
+    stored: Callable[[Project], Iterable[tuple[str, dict[str, Any]]]]
+    create: Callable[[Project, str, dict[str, Any], str], object]
+    change: Callable[[Project, str, dict[str, Any], str], object]
+    delete: Callable[[Project, str, str], object]
+    lasting: Sequence[str]
+    """Fields that stay: those of a group are written with a dot, as `settings.kind` is."""
+    rights: Callable[[Mapping[str, Any], Mapping[str, Any]], Sequence[tuple[str, str]]] = (
+        lambda before, after: ()
+    )
+    """Of what it is and what becomes another; a dot as in `lasting`."""
+
+
+@dataclass(frozen=True)
+class PagePart:
+    """A part of a page that shows something else: its template, and what that shows of the page's subject."""
 
     template: str
     context: Callable[[Any], Mapping[str, Any]]
@@ -125,8 +152,12 @@ class ProductFeature:
     """Entries of the main menu; one is current on every page below its own."""
     settings: Sequence[PageLink] = ()
     """Tabs of *Settings*."""
-    version_part: VersionPart | None = None
+    version_part: PagePart | None = None
+    """On the page of a version that holds a model."""
+    retention_part: PagePart | None = None
+    """In the settings of a model, below how long its rows are kept."""
     configured: ConfiguredPart | None = None
+    configured_list: ConfiguredList | None = None
     admin: str = ""
     """The module that registers its tables with the admin; it is loaded where the admin is served."""
     metrics: FeatureMetrics | None = None
@@ -135,6 +166,8 @@ class ProductFeature:
     sealed: Mapping[type[models.Model], Sequence[str]] = field(default_factory=dict)
     """The columns that hold secrets under the secret key, by their tables."""
     long_work: Sequence[LongWorkKind] = ()
+    behind_edge_key: Callable[[], int] = lambda: 0
+    """Returns how many devices trust an earlier edge key than the newest."""
     consumers: Sequence[FeatureConsumer] = ()
     due: Sequence[DueWork] = ()
     tidy: Sequence[Callable[[datetime], object]] = ()
@@ -174,6 +207,11 @@ def _load(package: str, module: str) -> None:
 def configured_parts() -> list[ConfiguredPart]:
     """List what of features a document of configuration may say, in their order."""
     return [feature.configured for feature in _features if feature.configured is not None]
+
+
+def configured_lists() -> list[ConfiguredList]:
+    """List what of features a document of configuration may list, in their order."""
+    return [feature.configured_list for feature in _features if feature.configured_list is not None]
 
 
 def features() -> Sequence[ProductFeature]:

@@ -128,7 +128,7 @@ def scopes_table() -> str:
     )
     changes = _table(
         ("change", "scope that it needs"),
-        ((f"`{change}`", f"`{scope}`") for change, scope in SCOPE_OF.items()),
+        ((f"`{change}`", f"`{scope}`") for change, scope in sorted(SCOPE_OF.items())),
     )
     return f"{roles}\n\n## What a change needs\n\n{changes}"
 

@@ -31,7 +31,6 @@ from driftline.base.keys.key_files import (
 )
 from driftline.base.keys.secret_keys import follow_secret_keys
 from driftline.base.keys.secrets_at_rest import SecretUnreadable, is_sealed, reseal
-from inference.edge.pinned_keys import devices_behind
 from inference.prediction_log.encryption.key_rotation import KeyRotation, rotate_log_key
 from inference.registry.models import Version
 from inference.registry.plan.publishing import publish
@@ -170,6 +169,11 @@ class EdgeRotation:
     devices_behind: int
 
 
+def devices_behind() -> int:
+    """Return how many devices trust an earlier edge key than the newest."""
+    return sum(feature.behind_edge_key() for feature in features())
+
+
 def rotate_edge_key(home: Path, *, actor: str) -> EdgeRotation:
     """Make a new key of the home for manifests and plans, which the one before names to devices and serving hosts.
 
@@ -181,7 +185,7 @@ def rotate_edge_key(home: Path, *, actor: str) -> EdgeRotation:
         begin_rotation(path)
         store_successions()
         dropped = drop_old_keys(path)
-        recorded = _recorded("edge_key", EdgeRotation(dropped, devices_behind().count()), actor)
+        recorded = _recorded("edge_key", EdgeRotation(dropped, devices_behind()), actor)
         end_rotation(path)
         return recorded
 

@@ -43,8 +43,12 @@ class TestRouting:
                 "/route/repeat_interval",
                 "below the group_interval of 5m",
             ),
-            ({"route": {"chanels": []}}, "/route/chanels", "chanels: extra inputs are not permitted"),
-            ({"route": {"routes": [{"group_wait": 3}]}}, "/route/routes/0/group_wait", "valid string"),
+            ({"route": {"chanels": []}}, "/route/chanels", "chanels: there is no such field here"),
+            (
+                {"route": {"routes": [{"group_wait": 3}]}},
+                "/route/routes/0/group_wait",
+                "group_wait: use a text",
+            ),
         ],
     )
     def test_that_is_wrong_is_refused_with_its_place(

@@ -32,7 +32,7 @@ class TestDeclaring:
         )
 
     def test_less_than_the_libraries_need_is_refused(self, model: Model) -> None:
-        assert "use a whole number from 512" in refusal(model, 100)
+        assert "use 512 or more" in refusal(model, 100)
 
     def test_what_the_machine_has_is_taken(self, model: Model) -> None:
         services.configure_workflow(model=model, actor="ada", memory_mb=512)

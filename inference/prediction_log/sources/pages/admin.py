@@ -1,7 +1,10 @@
 """The rows of sources in the admin, and what may be done to them."""
 
+from django.db.models import Count
+
 from driftline.base.clock import now
 from driftline.base.errors import Problem
+from driftline.web.admin.home import HealthLine, extend_home, list_link
 from driftline.web.admin.reading import AdminAct, register
 from inference.prediction_log.sources.models import (
     DeadLetter,
@@ -48,6 +51,22 @@ RESUME_SOURCE = AdminAct(
     lambda source, actor: set_enabled(source=source, actor=actor, enabled=True),
     lambda source: source.project,
 )
+
+
+def _dead_letters() -> HealthLine:
+    letters = DeadLetter.objects.count()
+    text = f"{letters:,} wait for somebody"
+    return HealthLine("Dead letters", text, letters > 0, list_link("inference_deadletter"))
+
+
+def _consumers() -> HealthLine:
+    states = dict(SourceConsumer.objects.values_list("state").annotate(n=Count("pk")))
+    waiting = sum(number for state, number in states.items() if state != "running")
+    text = f"{states.get('running', 0):,} read a source, {waiting:,} wait"
+    return HealthLine("Sources", text, waiting > 0, list_link("inference_sourceconsumer"))
+
+
+extend_home([_dead_letters, _consumers], [("Retry a dead letter", "inference_deadletter")])
 
 register(
     Source,

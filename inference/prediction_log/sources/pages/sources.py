@@ -14,7 +14,7 @@ from pydantic import ValidationError
 from driftline.base.clock import now
 from driftline.base.errors import Problem, not_found
 from driftline.operations.configuration.differences import managed
-from driftline.operations.configuration.items import source_item
+from driftline.operations.configuration.items import listed_item
 from driftline.web.pages.access import PageRequest, page
 from inference.prediction_log.sources import retrying, selectors, services
 from inference.prediction_log.sources.dead_letters import is_readable, message_of
@@ -159,7 +159,7 @@ def _form_page(
             "status": selectors.statuses_of([one])[one.pk],
             "quoted_name": shlex.quote(one.name),
             "positions": selectors.positions_of(one),
-            "managed": managed(one.project, source_item(one.name)),
+            "managed": managed(one.project, listed_item("source", one.name)),
         }
     return render(request, "features/sources/source.html", context, status=422 if form.errors else 200)
 

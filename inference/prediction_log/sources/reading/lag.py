@@ -1,11 +1,11 @@
 """How far the sources of a model are behind, as a time."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.db.models import F, Max
 
+from inference.prediction_log.queries.hooks import SourceLag
 from inference.prediction_log.sources.models import Source
 from inference.prediction_log.sources.reading.adapters import settings_of
 from inference.registry.models import Model
@@ -15,15 +15,7 @@ UNREAD_AFTER = timedelta(minutes=3)
 minute."""
 
 
-@dataclass(frozen=True)
-class SourceLag:
-    """The source of a model that is furthest behind: its name, and by how many seconds."""
-
-    source: str
-    seconds: float
-
-
-def lag_of(model: Model, *, now: datetime) -> SourceLag | None:
+def lag_of(model: Model, now: datetime) -> SourceLag | None:
     """Return how far the sources of a model are behind; None where none is to be read, or was long enough.
 
     A partition is behind for as long as messages wait in it, but no longer than the last one that was stored is old:

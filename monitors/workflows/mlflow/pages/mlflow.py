@@ -9,6 +9,7 @@ from django.shortcuts import redirect, render
 
 from driftline.base.clock import now
 from driftline.base.errors import Problem
+from driftline.base.outbound.secrecy import MAX_SECRET_LENGTH
 from driftline.base.periods import counted
 from driftline.web.pages.access import PageRequest, page
 from driftline.web.pages.models.model import frame_of
@@ -18,7 +19,6 @@ from monitors.workflows.mlflow import services
 from monitors.workflows.mlflow.models import MlflowConnection
 from monitors.workflows.mlflow.schemas import webhook_url
 from monitors.workflows.mlflow.selectors import versions_from_mlflow
-from monitors.workflows.remote.secrecy import MAX_SECRET_LENGTH
 
 SHOWN_VERSIONS = 20
 

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from driftline.base.outbound.json_calls import text_at, value_at
 from driftline.base.outbound.transport import RequestFailed
 from driftline.base.work.leased_work import WorkFailed
 from monitors.workflows.mlflow.client import RegisteredModel, call_mlflow, version_number
-from monitors.workflows.remote.orchestrators.calls import text_at, value_at
 
 PAGE_SIZE = 100
 MAX_LOOKED_AT = 10_000

@@ -9,13 +9,13 @@ from django.db.models import Q, QuerySet
 from driftline.base.accounts.models import Project
 from driftline.base.accounts.services import record_audit
 from driftline.base.errors import Problem, invalid, not_found
+from driftline.base.outbound.secrecy import seal
 from driftline.base.strict_json import printable
 from driftline.base.work.task_queue import Task, enqueue
 from inference.registry.models import Model, ModelTask
 from inference.registry.services import check_model_name
 from monitors.workflows.mlflow.registry_imports.models import ImportedModel, ImportedVersion, RegistryImport
 from monitors.workflows.mlflow.services import checked_url
-from monitors.workflows.remote.secrecy import seal
 
 MAX_OPEN = 20
 MAX_SEARCH_LETTERS = 100

@@ -11,6 +11,7 @@ from django.shortcuts import redirect, render
 
 from driftline.base.errors import Problem
 from driftline.base.outbound.redirected import MAX_URL_LETTERS
+from driftline.base.outbound.secrecy import MAX_SECRET_LENGTH
 from driftline.base.strict_json import read_json
 from driftline.web.pages.access import PageRequest, page
 from driftline.web.pages.forms import explain
@@ -21,7 +22,6 @@ from monitors.workflows.pulls import services
 from monitors.workflows.pulls.addresses import Address, hub_address, web_address
 from monitors.workflows.pulls.models import Pull
 from monitors.workflows.pulls.selectors import pulls_of
-from monitors.workflows.remote.secrecy import MAX_SECRET_LENGTH
 
 SHOWN = 20
 _LINK = re.compile(r"/(?P<repository>[^/]+/[^/]+)/(?:blob|resolve)/(?P<revision>[^/]+)/(?P<file>[^?#]+)")

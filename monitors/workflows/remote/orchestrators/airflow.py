@@ -2,6 +2,7 @@
 
 from urllib.parse import quote
 
+from driftline.base.outbound.json_calls import bearer, call, create, text_at
 from driftline.base.outbound.transport import RequestFailed
 from monitors.workflows.remote.orchestrators.base import (
     ExternalState,
@@ -11,7 +12,6 @@ from monitors.workflows.remote.orchestrators.base import (
     RunsNamedByKey,
     state_of,
 )
-from monitors.workflows.remote.orchestrators.calls import bearer, call, create, text_at
 
 
 class Airflow(RunsNamedByKey):

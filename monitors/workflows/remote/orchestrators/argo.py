@@ -4,6 +4,7 @@ from urllib.parse import quote
 
 import orjson
 
+from driftline.base.outbound.json_calls import bearer, call, create, text_at, value_at
 from monitors.workflows.remote.orchestrators.base import (
     ExternalState,
     Option,
@@ -12,7 +13,6 @@ from monitors.workflows.remote.orchestrators.base import (
     RunsNamedByKey,
     state_of,
 )
-from monitors.workflows.remote.orchestrators.calls import bearer, call, create, text_at, value_at
 
 
 class Argo(RunsNamedByKey):

@@ -4,6 +4,7 @@ from typing import Any
 
 import orjson
 
+from driftline.base.outbound.json_calls import call, first_at, id_at, text_at, value_at
 from driftline.base.outbound.transport import RequestFailed
 from monitors.workflows.remote.orchestrators.base import (
     ExternalState,
@@ -13,7 +14,6 @@ from monitors.workflows.remote.orchestrators.base import (
     Pipeline,
     state_of,
 )
-from monitors.workflows.remote.orchestrators.calls import call, first_at, id_at, text_at, value_at
 
 TAG = "driftline/key"
 FIND = """query ($filter: RunsFilter!) {

@@ -8,9 +8,9 @@ from urllib.parse import quote
 
 import orjson
 
+from driftline.base.outbound.json_calls import bearer, call
 from driftline.base.outbound.transport import RequestFailed
 from monitors.workflows.remote.orchestrators.base import Option, Orchestrator, Order, Pipeline
-from monitors.workflows.remote.orchestrators.calls import bearer, call
 
 VERSION = "2022-11-28"
 MAX_PAYLOAD = 65_535  # bytes

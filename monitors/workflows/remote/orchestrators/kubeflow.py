@@ -4,6 +4,7 @@ from urllib.parse import quote, urlencode
 
 import orjson
 
+from driftline.base.outbound.json_calls import bearer, call, first_at, id_at, text_at
 from monitors.workflows.remote.orchestrators.base import (
     ExternalState,
     Option,
@@ -12,7 +13,6 @@ from monitors.workflows.remote.orchestrators.base import (
     Pipeline,
     state_of,
 )
-from monitors.workflows.remote.orchestrators.calls import bearer, call, first_at, id_at, text_at
 
 
 class Kubeflow(Orchestrator):

@@ -2,6 +2,7 @@
 
 from urllib.parse import quote
 
+from driftline.base.outbound.json_calls import call, call_for_list, id_at, login, text_at, value_at
 from driftline.base.outbound.transport import RequestFailed
 from monitors.workflows.remote.orchestrators.base import (
     ExternalState,
@@ -11,7 +12,6 @@ from monitors.workflows.remote.orchestrators.base import (
     Pipeline,
     state_of,
 )
-from monitors.workflows.remote.orchestrators.calls import call, call_for_list, id_at, login, text_at, value_at
 
 
 class Prefect(Orchestrator):

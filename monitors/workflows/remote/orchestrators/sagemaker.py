@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 import orjson
 
 from driftline.base.clock import now
+from driftline.base.outbound.json_calls import call, text_at, value_at
 from driftline.base.outbound.transport import RequestFailed
 from monitors.workflows.remote.orchestrators.aws_signature import AccessKey, authorization
 from monitors.workflows.remote.orchestrators.base import (
@@ -22,7 +23,6 @@ from monitors.workflows.remote.orchestrators.base import (
     Pipeline,
     state_of,
 )
-from monitors.workflows.remote.orchestrators.calls import call, text_at, value_at
 
 ARN = re.compile(r"arn:aws[a-z-]*:sagemaker:([a-z0-9-]+):[0-9]{12}:pipeline/[A-Za-z0-9-]+")
 EXECUTION_ARN = re.compile(rf"{ARN.pattern}/execution/([A-Za-z0-9]{{1,100}})")

@@ -11,9 +11,9 @@ import orjson
 from standardwebhooks import Webhook
 
 from driftline.base.clock import now
+from driftline.base.outbound.json_calls import send
 from driftline.base.outbound.transport import RequestFailed
 from monitors.workflows.remote.orchestrators.base import Orchestrator, Order, Pipeline
-from monitors.workflows.remote.orchestrators.calls import send
 
 PREFIX = "whsec_"
 SECRET_BYTES = range(24, 65)

@@ -9,16 +9,18 @@ from django.http import HttpResponse
 from django.shortcuts import redirect, render
 
 from driftline.base.errors import Problem
+from driftline.base.outbound.secrecy import MAX_SECRET_LENGTH
 from driftline.operations.configuration.differences import managed
 from driftline.operations.configuration.items import model_item
 from driftline.web.pages.access import PageRequest, page
 from driftline.web.pages.models.model import frame_of
 from driftline.web.pages.models.settings_parts import explain_in
+from driftline.web.pages.setting_fields import form_field
 from monitors.workflows.models import Workflow
 from monitors.workflows.remote.orchestrators import ORCHESTRATORS
-from monitors.workflows.remote.secrecy import MAX_SECRET_LENGTH
 from monitors.workflows.remote.settings import MAX_OPTION_LENGTH
-from monitors.workflows.services import MAX_TRAINING_HOURS, configure_workflow
+from monitors.workflows.services import configure_workflow
+from monitors.workflows.settings import WorkflowSettings
 from monitors.workflows.trainers.catalogue import REMOTE
 
 
@@ -32,12 +34,7 @@ class PipelineForm(forms.Form):
         label="Secret",
         widget=forms.PasswordInput(attrs={"autocomplete": "off"}),
     )
-    training_hours = forms.IntegerField(
-        min_value=1,
-        max_value=MAX_TRAINING_HOURS,
-        label="A training may take (hours)",
-        help_text="A run fails when its pipeline has sent no model by then.",
-    )
+    training_hours = form_field(WorkflowSettings, "training_hours")
     is_used = forms.BooleanField(required=False, label="Train this model's challengers with it")
 
     def __init__(self, kind: str, workflow: Workflow, data: Any = None) -> None:

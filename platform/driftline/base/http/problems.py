@@ -159,8 +159,31 @@ def problem_of_fields(errors: Iterable[dict[str, Any]]) -> Problem:
 
 def _sentence(error: dict[str, Any], place: list[Any]) -> str:
     field = printable(str(place[-1])) if place else "the body"
-    reason = str(error["msg"]).removeprefix("Value error, ")
+    words = _WORDS.get(error["type"])
+    reason = (
+        words.format(**error.get("ctx", {})) if words else str(error["msg"]).removeprefix("Value error, ")
+    )
     return f"{field}: {reason[:1].lower()}{reason[1:200]}."
+
+
+_WORDS = {
+    "missing": "this field is needed",
+    "extra_forbidden": "there is no such field here",
+    "literal_error": "use {expected}",
+    "greater_than_equal": "use {ge} or more",
+    "greater_than": "use more than {gt}",
+    "less_than_equal": "use {le} or less",
+    "less_than": "use less than {lt}",
+    "int_type": "use a whole number",
+    "float_type": "use a number",
+    "string_type": "use a text",
+    "bool_type": "use true or false",
+    "list_type": "use a list",
+    "dict_type": "use an object",
+    "string_too_long": "use at most {max_length} characters",
+    "string_too_short": "use at least {min_length} characters",
+}
+"""What is said of a value, by the kind of pydantic's error; of others it is pydantic's own sentence."""
 
 
 # -- what Django itself answers ----------------------------------------------------------------------------------------

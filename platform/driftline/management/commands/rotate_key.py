@@ -10,12 +10,12 @@ from driftline.base.errors import Problem
 from driftline.operations.key_rotation import (
     Resealing,
     count_secrets,
+    devices_behind,
     rotate_edge_key,
     rotate_endpoint_key,
     rotate_master_key,
     rotate_secret_key,
 )
-from inference.edge.pinned_keys import devices_behind
 from inference.prediction_log.models import LogKey
 from inference.registry.models import Version
 from monitors.alerts.models import Channel
@@ -129,7 +129,7 @@ def _describe(key: str) -> str:
         case "edge_key":
             return (
                 "A new key would sign manifests and plans. Devices that trust an earlier key than the newest as yet: "
-                f"{devices_behind().count():,}. Keys before the newest would be deleted: an agent that follows no "
+                f"{devices_behind():,}. Keys before the newest would be deleted: an agent that follows no "
                 "succession and trusts one of them would be assigned nothing."
             )
     sealed = _count(count_secrets(), "row")

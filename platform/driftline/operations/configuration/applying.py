@@ -10,18 +10,14 @@ from django.db import transaction
 from driftline.base.accounts.models import Project
 from driftline.base.accounts.services import record_audit
 from driftline.base.errors import FieldFault, Problem, invalid
-from driftline.base.feature import configured_parts
+from driftline.base.feature import configured_lists, configured_parts
 from driftline.base.periods import parse_timestamp
 from driftline.operations.configuration.document import Configuration
 from driftline.operations.configuration.exporting import is_public, silence_key, unended_silences
+from driftline.operations.configuration.fields import nested
 from driftline.operations.configuration.items import Item, silence_item
 from driftline.operations.configuration.planning import Action, ItemChange, plan
-from driftline.operations.configuration.sources import nested
 from driftline.operations.models import AppliedConfiguration
-from inference.prediction_log.sources.kinds import read_settings
-from inference.prediction_log.sources.mapping import SourceMapping
-from inference.prediction_log.sources.selectors import get_source
-from inference.prediction_log.sources.services import create_source, delete_source, update_source
 from inference.registry.models import Model
 from inference.registry.selectors import get_model
 from inference.registry.services import archive_model, create_model, update_model
@@ -39,8 +35,8 @@ from monitors.rules.models import Rule
 from monitors.rules.services import create_rule, delete_rule, update_rule
 from monitors.workflows.services import configure_workflow
 
-PART = "part"
-"""Of a step, in place of the kinds of what features say in a document."""
+PART, LISTED = "part", "listed"
+"""Of a step, in place of the kinds of what features say in a document, and of what they list."""
 _DURATIONS = ("cooldown", "notify_within")
 
 
@@ -76,11 +72,13 @@ def apply(
         Project.objects.select_for_update(no_key=True).get(pk=project.pk)  # one document after the other
         changes = plan(project, document)
         check(changes)
-        names = {part.name for part in configured_parts()}
+        kinds_of = {
+            PART: {part.name for part in configured_parts()},
+            LISTED: {listed.kind for listed in configured_lists()},
+        }
         for kind, action, handler in _STEPS:
-            kinds = names if kind == PART else {kind}
             for change in changes:
-                if change.item.kind in kinds and change.action == action:
+                if change.item.kind in kinds_of.get(kind, {kind}) and change.action == action:
                     _make(context, change, handler)
         AppliedConfiguration.objects.update_or_create(
             project=project,
@@ -135,31 +133,15 @@ def _channel(context: _Applying, change: ItemChange) -> None:
         update_channel(channel=channel, actor=context.actor, **after)
 
 
-def _source(context: _Applying, change: ItemChange) -> None:
+def _listed(context: _Applying, change: ItemChange) -> None:
+    listed = next(one for one in configured_lists() if one.kind == change.item.kind)
     name, after = change.item.name, nested(change.after)
     if change.action is Action.CREATE:
-        model = get_model(project=context.project, name=after.pop("model"))
-        settings, mapping = read_settings(after.pop("settings")), after.pop("mapping", {})
-        create_source(
-            project=context.project,
-            model=model,
-            actor=context.actor,
-            name=name,
-            settings=settings,
-            mapping=SourceMapping.model_validate(mapping),
-            **after,
-        )
-        return
-    source = get_source(project=context.project, name=name)
-    if change.action is Action.DELETE:
-        delete_source(source=source, confirm=name, actor=context.actor)
-        return
-    changed: dict[str, Any] = {"enabled": after.get("enabled")}
-    if "settings" in after:
-        changed["settings"] = read_settings(source.settings | after["settings"])
-    if "mapping" in after:
-        changed["mapping"] = SourceMapping.model_validate(source.mapping | after["mapping"])
-    update_source(source=source, actor=context.actor, **changed)
+        listed.create(context.project, name, after, context.actor)
+    elif change.action is Action.CHANGE:
+        listed.change(context.project, name, after, context.actor)
+    else:
+        listed.delete(context.project, name, context.actor)
 
 
 def _part(context: _Applying, change: ItemChange) -> None:
@@ -317,17 +299,17 @@ _STEPS: tuple[tuple[str, Action, Handler], ...] = (
     ("rule", Action.DELETE, _rule),  # before the segment that it watches
     ("silence", Action.DELETE, _silence),
     (
-        "source",
+        LISTED,
         Action.DELETE,
-        _source,
-    ),  # before another takes its topics, or its place among those a project may have
+        _listed,
+    ),  # before another takes what it reads, or its place among those a project may have
     ("expectation", Action.DELETE, _expectation),
     ("segment", Action.DELETE, _segment),
     ("custom_metric", Action.DELETE, _delete_unwatched_metric),
     ("model", Action.CREATE, _model),
     ("model", Action.CHANGE, _model),
-    ("source", Action.CHANGE, _source),
-    ("source", Action.CREATE, _source),
+    (LISTED, Action.CHANGE, _listed),
+    (LISTED, Action.CREATE, _listed),
     (PART, Action.CHANGE, _part),
     ("segment", Action.CREATE, _segment),
     ("segment", Action.CHANGE, _segment),

@@ -8,21 +8,21 @@ from ninja.errors import ValidationError
 from pydantic import Field, create_model
 from pydantic import ValidationError as PydanticError
 
-from driftline.base.feature import configured_parts
+from driftline.base.feature import configured_lists, configured_parts
 from driftline.base.http.bodies import Body, Moment
 from driftline.base.http.problems import problem_of_fields
 from driftline.base.periods import rfc3339
+from driftline.operations.configuration.fields import flat
 from driftline.operations.configuration.items import (
     ROUTING,
     Items,
     channel_item,
+    listed_item,
     model_item,
     part_item,
     part_of_model,
     silence_item,
-    source_item,
 )
-from driftline.operations.configuration.sources import SourceConfig, given_fields
 from driftline.operations.configuration.yaml_text import read_document
 from monitors.alerts.api import MAX_EVENTS, EventName
 from monitors.alerts.channels.webhook.formats import OWN
@@ -81,7 +81,6 @@ class Configuration(Body):
     channels: dict[Name, ChannelConfig] = Field({}, max_length=1_000)
     routing: RoutingIn | None = Field(None, description="null: the default tree")
     silences: list[SilenceConfig] = Field([], max_length=1_000)
-    sources: dict[Name, SourceConfig] = Field({}, max_length=1_000)
     models: dict[Name, ModelConfig] = Field({}, max_length=MAX_MODELS)
 
     def plain(self) -> dict[str, Any]:
@@ -103,11 +102,16 @@ class Configuration(Body):
                 for one in self.silences
             ]
             yield ("silence", ""), dict(silence_item(*silence) for silence in silences)
-        if "sources" in self.model_fields_set:
-            yield (
-                ("source", ""),
-                {source_item(name): given_fields(one) for name, one in self.sources.items()},
-            )
+        for listed in configured_lists():
+            if listed.name in self.model_fields_set:
+                given = getattr(self, listed.name)
+                yield (
+                    (listed.kind, ""),
+                    {
+                        listed_item(listed.kind, name): flat(listed.given(one), listed.groups)
+                        for name, one in given.items()
+                    },
+                )
         for part in configured_parts():
             if part.name in self.model_fields_set:
                 given = getattr(self, part.name)
@@ -136,6 +140,8 @@ def _schema() -> type[Configuration]:
         )
         for part in configured_parts()
     }
+    for listed in configured_lists():
+        parts[listed.name] = (dict[Name, listed.schema], Field({}, max_length=1_000))  # type: ignore[name-defined]
     return create_model("Configuration", __base__=Configuration, **parts)
 
 

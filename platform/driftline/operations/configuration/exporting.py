@@ -7,22 +7,22 @@ from msgspec import to_builtins
 
 from driftline.base.accounts.models import Project
 from driftline.base.clock import now
-from driftline.base.feature import configured_parts
+from driftline.base.feature import configured_lists, configured_parts
 from driftline.base.periods import rfc3339
+from driftline.operations.configuration.fields import flat, nested
 from driftline.operations.configuration.items import (
     ROUTING,
     Item,
     Items,
     channel_item,
+    listed_item,
     model_item,
     part_item,
     part_of_model,
     silence_item,
-    source_item,
 )
-from driftline.operations.configuration.sources import nested, stored_fields
-from inference.prediction_log.sources.selectors import sources
 from inference.registry.models import Model
+from inference.registry.settings import ModelSettings
 from monitors.alerts.channels.masking import mask_target
 from monitors.alerts.channels.webhook.formats import TEMPLATE
 from monitors.alerts.models import Channel, Silence
@@ -37,22 +37,15 @@ from monitors.rules.models import Rule
 from monitors.rules.services import IN_CONDITION
 from monitors.workflows.models import Workflow
 from monitors.workflows.rollouts.plan import RolloutPlan
+from monitors.workflows.settings import WorkflowSettings
 
-MODEL_FIELDS = (
-    "task", "description", "owner", "tags", "autonomy", "objectives", "retention_days", "summary_retention_days",
-    "privacy", "schema_policy", "rows_kept", "text_features",
-    "thumbnail_share",
-)  # fmt: skip
+MODEL_FIELDS = ("task", *ModelSettings.model_fields)
 RULE_FIELDS = (
     "metric", "feature", "segment", "condition", "span", "operator", "threshold", "for_windows", "of_windows",
     "recovery_threshold", "critical_threshold", "recover_windows", "min_rows", "no_data", "severity", "action",
     "enabled", "description", "owner", "runbook",
 )  # fmt: skip
-WORKFLOW_FIELDS = (
-    "trainer", "parameters", "training_days", "min_training_rows", "pairs", "max_pairs", "gate", "max_runs_a_day",
-    "cooldown_hours", "memory_mb", "schedule", "schedule_zone", "every_labels", "on_new_reference",
-    "rollout", "remote", "training_hours",
-)  # fmt: skip
+WORKFLOW_FIELDS = tuple(WorkflowSettings.model_fields)
 
 
 def read_items(project: Project, models: Collection[str] | None = None) -> dict[Item, dict[str, Any]]:
@@ -65,8 +58,9 @@ def read_items(project: Project, models: Collection[str] | None = None) -> dict[
     for silence in unended_silences(project):
         item, fields = silence_item(*silence_key(silence))
         items[item] = fields
-    for source in sources(project=project).order_by("name"):
-        items[source_item(source.name)] = stored_fields(source)
+    for listed in configured_lists():
+        for name, stored in listed.stored(project):
+            items[listed_item(listed.kind, name)] = flat(stored, listed.groups)
     for part in configured_parts():
         items[part_item(part.name)] = {"settings": part.describe(project)}
     chosen = Model.objects.filter(project=project).select_related("workflow")
@@ -101,7 +95,12 @@ def export(project: Project, *, with_targets: bool = True) -> dict[str, Any]:
         },
         "routing": items[ROUTING]["tree"],
         "silences": [fields for item, fields in items.items() if item.kind == "silence"],
-        "sources": {item.name: nested(fields) for item, fields in items.items() if item.kind == "source"},
+        **{
+            listed.name: {
+                item.name: nested(fields) for item, fields in items.items() if item.kind == listed.kind
+            }
+            for listed in configured_lists()
+        },
         **{part.name: items[part_item(part.name)]["settings"] for part in configured_parts()},
         "models": {name: _nested(name, of_model) for name, of_model in of_models.items()},
     }

@@ -4,13 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from driftline.base.feature import configured_lists
 from driftline.base.strict_json import escape_pointer
 
 _LIST_OF = {
     "channel": "channels",
     "routing": "routing",
     "silence": "silences",
-    "source": "sources",
     "segment": "declared_segments",
     "custom_metric": "custom_metrics",
     "expectation": "expectations",
@@ -32,8 +32,9 @@ class Item:
     @property
     def pointer(self) -> str:
         """Where it stands in the document, as a JSON pointer."""
+        lists = _LIST_OF | {one.kind: one.name for one in configured_lists()}
         within = (
-            [_LIST_OF.get(self.kind, self.kind), *([self.name] if self.name else [])]
+            [lists.get(self.kind, self.kind), *([self.name] if self.name else [])]
             if self.kind != "model"
             else []
         )
@@ -49,9 +50,9 @@ def channel_item(name: str) -> Item:
     return Item("channel", "", name)
 
 
-def source_item(name: str) -> Item:
-    """Return the item of a source."""
-    return Item("source", "", name)
+def listed_item(kind: str, name: str) -> Item:
+    """Return the item of what a feature lists under names, such as a source."""
+    return Item(kind, "", name)
 
 
 ROUTING = Item("routing", "", "")

@@ -7,10 +7,10 @@ from typing import Any
 
 from driftline.base.accounts.models import Project
 from driftline.base.errors import Problem
+from driftline.base.feature import configured_lists
 from driftline.operations.configuration.document import Configuration
 from driftline.operations.configuration.exporting import read_items
 from driftline.operations.configuration.items import Item
-from driftline.operations.configuration.sources import LASTING_FIELDS
 from monitors.alerts.channels.masking import mask_target
 from monitors.rules.models import Rule
 
@@ -55,7 +55,7 @@ def plan(project: Project, document: Configuration) -> list[ItemChange]:
             if known is None:
                 changes.append(ItemChange(Action.CREATE, item, {}, fields))
             elif differing := {name: value for name, value in fields.items() if known.get(name) != value}:
-                before = {name: known.get(name) for name in (*differing, *_always_known(item))}
+                before = {name: known.get(name) for name in (*differing, *_lasting(item))}
                 changes.append(ItemChange(Action.CHANGE, item, before, differing))
         if kind != "model":
             deleted += [
@@ -64,13 +64,13 @@ def plan(project: Project, document: Configuration) -> list[ItemChange]:
                 if (item.kind, item.model) == (kind, model) and item not in wanted
             ]
     _check_kinds(changes)
-    _check_sources(changes)
+    _check_lasting(changes)
     return changes + deleted
 
 
-def _always_known(item: Item) -> tuple[str, ...]:
-    """Return the fields that say which rights a change needs, whether they change or not."""
-    return ("what",) if item.kind == "source" else ()
+def _lasting(item: Item) -> Sequence[str]:
+    """Return the fields that no change makes another, and that may say which rights a change needs."""
+    return next((one.lasting for one in configured_lists() if one.kind == item.kind), ())
 
 
 def things_of(changes: Sequence[ItemChange]) -> dict[str, str]:
@@ -93,16 +93,8 @@ def _things(change: ItemChange) -> list[tuple[str, str]]:
     if item.kind == "silence":
         model = (change.after or change.before)["model"]
         return [("", "silence" if model else "silence.all_models")]
-    if item.kind == "source":
-        return [("", "source"), *_logging_of(change)]
-    return [("", item.kind)]
-
-
-def _logging_of(change: ItemChange) -> list[tuple[str, str]]:
-    """Return the right to log what a source brings, where it is made or reads otherwise: it is called what it logs."""
-    if any(name.partition(".")[0] in ("what", "settings", "mapping") for name in change.after):
-        return [("what", {**change.before, **change.after}["what"])]
-    return []
+    listed = next((one for one in configured_lists() if one.kind == item.kind), None)
+    return [("", item.kind), *(listed.rights(change.before, change.after) if listed else ())]
 
 
 def _thing_of_setting(name: str) -> str:
@@ -122,15 +114,16 @@ def _check_kinds(changes: Sequence[ItemChange]) -> None:
             )
 
 
-def _check_sources(changes: Sequence[ItemChange]) -> None:
-    """Refuse to make one source out of another: its positions are of what it read so far."""
+def _check_lasting(changes: Sequence[ItemChange]) -> None:
+    """Refuse to make one thing out of another, such as a source of which the positions are of what it read so far."""
     for change in changes:
-        if change.item.kind != "source" or change.action is not Action.CHANGE:
+        if change.action is not Action.CHANGE:
             continue
-        if lasting := next((name for name in LASTING_FIELDS if name in change.after), None):
+        if lasting := next((name for name in _lasting(change.item) if name in change.after), None):
+            kind = change.item.kind
             raise Problem(
                 422,
-                "source_stays",
-                f"The {lasting.rpartition('.')[2]} of the source {change.item.name!r} stays; delete it, or name the "
+                f"{kind}_stays",
+                f"The {lasting.rpartition('.')[2]} of the {kind} {change.item.name!r} stays; delete it, or name the "
                 "new one otherwise.",
             )

@@ -28,7 +28,6 @@ from driftline.operations.capacity.wording import (
 from driftline.operations.given_up import given_up, late
 from driftline.operations.models import Heartbeat
 from driftline.operations.stuck_work import count_failed, stuck_work
-from inference.prediction_log.sources.models import DeadLetter, SourceConsumer
 from inference.prediction_log.spool.segments import spooled_bytes
 from monitors.alerts.models import Alert, Channel, Delivery, Incident
 from monitors.workflows.models import ACTIVE_STATES, Run
@@ -70,6 +69,16 @@ class DiskOfModel:
     link: str
 
 
+_LINES_OF_FEATURES: list[Callable[[], HealthLine]] = []
+_TASKS_OF_FEATURES: list[tuple[str, str]] = []
+
+
+def extend_home(lines: Iterable[Callable[[], HealthLine]], tasks: Iterable[tuple[str, str]]) -> None:
+    """Show what a feature looks at, and what operators come to it for: a title, and the table where it is done."""
+    _LINES_OF_FEATURES.extend(lines)
+    _TASKS_OF_FEATURES.extend(tasks)
+
+
 def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     """Add what the first page shows, where this person may see all projects."""
     if request.user.is_superuser:
@@ -93,8 +102,7 @@ def _lines(moment: datetime) -> list[HealthLine]:
         _spool(),
         _deliveries(moment),
         _channels(),
-        _dead_letters(),
-        _consumers(),
+        *(line() for line in _LINES_OF_FEATURES),
         _runs(moment),
         _incidents(),
         *_some_minutes_old(HealthLine, _capacity, moment),
@@ -135,7 +143,7 @@ def _failed_windows() -> HealthLine:
     first = next((one for one in stuck_work() if one.is_failed), None)
     text = f"; the first: {first.what} of {first.model}: {first.reason}" if first else ""
     return HealthLine(
-        "Windows", f"{failed:,} could not be worked on{text}", True, _list("monitors_stalewindow")
+        "Windows", f"{failed:,} could not be worked on{text}", True, list_link("monitors_stalewindow")
     )
 
 
@@ -150,42 +158,28 @@ def _spool() -> HealthLine:
 
 def _deliveries(moment: datetime) -> HealthLine:
     failed = Delivery.objects.filter(state=Delivery.State.FAILED, created_at__gte=moment - RECENT).count()
-    link = _list("monitors_delivery", "state__exact=failed")
+    link = list_link("monitors_delivery", "state__exact=failed")
     return HealthLine("Messages", f"{failed:,} failed in the last day", failed > 0, link)
 
 
 def _channels() -> HealthLine:
     disabled = Channel.objects.filter(enabled=False, deleted_at=None).count()
     return HealthLine(
-        "Channels", f"{disabled:,} disabled", disabled > 0, _list("monitors_channel", "enabled__exact=0")
+        "Channels", f"{disabled:,} disabled", disabled > 0, list_link("monitors_channel", "enabled__exact=0")
     )
-
-
-def _dead_letters() -> HealthLine:
-    letters = DeadLetter.objects.count()
-    return HealthLine(
-        "Dead letters", f"{letters:,} wait for somebody", letters > 0, _list("inference_deadletter")
-    )
-
-
-def _consumers() -> HealthLine:
-    states = dict(SourceConsumer.objects.values_list("state").annotate(n=Count("pk")))
-    waiting = sum(number for state, number in states.items() if state != "running")
-    text = f"{states.get('running', 0):,} read a source, {waiting:,} wait"
-    return HealthLine("Sources", text, waiting > 0, _list("inference_sourceconsumer"))
 
 
 def _runs(moment: datetime) -> HealthLine:
     active = Run.objects.filter(state__in=ACTIVE_STATES)
     old = active.filter(created_at__lt=moment - LATE_RUN).count()
     text = f"{active.count():,} under way, {old:,} of them for more than a day"
-    return HealthLine("Runs", text, old > 0, _list("monitors_run", "finished_at__isempty=1"))
+    return HealthLine("Runs", text, old > 0, list_link("monitors_run", "finished_at__isempty=1"))
 
 
 def _incidents() -> HealthLine:
     incidents = Incident.objects.exclude(status=Incident.Status.RESOLVED).count()
     return HealthLine(
-        "Incidents", f"{incidents:,} open", False, _list("monitors_incident", "status__exact=open")
+        "Incidents", f"{incidents:,} open", False, list_link("monitors_incident", "status__exact=open")
     )
 
 
@@ -252,18 +246,19 @@ def _rules(moment: datetime) -> list[OftenFiring]:
 def _tasks() -> list[tuple[str, str]]:
     """List what operators come for, with where it is done."""
     return [
-        ("Send a message again", _list("monitors_delivery")),
-        ("Disable a rule", _list("monitors_rule")),
-        ("Cancel a run that is stuck", _list("monitors_run", "finished_at__isempty=1")),
-        ("Roll a model back", _list("inference_model")),
-        ("Rebuild a day", _list("monitors_summary", "span__exact=day&segment__isempty=1")),
-        ("Retry a dead letter", _list("inference_deadletter")),
-        ("Revoke a token, by when it was used last", _list("accounts_apitoken", "revoked_at__isempty=1")),
+        ("Send a message again", list_link("monitors_delivery")),
+        ("Disable a rule", list_link("monitors_rule")),
+        ("Cancel a run that is stuck", list_link("monitors_run", "finished_at__isempty=1")),
+        ("Roll a model back", list_link("inference_model")),
+        ("Rebuild a day", list_link("monitors_summary", "span__exact=day&segment__isempty=1")),
+        *((title, list_link(table)) for title, table in _TASKS_OF_FEATURES),
+        ("Revoke a token, by when it was used last", list_link("accounts_apitoken", "revoked_at__isempty=1")),
         ("Erase a person", reverse("admin:inference_erasure_add")),
-        ("See who changed something", _list("accounts_auditentry")),
-        ("See who promoted a version", _list("inference_deploymentchange")),
+        ("See who changed something", list_link("accounts_auditentry")),
+        ("See who promoted a version", list_link("inference_deploymentchange")),
     ]
 
 
-def _list(name: str, query: str = "") -> str:
+def list_link(name: str, query: str = "") -> str:
+    """Return the address of the list of a table, as it is filtered by a query."""
     return reverse(f"admin:{name}_changelist") + (f"?{query}" if query else "")

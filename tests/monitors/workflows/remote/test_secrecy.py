@@ -7,10 +7,10 @@ import pytest
 
 from driftline.base.errors import Problem
 from driftline.base.keys.secrets_at_rest import decrypt
+from driftline.base.outbound.secrecy import without_secrets
 from monitors.workflows import selectors
 from monitors.workflows.engine import advance
 from monitors.workflows.models import RemoteTraining, Run, Workflow
-from monitors.workflows.remote.secrecy import without_secrets
 from monitors.workflows.schemas import RunOut
 from monitors.workflows.starting import starts
 from tests.monitors.workflows.remote.conftest import Pipeline, configure
@@ -66,13 +66,20 @@ def test_a_pipeline_that_gives_up_with_its_token_in_the_reason_shows_none(
     assert answer[1]["message"] == "sent ***"
 
 
-@pytest.mark.parametrize("secret", ["kéy-of-a-service", "two\nlines", 7])
+@pytest.mark.parametrize(
+    ("secret", "sentence"),
+    [
+        ("kéy-of-a-service", "printable characters of ASCII"),
+        ("two\nlines", "printable characters of ASCII"),
+        (7, "use a text"),
+    ],
+)
 def test_a_secret_that_no_header_can_hold_is_refused(
-    turned_world: World, service: Service, secret: Any
+    turned_world: World, service: Service, secret: Any, sentence: str
 ) -> None:
     remote = {"kind": "prefect", "url": service.url, "deployment": "retrain"}
 
-    with pytest.raises(Problem, match="printable characters of ASCII") as refusal:
+    with pytest.raises(Problem, match=sentence) as refusal:
         configure(turned_world.model, service, remote=remote, remote_secret=secret)
 
     assert refusal.value.errors[0].pointer == "/workflow/remote_secret"

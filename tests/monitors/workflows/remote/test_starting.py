@@ -7,8 +7,11 @@ import pytest
 from django.db import connection
 from django.test import Client
 
+from driftline.base.errors import Problem
 from monitors.feed.models import FeedEvent
+from monitors.workflows.hooks import set_pipeline, train_in_pipeline
 from monitors.workflows.models import RemoteTraining, Run
+from monitors.workflows.services import configure_workflow
 from monitors.workflows.starting import starts
 from tests.monitors.workflows.remote.conftest import (
     SECRET,
@@ -80,7 +83,7 @@ class TestStart:
     def test_by_a_receiver_that_hangs_is_cut_and_its_model_is_taken_all_the_same(
         self, turned_world: World, service: Service, client: Client, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr("monitors.workflows.remote.orchestrators.calls.DEADLINE_SECONDS", 0.3)
+        monkeypatch.setattr("driftline.base.outbound.json_calls.DEADLINE_SECONDS", 0.3)
         service.rules = lambda asked: (0, None)
         configure(turned_world.model, service)
         run = starts.start_run(model=turned_world.model, trigger="ada", actor="ada")
@@ -197,3 +200,31 @@ class TestOperatorWithoutPipelines:
 
         assert (answer.status_code, answer.json()["code"]) == (403, "trainer_not_allowed")
         assert looked_at(run).state == "failed"
+
+
+class TestAnInstallationWithoutPipelines:
+    @pytest.fixture(autouse=True)
+    def left_out(self, monkeypatch: pytest.MonkeyPatch, pipeline: None) -> None:
+        monkeypatch.setattr(set_pipeline, "_provided", None)
+        monkeypatch.setattr(train_in_pipeline, "_provided", None)
+
+    @pytest.fixture
+    def pipeline(self, turned_world: World, service: Service) -> None:
+        configure(turned_world.model, service)
+
+    def test_fails_a_run_that_was_to_train_in_one(self, turned_world: World) -> None:
+        run = looked_at(starts.start_run(model=turned_world.model, trigger="ada", actor="ada"))
+
+        assert "DRIFTLINE_FEATURES leaves remote_training out" in error_of(run)
+
+    def test_takes_no_settings_of_one_and_forgets_those_it_has(self, turned_world: World) -> None:
+        model = turned_world.model
+        with pytest.raises(Problem, match="trains in no pipelines"):
+            configure_workflow(
+                model=model, actor="ada", remote={"kind": "http", "url": "https://203.0.113.7"}
+            )
+
+        workflow = configure_workflow(model=model, actor="ada", remote={}, trainer="lightgbm")
+
+        assert workflow.remote == {}
+        assert workflow.remote_secret == b""

@@ -8,6 +8,7 @@ from django.http import HttpResponse
 from django.shortcuts import redirect, render
 
 from driftline.base.errors import Problem
+from driftline.base.outbound.secrecy import MAX_SECRET_LENGTH
 from driftline.base.periods import counted
 from driftline.web.pages.access import PageRequest, page
 from driftline.web.pages.forms import explain
@@ -21,7 +22,6 @@ from monitors.workflows.mlflow.registry_imports.selectors import (
     progress_of_each,
 )
 from monitors.workflows.mlflow.services import MAX_URL_LETTERS
-from monitors.workflows.remote.secrecy import MAX_SECRET_LENGTH
 
 
 class RegistryForm(forms.Form):

@@ -7,7 +7,10 @@ imports no Django, because serving processes import it.
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Self
+from typing import TYPE_CHECKING, Self
+
+if TYPE_CHECKING:  # a serving process has no pydantic
+    from pydantic import BaseModel
 
 
 class Role(StrEnum):
@@ -53,28 +56,16 @@ SCOPES_OF_ROLE: Mapping[str, frozenset[Scope]] = {
     role: frozenset(scope for scope in Scope if role in scope.roles) for role in Role
 }
 
-SCOPE_OF: Mapping[str, Scope] = {  # the scope that each change needs
-    # -- a model; what decides whether a version is deployed without a person needs `deploy`
+SCOPE_OF: dict[str, Scope] = {  # the scope that each change needs
+    # -- a model, beside its settings; what decides whether a version is deployed without a person needs `deploy`
     "model": Scope.WRITE,  # making one, which may have a description and objectives from the start
     "model.name": Scope.WRITE,
     "model.task": Scope.WRITE,
-    "model.description": Scope.WRITE,
-    "model.owner": Scope.WRITE,
-    "model.tags": Scope.WRITE,
-    "model.schema_policy": Scope.WRITE,
-    "model.text_features": Scope.WRITE,
     "model.positive_class": Scope.WRITE,
     "model.segments": Scope.WRITE,
     "model.archived": Scope.WRITE,
     "model.delete": Scope.ADMIN,
-    "model.autonomy": Scope.DEPLOY,
     "model.workflow": Scope.DEPLOY,
-    "model.objectives": Scope.DEPLOY,  # the gate of promotions reads them
-    "model.privacy": Scope.ADMIN,  # these destroy data, or stop keeping it
-    "model.rows_kept": Scope.ADMIN,
-    "model.thumbnail_share": Scope.ADMIN,  # what shows people is kept
-    "model.retention_days": Scope.ADMIN,
-    "model.summary_retention_days": Scope.ADMIN,
     # -- what is deployed
     "version": Scope.DEPLOY,  # the first one becomes champion; also where it runs, its quarantine and archiving it
     "version.artifact": Scope.DEPLOY,
@@ -128,3 +119,10 @@ SCOPE_OF: Mapping[str, Scope] = {  # the scope that each change needs
     "subject": Scope.ADMIN,
     "audit": Scope.ADMIN,  # to read
 }
+
+
+def add_rights(thing: str, settings: "type[BaseModel]") -> None:
+    """Require the scope among the annotations of a setting for a change of it."""
+    for name, setting in settings.model_fields.items():
+        [scope] = [mark for mark in setting.metadata if isinstance(mark, Scope)]
+        SCOPE_OF[f"{thing}.{name}"] = scope

@@ -7,9 +7,11 @@ from django.contrib import messages
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
 
+from driftline.base.feature import features
 from driftline.operations.configuration.differences import managed
 from driftline.operations.configuration.items import model_item
 from driftline.web.pages.access import PageRequest, page
+from driftline.web.pages.feature_parts import render_parts
 from driftline.web.pages.models.model import frame_of
 from driftline.web.pages.models.settings_parts import (
     AboutForm,
@@ -18,7 +20,6 @@ from driftline.web.pages.models.settings_parts import (
     SettingsPart,
     store_parts,
 )
-from inference.prediction_log.lake.selectors import content_of_model, find_lake
 from inference.registry.models import Model
 from inference.registry.services import update_model
 
@@ -46,6 +47,8 @@ def model_settings(request: PageRequest, name: str) -> HttpResponse:
         "managed": managed(model.project, model_item(model.name)),
     }
     frame |= _facts(model)
+    parts_of_retention = (feature.retention_part for feature in features())
+    frame["retention_parts"] = render_parts(request, parts_of_retention, model, {})
     is_wrong = any(part.errors for part in parts.values())
     return render(request, "pages/models/model_settings.html", frame, status=422 if is_wrong else 200)
 
@@ -61,8 +64,6 @@ def _save(model: Model, parts: dict[str, Any], actor: str) -> None:
 def _facts(model: Model) -> dict[str, Any]:
     """Return what the page says and does not change."""
     return {
-        "lake": find_lake(project=model.project),
-        "in_lake": content_of_model(model),
         "segment_features": sorted(model.segment_features.values_list("feature", flat=True)),
         "segment_names": sorted(model.segments.values_list("name", flat=True)),
         "custom_metrics": sorted(model.custom_metrics.values_list("name", flat=True)),

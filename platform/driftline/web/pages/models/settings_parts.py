@@ -7,14 +7,17 @@ from django import forms
 from django.conf import settings
 from django.forms import BoundField
 from django.http import QueryDict
+from pydantic import BaseModel
 
 from driftline.base.clock import now
 from driftline.base.errors import Problem
+from driftline.base.http.bodies import Body
 from driftline.web.pages.access import Visitor
+from driftline.web.pages.setting_fields import form_fields
 from inference.prediction_log.spool.privacy import DROP, HASH, KEEP, SUMMARY
-from inference.registry.models import Model, ModelTask, RowsKept, SchemaPolicy
+from inference.registry.models import Model, ModelTask, RowsKept
 from inference.registry.selectors import signature_of
-from inference.registry.services import MAX_RETENTION_DAYS, OBJECTIVES
+from inference.registry.settings import AboutSettings, KeepingSettings, Objectives
 from monitors.definitions.expectations import compared_features
 from monitors.definitions.models import MonitorKind
 from monitors.metrics.catalogue import METRICS
@@ -31,11 +34,19 @@ POLICIES = [
 NUMBER_POLICIES = [one for one in POLICIES if one[0] != HASH]
 
 
+def _title(objective: str) -> str:
+    return str(Objectives.model_fields[objective].title)
+
+
 class SettingsPart(forms.Form):
     """Some settings of a model. Those that a visitor may not change are shown, and what is not sent stays as it is."""
 
+    schema: type[BaseModel] = Body
+    """Each of its settings has a field, which the class may declare otherwise."""
+
     def __init__(self, model: Model, visitor: Visitor, data: Any = None) -> None:
         self.model = model
+        self.base_fields = form_fields(self.schema) | type(self).base_fields  # type: ignore[misc]
         super().__init__(data, initial=self.stored())
         self.prepare()
         for name, field in self.fields.items():
@@ -67,12 +78,8 @@ class SettingsPart(forms.Form):
 class AboutForm(SettingsPart):
     """What the model is, and who answers for it."""
 
-    description = forms.CharField(max_length=500, required=False, help_text="What it predicts, in words.")
-    owner = forms.CharField(
-        max_length=200,
-        required=False,
-        help_text="The person or team that answers for it; Settings, Teams lists the models of each team.",
-    )
+    schema = AboutSettings
+
     tags = forms.CharField(
         max_length=1_100,
         required=False,
@@ -84,17 +91,10 @@ class AboutForm(SettingsPart):
         help_text="The class that the logged probability is of. Another one has the reference and all windows computed "
         "again.",
     )
-    schema_policy = forms.ChoiceField(
-        choices=SchemaPolicy.choices,
-        required=False,
-        label="Items with other features than the version declares",
-        help_text="A version that is served here takes no others in either case.",
-    )
-
     text_features = forms.CharField(
         max_length=4_200,
         required=False,
-        label="Features that are texts",
+        label=AboutSettings.model_fields["text_features"].title,
         help_text="With commas between: review, title. Their lengths and scripts are compared, not their values.",
     )
 
@@ -139,17 +139,17 @@ class ObjectivesForm(SettingsPart):
     """What the model owes its users; default rules and the gate of promotions read it."""
 
     label_lag_hours = forms.FloatField(
-        required=False, min_value=0, max_value=MAX_HOURS, label=OBJECTIVES["label_lag_hours"],
+        required=False, min_value=0, max_value=MAX_HOURS, label=_title("label_lag_hours"),
         help_text="Empty: learnt from the labels that arrive. Younger windows are not judged.",
     )  # fmt: skip
-    latency_p99_ms = forms.FloatField(required=False, min_value=0.001, label=OBJECTIVES["latency_p99_ms"])
+    latency_p99_ms = forms.FloatField(required=False, min_value=0.001, label=_title("latency_p99_ms"))
     requests_per_second = forms.FloatField(
-        required=False, min_value=0.001, label=OBJECTIVES["requests_per_second"]
+        required=False, min_value=0.001, label=_title("requests_per_second")
     )
-    quality_metric = forms.ChoiceField(required=False, label=OBJECTIVES["quality"])
+    quality_metric = forms.ChoiceField(required=False, label=_title("quality"))
     quality_floor = forms.FloatField(required=False, label="and its limit is")
     quantile = forms.FloatField(
-        required=False, min_value=0.001, max_value=0.999, label=OBJECTIVES["quantile"],
+        required=False, min_value=0.001, max_value=0.999, label=_title("quantile"),
         help_text="Of a regression that predicts one, such as 0.9; empty: it predicts the mean.",
     )  # fmt: skip
 
@@ -197,36 +197,8 @@ class KeepingForm(SettingsPart):
     proposal = ""
     """What was shown to whoever confirms; what they send back with it must be the same."""
 
-    rows_kept = forms.ChoiceField(
-        choices=RowsKept.choices,
-        required=False,
-        label="Rows that are kept",
-        help_text="Without rows there are drift, data quality and estimates, and no labels, runs, exports, "
-        "comparisons of requests or look at a prediction.",
-    )
-    thumbnail_share = forms.FloatField(
-        required=False,
-        min_value=0,
-        max_value=1,
-        label="Keep a thumbnail of images (share)",
-        help_text="0.1 keeps one in ten, 1 all, empty none: 32 pixels with the row, for as long. Only versions that "
-        "declare their input an image have any, from now on.",
-    )
-    retention_days = forms.IntegerField(
-        required=False, min_value=0, max_value=MAX_RETENTION_DAYS, label="Keep rows for (days)"
-    )
-    summary_retention_days = forms.IntegerField(
-        required=False,
-        min_value=0,
-        max_value=MAX_RETENTION_DAYS,
-        label="Keep summaries and points for (days)",
-    )
+    schema = KeepingSettings
     sure = forms.BooleanField(required=False, label="I know that what is dropped cannot be brought back.")
-
-    def stored(self) -> dict[str, Any]:
-        return {name: getattr(self.model, name) for name in _PLAIN} | {
-            "thumbnail_share": self.model.thumbnail_share or None
-        }
 
     def prepare(self) -> None:
         for name, setting in _USUAL_DAYS.items():
@@ -244,15 +216,15 @@ class KeepingForm(SettingsPart):
     def thing_of(self, name: str) -> str:
         return f"model.{name}" if name in _PLAIN else "model.privacy"
 
-    def clean_thumbnail_share(self) -> float:
-        return float(self.cleaned_data["thumbnail_share"] or 0.0)
-
     def policy_fields(self) -> Iterator[BoundField]:
         """Yield the fields of the features, in the order of their names."""
         return (self[f"feature_{place}"] for place in range(len(self.features)))
 
     def clean(self) -> dict[str, Any]:
         values = super().clean() or {}
+        for name, setting in self.schema.model_fields.items():
+            if values.get(name) is None:  # an empty field
+                values[name] = setting.get_default()
         if not self.errors:
             self._ask(values)
         return values
@@ -300,7 +272,7 @@ _USUAL_DAYS = {
     "summary_retention_days": "SUMMARY_RETENTION_DAYS",
 }
 """The days of a model that empty ones are read from, by setting."""
-_PLAIN = ("rows_kept", "thumbnail_share", *_USUAL_DAYS)
+_PLAIN = tuple(KeepingSettings.model_fields)
 """The fields that are settings of the model itself."""
 
 

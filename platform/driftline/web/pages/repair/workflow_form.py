@@ -18,10 +18,9 @@ from monitors.stats.promotion.gate import MIN_SLOWDOWN_MS, RELATIVE_MARGINS, Gat
 from monitors.workflows.judging.margins import CUSTOM_PREFIX, custom_margins
 from monitors.workflows.judging.pairs import JUDGED
 from monitors.workflows.models import Workflow
-from monitors.workflows.trainers.launch import MIN_MEMORY_MB, TRAINING_SECONDS
+from monitors.workflows.settings import MOST, PairSettings, StartSettings, TrainingSettings
 from monitors.workflows.trainers.parameters import SCHEMAS, Schema
 
-MOST = 10_000_000
 GATE_DEFAULTS = GatePolicy(objective="")
 _PARAMETER = "parameter_"
 _MARGIN = "margin_"
@@ -55,17 +54,7 @@ def _may_be_empty(name: str) -> bool:
 class TrainerForm(WorkflowPart):
     """What trains a challenger, with a field for each parameter that the trainer's schema names."""
 
-    training_days = forms.IntegerField(
-        required=False, min_value=1, max_value=MOST, label="Train on the newest (days)",
-        help_text=f"Empty: all days that the log has. A training here may take {TRAINING_SECONDS // 60:.0f} minutes.",
-    )  # fmt: skip
-    min_training_rows = forms.IntegerField(
-        required=False, min_value=1, max_value=MOST, label="Train on at least (labelled rows)"
-    )
-    memory_mb = forms.IntegerField(
-        required=False, min_value=MIN_MEMORY_MB, max_value=MOST, label="A training may use (MiB of memory)",
-        help_text="One that needs more fails. Empty: 4,096, or all that the machine has where that is less.",
-    )  # fmt: skip
+    schema = TrainingSettings
 
     def __init__(self, model: Model, visitor: Visitor, data: Any = None, *, trainer: str = "") -> None:
         self.trainer = trainer or Workflow.of(model).trainer
@@ -122,25 +111,9 @@ class TrainerForm(WorkflowPart):
 class StartsForm(WorkflowPart):
     """What starts a run without a person, and how often."""
 
+    schema = StartSettings
+
     autonomy = forms.ChoiceField(choices=Autonomy.choices, required=False, label="Autonomy")
-    schedule = forms.CharField(
-        required=False, max_length=100, label="Start runs by a schedule",
-        help_text="Minute, hour, day, month and weekday, as cron has them: 0 3 * * 1 is Mondays at 3:00. Empty: none.",
-    )  # fmt: skip
-    schedule_zone = forms.CharField(required=False, max_length=64, label="Time zone of the schedule")
-    every_labels = forms.IntegerField(
-        required=False, min_value=1, max_value=MOST, label="Start a run after (new labelled rows)",
-        help_text="Of the days after the data of the newest run that trained. Empty: none.",
-    )  # fmt: skip
-    on_new_reference = forms.BooleanField(
-        required=False, label="Start a run when the champion's reference is replaced"
-    )
-    max_runs_a_day = forms.IntegerField(
-        required=False, min_value=1, max_value=MOST, label="Runs that nobody starts by hand, at most (a day)"
-    )
-    cooldown_hours = forms.IntegerField(
-        required=False, min_value=0, max_value=MOST, label="Between two of them, at least (hours)"
-    )
 
     def stored(self) -> dict[str, Any]:
         return super().stored() | {"autonomy": self.model.autonomy}
@@ -162,14 +135,9 @@ class StartsForm(WorkflowPart):
 class GateForm(WorkflowPart):
     """What a challenger must show before it takes over."""
 
+    schema = PairSettings
+
     objective = forms.ChoiceField(required=False, label="The challenger must be better by")
-    pairs = forms.IntegerField(
-        required=False, min_value=1, max_value=MOST, label="First verdict after (labelled pairs)",
-        help_text="A pair is one request that champion and challenger both answered.",
-    )  # fmt: skip
-    max_pairs = forms.IntegerField(
-        required=False, min_value=1, max_value=MOST, label="Reject when undecided after (labelled pairs)"
-    )
     min_segment_labelled = forms.IntegerField(
         required=False, min_value=1, max_value=MOST, label="Segments are judged from (labelled pairs)"
     )
@@ -207,7 +175,7 @@ class GateForm(WorkflowPart):
 
     def changes(self) -> dict[str, Any]:
         changed, values = set(self.changed_data), self.cleaned_data
-        found = {name: values[name] for name in changed & {"pairs", "max_pairs"}}
+        found = {name: values[name] for name in changed & self.schema.model_fields.keys()}
         gate = dict(self.workflow.gate)
         for name in changed & {"objective", *_OF_GATE}:
             gate[name] = values[name]

@@ -19,7 +19,6 @@ from driftline.base.state_words import state_word, words
 from driftline.web.charts import svg as charts
 from driftline.web.pages import timerange
 from driftline.web.pages.account.display import localise
-from inference.prediction_log.sources.selectors import SourceStatus
 from monitors.alerts import wording
 from monitors.alerts.channels import KINDS
 from monitors.alerts.channels.masking import mask_target, without_acts
@@ -368,14 +367,6 @@ def view_link(context: Context) -> str:
 def field(bound: BoundField, unit: str = "") -> dict[str, Any]:
     """Write a form's field with its label, help and errors, tied together for screen readers."""
     return {"field": bound, "unit": unit, "help_id": f"{bound.id_for_label}_help"}
-
-
-@register.filter
-def lag(status: SourceStatus) -> str:
-    """Write how far behind a source is, in what its kind counts."""
-    if status.lag_objects is not None:
-        return f"{count(status.lag_objects)} {'object' if status.lag_objects == 1 else 'objects'}"
-    return count(status.lag_messages)
 
 
 @register.filter

@@ -12,7 +12,6 @@ from django.core.exceptions import PermissionDenied
 from django.db.models import Q
 from django.http import HttpResponse
 from django.shortcuts import redirect, render
-from django.template.loader import render_to_string
 from django.urls import reverse
 
 from driftline.base.errors import Problem
@@ -21,6 +20,7 @@ from driftline.base.http.downloads import Download, rest_of_file
 from driftline.base.number_format import format_number
 from driftline.web.pages import chart_marks, queries
 from driftline.web.pages.access import PageRequest, page
+from driftline.web.pages.feature_parts import render_parts
 from driftline.web.pages.forms import explain
 from driftline.web.pages.models.model import frame_of
 from driftline.web.pages.models.versions.endpoints import empty_form, facts_of
@@ -194,12 +194,8 @@ def version(request: PageRequest, name: str, version: str) -> HttpResponse:
 
 
 def _parts_of_features(request: PageRequest, version: Version) -> list[str]:
-    known = {"model": version.model, "one": version}
-    return [
-        render_to_string(part.template, {**known, **part.context(version)}, request)
-        for part in (feature.version_part for feature in features())
-        if part is not None
-    ]
+    parts = (feature.version_part for feature in features())
+    return render_parts(request, parts, version, {"model": version.model, "one": version})
 
 
 def _status(part: VersionRole, crashes: CrashRecord | None) -> str:

@@ -11,12 +11,12 @@ from driftline.base.errors import invalid
 from driftline.base.keys.secrets_at_rest import encrypt
 from driftline.base.outbound.transport import RequestFailed
 from driftline.base.work.leased_work import shortened
-from monitors.workflows.remote.tokens import PREFIX
 
 HIDDEN = "***"
+RUN_TOKEN_PREFIX = "dl_run_"
 MAX_REASON = 400
 MAX_SECRET_LENGTH = 4096
-_TOKEN = re.compile(rf"{PREFIX}[0-9a-f]+|eyJ[\w-]+\.[\w-]+\.[\w-]+")
+_TOKEN = re.compile(rf"{RUN_TOKEN_PREFIX}[0-9a-f]+|eyJ[\w-]+\.[\w-]+\.[\w-]+")
 """A run's token, or a JSON Web Token, as services hand them out."""
 
 
