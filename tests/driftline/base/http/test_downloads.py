@@ -61,6 +61,7 @@ def test_what_a_page_shows_is_no_attachment() -> None:
     assert answer["Content-Disposition"] == 'inline; filename="a.html"'
 
 
+@pytest.mark.django_db  # as Django looks at its connections when a request ends
 def test_the_file_is_closed_although_the_end_of_the_request_fails() -> None:
     def lose_the_database(**_: object) -> None:
         raise InterfaceError("the connection is lost")
