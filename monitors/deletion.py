@@ -5,6 +5,7 @@ Whoever deletes types the name of what goes: without it the answer is the list. 
 
 import shutil
 from collections.abc import Iterable
+from itertools import chain
 from pathlib import Path
 
 from django.conf import settings
@@ -13,8 +14,7 @@ from django.db.models import Q, QuerySet, Sum
 
 from driftline.base.accounts.services import record_audit
 from driftline.base.errors import Problem
-from inference.edge.models import Device, DeviceGroup
-from inference.edge.releases import use_on_devices
+from driftline.base.feature import data_removals
 from inference.prediction_log.imports import bad_rows, row_list
 from inference.prediction_log.imports.models import Import
 from inference.prediction_log.imports.removal import check_removable, request_removal
@@ -25,16 +25,14 @@ from inference.prediction_log.signals import days_changed
 from inference.registry.files.datasets import remove_files
 from inference.registry.models import Dataset, Deployment, Model, Version
 from inference.registry.plan.publishing import publish_on_commit
+from inference.registry.versions import refuse_used_by_features
 from monitors.alerts.models import Incident
 from monitors.definitions.models import Reference
-from monitors.reports import files as report_files
-from monitors.reports.models import Report
 from monitors.rules.models import Rule
 from monitors.summaries.models import Summary
 from monitors.summaries.services import measure_again, measure_hours
 from monitors.workflows.context import run_folder
 from monitors.workflows.models import ACTIVE_STATES, Run
-from monitors.workflows.remote.snapshot_store import parts_of, remove_folders
 
 
 def check_confirmed(what: str, name: str, given: str, effects: list[str]) -> None:
@@ -59,10 +57,8 @@ def effects_of_model(model: Model) -> list[str]:
         (model.rules.count(), "rule"),
         (model.incidents.count(), "incident"),
         (model.runs.count(), "run"),
-        (model.reports.count(), "report"),
         (model.imports.count(), "import"),
-        (DeviceGroup.objects.filter(model=model).count(), "device group"),
-        (Device.objects.filter(group__model=model).count(), "device"),
+        *chain.from_iterable(removal.counts(model) for removal in data_removals()),
     )
 
 
@@ -76,7 +72,8 @@ def delete_model(*, model: Model, confirm: str, actor: str) -> None:
         label_log.lock(model.pk, exclusive=True)
         _refuse_busy(Run.objects.filter(model=model, state__in=ACTIVE_STATES))
         paths, runs = _files_of(model), list(model.runs.values_list("pk", flat=True))
-        parts = parts_of(model.runs.all())
+        removals = data_removals()
+        remove_later = [removal.delete_of_runs(model.runs.all()) for removal in removals]
         datasets = list(model.datasets.values_list("path", flat=True))
         record_audit(
             project=model.project, actor=actor, action="model.delete", subject=model.name,
@@ -84,7 +81,7 @@ def delete_model(*, model: Model, confirm: str, actor: str) -> None:
         )  # fmt: skip
         Incident.objects.filter(model=model).delete()
         Run.objects.filter(model=model).delete()
-        Report.objects.filter(model=model).delete()
+        remove_later += [removal.delete_of_model(model) for removal in removals]
         Reference.objects.filter(model=model).delete()
         Deployment.objects.filter(model=model).delete()
         Rule.objects.filter(model=model).delete()
@@ -92,7 +89,8 @@ def delete_model(*, model: Model, confirm: str, actor: str) -> None:
         publish_on_commit()
     _remove(paths)
     remove_files(datasets)
-    remove_folders(parts)
+    for remove in remove_later:
+        remove()
     for run in runs:
         shutil.rmtree(run_folder(run), ignore_errors=True)
 
@@ -115,8 +113,6 @@ def _files_of(model: Model) -> list[Path]:
     found = [settings.HOME / path for path in sorted(own)]
     for job in model.imports.all():
         found += [bad_rows.path_of(job), row_list.path_of(job)]
-    for report in model.reports.exclude(path=""):
-        found += report_files.files_of(report)
     return found
 
 
@@ -161,7 +157,7 @@ def delete_version(*, version: Version, confirm: str, actor: str) -> None:
         Deployment.objects.filter(model=model, previous=version).update(previous=None)
         own = Dataset.objects.filter(version=version, kind="reference")
         datasets = list(own.values_list("path", flat=True))
-        parts = parts_of(runs)
+        remove_later = [removal.delete_of_runs(runs) for removal in data_removals()]
         runs.delete()
         Reference.objects.filter(version=version).delete()
         own.delete()
@@ -171,14 +167,14 @@ def delete_version(*, version: Version, confirm: str, actor: str) -> None:
         measure_hours(model_id=model.pk, hours=hours)
         publish_on_commit()
     remove_files(datasets)
-    remove_folders(parts)
+    for remove in remove_later:
+        remove()
     if path and not others.filter(path=path).exists():
         _remove([settings.HOME / path])
 
 
 def _refuse_deployed(version: Version, deployment: Deployment) -> None:
-    if on_devices := use_on_devices(version):
-        raise Problem(409, "version_in_use", f"Version {version.version} is {on_devices}.")
+    refuse_used_by_features(version)
     uses = {deployment.champion_id: "the champion", deployment.canary_id: "the canary"}
     uses |= {one.pk: "a shadow" for one in deployment.shadows.all()}
     if version.pk in uses:

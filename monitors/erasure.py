@@ -2,13 +2,11 @@
 
 import email
 import email.policy
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from datetime import datetime
 from email.message import EmailMessage
-from itertools import batched
 from pathlib import Path
-from typing import Any
 from urllib.parse import unquote
 
 import orjson
@@ -17,17 +15,16 @@ import pyarrow.parquet as pq
 from django.conf import settings
 from django.db import models, transaction
 from django.db.models import Q, QuerySet
-from django.db.models.functions import Cast, Now
+from django.db.models.functions import Now
 
-from driftline.base.accounts.audit.chain import REDACTABLE
 from driftline.base.accounts.models import AuditEntry
-from driftline.base.accounts.services import redact_audit
 from driftline.base.durable_files import replacing
-from driftline.base.periods import floor, from_us, to_us
+from driftline.base.feature import data_removals
+from driftline.base.periods import floor, from_us
 from driftline.base.work.lease import LeaseLost
-from driftline.base.work.task_queue import Task, enqueue
 from inference.prediction_log.erasure.places.tables import erase_from_tables, rows_of_subject
 from inference.prediction_log.erasure.subject import ERASED
+from inference.prediction_log.erasure.texts import redact_entries, scrub
 from inference.prediction_log.erasure.work import Blocked, Step, Work, add_counts
 from inference.prediction_log.models import TouchedPeriod
 from inference.registry.models import Model
@@ -39,10 +36,6 @@ from monitors.definitions.models import Reference
 from monitors.dependents import users_of
 from monitors.metrics.store.models import PackedPoints, PendingEvaluation, SegmentSearch, UnreadDay
 from monitors.metrics.store.storing import forget_points
-from monitors.reports import files
-from monitors.reports.files import ReportFormat
-from monitors.reports.models import Report
-from monitors.reports.services import AFRESH, delete_report
 from monitors.rules.models import Rule, Transition
 from monitors.summaries.erasure import (
     declared_of_subject,
@@ -57,10 +50,6 @@ from monitors.workflows.judging.margins import remove_margin
 from monitors.workflows.leases import claim_run
 from monitors.workflows.models import ACTIVE_STATES, RemoteTraining, Run
 from monitors.workflows.models import Step as RunStep
-from monitors.workflows.remote.snapshot_file import DRAFT_FILE, snapshot_path
-from monitors.workflows.remote.snapshot_store import StoreFailed, describe_again
-
-MAX_REDACTED = 500  # audit entries that one entry says to be redacted
 
 
 def rebuild_summaries(work: Work) -> None:
@@ -140,19 +129,10 @@ def _active_runs(work: Work) -> QuerySet[Run]:
 
 
 def _erase_from_run(work: Work, run: Run) -> None:
-    for path in run_folder(run.pk).rglob(DRAFT_FILE):
-        path.unlink()
     for path in sorted(run_folder(run.pk).rglob("*.parquet")):
         _rewrite_training_rows(work, run, path)
-    if snapshot_path(run.pk).exists():
-        _describe_again(run)
-
-
-def _describe_again(run: Run) -> None:
-    try:
-        describe_again(run)
-    except StoreFailed as error:
-        raise Blocked(str(error)) from error
+    for removal in data_removals():
+        removal.erase_from_run(run)
 
 
 def _rewrite_training_rows(work: Work, run: Run, path: Path) -> None:
@@ -164,50 +144,7 @@ def _rewrite_training_rows(work: Work, run: Run, path: Path) -> None:
         work.count(training_rows=int(of_subject.sum()))
 
 
-# -- reports -----------------------------------------------------------------------------------------------------------
-def build_reports_again(work: Work) -> None:
-    """Build the reports anew whose rows held an erased one, or which name the key; one of a segment that is the
-    subject goes.
-
-    What nobody has begun with will be of the clean log.
-    """
-    reports = Report.objects.filter(model__project=work.project).order_by("pk")
-    for model in work.models:
-        for report in reports.filter(model=model, segment__in=segments_of_subject(model, work.subject)):
-            delete_report(report=report, actor="erasure")
-            work.count(reports=1)
-    begun = reports.filter(state=Report.State.RUNNING, lease_until__gt=Now()).first()
-    if begun is not None:
-        raise Blocked(str(begun))
-    for report in reports.filter(state=Report.State.READY).select_related("reference__dataset"):
-        if _is_of_erased_rows(work, report) or _names_key(work, report):
-            files.remove(report)
-            with work.fenced() as erasure:
-                reports.filter(pk=report.pk).begin_again(**AFRESH)
-                add_counts(erasure, {"reports": 1})
-                enqueue(Task.LONG_WORK)
-
-
-def _is_of_erased_rows(work: Work, report: Report) -> bool:
-    """Return whether a window of the report held an erased row, or the reference's file is another since."""
-    dataset = report.reference and report.reference.dataset
-    if dataset and report.reference_sha256 not in ("", dataset.sha256):
-        return True
-    times = [row.time_us for row in work.subject.rows if row.model_id == report.model_id]
-    windows = [(report.start, report.end), (report.reference_start, report.reference_end)]
-    return any(
-        start is not None and end is not None and to_us(start) <= time < to_us(end)
-        for start, end in windows
-        for time in times
-    )
-
-
-def _names_key(work: Work, report: Report) -> bool:
-    """Look into the files of which the PDF, which is compressed, is a copy."""
-    paths = [files.file_of(report, one) for one in (ReportFormat.HTML, ReportFormat.JSON)]
-    return any(work.subject.is_in_bytes(path.read_bytes()) for path in paths if path.exists())
-
-
+# -- definitions -------------------------------------------------------------------------------------------------------
 def erase_segments(work: Work) -> None:
     """Delete the declared segments that are the subject, once nothing goes by their names any more."""
     for model in work.models:
@@ -265,7 +202,6 @@ def scrub_texts(work: Work) -> None:
     scrub(work, Run.objects.filter(model__project=project), "trigger", "waiting_for", "verdict")
     scrub(work, RunStep.objects.filter(run__model__project=project), "evidence", "error")
     scrub(work, SegmentSearch.objects.filter(model__project=project), "findings", "error")
-    scrub(work, Report.objects.filter(model__project=project), "error", "left_out", "segment")
     scrub(work, Reference.objects.filter(model__project=project), "error")
     for kind in (TouchedPeriod, StaleWindow, UnreadDay, PendingEvaluation):
         scrub(work, kind._default_manager.filter(model__project=project), "error")
@@ -279,39 +215,6 @@ def _erase_links(work: Work) -> None:
         if work.subject.is_in(one.link) or work.subject.is_in(unquote(one.link)):
             Annotation.objects.filter(pk=one.pk).update(link="")
             work.count(texts=1)
-
-
-def scrub(work: Work, rows: models.QuerySet[Any], *fields: str) -> None:
-    """Replace the key in some columns of these rows, which are text or JSON."""
-    for row, changed in _naming_key(work, rows, fields):
-        type(row)._base_manager.filter(pk=row.pk).update(**changed)
-        work.count(texts=1)
-
-
-def redact_entries(work: Work, entries: models.QuerySet[AuditEntry]) -> None:
-    """Blank what names the key in entries of the audit trail, which nothing else may change."""
-    fields = {row.pk: list(changed) for row, changed in _naming_key(work, entries, REDACTABLE)}
-    for part in batched(fields.items(), MAX_REDACTED):
-        redact_audit(project=work.project, actor="erasure", fields=dict(part))
-        work.count(texts=len(part))
-
-
-def _naming_key[Row: models.Model](
-    work: Work, rows: models.QuerySet[Row], fields: Iterable[str]
-) -> Iterator[tuple[Row, dict[str, Any]]]:
-    """Yield the rows that name the key in some of these columns, with the values of those without it."""
-    named = Q()
-    for field in fields:
-        rows = rows.annotate(**{f"_{field}": Cast(field, models.TextField())})
-        named |= Q(**{f"_{field}__contains": work.subject.key}) | Q(**{f"_{field}__contains": _escaped(work)})
-    for row in rows.filter(named).order_by("pk"):
-        scrubbed = {field: work.subject.scrub(getattr(row, field)) for field in fields}
-        if changed := {field: value for field, value in scrubbed.items() if value != getattr(row, field)}:
-            yield row, changed
-
-
-def _escaped(work: Work) -> str:
-    return str(orjson.dumps(work.subject.key).decode()[1:-1])
 
 
 def erase_mails(work: Work) -> None:
@@ -339,7 +242,6 @@ STEPS: dict[str, Step] = {
     "levels": erase_levels,
     "remains": tell_what_remains,
     "points": erase_points,
-    "reports": build_reports_again,
     "segments": erase_segments,
     "custom metrics": erase_custom_metrics,
     "callbacks": erase_callbacks,

@@ -6,7 +6,7 @@ goes over the devices ring by ring, and stops by itself where too many of them f
 
 Input: codes and tokens, what agents report, and rows that models on devices predicted.
 Output: signed manifests, artifacts, rows in the prediction log, audit rows. Summaries of devices are added by
-`monitors.summaries.uploads.device_api`.
+`monitors.device_summaries`.
 
 Start with `releases.py`; `api.py` has the routes of people and `agent_api.py` those of agents, which `nats_gateway.py`
 opens to devices that reach a server of NATS alone.

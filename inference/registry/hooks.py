@@ -38,20 +38,12 @@ which has the rows that each side answered.
 """
 
 
-def _no_use(version: "Version") -> str:
-    return ""
-
-
-use_on_devices = Hook(_no_use)
-"""Says on which devices a version is, and how that ends; `inference.edge` provides it, which knows the devices."""
-
-
 def _no_tokens() -> list[PlanToken]:
     return []
 
 
 list_device_tokens = Hook(_no_tokens)
-"""Lists the tokens by which devices ask for inference; `inference.edge` provides it."""
+"""Lists the tokens by which devices ask for inference; the devices provide it."""
 
 
 def _no_feed(**event: object) -> object:

@@ -14,10 +14,10 @@ from driftline.base.accounts.quotas import refuse_full
 from driftline.base.accounts.services import record_audit
 from driftline.base.clock import now
 from driftline.base.errors import Problem, invalid
+from driftline.base.feature import data_removals
 from driftline.base.http.uploads import Readable
 from inference.registry.deployments import let_answer, locked_deployment
 from inference.registry.files import artifacts
-from inference.registry.hooks import use_on_devices
 from inference.registry.intake import (
     IntakeRefused,
     IntakeReport,
@@ -263,9 +263,15 @@ def archive_version(*, version: Version, is_archived: bool, actor: str) -> None:
         _set_archived(version, is_archived=is_archived, actor=actor)
 
 
+def refuse_used_by_features(version: Version) -> None:
+    """Raise Problem `version_in_use` (409) for a version that is on devices, or whatever else a feature uses."""
+    for removal in data_removals():
+        if use := removal.use_of_version(version):
+            raise Problem(409, "version_in_use", f"Version {version.version} is {use}.")
+
+
 def _refuse_in_use(version: Version, deployment: Deployment) -> None:
-    if on_devices := use_on_devices(version):
-        raise Problem(409, "version_in_use", f"Version {version.version} is {on_devices}.")
+    refuse_used_by_features(version)
     uses = {deployment.previous_id: "what a rollback restores"}
     uses |= {alias.version_id: f"called {alias.name}" for alias in version.aliases.all()}
     uses |= {one.pk: "a shadow" for one in deployment.shadows.all()}

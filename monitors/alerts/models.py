@@ -7,6 +7,7 @@ from django.db.models import Q
 from django.db.models.functions import Now
 
 from driftline.base.accounts.models import Project, User
+from driftline.base.keys.sealed_field import SealedField
 from driftline.base.work.lease import Leasable
 from driftline.base.work.work_rows import WorkQuerySet
 from inference.registry.models import Model
@@ -232,8 +233,8 @@ class Channel(models.Model):
     kind = models.CharField(max_length=20, help_text="a name in monitors.alerts.channels.KINDS")
     name = models.CharField(max_length=100)
     target = models.CharField(max_length=500, help_text="where it sends to, such as an e-mail address")
-    secret = models.BinaryField(default=b"", blank=True, help_text="webhook signing secret, encrypted")
-    previous_secret = models.BinaryField(default=b"", blank=True, help_text="the secret before, encrypted")
+    secret = SealedField(default=b"", blank=True, help_text="webhook signing secret, encrypted")
+    previous_secret = SealedField(default=b"", blank=True, help_text="the secret before, encrypted")
     previous_secret_until = models.DateTimeField(
         null=True, blank=True, help_text="until when messages are signed with the secret before too"
     )

@@ -47,4 +47,4 @@ def _nothing_to_note(model_id: int, rows: Collection[int]) -> None:
 
 
 note_stored = Hook(_nothing_to_note)
-"""Hears which rows of points were stored, in the transaction that stores them; `monitors.sinks` provides it."""
+"""Hears which rows of points were stored, in the transaction that stores them; the sinks provide it."""

@@ -55,6 +55,5 @@ FEATURE = ProductFeature(
     configured=ConfiguredPart("sink", SinkSettings, _describe, _set_up, _stop),
     metrics=METRICS,
     needs=_needs,
-    sealed={Sink: ["secret"]},
     findings=findings,
 )

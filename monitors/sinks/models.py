@@ -4,6 +4,7 @@ from django.db import models
 from django.db.models.functions import Now
 
 from driftline.base.accounts.models import Project
+from driftline.base.keys.sealed_field import SealedField
 from inference.registry.models import Model
 
 
@@ -21,7 +22,7 @@ class Sink(models.Model):
 
     project = models.OneToOneField(Project, models.CASCADE, related_name="sink")
     settings = models.JSONField(help_text="brokers, streams and the prefix of topics; without the secret")
-    secret = models.BinaryField(default=b"", blank=True, help_text="encrypted; empty where none is set")
+    secret = SealedField(default=b"", blank=True, help_text="encrypted; empty where none is set")
     generation = models.IntegerField(
         default=1, db_default=1, help_text="counts changes; its sender begins anew at each"
     )

@@ -43,7 +43,7 @@ def _no_training(context: RunContext) -> StepOutcome:
 set_pipeline = Hook(_no_pipeline)
 """Seals a pipeline's secret in its workflow, and returns its settings as they are stored; raises Problem.
 
-`monitors.workflows.remote` provides it. Without a secret (None), the stored one stays for the same pipeline.
+Remote training provides it. Without a secret (None), the stored one stays for the same pipeline.
 """
 train_in_pipeline = Hook(_no_training)
-"""Goes on with a training elsewhere as far as that is possible now, as a step does; `monitors.workflows.remote` too."""
+"""Goes on with a training elsewhere as far as that is possible now, as a step does; remote training provides it."""

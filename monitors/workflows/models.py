@@ -6,6 +6,7 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 
+from driftline.base.keys.sealed_field import SealedField
 from driftline.base.work.lease import Leasable
 from driftline.base.work.work_rows import WorkQuerySet
 from inference.registry.models import Model, Version
@@ -60,9 +61,7 @@ class Workflow(models.Model):
         blank=True,
         help_text="the pipeline that the trainer `remote` starts: kind, url, options",
     )
-    remote_secret = models.BinaryField(
-        default=b"", blank=True, help_text="encrypted; empty where none is set"
-    )
+    remote_secret = SealedField(default=b"", blank=True, help_text="encrypted; empty where none is set")
     training_hours = models.IntegerField(default=24, help_text="that a pipeline may take")
     next_start_at = models.DateTimeField(null=True, blank=True, editable=False)
     labels_since = models.DateTimeField(

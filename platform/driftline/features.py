@@ -9,6 +9,7 @@ FEATURES = {
     "lake": "inference.prediction_log.lake",
     "sinks": "monitors.sinks",
     "devices": "inference.edge",
+    "device_summaries": "monitors.device_summaries",
     "optimiser": "monitors.optimiser",
     "reports": "monitors.reports",
     "mlflow": "monitors.workflows.mlflow",

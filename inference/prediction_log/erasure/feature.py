@@ -9,7 +9,6 @@ from inference.prediction_log.erasure.services import resumable_erasures, resume
 FEATURE = ProductFeature(
     "erasure",
     routers=[router],
-    sealed={Erasure: ["sealed"]},
     long_work=[
         leased_kind(
             Erasure, resume_erasure, project="project", waiting=resumable_erasures, while_archived=True

@@ -29,4 +29,4 @@ def _no_hosts() -> list[HostSpools]:
 
 
 list_host_spools = Hook(_no_hosts)
-"""Lists the spools of serving hosts; `inference.hosts` provides it."""
+"""Lists the spools of serving hosts, which provide it."""

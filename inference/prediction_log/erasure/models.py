@@ -5,6 +5,7 @@ from django.db.models import Q
 from django.db.models.functions import Now
 
 from driftline.base.accounts.models import Project
+from driftline.base.keys.sealed_field import SealedField
 from driftline.base.work.leased_work import LeasedQuerySet, LeasedWork
 
 
@@ -24,9 +25,7 @@ class Erasure(LeasedWork):
     key_hash = models.CharField(max_length=64, help_text="HMAC-SHA256 of the project and the subject's key")
     state = models.CharField(max_length=8, choices=State, default=State.QUEUED)
     waiting_for = models.CharField(max_length=200, blank=True)
-    sealed = models.BinaryField(
-        null=True, help_text="the key and the rows found, encrypted; empty when it is done"
-    )
+    sealed = SealedField(null=True, help_text="the key and the rows found, encrypted; empty when it is done")
     progress = models.JSONField(
         default=dict, help_text="the steps that are done, and where the present one is"
     )

@@ -3,17 +3,21 @@
 import hashlib
 import hmac
 import logging
+from collections import defaultdict
+from collections.abc import Iterator
 from datetime import timedelta
+from itertools import chain
 
 from celery.exceptions import SoftTimeLimitExceeded
 from django.conf import settings
 from django.db import DatabaseError, IntegrityError, connection, transaction
-from django.db.models import Q
+from django.db.models import Model, Q
 from django.db.models.functions import Now
 
 from driftline.base.accounts.models import Project
 from driftline.base.accounts.services import record_audit
 from driftline.base.errors import Problem
+from driftline.base.feature import ErasureStep, data_removals
 from driftline.base.ids import ID_LENGTH, is_valid_id
 from driftline.base.work.advisory_locks import AdvisoryLock, session_lock
 from driftline.base.work.lease import LeaseLost
@@ -21,11 +25,10 @@ from driftline.base.work.leased_work import AttemptFailed, LeasedQuerySet, WorkL
 from driftline.base.work.task_queue import Task, enqueue
 from inference.prediction_log.erasure.hooks import list_later_steps
 from inference.prediction_log.erasure.models import Erasure
-from inference.prediction_log.erasure.places import dead_letters, events, files, jobs, lake, rows, spool
+from inference.prediction_log.erasure.places import events, files, jobs, rows, spool
 from inference.prediction_log.erasure.work import Blocked, SliceOver, Step, Work, seal, work_of
 from inference.prediction_log.events.models import EventHalf
 from inference.prediction_log.models import Label, PredictionChunk, PredictionRow, UnsentLabel
-from inference.prediction_log.sources.models import DeadLetter
 
 log = logging.getLogger(__name__)
 
@@ -33,21 +36,17 @@ LOOK_AGAIN_AFTER = timedelta(seconds=5)  # for what an erasure waits for
 
 _FIRST: dict[str, Step] = {
     "event halves": events.erase_halves,  # before the rows, for one may be joined meanwhile
-    "dead letters": dead_letters.erase_letters,
     "job requests": jobs.erase_requests,
     "drain": spool.await_drain,
     "imports": files.await_imports,
     "rows": rows.erase_rows,
-    "dead letters of rows": dead_letters.erase_letters_of_rows,
-    "lake": lake.erase_from_lake,  # before the copies, which rows that only the lake holds may have
     "copies": rows.erase_copies,
-    "late writes": lake.erase_late_writes,
     "spool": spool.overwrite_drained,
     "bad rows": files.erase_bad_rows,
     "job answers": jobs.erase_answers,
 }
 _LAST: dict[str, Step] = {"logs": files.blank_logs}
-_VACUUMED = (PredictionChunk, PredictionRow, Label, UnsentLabel, EventHalf, DeadLetter)
+_VACUUMED: tuple[type[Model], ...] = (PredictionChunk, PredictionRow, Label, UnsentLabel, EventHalf)
 
 
 def request_erasure(*, project: Project, key: str, actor: str) -> Erasure:
@@ -113,7 +112,7 @@ def resume_erasure(erasure_id: int) -> bool:
 def _work(lease: WorkLease[Erasure]) -> None:
     work = work_of(lease)
     try:
-        for name, step in (_FIRST | list_later_steps() | _LAST).items():
+        for name, step in steps():
             _do(work, name, step)
         _vacuum()
         _finish(work)
@@ -132,6 +131,18 @@ def _work(lease: WorkLease[Erasure]) -> None:
         raise AttemptFailed(f"The last time it ended with {type(error).__name__}.") from None
 
 
+def steps() -> Iterator[tuple[str, Step]]:
+    """Yield the steps in their order, with their names: those of a feature follow the one that each names."""
+    following: dict[str, list[ErasureStep]] = defaultdict(list)
+    for removal in data_removals():
+        for step in removal.erasure:
+            following[step.after].append(step)
+    for name, erase in (_FIRST | list_later_steps() | _LAST).items():
+        yield name, erase
+        for step in following[name]:
+            yield step.name, step.erase
+
+
 def _do(work: Work, name: str, step: Step) -> None:
     done = work.progress.setdefault("done", [])
     if name in done:
@@ -148,7 +159,7 @@ def _vacuum() -> None:
     if connection.in_atomic_block:
         return
     with connection.cursor() as cursor:
-        for model in _VACUUMED:
+        for model in chain(_VACUUMED, *(removal.vacuumed for removal in data_removals())):
             cursor.execute(f"VACUUM {connection.ops.quote_name(model._meta.db_table)}")
 
 

@@ -9,7 +9,7 @@ from driftline.base.work.long_work import leased_kind
 from inference.prediction_log.lake.api import router
 from inference.prediction_log.lake.days import files_to_write
 from inference.prediction_log.lake.health import METRICS, findings
-from inference.prediction_log.lake.models import Lake, LakeFile
+from inference.prediction_log.lake.models import LakeFile
 from inference.prediction_log.lake.selectors import content_of_model, find_lake
 from inference.prediction_log.lake.services import describe_lake, set_lake, stop_lake
 from inference.prediction_log.lake.settings import LakeSettings
@@ -47,7 +47,6 @@ FEATURE = ProductFeature(
     configured=ConfiguredPart("lake", LakeSettings, _describe, _set_up, _stop),
     metrics=METRICS,
     findings=findings,
-    sealed={Lake: ["secret"]},
     long_work=[
         leased_kind(
             LakeFile,

@@ -9,6 +9,7 @@ from django.db.models import Q
 from django.db.models.functions import Now
 
 from driftline.base.accounts.models import Project
+from driftline.base.keys.sealed_field import SealedField
 from driftline.base.periods import start_of_day
 from driftline.base.work.leased_work import LeasedQuerySet, LeasedWork
 from inference.registry.models import Model
@@ -21,7 +22,7 @@ class Lake(models.Model):
 
     project = models.OneToOneField(Project, models.CASCADE, related_name="lake")
     settings = models.JSONField(help_text="bucket or folder, and the prefix within it; without the secret")
-    secret = models.BinaryField(default=b"", blank=True, help_text="encrypted; empty where none is set")
+    secret = SealedField(default=b"", blank=True, help_text="encrypted; empty where none is set")
     token = models.UUIDField(db_default=RandomUUID(), editable=False, help_text="what its marker holds")
     marked_at = models.DateTimeField(
         null=True, blank=True, help_text="when its marker was put where it is; nothing is there before"

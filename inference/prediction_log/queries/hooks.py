@@ -1,4 +1,4 @@
-"""What the log asks of those that bring rows to it; `inference.prediction_log.sources` provides it."""
+"""What the log asks of the sources, which bring rows to it and provide the answers."""
 
 from dataclasses import dataclass
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""What may have to happen before rows leave the log by age; `inference.prediction_log.lake` provides it."""
+"""What may have to happen before rows leave the log by age; the lake provides it."""
 
 from collections.abc import Collection, Set
 from datetime import date

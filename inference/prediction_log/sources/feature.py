@@ -10,7 +10,7 @@ from inference.prediction_log.sources.configuration import SOURCES
 from inference.prediction_log.sources.dead_letters import delete_expired
 from inference.prediction_log.sources.health import METRICS
 from inference.prediction_log.sources.kinds import extra_of
-from inference.prediction_log.sources.models import DeadLetter, Source
+from inference.prediction_log.sources.models import Source
 from inference.prediction_log.sources.reading.adapters import settings_of
 from inference.prediction_log.sources.reading.beat import delete_dead_consumers
 from inference.prediction_log.sources.reading.lag import lag_of
@@ -38,5 +38,4 @@ FEATURE = ProductFeature(
     needs=_needs,
     consumers=consumers(),
     tidy=[delete_expired, lambda _: delete_dead_consumers()],
-    sealed={Source: ["secret", "registry_secret"], DeadLetter: ["payload"]},
 )

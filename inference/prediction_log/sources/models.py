@@ -5,6 +5,7 @@ from django.db.models import Q
 from django.db.models.functions import Now
 
 from driftline.base.accounts.models import Project
+from driftline.base.keys.sealed_field import SealedField
 from driftline.base.processes.process_names import MAX_LENGTH as MAX_PROCESS_NAME
 from inference.registry.models import Model
 
@@ -29,8 +30,8 @@ class Source(models.Model):
     model = models.ForeignKey(Model, models.CASCADE, related_name="sources")
     what = models.CharField(max_length=11, choices=What)
     settings = models.JSONField(help_text="where to read, as its kind has it, without secrets")
-    secret = models.BinaryField(default=b"", blank=True, help_text="encrypted; empty where none is set")
-    registry_secret = models.BinaryField(
+    secret = SealedField(default=b"", blank=True, help_text="encrypted; empty where none is set")
+    registry_secret = SealedField(
         default=b"",
         db_default=b"",
         blank=True,
@@ -169,7 +170,7 @@ class DeadLetter(models.Model):
     code = models.CharField(max_length=60)
     detail = models.CharField(max_length=500)
     pointer = models.CharField(max_length=300, blank=True)
-    payload = models.BinaryField(help_text="the message, encrypted")
+    payload = SealedField(help_text="the message, encrypted")
     size_bytes = models.IntegerField(help_text="of the message as it came")
     is_cut = models.BooleanField(
         default=False, db_default=False, help_text="too long to be kept whole, so it cannot be retried"

@@ -1,4 +1,4 @@
-"""What the store of rows asks of a later stage; `monitors.sinks` provides it."""
+"""What the store of rows asks of a later stage; the sinks provide it."""
 
 from driftline.base.hooks import Hook
 

@@ -23,7 +23,6 @@ FEATURE = ProductFeature(
     routers=[router],
     pages="monitors.workflows.mlflow.pages.urls",
     admin="monitors.workflows.mlflow.pages.admin",
-    sealed={MlflowConnection: ["secret", "webhook_secret", "previous_webhook_secret"]},
     long_work=[
         leased_kind(MlflowVersion, take_version),
         leased_kind(MlflowReport, send_report, project="taken__model__project"),

@@ -6,6 +6,7 @@ from urllib.parse import quote
 from django.db import models
 from django.db.models.functions import Now
 
+from driftline.base.keys.sealed_field import SealedField
 from driftline.base.work.leased_work import LeasedQuerySet
 from inference.registry.models import Model, Version
 from monitors.workflows.models import Run
@@ -25,7 +26,7 @@ class MlflowConnection(models.Model):
     url = models.CharField(max_length=500, help_text="of the tracking server")
     registered_model = models.CharField(max_length=250)
     alias = models.CharField(max_length=255, default="challenger", help_text="the one that is followed")
-    secret = models.BinaryField(default=b"", blank=True, help_text="encrypted; empty where none is set")
+    secret = SealedField(default=b"", blank=True, help_text="encrypted; empty where none is set")
     polls = models.BooleanField(default=True, help_text="ask every minute, beside what webhooks say")
     next_poll_at = models.DateTimeField(null=True, blank=True, help_text="empty: a webhook says when")
     polled_at = models.DateTimeField(null=True, blank=True, help_text="when MLflow last answered")
@@ -34,8 +35,8 @@ class MlflowConnection(models.Model):
         max_length=20, blank=True, help_text="the version to which the alias points, as MLflow last answered"
     )
     webhook_token = models.CharField(max_length=64, unique=True, help_text="the last part of its address")
-    webhook_secret = models.BinaryField(help_text="encrypted; what webhooks are signed with")
-    previous_webhook_secret = models.BinaryField(
+    webhook_secret = SealedField(help_text="encrypted; what webhooks are signed with")
+    previous_webhook_secret = SealedField(
         default=b"", db_default=b"", blank=True, help_text="the webhook's secret before, encrypted"
     )
     previous_webhook_secret_until = models.DateTimeField(

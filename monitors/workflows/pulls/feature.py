@@ -20,7 +20,6 @@ FEATURE = ProductFeature(
     routers=[router],
     pages="monitors.workflows.pulls.pages.urls",
     admin="monitors.workflows.pulls.pages.admin",
-    sealed={Pull: ["secret", "query"]},
     long_work=[leased_kind(Pull, do_pull)],
     active_work=_active_work,
 )

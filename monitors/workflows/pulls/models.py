@@ -4,6 +4,7 @@ from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
 
+from driftline.base.keys.sealed_field import SealedField
 from driftline.base.work.leased_work import LeasedQuerySet
 from inference.registry.models import Model, Version
 from monitors.workflows.models import Run
@@ -30,14 +31,12 @@ class Pull(PatientWork):
     model = models.ForeignKey(Model, models.CASCADE, related_name="pulls")
     source = models.CharField(max_length=12, choices=Source)
     url = models.CharField(max_length=700, help_text="of the file, without a query")
-    query = models.BinaryField(
-        default=b"", blank=True, help_text="of the address; encrypted, as it may sign it"
-    )
+    query = SealedField(default=b"", blank=True, help_text="of the address; encrypted, as it may sign it")
     repository = models.CharField(max_length=200, blank=True)
     revision = models.CharField(max_length=100, blank=True)
     file = models.CharField(max_length=200, blank=True, help_text="its path in the repository")
     commit = models.CharField(max_length=64, blank=True, help_text="what the revision stood for")
-    secret = models.BinaryField(
+    secret = SealedField(
         default=b"", blank=True, help_text="encrypted; empty where none is set, and at the end"
     )
     sha256 = models.CharField(max_length=64, blank=True, help_text="what the file must have; empty: any")

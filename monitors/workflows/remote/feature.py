@@ -3,7 +3,7 @@
 from driftline.base.feature import DueWork, ProductFeature
 from driftline.base.work.task_queue import Task
 from monitors.workflows.hooks import set_pipeline, train_in_pipeline
-from monitors.workflows.models import RemoteTraining, Workflow
+from monitors.workflows.models import RemoteTraining
 from monitors.workflows.remote import (
     receivers,  # noqa: F401  they connect pipelines to the end of a run
     settings,
@@ -18,7 +18,6 @@ FEATURE = ProductFeature(
     "remote_training",
     routers=[router],
     pages="monitors.workflows.remote.pages.urls",
-    sealed={Workflow: ["remote_secret"]},
     due=[
         DueWork(Task.STOP_PIPELINE, "training_id", lambda: RemoteTraining.objects.due_to_stop()),
         DueWork(Task.REMOVE_PARTS, "training_id", lambda: RemoteTraining.objects.with_parts_to_remove()),

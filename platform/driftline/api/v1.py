@@ -36,7 +36,6 @@ from monitors.feed import api as feed
 from monitors.metrics import api as metrics
 from monitors.rules import api as rules
 from monitors.summaries.uploads import api as summaries
-from monitors.summaries.uploads import device_api as device_summaries
 from monitors.workflows import api as workflows
 
 ROUTERS = (
@@ -49,7 +48,6 @@ ROUTERS = (
     definitions.router,
     custom_metrics.router,
     summaries.router,
-    device_summaries.router,
     grafana.router,
     metrics.router,
     rules.router,

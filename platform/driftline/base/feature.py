@@ -2,7 +2,8 @@
 
 `driftline/features.py` lists them; what serves all of them, such as the API, key rotation and long work, asks
 `features()` and names none. A feature's `log_receivers.py` connects it to the log wherever rows are stored, on a
-serving host too, and its `models.py` has its tables.
+serving host too, its `models.py` has its tables, and its `data_removal.py` how what they hold goes: these two count
+also where the feature is left out.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from importlib import import_module
 from importlib.util import find_spec
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
@@ -163,8 +165,6 @@ class ProductFeature:
     metrics: FeatureMetrics | None = None
     needs: Callable[[], Iterable[tuple[Extra, str]]] = tuple
     """Yields the extras that what is stored of it needs, each with what needs it."""
-    sealed: Mapping[type[models.Model], Sequence[str]] = field(default_factory=dict)
-    """The columns that hold secrets under the secret key, by their tables."""
     long_work: Sequence[LongWorkKind] = ()
     behind_edge_key: Callable[[], int] = lambda: 0
     """Returns how many devices trust an earlier edge key than the newest."""
@@ -176,6 +176,40 @@ class ProductFeature:
     """Yields in words what is under way in a project and would change it."""
     findings: Callable[[], Iterable[Finding]] = tuple
     """What `manage.py doctor` has to say of it."""
+
+
+@dataclass(frozen=True)
+class ErasureStep:
+    """A step of an erasure, which takes its `Work` and follows the one named `after`."""
+
+    name: str
+    after: str
+    erase: Callable[[Any], None]
+
+
+@dataclass(frozen=True)
+class DataRemoval:
+    """How what a feature stores goes with a person or a model; a `data_removal.py` has it as `DATA_REMOVAL`.
+
+    What goes with a model or its runs is deleted in the transaction of the caller; what is returned then removes the
+    files of it, once that has ended well.
+    """
+
+    erasure: Sequence[ErasureStep] = ()
+    vacuumed: Sequence[type[models.Model]] = ()
+    """Tables that an erasure deletes rows of."""
+    erase_from_run: Callable[[Any], object] = lambda run: None
+    """Erases from what it made of the files of an active run, out of which an erasure took rows; under its lease."""
+    counts: Callable[[Any], Iterable[tuple[int, str]]] = lambda model: ()
+    """Counts what goes with a model, each number with the word for one."""
+    use_of_version: Callable[[Any], str] = lambda version: ""
+    """Returns in words what still uses a version, and how that ends; empty where nothing does."""
+    delete_of_model: Callable[[Any], Callable[[], object]] = lambda model: _nothing
+    delete_of_runs: Callable[[models.QuerySet[Any]], Callable[[], object]] = lambda runs: _nothing
+
+
+def _nothing() -> None:
+    pass
 
 
 _features: list[ProductFeature] = []
@@ -199,9 +233,14 @@ def install() -> None:
     _features[:] = [import_module(f"{package}.feature").FEATURE for package in settings.FEATURES]
 
 
-def _load(package: str, module: str) -> None:
-    if find_spec(f"{package}.{module}") is not None:
-        import_module(f"{package}.{module}")
+def data_removals() -> list[DataRemoval]:
+    """List how what features store goes, also that of those which are left out."""
+    modules = [_load(package, "data_removal") for package in settings.ALL_FEATURES]
+    return [module.DATA_REMOVAL for module in modules if module is not None]
+
+
+def _load(package: str, module: str) -> ModuleType | None:
+    return import_module(f"{package}.{module}") if find_spec(f"{package}.{module}") else None
 
 
 def configured_parts() -> list[ConfiguredPart]:

@@ -6,10 +6,9 @@ needed is still there, and the rotation is run again: it goes on with the key th
 in the audit trail comes before the end, so that no rotation lacks one; one that is killed between the two has two.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from functools import reduce
-from itertools import chain
 from operator import or_
 from pathlib import Path
 from typing import Any
@@ -29,19 +28,18 @@ from driftline.base.keys.key_files import (
     only_rotation,
     read_keys,
 )
+from driftline.base.keys.sealed_field import sealed_columns
 from driftline.base.keys.secret_keys import follow_secret_keys
 from driftline.base.keys.secrets_at_rest import SecretUnreadable, is_sealed, reseal
 from inference.prediction_log.encryption.key_rotation import KeyRotation, rotate_log_key
 from inference.registry.models import Version
 from inference.registry.plan.publishing import publish
 from inference.runtime.remote.credentials import KEY_FILE, CredentialUnreadable, open_headers, seal_headers
-from monitors.alerts.models import Channel
 
 ROTATED = "key.rotate"
 """The act in the audit trail."""
 BATCH_ROWS = 50
 """So many rows are locked at a time."""
-_SEALED: Mapping[type[models.Model], Sequence[str]] = {Channel: ("secret", "previous_secret")}
 
 
 @dataclass(frozen=True)
@@ -51,11 +49,6 @@ class Resealing:
     resealed: int
     unreadable: int
     dropped: int = 0
-
-
-def sealed_columns() -> dict[type[models.Model], Sequence[str]]:
-    """Return the columns that are sealed under the secret key, by table. Second factors have theirs within JSON."""
-    return dict(chain(_SEALED.items(), *(feature.sealed.items() for feature in features())))
 
 
 # -- the secret key ----------------------------------------------------------------------------------------------------

@@ -19,10 +19,11 @@ from driftline.base.keys.edge_keys import Purpose, newest_key, successions
 from driftline.base.keys.home_keys import key_of_home
 from driftline.base.keys.key_files import add_key, read_keys
 from driftline.base.keys.key_succession import Pin, follow
+from driftline.base.keys.sealed_field import sealed_columns
 from driftline.base.keys.secrets_at_rest import decrypt, encrypt
 from driftline.base.keys.signing import public_text
 from driftline.operations import key_rotation
-from driftline.operations.key_rotation import rotate_secret_key, sealed_columns
+from driftline.operations.key_rotation import rotate_secret_key
 from driftline.sign_in.invitations import invite, link_of, read_link
 from inference.registry.models import Version
 from inference.runtime.remote.credentials import KEY_FILE, open_headers, seal_headers

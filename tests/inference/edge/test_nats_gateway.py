@@ -4,7 +4,7 @@ import re
 
 from inference.edge import agent_api
 from inference.edge.nats_gateway import is_passed_on
-from monitors.summaries.uploads import device_api
+from monitors.device_summaries import api as device_summaries
 
 EXAMPLES = {"sha256": "a" * 64}
 
@@ -13,7 +13,7 @@ def routes_of_agents() -> list[tuple[str, str]]:
     """List the methods and paths of the API that let agents in."""
     return [
         (method, "/api/v1" + re.sub(r"\{(\w+)\}", lambda name: EXAMPLES[name[1]], path))
-        for router in (agent_api.router, device_api.router)
+        for router in (agent_api.router, device_summaries.router)
         for path, view in router.path_operations.items()
         for operation in view.operations
         for method in operation.methods

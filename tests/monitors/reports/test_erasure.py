@@ -16,7 +16,7 @@ from inference.prediction_log.erasure.subject import ErasedRow, Subject
 from inference.prediction_log.erasure.work import Blocked, Work
 from inference.registry.models import Model
 from monitors.definitions.models import FeatureProfile
-from monitors.erasure import build_reports_again
+from monitors.reports.data_removal import build_reports_again
 from monitors.reports.models import Report
 from tests.worlds.approvals import DAY, make_model
 

@@ -24,7 +24,6 @@ FEATURE = ProductFeature(
     pages="monitors.workflows.mlflow.registry_imports.pages.urls",
     objects={"mlflow_import": RegistryImport},
     admin="monitors.workflows.mlflow.registry_imports.pages.admin",
-    sealed={RegistryImport: ["secret"]},
     long_work=[
         leased_kind(RegistryImport, list_registry, project="project"),
         leased_kind(ImportedModel, import_model, project="registry_import__project"),

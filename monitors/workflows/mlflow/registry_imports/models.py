@@ -6,6 +6,7 @@ from django.db import models
 from django.db.models.functions import Now
 
 from driftline.base.accounts.models import Project
+from driftline.base.keys.sealed_field import SealedField
 from driftline.base.work.leased_work import LeasedQuerySet
 from inference.registry.models import Model, ModelTask, Version
 from monitors.workflows.starting.patience import PatientWork
@@ -27,7 +28,7 @@ class RegistryImport(PatientWork):
 
     project = models.ForeignKey(Project, models.CASCADE, related_name="registry_imports")
     url = models.CharField(max_length=500, help_text="of the tracking server")
-    secret = models.BinaryField(default=b"", blank=True, help_text="encrypted; empty where none is set")
+    secret = SealedField(default=b"", blank=True, help_text="encrypted; empty where none is set")
     search = models.CharField(max_length=100, blank=True, help_text="only names that hold this are listed")
     state = models.CharField(max_length=10, choices=State, default=State.WAITING)
     which = models.CharField(max_length=10, choices=Which, default=Which.ALIASES)

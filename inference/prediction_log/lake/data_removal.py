@@ -21,6 +21,7 @@ from django.conf import settings
 from django.db import transaction
 from django.db.models.functions import Now
 
+from driftline.base.feature import DataRemoval, ErasureStep
 from driftline.base.periods import day_of, from_us
 from driftline.base.work.advisory_locks import AdvisoryLock, lock
 from driftline.base.work.lease import Lease
@@ -203,3 +204,12 @@ def _rows_of(content: IO[bytes], model: Model, key: str) -> list[ErasedRow]:
     versions = pa.array([known.get(version, 0) for version in table["version"].to_pylist()], pa.int64())
     features = {name: table[name] for name in table.column_names if name not in LOG_COLUMNS}
     return as_erased(model.pk, key, versions, table["role"], table["timestamp"], table, features)
+
+
+DATA_REMOVAL = DataRemoval(
+    erasure=[
+        # before the copies, which rows that only the lake holds may have
+        ErasureStep("lake", after="rows", erase=erase_from_lake),
+        ErasureStep("late writes", after="copies", erase=erase_late_writes),
+    ]
+)

@@ -4,6 +4,7 @@ from functools import partial
 
 import orjson
 
+from driftline.base.feature import DataRemoval, ErasureStep
 from driftline.base.keys.secrets_at_rest import SecretUnreadable
 from inference.prediction_log.erasure.work import Work
 from inference.prediction_log.sources.dead_letters import message_of
@@ -53,3 +54,12 @@ def _names_row(content: bytes, id_: str, *, is_undecoded: bool) -> bool:
     raw = id_.encode()
     is_undecoded = is_undecoded or content.startswith(WIRE_MARK)
     return orjson.dumps(id_) in content or raw == content or (is_undecoded and raw in content)
+
+
+DATA_REMOVAL = DataRemoval(
+    erasure=[
+        ErasureStep("dead letters", after="event halves", erase=erase_letters),
+        ErasureStep("dead letters of rows", after="rows", erase=erase_letters_of_rows),
+    ],
+    vacuumed=[DeadLetter],
+)
