@@ -92,5 +92,5 @@ def add_counts(erasure: Erasure, places: dict[str, int]) -> None:
 def work_of(lease: WorkLease[Erasure]) -> Work:
     """Read what the worker that holds an erasure must know of it."""
     erasure = lease.read()
-    sealed = msgspec.json.decode(decrypt(erasure.sealed), type=_Sealed)  # type: ignore[arg-type]
+    sealed = msgspec.json.decode(decrypt(erasure.sealed), type=_Sealed)
     return Work(lease, erasure.project, Subject(sealed.key, sealed.rows), erasure.progress)

@@ -7,7 +7,7 @@ from django.apps import apps
 from django.db import models
 
 
-class SealedField(models.BinaryField):
+class SealedField(models.BinaryField):  # type: ignore[type-arg]  # it takes none at run time
     """What `encrypt` returns, under the secret key: a rotation of that key seals it anew. For the database, bytes."""
 
     def deconstruct(self) -> tuple[str, str, Sequence[Any], dict[str, Any]]:
