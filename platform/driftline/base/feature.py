@@ -154,6 +154,8 @@ class ProductFeature:
     """Entries of the main menu; one is current on every page below its own."""
     settings: Sequence[PageLink] = ()
     """Tabs of *Settings*."""
+    tabs: Sequence[PageLink] = ()
+    """Tabs of a model."""
     version_part: PagePart | None = None
     """On the page of a version that holds a model."""
     retention_part: PagePart | None = None

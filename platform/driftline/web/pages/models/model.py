@@ -16,6 +16,7 @@ from django.urls import reverse
 
 from driftline.base.clock import now
 from driftline.base.errors import Problem
+from driftline.base.feature import features
 from driftline.base.http.exports import write_csv
 from driftline.base.number_format import format_number
 from driftline.base.periods import Period, during, end_of, is_span
@@ -72,7 +73,7 @@ def frame_of(request: PageRequest, name: str, tab: str) -> dict[str, Any]:
             ("performance", "Performance"),
             ("latency", "Latency"),
             ("shadow", "Shadow"),
-            ("reports", "Reports"),
+            *((link.route, link.title) for feature in features() for link in feature.tabs),
             ("predictions", "Predictions"),
             ("versions", "Versions"),
             ("runs", "Runs"),
