@@ -16,6 +16,7 @@ import pytest
 
 from driftline.demo.api_client import Api
 from driftline.demo.visits import MODEL
+from tests.flows.installation.browser import signed_in, submit
 from tests.flows.installation.conftest import Tell
 from tests.flows.installation.running import MANAGE, Installation
 from tests.waiting import wait_until
@@ -44,22 +45,8 @@ def story(installation: Installation) -> Iterator[subprocess.Popen[bytes]]:
 
 @pytest.fixture
 def browser(installation: Installation) -> Iterator[httpx.Client]:
-    """A browser of the operator's, signed in."""
-    credentials = installation.credentials
-    with httpx.Client(
-        base_url=f"http://127.0.0.1:{installation.port}", follow_redirects=True, timeout=60
-    ) as client:
-        form = client.get("/accounts/login/")
-        submit(client, form, {"login": credentials["email"], "password": credentials["password"]})
+    with signed_in(installation) as client:
         yield client
-
-
-def submit(client: httpx.Client, page: httpx.Response, fields: dict[str, str]) -> httpx.Response:
-    """Send the form of a page with what it holds and what was filled in."""
-    held = dict(re.findall(r'name="(csrfmiddlewaretoken|generation)" value="([^"]*)"', page.text))
-    answer = client.post(page.url, data=held | fields, headers={"Referer": str(page.url)})
-    assert answer.status_code == 200, answer.text[:500]
-    return answer
 
 
 def first_incident(api: Api) -> dict[str, Any] | None:
