@@ -156,15 +156,16 @@ def incidents(client: httpx.Client) -> list[dict[str, Any]]:
 
 
 def follow_links(browser: httpx.Client, *starts: str) -> dict[str, int]:
-    """Open every page that links lead to, and return the status of each by its path."""
+    """Open every page that links lead to, once whatever the query, and return the status of each by its path."""
     statuses: dict[str, int] = {}
     waiting = list(starts)
     while waiting:
-        path = waiting.pop()
+        link = waiting.pop()
+        path = link.partition("?")[0]
         if path in statuses or path.startswith(NOT_FOLLOWED):
             continue
-        answer = browser.get(path)
+        answer = browser.get(link)
         statuses[path] = statuses[answer.url.path] = answer.status_code
         if "html" in answer.headers.get("content-type", ""):
-            waiting += [unescape(link) for link in re.findall(r'href="(/[^"#?]*)', answer.text)]
+            waiting += [unescape(link) for link in re.findall(r'href="(/[^"#]*)', answer.text)]
     return statuses
