@@ -17,7 +17,8 @@ def signed_in(installation: Installation) -> Iterator[httpx.Client]:
         base_url=f"http://127.0.0.1:{installation.port}", follow_redirects=True, timeout=60
     ) as client:
         form = client.get("/accounts/login/")
-        submit(client, form, {"login": credentials["email"], "password": credentials["password"]})
+        page = submit(client, form, {"login": credentials["email"], "password": credentials["password"]})
+        assert not page.url.path.startswith("/accounts/login"), "the first password is not accepted"
         yield client
 
 
